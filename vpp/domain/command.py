@@ -1,0 +1,119 @@
+"""Commands as leases: absolute, short, renewed, and a pure function of what was committed.
+
+One ``DispatchTick`` is committed before its batch leaves; its number is the sequence of every command
+in it. A command's body follows from the tick's order, the plan revision it names and the site, so one
+small row covers a million commands and any body can be made again years later.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from vpp.domain.quantities import IntColumn
+
+
+class Action(StrEnum):
+    """What a gateway is told to do."""
+
+    DISCHARGE = "discharge"
+    RELEASE = "release"
+
+
+class Refusal(StrEnum):
+    """Why a gateway did not take a command (``protocol`` order of checks)."""
+
+    BAD_PARAMETER = "bad_parameter"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_SITE = "wrong_site"
+    CLOCK_UNSURE = "clock_unsure"
+    EXPIRED = "expired"
+    LEASE_TOO_LONG = "lease_too_long"
+    STALE_SEQUENCE = "stale_sequence"
+    OPTED_OUT = "opted_out"
+    ISLANDED = "islanded"
+    STORM_MODE = "storm_mode"
+    BELOW_RESERVE = "below_reserve"
+    EXPORT_NOT_PERMITTED = "export_not_permitted"
+    DWELL = "dwell"
+    FAULTED = "faulted"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The same thing told to many sites in one tick. Power and floor stand in the plan revision.
+
+    ``site_no`` is sorted and has no site twice; no site stands in two orders of one tick.
+    ``revision`` is the event's newest plan revision at commit: a site's setpoint and floor are those
+    of the newest revision not above it that names the site.
+    """
+
+    event_id: str
+    revision: int
+    action: Action
+    site_no: IntColumn
+    starts_at: datetime
+    expires_at: datetime
+    event_ends_at: datetime
+    ramp_s: int
+    spread_s: int
+    test: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchTick:
+    """One committed decision to send. ``number`` counts over all events and is the command sequence."""
+
+    number: int
+    epoch: int
+    at: datetime  # whole second; every command's ``issued_at``
+    orders: tuple[Order, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRevision:
+    """The part of an event's plan that changed: new setpoint and reserve floor of each changed site.
+
+    A setpoint of zero releases the site. ``level_permille`` is the charge down to which the fleet is
+    taken, for the sentence owners read.
+    """
+
+    event_id: str
+    revision: int  # from 1 for each event
+    version: int  # of the grid event it answers
+    at: datetime
+    requested_w: int
+    shortfall_w: int
+    level_permille: int
+    site_no: IntColumn
+    setpoint_w: IntColumn
+    reserve_floor_permille: IntColumn
+
+
+@dataclass(frozen=True, slots=True)
+class CommandBatch:
+    """Commands ready for the wire: one order of one committed tick, with each site's numbers."""
+
+    epoch: int
+    sequence: int
+    issued_at: datetime
+    order: Order
+    setpoint_w: IntColumn  # zero for a release; aligned with ``order.site_no``
+    reserve_floor_permille: IntColumn
+
+
+@dataclass(frozen=True, slots=True)
+class AckBatch:
+    """What gateways decided about commands, in order of arrival. It is never proof of power.
+
+    ``refusal`` holds None for an accepted command.
+    """
+
+    site_no: IntColumn
+    epoch: IntColumn
+    sequence: IntColumn
+    at_s: IntColumn
+    event_id: tuple[str, ...]
+    refusal: tuple[Refusal | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.site_no)

@@ -1,0 +1,76 @@
+"""What each site earned in one event, hour by hour, with every number behind it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from fractions import Fraction
+
+from vpp.domain.delivery import Quality
+from vpp.domain.interval import Interval
+from vpp.domain.quantities import MicroDollars, WattHours
+
+
+class SettlementState(StrEnum):
+    """How final a settlement is."""
+
+    PROVISIONAL = "provisional"
+    FINAL = "final"
+    CORRECTED = "corrected"
+
+
+class SiteQuality(StrEnum):
+    """The worst thing that an owner must know about a site's result."""
+
+    OK = "OK"
+    ESTIMATED = "ESTIMATED"
+    MISSING = "MISSING"
+    BAD = "BAD"
+    NO_BASELINE = "NO_BASELINE"
+
+
+@dataclass(frozen=True, slots=True)
+class HourLine:
+    """One settlement hour of one site. ``fraction`` is the part of the clock hour that counts."""
+
+    hour: Interval  # the whole clock hour
+    fraction: Fraction
+    metered_wh: WattHours | None  # net discharge inside the part that counts; None when missing or bad
+    baseline_wh: Fraction | None  # of the part that counts; None without a baseline
+    incremental_wh: Fraction  # signed; zero where an hour does not count
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineDays:
+    """The days a baseline was made of, newest first, and those passed over with the reason."""
+
+    chosen: tuple[date, ...]
+    dropped: tuple[tuple[date, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementLine:
+    """One site's part of one event's settlement."""
+
+    site_id: str
+    owner_id: str
+    settled: Interval | None  # the event, cut at the site's own opt-out; None when nothing is left
+    hours: tuple[HourLine, ...]
+    baseline_days: BaselineDays
+    incremental_wh: Fraction  # signed sum over the hours, before the negative policy
+    paid_wh: Fraction  # after the negative policy
+    amount: MicroDollars  # what the owner earns, whole cents
+    gross: MicroDollars  # what the program owes for it, whole cents
+    quality: SiteQuality
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One run of settlement for one event: the same inputs make the same bytes."""
+
+    event_id: str
+    program_id: str
+    state: SettlementState
+    settled_at: datetime
+    lines: tuple[SettlementLine, ...]

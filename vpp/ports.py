@@ -1,0 +1,353 @@
+"""The sockets of the product: what stages may ask of the world.
+
+Every store method is one transaction: it commits as a whole or raises and changes nothing. Batches go
+through in one call. Appending a fact again under its natural key changes nothing; another fact under
+the same key raises ``ConflictingFact``.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
+from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, SiteStatus
+from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.fleet import TelemetryBatch
+from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
+from vpp.domain.interval import Interval
+from vpp.domain.ledger import JournalEntry
+from vpp.domain.settlement import Settlement
+
+
+class ConflictingFact(Exception):
+    """Another fact already stands under the same natural key."""
+
+
+class StaleEpoch(Exception):
+    """A newer leader took over; nothing of this one may commit any more."""
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached now; the fact stays pending and is tried again."""
+
+
+class Clock(Protocol):
+    """What time it is, as aware UTC."""
+
+    def now(self) -> datetime:
+        """Return the present instant."""
+        ...
+
+
+class Ids(Protocol):
+    """Fresh random identities."""
+
+    def new(self, prefix: str) -> str:
+        """Return ``prefix-`` and 128 random bits in hex."""
+        ...
+
+
+class Keys(Protocol):
+    """The controller's signing key."""
+
+    @property
+    def kid(self) -> str:
+        """Return the short name that gateways pin together with the public key."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """Return the 32 raw bytes of the Ed25519 public key."""
+        ...
+
+    def sign(self, body: bytes) -> bytes:
+        """Return the signed message: the body, one LF, and its detached JWS."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One MQTT message, either way. Lower ``lane`` leaves first; zero is for stops."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    lane: int = 1
+
+
+class Transport(Protocol):
+    """A connection to a broker that comes back by itself. Sending never blocks on the broker."""
+
+    async def send(self, packets: Sequence[Packet]) -> None:
+        """Take packets for sending, in order within a lane. They are lost if this process dies."""
+        ...
+
+    async def receive(self, limit: int = 1000) -> Sequence[Packet]:
+        """Return what has arrived, waiting for at least one packet; at most ``limit``."""
+        ...
+
+    def received_now(self, limit: int = 1000) -> Sequence[Packet]:
+        """Return what has arrived already, perhaps nothing, without waiting."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything taken so far was handed to the broker."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Return whether the broker can be reached now."""
+        ...
+
+
+@dataclass(slots=True)
+class Heard:
+    """A batch from the gateways, decoded and verified. ``refused`` counts (topic kind, reason)."""
+
+    telemetry: TelemetryBatch
+    acks: AckBatch
+    meter: Sequence[MeterMessage]
+    statuses: Sequence[SiteStatus]
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    received: Counter[str] = field(default_factory=Counter)  # by topic kind
+
+
+class DeviceLink(Protocol):
+    """The wire to the gateways, in batches of domain values."""
+
+    def decode(self, packets: Sequence[Packet]) -> Heard:
+        """Return what packets on gateway topics say; what cannot be trusted is only counted."""
+        ...
+
+    async def command(self, batches: Sequence[CommandBatch]) -> None:
+        """Sign and send one committed tick's commands, releases first."""
+        ...
+
+    async def acknowledge(self, receipts: Sequence[MeterReceipt]) -> None:
+        """Sign and send meter receipts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A grid message that says nothing usable; ids are None where they could not be read."""
+
+    reason: str
+    source: str
+    event_id: str | None = None
+    operation: str | None = None
+    modified_at: datetime | None = None
+
+
+class SignalFeed(Protocol):
+    """The wire to the grid operators."""
+
+    def decode(self, raw: RawSignal, source: GridSource) -> Signal | Malformed:
+        """Return the signal after size, shape and signature were checked."""
+        ...
+
+    async def answer(self, receipts: Sequence[Receipt]) -> None:
+        """Sign and send receipts to their sources."""
+        ...
+
+
+class Registry(Protocol):
+    """Who is enrolled, who may signal, and what owners said."""
+
+    async def enroll(self, requests: Sequence[EnrollmentRequest], *, at: datetime) -> Sequence[Enrollment]:
+        """Append all or none; numbers continue from the highest. A known site raises ConflictingFact."""
+        ...
+
+    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied."""
+        ...
+
+    async def change_reserve(self, change: ReserveChange) -> None:
+        """Append a new VPP reserve."""
+        ...
+
+    async def opt_out(self, opt_out: OptOut) -> None:
+        """Append an owner's no; the same site and event again keeps the first unless taken back."""
+        ...
+
+    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
+        """End a standing opt-out of ours; False when there is none."""
+        ...
+
+    async def opt_outs(self, event_ids: Sequence[str]) -> Sequence[OptOut]:
+        """Return every opt-out of the events, taken back or not."""
+        ...
+
+    async def add_source(self, source: GridSource) -> None:
+        """Add a source or replace the one of that name."""
+        ...
+
+    async def sources(self) -> Sequence[GridSource]:
+        """Return every source by name."""
+        ...
+
+
+class SignalStore(Protocol):
+    """Raw signals, event versions, grants and receipts."""
+
+    async def keep(self, signals: Sequence[RawSignal]) -> None:
+        """Store signals as they came; each stays pending until it is answered."""
+        ...
+
+    async def pending(self) -> Sequence[RawSignal]:
+        """Return unanswered signals, oldest first."""
+        ...
+
+    async def history(self, event_id: str) -> EventHistory | None:
+        """Return all versions and grants of an event, or None for an unseen id."""
+        ...
+
+    async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
+        """Return events by id; with a time, those any version of which ends after it, or has no end."""
+        ...
+
+    async def seen(self, signal: Signal) -> bool:
+        """Return whether a signal of the same key was answered before (accepted or superseded)."""
+        ...
+
+    async def decide(
+        self,
+        raw_key: str,
+        receipt: Receipt,
+        *,
+        signal: Signal | None = None,
+        version: GridEvent | None = None,
+    ) -> None:
+        """Answer one raw signal: receipt, the signal's key where it was judged, the version if any."""
+        ...
+
+    async def append_version(self, version: GridEvent, *, actor: str) -> None:
+        """Append a version made by a person (an operator's cancel)."""
+        ...
+
+    async def grant(self, grant: Grant) -> None:
+        """Append a person's leave; granting twice keeps the first."""
+        ...
+
+    async def receipts(self, event_id: str) -> Sequence[Receipt]:
+        """Return what was answered about an event, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CommandedSite:
+    """A site's share in an event, as stored: when first told to discharge and when last told anything."""
+
+    site_no: int
+    first_discharge_at: datetime
+
+
+class DispatchStore(Protocol):
+    """Plans, ticks and acknowledgements; every commit checks the leader's epoch."""
+
+    async def take_epoch(self, *, at: datetime) -> int:
+        """Become leader: store and return ``max(stored + 1, seconds since 1970)``."""
+        ...
+
+    async def last_tick_number(self) -> int:
+        """Return the highest committed tick number, zero before any."""
+        ...
+
+    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+        ...
+
+    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions in order."""
+        ...
+
+    async def ticks(self, *, since: datetime) -> Sequence[DispatchTick]:
+        """Return ticks committed at or after a time, in order."""
+        ...
+
+    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
+        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+        ...
+
+    async def record_acks(self, acks: AckBatch) -> None:
+        """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
+        ...
+
+    async def acks(self, *, since: datetime) -> AckBatch:
+        """Return acknowledgements received for commands issued at or after a time."""
+        ...
+
+
+class MeterStore(Protocol):
+    """Meter evidence."""
+
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
+        """Store readings and return, after the commit, how far each boot's readings are complete.
+
+        Keyed (site_id, boot_id, index): the same again changes nothing, another value keeps both and
+        marks the reading BAD.
+        """
+        ...
+
+    async def readings(self, site_ids: Sequence[str], interval: Interval) -> Sequence[MeterReading]:
+        """Return readings of the sites with ``starts_at <= at <= ends_at``, by site and time."""
+        ...
+
+    async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return the time of each site's newest usable reading; sites without any are absent."""
+        ...
+
+    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+        """Keep a local day out of a site's baselines; ``*`` names every site."""
+        ...
+
+    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason)."""
+        ...
+
+
+class Books(Protocol):
+    """Settlements and the ledger."""
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Store a settlement run; the newest of an event replaces none, it stands beside them."""
+        ...
+
+    async def settlement(self, event_id: str) -> Settlement | None:
+        """Return an event's newest settlement."""
+        ...
+
+    async def settlements(self) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id."""
+        ...
+
+    async def post(self, entries: Sequence[JournalEntry]) -> None:
+        """Append entries; one already present under its id changes nothing."""
+        ...
+
+    async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
+        """Return journal entries in order; with an owner, those that touch that owner."""
+        ...
+
+    async def chain_head(self) -> str:
+        """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
+        ...
+
+    async def verify_chain(self) -> str | None:
+        """Recompute the chain; return None when it holds, else what differs first."""
+        ...
+
+
+class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Protocol):
+    """All stores of one database."""
+
+    async def ready(self) -> None:
+        """Return when the database answers. Raises StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        ...
