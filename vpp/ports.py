@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
-from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, SiteStatus
+from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
@@ -237,14 +237,6 @@ class SignalStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CommandedSite:
-    """A site's share in an event, as stored: when first told to discharge and when last told anything."""
-
-    site_no: int
-    first_discharge_at: datetime
-
-
 class DispatchStore(Protocol):
     """Plans, ticks and acknowledgements; every commit checks the leader's epoch."""
 
@@ -292,8 +284,11 @@ class MeterStore(Protocol):
         """
         ...
 
-    async def readings(self, site_ids: Sequence[str], interval: Interval) -> Sequence[MeterReading]:
-        """Return readings of the sites with ``starts_at <= at <= ends_at``, by site and time."""
+    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+        """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
+
+        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        """
         ...
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from vpp.domain.quantities import Permille, WattHours
+from vpp.domain.quantities import IntColumn, Permille, WattHours
 
 
 class Quality(StrEnum):
@@ -68,3 +68,29 @@ class SiteStatus:
     sequence: int
     clock_offset_ms: int | None
     firmware: str | None
+
+
+QUALITY_CODES: tuple[Quality, ...] = (Quality.OK, Quality.ESTIMATED, Quality.MISSING, Quality.BAD)
+"""A quality's number in a column is its position here: the higher, the worse."""
+
+NOT_METERED = -1
+"""Stands in a column for a counter that the home does not report."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingColumns:
+    """Meter readings of many sites as columns of equal length, sorted by site, then time.
+
+    ``site`` is a position in a list of site ids that the asker holds. Counters are lifetime watt-hours.
+    """
+
+    site: IntColumn
+    at_s: IntColumn
+    discharged_wh: IntColumn
+    charged_wh: IntColumn
+    imported_wh: IntColumn  # NOT_METERED where the home does not share its grid meter
+    exported_wh: IntColumn
+    quality: IntColumn  # codes of QUALITY_CODES
+
+    def __len__(self) -> int:
+        return len(self.site)
