@@ -5,6 +5,7 @@ in it. A command's body follows from the tick's order, the plan revision it name
 small row covers a million commands and any body can be made again years later.
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -117,3 +118,15 @@ class AckBatch:
 
     def __len__(self) -> int:
         return len(self.site_no)
+
+
+def start_delay_s(site_id: str, event_id: str, spread_s: int) -> int:
+    """Return how many seconds past its start (or before its ramp down) a site of an event moves.
+
+    The same for every copy of a command, spread evenly over the fleet below ``spread_s``, zero where
+    there is no spread: controller and gateway compute it without telling each other.
+    """
+    if spread_s == 0:
+        return 0
+    digest = hashlib.sha256(f"{site_id}\n{event_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % spread_s

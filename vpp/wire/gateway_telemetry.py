@@ -1,0 +1,160 @@
+"""Telemetry: what a home says of its battery every few seconds. It steers; it never pays.
+
+Decoding goes straight to one row of whole numbers, because this is the one message of which a fleet
+sends tens of thousands a second.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from vpp.domain.interval import from_epoch
+from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.wire.gateway import MAX_SITE_W, GatewayKind, count_unknown, read_body
+from vpp.wire.strict_json import (
+    JsonObject,
+    MalformedMessage,
+    encode,
+    optional_text,
+    percent,
+    require_flag,
+    require_integer,
+    require_permille,
+    require_time_s,
+    time_text,
+)
+
+MAX_SITE_WH = 10_000_000
+
+
+class GridState(StrEnum):
+    """How the home stands to the grid. ``syncing`` is not yet connected."""
+
+    CONNECTED = "connected"
+    ISLANDED = "islanded"
+    SYNCING = "syncing"
+
+
+_GRID_STATE = {state.value: state for state in GridState}
+_FIELDS = frozenset(
+    (
+        "schema", "site_id", "at", "epoch", "sequence", "soc_pct", "battery_w", "discharge_limit_w",
+        "energy_full_wh", "reserve_pct", "discharged_wh", "charged_wh", "grid", "storm_mode", "opted_out",
+        "fault",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """One sample of a home. The pair names the command in force, 0 before any."""
+
+    site_id: str
+    at: datetime
+    epoch: int
+    sequence: int
+    soc_permille: Permille
+    battery_w: Watts  # mean since the last sample, positive discharges
+    discharge_limit_w: Watts
+    energy_full_wh: WattHours
+    reserve_permille: Permille  # the home's own
+    discharged_wh: WattHours
+    charged_wh: WattHours
+    grid: GridState
+    storm_mode: bool
+    opted_out: bool
+    fault: str | None
+
+
+TELEMETRY_COLUMNS = (
+    "at_s", "epoch", "sequence", "soc_permille", "battery_w", "discharge_limit_w", "energy_full_wh",
+    "reserve_permille", "discharged_wh", "charged_wh", "grid_connected", "storm_mode", "opted_out", "faulted",
+)  # fmt: skip
+"""What each number of a telemetry row is, in order; names of ``TelemetryBatch`` columns."""
+
+
+def encode_telemetry(sample: Telemetry) -> bytes:
+    """Return the body of a sample, which travels unsigned."""
+    return encode(
+        {
+            "schema": "vpp.telemetry/1",
+            "site_id": sample.site_id,
+            "at": time_text(sample.at),
+            "epoch": sample.epoch,
+            "sequence": sample.sequence,
+            "soc_pct": percent(sample.soc_permille),
+            "battery_w": sample.battery_w,
+            "discharge_limit_w": sample.discharge_limit_w,
+            "energy_full_wh": sample.energy_full_wh,
+            "reserve_pct": percent(sample.reserve_permille),
+            "discharged_wh": sample.discharged_wh,
+            "charged_wh": sample.charged_wh,
+            "grid": sample.grid.value,
+            "storm_mode": sample.storm_mode,
+            "opted_out": sample.opted_out,
+            "fault": sample.fault,
+        }
+    )
+
+
+def decode_telemetry_row(
+    payload: bytes, *, site_id: str, unknown: Counter[str] | None = None
+) -> tuple[int, ...]:
+    """Return a sample as the numbers of ``TELEMETRY_COLUMNS``; flags are 0 and 1. Raises MalformedMessage."""
+    return _numbers(_read(payload, site_id, unknown))
+
+
+def decode_telemetry(payload: bytes, *, site_id: str, unknown: Counter[str] | None = None) -> Telemetry:
+    """Return a sample with every word it carries. Raises MalformedMessage."""
+    body = _read(payload, site_id, unknown)
+    at_s, epoch, sequence, charge, battery, limit, full, reserve, out, taken, *flags = _numbers(body)
+    return Telemetry(
+        site_id=site_id,
+        at=from_epoch(at_s),
+        epoch=epoch,
+        sequence=sequence,
+        soc_permille=Permille(charge),
+        battery_w=Watts(battery),
+        discharge_limit_w=Watts(limit),
+        energy_full_wh=WattHours(full),
+        reserve_permille=Permille(reserve),
+        discharged_wh=WattHours(out),
+        charged_wh=WattHours(taken),
+        grid=_grid(body),
+        storm_mode=bool(flags[1]),
+        opted_out=bool(flags[2]),
+        fault=optional_text(body, "fault"),
+    )
+
+
+def _read(payload: bytes, site_id: str, unknown: Counter[str] | None) -> JsonObject:
+    body = read_body(payload, "vpp.telemetry/1", site_id)
+    count_unknown(body, _FIELDS, unknown, GatewayKind.TELEMETRY)
+    return body
+
+
+def _numbers(body: JsonObject) -> tuple[int, ...]:
+    return (
+        require_time_s(body, "at"),
+        require_integer(body, "epoch"),
+        require_integer(body, "sequence"),
+        require_permille(body, "soc_pct"),
+        require_integer(body, "battery_w", low=-MAX_SITE_W, high=MAX_SITE_W),
+        require_integer(body, "discharge_limit_w", high=MAX_SITE_W),
+        require_integer(body, "energy_full_wh", low=1, high=MAX_SITE_WH),
+        require_permille(body, "reserve_pct"),
+        require_integer(body, "discharged_wh"),
+        require_integer(body, "charged_wh"),
+        _grid(body) is GridState.CONNECTED,
+        require_flag(body, "storm_mode"),
+        require_flag(body, "opted_out"),
+        optional_text(body, "fault") is not None,
+    )
+
+
+def _grid(body: JsonObject) -> GridState:
+    state = body.get("grid")
+    if type(state) is not str or state not in _GRID_STATE:
+        raise MalformedMessage("grid is none of connected, islanded, syncing")
+    return _GRID_STATE[state]
