@@ -25,6 +25,10 @@ class ConflictingFact(Exception):
     """Another fact already stands under the same natural key."""
 
 
+class NotEnrolled(Exception):
+    """A fact names a site that has no enrolment, so no consent to store it; nothing was stored."""
+
+
 class StaleEpoch(Exception):
     """A newer leader took over; nothing of this one may commit any more."""
 

@@ -1,0 +1,95 @@
+"""Plans, ticks and acknowledgements, kept in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from vpp.adapters.memory.chain import MemoryChain
+from vpp.domain.command import AckBatch, DispatchTick, PlanRevision, Refusal
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import column
+from vpp.ports import ConflictingFact, StaleEpoch
+from vpp.wire import facts
+
+
+class MemoryDispatch:
+    """The dispatch's part of the memory store."""
+
+    def __init__(self, chain: MemoryChain) -> None:
+        self._tick_chain = chain
+        self._epoch = 0
+        self._ticks: dict[int, DispatchTick] = {}
+        self._revisions: dict[str, dict[int, PlanRevision]] = {}
+        self._acks: dict[tuple[int, int, int], tuple[int, str, Refusal | None]] = {}
+
+    async def take_epoch(self, *, at: datetime) -> int:
+        """Become leader: store and return ``max(stored + 1, seconds since 1970)``."""
+        self._epoch = max(self._epoch + 1, to_epoch(at))
+        return self._epoch
+
+    async def last_tick_number(self) -> int:
+        """Return the highest committed tick number, zero before any."""
+        return max(self._ticks, default=0)
+
+    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+        if tick.epoch != self._epoch:
+            raise StaleEpoch(
+                f"tick {tick.number} was made in epoch {tick.epoch}; the leader's is {self._epoch}"
+            )
+        new: dict[tuple[str, int], PlanRevision] = {}
+        for revision in revisions:
+            key = (revision.event_id, revision.revision)
+            known = self._revisions.get(revision.event_id, {}).get(revision.revision, new.get(key))
+            if known is not None and not facts.same(known, revision):
+                raise ConflictingFact(
+                    f"event {revision.event_id} has another plan revision {revision.revision}"
+                )
+            if known is None:
+                new[key] = revision
+        known_tick = self._ticks.get(tick.number)
+        if known_tick is not None and not facts.same(known_tick, tick):
+            raise ConflictingFact(f"another tick {tick.number} is committed")
+        for (event_id, number), revision in new.items():
+            self._revisions.setdefault(event_id, {})[number] = revision
+        if known_tick is None:
+            self._tick_chain.append("dispatch_tick", tick)
+            self._ticks[tick.number] = tick
+
+    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions in order."""
+        found = self._revisions.get(event_id, {})
+        return [found[number] for number in sorted(found)]
+
+    async def ticks(self, *, since: datetime) -> Sequence[DispatchTick]:
+        """Return ticks committed at or after a time, in order."""
+        return [self._ticks[number] for number in sorted(self._ticks) if self._ticks[number].at >= since]
+
+    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
+        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+        found = []
+        for number in sorted(self._ticks):
+            orders = tuple(each for each in self._ticks[number].orders if each.event_id == event_id)
+            if orders:
+                found.append(replace(self._ticks[number], orders=orders))
+        return found
+
+    async def record_acks(self, acks: AckBatch) -> None:
+        """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
+        keys = zip(acks.site_no.tolist(), acks.epoch.tolist(), acks.sequence.tolist(), strict=True)
+        words = zip(acks.at_s.tolist(), acks.event_id, acks.refusal, strict=True)
+        for key, word in zip(keys, words, strict=True):
+            self._acks.setdefault(key, word)
+
+    async def acks(self, *, since: datetime) -> AckBatch:
+        """Return acknowledgements received for commands issued at or after a time."""
+        issued = {(tick.epoch, tick.number) for tick in self._ticks.values() if tick.at >= since}
+        found = [(key, word) for key, word in self._acks.items() if key[1:] in issued]
+        return AckBatch(
+            site_no=column(key[0] for key, _ in found),
+            epoch=column(key[1] for key, _ in found),
+            sequence=column(key[2] for key, _ in found),
+            at_s=column(word[0] for _, word in found),
+            event_id=tuple(word[1] for _, word in found),
+            refusal=tuple(word[2] for _, word in found),
+        )

@@ -1,0 +1,128 @@
+"""Meter evidence, kept in memory."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
+import numpy as np
+
+from vpp.adapters.memory.registry import MemoryRegistry
+from vpp.domain.delivery import (
+    NOT_METERED,
+    QUALITY_CODES,
+    MeterMessage,
+    MeterReading,
+    MeterReceipt,
+    Quality,
+    ReadingColumns,
+)
+from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.quantities import column
+
+_Key = tuple[str, int]  # boot id, index
+_USABLE = (Quality.OK, Quality.ESTIMATED)
+
+
+class MemoryMeter(MemoryRegistry):
+    """The meters' part of the memory store; it knows the registry, because data follows consent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readings: dict[str, dict[_Key, list[MeterReading]]] = {}  # every value of a key
+        self._newest: dict[str, datetime] = {}
+        self._excluded: dict[tuple[str, date], str] = {}
+
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:  # noqa: ARG002  # memory keeps no time of arrival
+        """Store readings and return, after the commit, how far each boot's readings are complete.
+
+        Keyed (site_id, boot_id, index): the same again changes nothing, another value keeps both and
+        marks the reading BAD. One receipt for each (site, boot) of the messages, in their order.
+        """
+        self._require_enrolled(message.site_id for message in messages)
+        oldest: dict[tuple[str, str], int] = {}
+        for message in messages:
+            for reading in message.readings:
+                self._keep_reading(reading)
+            oldest[(message.site_id, message.boot_id)] = message.oldest_index
+        return [
+            MeterReceipt(site_id, boot_id, self._stored_through(site_id, boot_id, index))
+            for (site_id, boot_id), index in oldest.items()
+        ]
+
+    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+        """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
+
+        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        """
+        rows = [
+            _row(position, value, doubted=len(values) > 1)
+            for position, site_id in enumerate(site_ids)
+            for values in self._readings.get(site_id, {}).values()
+            for value in values
+            if any(each.starts_at <= value.at <= each.ends_at for each in intervals)
+        ]
+        rows.sort()
+        table = np.array(rows, dtype=np.int64).reshape(-1, 7).T
+        return ReadingColumns(*(column(each) for each in table))
+
+    async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return the time of each site's newest usable reading; sites without any are absent."""
+        return {site_id: self._newest[site_id] for site_id in site_ids if site_id in self._newest}
+
+    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+        """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
+        self._excluded.setdefault((site_id, day), reason)
+
+    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted."""
+        return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
+
+    def _keep_reading(self, reading: MeterReading) -> None:
+        values = self._readings.setdefault(reading.site_id, {}).setdefault(
+            (reading.boot_id, reading.index), []
+        )
+        if any(_measured(known) == _measured(reading) for known in values):
+            return
+        values.append(reading)
+        if len(values) > 1:
+            self._look_for_newest(reading.site_id)
+        elif reading.quality in _USABLE:
+            newest = self._newest.get(reading.site_id)
+            self._newest[reading.site_id] = reading.at if newest is None else max(newest, reading.at)
+
+    def _look_for_newest(self, site_id: str) -> None:
+        """Find the newest usable reading again, after one of them became BAD."""
+        usable = [
+            values[0].at
+            for values in self._readings[site_id].values()
+            if len(values) == 1 and values[0].quality in _USABLE
+        ]
+        self._newest.pop(site_id, None)
+        if usable:
+            self._newest[site_id] = max(usable)
+
+    def _stored_through(self, site_id: str, boot_id: str, oldest_index: int) -> int:
+        stored = self._readings.get(site_id, {})
+        index = oldest_index
+        while (boot_id, index) in stored:
+            index += 1
+        return index - 1
+
+
+def _measured(reading: MeterReading) -> tuple[object, ...]:
+    """Return what the meter said; our judgement of it is not part of the value."""
+    return (
+        reading.at, reading.discharged_wh, reading.charged_wh, reading.soc_permille,
+        reading.imported_wh, reading.exported_wh,
+    )  # fmt: skip
+
+
+def _row(position: int, reading: MeterReading, *, doubted: bool) -> tuple[int, ...]:
+    return (
+        position,
+        to_epoch(reading.at),
+        reading.discharged_wh,
+        reading.charged_wh,
+        NOT_METERED if reading.imported_wh is None else reading.imported_wh,
+        NOT_METERED if reading.exported_wh is None else reading.exported_wh,
+        QUALITY_CODES.index(Quality.BAD if doubted else reading.quality),
+    )

@@ -1,0 +1,90 @@
+"""Enrolments, reserves, opt-outs and grid sources, kept in memory."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+
+from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.grid_event import GridSource
+from vpp.ports import ConflictingFact, NotEnrolled
+
+
+class MemoryRegistry:
+    """The registry's part of the memory store."""
+
+    def __init__(self) -> None:
+        self._enrollments: dict[str, Enrollment] = {}  # in the order of site numbers
+        self._reserve_changes: list[ReserveChange] = []
+        self._opt_outs: list[OptOut] = []
+        self._sources: dict[str, GridSource] = {}
+
+    async def enroll(self, requests: Sequence[EnrollmentRequest], *, at: datetime) -> Sequence[Enrollment]:
+        """Append all or none; numbers continue from the highest. A known site raises ConflictingFact."""
+        taken = set(self._enrollments)
+        for request in requests:
+            if request.site_id in taken:
+                raise ConflictingFact(f"site {request.site_id} is enrolled already; nothing was stored")
+            taken.add(request.site_id)
+        first = len(self._enrollments)
+        enrolled = [
+            Enrollment(
+                site_no=first + place,
+                enrolled_at=at,
+                **{each.name: getattr(request, each.name) for each in fields(request)},
+            )
+            for place, request in enumerate(requests)
+        ]
+        self._enrollments.update({each.site_id: each for each in enrolled})
+        return enrolled
+
+    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied."""
+        reserve = {change.site_id: change.reserve_permille for change in self._reserve_changes}
+        return [
+            replace(each, reserve_permille=reserve.get(each.site_id, each.reserve_permille))
+            for each in self._enrollments.values()
+            if each.site_no >= from_site_no
+        ]
+
+    async def change_reserve(self, change: ReserveChange) -> None:
+        """Append a new VPP reserve."""
+        self._require_enrolled([change.site_id])
+        self._reserve_changes.append(change)
+
+    async def opt_out(self, opt_out: OptOut) -> None:
+        """Append an owner's no; the same site and event again keeps the first unless taken back."""
+        self._require_enrolled([opt_out.site_id])
+        if self._standing(opt_out.site_id, opt_out.event_id) is None:
+            self._opt_outs.append(opt_out)
+
+    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
+        """End a standing opt-out of ours; False when there is none."""
+        place = self._standing(site_id, event_id)
+        if place is None or self._opt_outs[place].origin == "home":
+            return False
+        self._opt_outs[place] = replace(self._opt_outs[place], taken_back_at=at)
+        return True
+
+    async def opt_outs(self, event_ids: Sequence[str]) -> Sequence[OptOut]:
+        """Return every opt-out of the events, taken back or not, in the order they were stored."""
+        wanted = set(event_ids)
+        return [each for each in self._opt_outs if each.event_id in wanted]
+
+    async def add_source(self, source: GridSource) -> None:
+        """Add a source or replace the one of that name."""
+        self._sources[source.name] = source
+
+    async def sources(self) -> Sequence[GridSource]:
+        """Return every source by name."""
+        return [self._sources[name] for name in sorted(self._sources)]
+
+    def _standing(self, site_id: str, event_id: str) -> int | None:
+        for place, each in enumerate(self._opt_outs):
+            if (each.site_id, each.event_id, each.taken_back_at) == (site_id, event_id, None):
+                return place
+        return None
+
+    def _require_enrolled(self, site_ids: Iterable[str]) -> None:
+        for site_id in site_ids:
+            if site_id not in self._enrollments:
+                raise NotEnrolled(f"site {site_id} is not enrolled; nothing was stored")

@@ -1,0 +1,29 @@
+"""A whole store in memory: what simulations and tests run the real stages on."""
+
+from vpp.adapters.memory.books import MemoryBooks
+from vpp.adapters.memory.chain import MemoryChain
+from vpp.adapters.memory.dispatch import MemoryDispatch
+from vpp.adapters.memory.meter import MemoryMeter
+from vpp.adapters.memory.signals import MemorySignals
+from vpp.ports import StoreUnavailable
+
+
+class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks):
+    """``ports.Store`` without a disk. No method awaits anything, so each is one transaction."""
+
+    def __init__(self) -> None:
+        chain = MemoryChain()
+        MemoryMeter.__init__(self)
+        MemorySignals.__init__(self, chain)
+        MemoryDispatch.__init__(self, chain)
+        MemoryBooks.__init__(self, chain)
+        self._open = True
+
+    async def ready(self) -> None:
+        """Return when the store answers. Raises StoreUnavailable after it was closed."""
+        if not self._open:
+            raise StoreUnavailable("the memory store was closed")
+
+    async def close(self) -> None:
+        """Forget nothing: a test may look inside afterwards."""
+        self._open = False

@@ -1,0 +1,173 @@
+"""The one written form of every fact: what the database keeps and what the hash chain runs over.
+
+Compact JSON with sorted keys, so equal facts are equal bytes on every machine. Integer columns become
+their differences in the narrowest width that holds them: no compressor takes part, because its output
+may change with its version and a hash must not.
+"""
+
+import base64
+import hashlib
+import json
+import types
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import cache
+from typing import Any, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from vpp.domain.quantities import IntColumn
+
+FactT = TypeVar("FactT")
+
+GENESIS = "0" * 64
+"""The head of a chain without links, in hex."""
+
+_WIDTHS = ("i1", "i2", "i4", "i8")
+
+
+def encode(fact: object) -> bytes:
+    """Return a fact as canonical JSON in UTF-8; equal facts give equal bytes."""
+    return json.dumps(
+        _plain(fact), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def decode(kind: type[FactT], body: bytes | str) -> FactT:
+    """Return the fact of that dataclass from its canonical JSON."""
+    read: Callable[[Any], FactT] = _reader(cast("Any", kind))
+    return read(json.loads(body))
+
+
+def decode_many(kind: type[FactT], body: bytes | str) -> tuple[FactT, ...]:
+    """Return the facts of that dataclass from a canonical JSON list."""
+    read: Callable[[Any], FactT] = _reader(cast("Any", kind))
+    return tuple(read(each) for each in json.loads(body))
+
+
+def same(one: object, other: object) -> bool:
+    """Return whether two facts say the same; columns are compared by value."""
+    return encode(one) == encode(other)
+
+
+def next_link(head: str, kind: str, fact: object, *, actor: str | None = None) -> str:
+    """Return the chain's head in hex after one more fact was linked to it."""
+    return hashlib.sha256(
+        bytes.fromhex(head) + encode({"actor": actor, "fact": fact, "kind": kind})
+    ).hexdigest()
+
+
+def column_text(values: IntColumn) -> str:
+    """Return a column as ``first:width:base64 of the differences``; empty for an empty column."""
+    if not len(values):
+        return ""
+    # Differences of extreme values wrap around in int64 and wrap back when they are summed up.
+    steps = np.diff(values)
+    width = _narrowest(steps)
+    coded = base64.b64encode(steps.astype(f"<{width}").tobytes()).decode()
+    return f"{int(values[0])}:{width}:{coded}"
+
+
+def text_column(text: str) -> IntColumn:
+    """Return the read-only column that ``column_text`` wrote."""
+    if not text:
+        values = np.zeros(0, dtype=np.int64)
+    else:
+        first, width, coded = text.split(":")
+        steps = np.frombuffer(base64.b64decode(coded), dtype=f"<{width}").astype(np.int64)
+        values = np.concatenate((np.array([int(first)], dtype=np.int64), steps)).cumsum(dtype=np.int64)
+    values.flags.writeable = False
+    return values
+
+
+def _narrowest(steps: IntColumn) -> str:
+    if not len(steps):
+        return "i1"
+    low, high = int(steps.min()), int(steps.max())
+    for width in _WIDTHS:
+        limits = np.iinfo(np.dtype(width))
+        if limits.min <= low and high <= limits.max:
+            return width
+    raise AssertionError("a difference of int64 fits int64")
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values for anything a fact may hold."""
+    match value:
+        case Enum():
+            return value.value
+        case None | bool() | int() | str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case date():
+            return value.isoformat()
+        case np.integer():
+            return int(value)
+        case Fraction() | Decimal():
+            return str(value)
+        case bytes():
+            return base64.b64encode(value).decode()
+        case np.ndarray():
+            return column_text(value)
+        case tuple() | list():
+            return [_plain(each) for each in value]
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    raise TypeError(f"{type(value).__name__} has no written form")
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return the function that makes a value of one type from JSON; built once for each type."""
+    if isinstance(kind, NewType):
+        return _reader(kind.__supertype__)
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _optional_reader(kind)
+    if origin is tuple:
+        return _tuple_reader(get_args(kind))
+    if origin is np.ndarray:
+        return text_column
+    if is_dataclass(kind):
+        return _dataclass_reader(kind)
+    if kind in (datetime, date):
+        from_iso: Callable[[Any], Any] = kind.fromisoformat
+        return from_iso
+    if kind is bytes:
+        return base64.b64decode
+    if isinstance(kind, type) and issubclass(kind, (Enum, Fraction, Decimal)):
+        return kind
+    if kind in (int, str, bool):
+        return _as_it_is
+    raise TypeError(f"{kind!r} has no written form")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _optional_reader(kind: Any) -> Callable[[Any], Any]:
+    (inner,) = (each for each in get_args(kind) if each is not type(None))
+    read = _reader(inner)
+    return lambda value: None if value is None else read(value)
+
+
+def _tuple_reader(parts: tuple[Any, ...]) -> Callable[[Any], Any]:
+    if len(parts) == 2 and parts[1] is Ellipsis:
+        read = _reader(parts[0])
+        return lambda values: tuple([read(each) for each in values])
+    readers = [_reader(each) for each in parts]
+    return lambda values: tuple(read(each) for read, each in zip(readers, values, strict=True))
+
+
+def _dataclass_reader(kind: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    readers = [(each.name, _reader(hints[each.name])) for each in fields(kind)]
+    return lambda values: kind(**{name: read(values[name]) for name, read in readers})
