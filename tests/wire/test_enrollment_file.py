@@ -147,6 +147,20 @@ def test_a_file_of_another_shape_is_refused(content: bytes, reason: str) -> None
     assert any(reason in sentence for sentence in refusal(content))
 
 
+def test_an_unknown_program_and_a_home_that_has_a_place_are_refused() -> None:
+    content = a_file(a_row(program_id="elrp-a9"), a_row(site_id="s-2"))
+
+    with pytest.raises(BadEnrollmentFile) as refused:
+        read_enrollments(
+            content, now=NOW, file_name="sites.csv", program_ids={"elrp-a4-pge"}, enrolled={"s-2"}
+        )
+
+    assert str(refused.value).splitlines() == [
+        "sites.csv, line 2: program_id: there is no program 'elrp-a9'; known: elrp-a4-pge",
+        "sites.csv, line 3: site s-2 is enrolled already",
+    ]
+
+
 @given(st.integers(min_value=0, max_value=1000))
 def test_every_permille_of_charge_can_be_written_as_percent(permille: int) -> None:
     assert read_percent(f"{permille // 10}.{permille % 10}") == permille

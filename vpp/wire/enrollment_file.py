@@ -11,7 +11,7 @@ import binascii
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -46,47 +46,108 @@ class _BadCell(ValueError):
     """A cell does not say what its column needs."""
 
 
-def read_enrollments(content: bytes, *, now: datetime, file_name: str) -> tuple[EnrollmentRequest, ...]:
+def read_enrollments(
+    content: bytes,
+    *,
+    now: datetime,
+    file_name: str,
+    program_ids: Collection[str] | None = None,
+    enrolled: Collection[str] = (),
+) -> tuple[EnrollmentRequest, ...]:
     """Return every row as a checked request, in the order of the file.
 
     Args:
         content: The file; UTF-8, a byte order mark and CRLF are taken.
         now: A consent after this instant is refused.
         file_name: For the messages.
+        program_ids: The programs there are; None takes any.
+        enrolled: Sites that have a place already.
 
     Raises:
         BadEnrollmentFile: At least one line cannot be used; all of them are named.
     """
+    sheet = _Sheet(now, program_ids, enrolled)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         line = content[: failure.start].count(b"\n") + 1
         raise BadEnrollmentFile(file_name, (BadRow(line, "is not UTF-8"),)) from failure
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    bad: list[BadRow] = []
-    requests: list[EnrollmentRequest] = []
-    first_line: dict[str, int] = {}
-    header: list[str] | None = None
     ends_at = 0
     try:
         for cells in reader:
             line, ends_at = ends_at + 1, reader.line_num  # a quoted cell may span lines
-            if header is None:
-                header = _header(cells, file_name)
-            elif any(cells):
-                _take(cells, header, line, now, requests, first_line, bad)
+            if any(cells):
+                sheet.take(cells, line)
     except csv.Error as failure:
-        bad.append(BadRow(ends_at + 1, f"is not CSV: {failure}"))
-    if header is None:
-        bad.append(BadRow(1, f"is empty; the first line must be {','.join(HEADER)}"))
-    elif not requests and not bad:
-        bad.append(BadRow(1, "has a header and no homes below it"))
-    if bad:
-        raise BadEnrollmentFile(file_name, tuple(bad))
-    return tuple(requests)
+        sheet.refuse(ends_at + 1, f"is not CSV: {failure}")
+    except _BadHeader as failure:
+        sheet.refuse(ends_at, str(failure))
+    if sheet.header is None and not sheet.bad:
+        sheet.refuse(1, f"is empty; the first line must be {','.join(HEADER)}")
+    elif not sheet.requests and not sheet.bad:
+        sheet.refuse(1, "has a header and no homes below it")
+    if sheet.bad:
+        raise BadEnrollmentFile(file_name, tuple(sheet.bad))
+    return tuple(sheet.requests)
 
 
-def _header(cells: list[str], file_name: str) -> list[str]:
+class _BadHeader(ValueError):
+    """The first line does not name the columns; nothing below it can be read."""
+
+
+class _Sheet:
+    """Rows taken so far, and everything that is wrong with them."""
+
+    def __init__(self, now: datetime, program_ids: Collection[str] | None, enrolled: Collection[str]) -> None:
+        self.header: list[str] | None = None
+        self.requests: list[EnrollmentRequest] = []
+        self.bad: list[BadRow] = []
+        self._now, self._program_ids, self._enrolled = now, program_ids, enrolled
+        self._first_line: dict[str, int] = {}
+
+    def refuse(self, line: int, reason: str) -> None:
+        self.bad.append(BadRow(line, reason))
+
+    def take(self, cells: list[str], line: int) -> None:
+        """Take the header, or append a row's request or everything that is wrong with the row."""
+        if self.header is None:
+            self.header = _header(cells)
+        elif len(cells) != len(self.header):
+            self.refuse(line, f"has {len(cells)} cells, the header {len(self.header)}")
+        else:
+            row = {name: cell.strip() for name, cell in zip(self.header, cells, strict=True)}
+            faults = list(self._faults(row, line))
+            self.bad.extend(BadRow(line, fault) for fault in faults)
+            if not faults:
+                self.requests.append(_request(row, self._now))
+
+    def _faults(self, row: Mapping[str, str], line: int) -> Iterator[str]:
+        site_id, program_id = row["site_id"], row["program_id"]
+        first_line = self._first_line.setdefault(site_id, line)
+        if first_line != line:
+            yield f"site {site_id} stands on line {first_line} already"
+        if site_id in self._enrolled:
+            yield f"site {site_id} is enrolled already"
+        readers: dict[str, Callable[[str], object]] = {
+            "site_id": require_site_id,
+            "full_energy_wh": _positive,
+            "max_discharge_w": _positive,
+            "reserve_pct": read_percent,
+            "gateway_public_key": read_public_key,
+            "consent_at": lambda text: _past(text, self._now),
+        }
+        for column in HEADER:
+            try:
+                readers.get(column, _name)(row[column])
+            except (_BadCell, NotASiteId) as failure:
+                yield f"{column}: {failure}"
+        if self._program_ids is not None and program_id not in self._program_ids:
+            known = ", ".join(sorted(self._program_ids))
+            yield f"program_id: there is no program {program_id!r}; known: {known}"
+
+
+def _header(cells: list[str]) -> list[str]:
     missing = [name for name in HEADER if name not in cells]
     unknown = [name for name in cells if name not in HEADER]
     twice = sorted({name for name in cells if cells.count(name) > 1})
@@ -96,53 +157,8 @@ def _header(cells: list[str], file_name: str) -> list[str]:
         if names
     ]
     if problems:
-        reason = f"{'; '.join(problems)}. Expected {','.join(HEADER)}"
-        raise BadEnrollmentFile(file_name, (BadRow(1, reason),))
+        raise _BadHeader(f"{'; '.join(problems)}. Expected {','.join(HEADER)}")
     return cells
-
-
-def _take(
-    cells: list[str],
-    header: list[str],
-    line: int,
-    now: datetime,
-    requests: list[EnrollmentRequest],
-    first_line: dict[str, int],
-    bad: list[BadRow],
-) -> None:
-    """Append the row's request, or everything that is wrong with it."""
-    if len(cells) != len(header):
-        bad.append(BadRow(line, f"has {len(cells)} cells, the header {len(header)}"))
-        return
-    row = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    site_id = row["site_id"]
-    if site_id in first_line:
-        bad.append(BadRow(line, f"site {site_id} stands on line {first_line[site_id]} already"))
-        return
-    first_line[site_id] = line
-    faults = _faults(row, line, now)
-    bad.extend(faults)
-    if not faults:
-        requests.append(_request(row, now))
-
-
-def _faults(row: Mapping[str, str], line: int, now: datetime) -> list[BadRow]:
-    """Return everything that is wrong with a row, not only the first thing."""
-    readers: dict[str, Callable[[str], object]] = {
-        "site_id": require_site_id,
-        "full_energy_wh": _positive,
-        "max_discharge_w": _positive,
-        "reserve_pct": read_percent,
-        "gateway_public_key": read_public_key,
-        "consent_at": lambda text: _past(text, now),
-    }
-    faults = []
-    for column in HEADER:
-        try:
-            readers.get(column, _name)(row[column])
-        except (_BadCell, NotASiteId) as failure:
-            faults.append(BadRow(line, f"{column}: {failure}"))
-    return faults
 
 
 def _request(row: Mapping[str, str], now: datetime) -> EnrollmentRequest:
