@@ -60,9 +60,10 @@ class SettlementLine:
     incremental_wh: Fraction  # signed sum over the hours, before the negative policy
     paid_wh: Fraction  # after the negative policy
     amount: MicroDollars  # what the owner earns, whole cents
-    gross: MicroDollars  # what the program owes for it, whole cents
+    gross: MicroDollars  # what the program owes for it, to the nearest micro-dollar
     quality: SiteQuality
     reason: str | None
+    margin: MicroDollars = MicroDollars(0)  # the aggregator's share of gross, to the nearest micro-dollar
 
 
 @dataclass(frozen=True, slots=True)
