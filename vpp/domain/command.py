@@ -75,7 +75,8 @@ class PlanRevision:
     """The part of an event's plan that changed: new setpoint and reserve floor of each changed site.
 
     A setpoint of zero releases the site. ``level_permille`` is the charge down to which the fleet is
-    taken, for the sentence owners read.
+    taken, for the sentence owners read. ``reason_code`` has one entry for every site of the fleet at
+    that time, indexed by ``site_no``: a position in ``dispatch_plan.REASONS``.
     """
 
     event_id: str
@@ -88,6 +89,7 @@ class PlanRevision:
     site_no: IntColumn
     setpoint_w: IntColumn
     reserve_floor_permille: IntColumn
+    reason_code: IntColumn
 
 
 @dataclass(frozen=True, slots=True)
