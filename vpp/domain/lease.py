@@ -1,0 +1,192 @@
+"""Which command each home holds now, as columns, and which commands are due.
+
+A command is a lease: it ends by itself. ``Leases`` is rebuilt from committed ticks and stored
+acknowledgements, so a restart knows what it knew and resends nothing in bulk.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from vpp.domain.command import AckBatch, Action, CommandBatch, Refusal
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import BoolColumn, IntColumn
+
+NO_EVENT = -1
+RESENDS = 3
+
+
+class Standing(IntEnum):
+    """What is known about the newest command of a site."""
+
+    NONE = 0  # nothing was ever sent
+    WAITING = 1
+    ACCEPTED = 2
+    REJECTED = 3
+    NO_ANSWER = 4  # resent three times in vain; silent until its next renewal
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """How long leases last and when a command is sent again, in seconds."""
+
+    lease_s: int
+    ack_timeout_s: int
+
+
+_LONG = ("sequence", "issued_at_s", "expires_at_s", "running_until_s", "event_ends_at_s", "first_start_s")
+_SHORT = ("setpoint_w", "floor_permille", "event_no")
+_TINY = ("standing", "resends")
+
+
+class Leases:
+    """The newest command of every site; all columns are indexed by ``site_no``.
+
+    ``setpoint_w`` is zero after a release. ``running_until_s`` is the end of the last discharge lease
+    that may still run at the home, also when a release has been sent since. ``first_start_s`` is when
+    the present run of discharges for ``event_no`` was first to start.
+    """
+
+    sequence: IntColumn
+    issued_at_s: IntColumn
+    expires_at_s: IntColumn
+    running_until_s: IntColumn
+    event_ends_at_s: IntColumn
+    first_start_s: IntColumn
+    setpoint_w: "np.ndarray[tuple[int], np.dtype[np.int32]]"
+    floor_permille: "np.ndarray[tuple[int], np.dtype[np.int32]]"
+    event_no: "np.ndarray[tuple[int], np.dtype[np.int32]]"
+    standing: "np.ndarray[tuple[int], np.dtype[np.int8]]"
+    resends: "np.ndarray[tuple[int], np.dtype[np.int8]]"
+
+    def __init__(self, sites: int = 0) -> None:
+        self._sites = 0
+        for names, kind in ((_LONG, np.int64), (_SHORT, np.int32), (_TINY, np.int8)):
+            for name in names:
+                setattr(self, name, np.zeros(0, dtype=kind))
+        self.grow(sites)
+
+    def __len__(self) -> int:
+        return self._sites
+
+    def grow(self, sites: int) -> None:
+        """Make every column at least ``sites`` long; new sites hold nothing."""
+        if sites <= self._sites:
+            return
+        for name in _LONG + _SHORT + _TINY:
+            old = getattr(self, name)
+            new = np.zeros(sites, dtype=old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        self.event_no[self._sites :] = NO_EVENT
+        self._sites = sites
+
+    def discharging(self, now_s: int) -> BoolColumn:
+        """Return the sites whose newest command is a discharge that has not ended."""
+        running: BoolColumn = (self.setpoint_w > 0) & (self.expires_at_s > now_s)
+        return running
+
+
+def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
+    """Write a committed batch into the columns, as sent."""
+    rows, order = batch.order.site_no, batch.order
+    now_s = to_epoch(batch.issued_at)
+    expires_s = to_epoch(order.expires_at)
+    discharge = order.action is Action.DISCHARGE
+    same = (leases.event_no[rows] == event_no) & (leases.expires_at_s[rows] > now_s)
+    if discharge:
+        again = (
+            same & (leases.setpoint_w[rows] == batch.setpoint_w) & (leases.standing[rows] == Standing.WAITING)
+        )
+        running = same & (leases.setpoint_w[rows] > 0)
+        starts_s = to_epoch(order.starts_at)
+        leases.first_start_s[rows] = np.where(running, leases.first_start_s[rows], starts_s)
+        leases.resends[rows] = np.where(again, leases.resends[rows] + 1, 0)
+        leases.running_until_s[rows] = expires_s
+    else:
+        leases.resends[rows] = 0
+    leases.sequence[rows] = batch.sequence
+    leases.issued_at_s[rows] = now_s
+    leases.expires_at_s[rows] = expires_s
+    leases.event_ends_at_s[rows] = to_epoch(order.event_ends_at)
+    leases.setpoint_w[rows] = batch.setpoint_w
+    leases.floor_permille[rows] = batch.reserve_floor_permille
+    leases.event_no[rows] = event_no
+    leases.standing[rows] = Standing.WAITING
+
+
+# The command in force at the home ends with such a refusal; after the others it goes on.
+_ENDS_WHAT_RUNS = frozenset(
+    (
+        Refusal.OPTED_OUT, Refusal.ISLANDED, Refusal.STORM_MODE, Refusal.BELOW_RESERVE,
+        Refusal.EXPORT_NOT_PERMITTED, Refusal.FAULTED,
+    )
+)  # fmt: skip
+
+
+def note_acks(leases: Leases, acks: AckBatch, epoch: int) -> IntColumn:
+    """Write acknowledgements of the newest commands; return the rows of ``acks`` that were refusals.
+
+    Words about older commands, or of another leader's time, change nothing: the pair is compared.
+    """
+    if not len(acks):
+        return np.zeros(0, dtype=np.int64)
+    current = (acks.epoch == epoch) & (acks.sequence == leases.sequence[acks.site_no])
+    refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
+    ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
+    leases.standing[acks.site_no[current & ~refused]] = Standing.ACCEPTED
+    leases.standing[acks.site_no[current & refused]] = Standing.REJECTED
+    leases.running_until_s[acks.site_no[current & ended]] = 0
+    released = current & ~refused & (leases.setpoint_w[acks.site_no] == 0)
+    leases.running_until_s[acks.site_no[released]] = 0
+    return np.flatnonzero(current & refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the plans of all events together want of each site now, indexed by ``site_no``.
+
+    ``event_no`` is the event that holds the site, ``NO_EVENT`` where none does; ``setpoint_w`` is zero
+    there. ``event_ends_at_s`` belongs to that event.
+    """
+
+    event_no: IntColumn
+    setpoint_w: IntColumn
+    floor_permille: IntColumn
+    event_ends_at_s: IntColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Sites to be commanded now, sorted; no site stands in both."""
+
+    discharge: IntColumn
+    release: IntColumn
+
+
+def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, now_s: int) -> Due:
+    """Return which sites need a command in this tick.
+
+    A discharge is due where the wanted power, floor, event or event end is not what was sent, where a
+    third of the lease has passed (spread by site, so that a fleet is never renewed at once), and where
+    no answer came in time, three times. A release is due every tick, until it is acknowledged, while a
+    lease that is no longer wanted may still run.
+    """
+    wants = wanted.setpoint_w > 0
+    live = leases.discharging(now_s) & (leases.event_no == wanted.event_no)
+    changed = wants & (
+        ~live
+        | (leases.setpoint_w != wanted.setpoint_w)
+        | (leases.floor_permille != wanted.floor_permille)
+        | (leases.event_ends_at_s != wanted.event_ends_at_s)
+    )
+    length_s = leases.expires_at_s - leases.issued_at_s
+    spread_s = np.arange(len(leases)) * 2_654_435_761 % 2**32 * (length_s // 6) >> 32
+    old = now_s >= leases.issued_at_s + length_s // 3 + spread_s
+    renewal = wants & live & old & (leases.expires_at_s < wanted.event_ends_at_s)
+    unanswered = (leases.standing == Standing.WAITING) & (now_s - leases.issued_at_s >= terms.ack_timeout_s)
+    resend = wants & live & unanswered & (leases.resends < RESENDS)
+    leases.standing[live & unanswered & (leases.resends >= RESENDS)] = Standing.NO_ANSWER
+    may_run = ~wants & (leases.running_until_s > now_s)
+    return Due(discharge=np.flatnonzero(changed | renewal | resend), release=np.flatnonzero(may_run))
