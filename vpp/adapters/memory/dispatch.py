@@ -82,9 +82,12 @@ class MemoryDispatch:
             self._acks.setdefault(key, word)
 
     async def acks(self, *, since: datetime) -> AckBatch:
-        """Return acknowledgements received for commands issued at or after a time."""
+        """Return acknowledgements received for commands issued at or after a time, by command and site."""
         issued = {(tick.epoch, tick.number) for tick in self._ticks.values() if tick.at >= since}
-        found = [(key, word) for key, word in self._acks.items() if key[1:] in issued]
+        found = sorted(
+            ((key, word) for key, word in self._acks.items() if key[1:] in issued),
+            key=lambda each: (*each[0][1:], each[0][0]),
+        )
         return AckBatch(
             site_no=column(key[0] for key, _ in found),
             epoch=column(key[1] for key, _ in found),

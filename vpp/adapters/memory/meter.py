@@ -42,7 +42,9 @@ class MemoryMeter(MemoryRegistry):
         for message in messages:
             for reading in message.readings:
                 self._keep_reading(reading)
-            oldest[(message.site_id, message.boot_id)] = message.oldest_index
+            boot = (message.site_id, message.boot_id)
+            # It only rises within a boot, so of messages out of order the highest is the newest.
+            oldest[boot] = max(oldest.get(boot, message.oldest_index), message.oldest_index)
         return [
             MeterReceipt(site_id, boot_id, self._stored_through(site_id, boot_id, index))
             for (site_id, boot_id), index in oldest.items()

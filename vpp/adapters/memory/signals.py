@@ -52,9 +52,10 @@ class MemorySignals:
         versions = self._versions.get(event_id)
         if versions is None:
             return None
+        grants = self._grants.get(event_id, {}).values()
         return EventHistory(
             versions=tuple(versions[number] for number in sorted(versions)),
-            grants=tuple(self._grants.get(event_id, {}).values()),
+            grants=tuple(sorted(grants, key=lambda each: (each.granted_at, each.version, each.kind))),
         )
 
     async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
