@@ -1,10 +1,19 @@
-"""Double-entry books in integer micro-dollars: append-only, every entry sums to zero."""
+"""Double-entry books in integer micro-dollars: append-only, every entry sums to zero.
 
-from dataclasses import dataclass
+Knows what is booked for a settlement, how a pending entry ends, and how the books are chained. Where
+entries are kept, and how money leaves, is not known here.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from vpp.domain.quantities import MicroDollars
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 
 
 class UnbalancedEntry(ValueError):
@@ -62,3 +71,239 @@ class JournalEntry:
                 f"entry {self.entry_id} has {len(self.postings)} postings that sum to {total} micro-dollars; "
                 "an entry needs at least two that sum to zero"
             )
+
+
+def post(
+    line: SettlementLine, *, event_id: str, program_id: str, at: datetime, replaces: str | None = None
+) -> JournalEntry:
+    """Return the pending entry for one site's part of one event.
+
+    The program owes gross; the owner is owed whole cents; the margin is ours; what rounding leaves
+    goes to the rounding account. ``replaces`` names the entry this one follows, so that going back to
+    an earlier amount still makes a new entry; the id follows from content alone, never from the time.
+    """
+    residual = MicroDollars(line.gross - line.amount - line.margin)
+    postings = [
+        Posting(Account.PROGRAM_RECEIVABLE, program_id, line.gross),
+        Posting(Account.OWNER_PAYABLE, line.owner_id, MicroDollars(-line.amount)),
+    ]
+    if line.margin:
+        postings.append(Posting(Account.AGGREGATOR_MARGIN, program_id, MicroDollars(-line.margin)))
+    if residual:
+        postings.append(Posting(Account.ROUNDING, program_id, MicroDollars(-residual)))
+    settles = (line.owner_id, line.site_id, program_id, event_id)
+    return JournalEntry(
+        entry_id=_identity("settlement", settles, postings, replaces),
+        at=at,
+        state=EntryState.PENDING,
+        memo=f"Event {event_id}, site {line.site_id}",
+        postings=tuple(postings),
+        settles=settles,
+    )
+
+
+def _identity(kind: str, *content: object) -> str:
+    return f"{kind}-{hashlib.sha256(_json((kind, *content))).hexdigest()[:32]}"
+
+
+def void(pending: JournalEntry, *, at: datetime) -> JournalEntry:
+    """Return the entry that ends a pending one without effect: its postings, turned round."""
+    return JournalEntry(
+        entry_id=_identity("void", pending.entry_id),
+        at=at,
+        state=EntryState.VOIDED,
+        memo=f"Void: {pending.memo}",
+        postings=reversed_postings(pending),
+        resolves=pending.entry_id,
+    )
+
+
+def confirm(pending: JournalEntry, *, at: datetime) -> JournalEntry:
+    """Return the posted entry that makes a pending one count, with the same postings."""
+    return replace(
+        pending,
+        entry_id=_identity("posted", pending.entry_id),
+        at=at,
+        state=EntryState.POSTED,
+        resolves=pending.entry_id,
+    )
+
+
+def correct(posted: JournalEntry, line: SettlementLine, *, at: datetime) -> tuple[JournalEntry, JournalEntry]:
+    """Return a reversal of a posted settlement entry and the entry that stands in its place.
+
+    Both name what they correct. The reversal settles nothing; the new entry settles the same owner,
+    site, program and period, so exactly one live entry does.
+
+    Raises:
+        ValueError: The entry is not a posted settlement.
+    """
+    if posted.state is not EntryState.POSTED or posted.settles is None:
+        raise ValueError(f"entry {posted.entry_id} is not a posted settlement, so nothing corrects it")
+    reversal = JournalEntry(
+        entry_id=_identity("reversal", posted.entry_id),
+        at=at,
+        state=EntryState.POSTED,
+        memo=f"Reversal: {posted.memo}",
+        postings=reversed_postings(posted),
+        corrects=posted.entry_id,
+    )
+    program_id, event_id = posted.settles[2:]
+    new = post(line, event_id=event_id, program_id=program_id, at=at, replaces=posted.entry_id)
+    memo = f"Correction: {new.memo}"
+    return reversal, replace(new, state=EntryState.POSTED, memo=memo, corrects=posted.entry_id)
+
+
+def reversed_postings(entry: JournalEntry) -> tuple[Posting, ...]:
+    """Return the entry's postings with debit and credit exchanged."""
+    return tuple(replace(posting, amount=MicroDollars(-posting.amount)) for posting in entry.postings)
+
+
+def pay_out(run_id: str, owner_id: str, balance: MicroDollars, *, at: datetime) -> JournalEntry:
+    """Return the entry that pays an owner's posted balance in one payout run; the run pays it once.
+
+    Raises:
+        ValueError: There is nothing to pay.
+    """
+    if balance <= 0:
+        raise ValueError(f"owner {owner_id} is owed {balance} micro-dollars; only a credit is paid out")
+    return JournalEntry(
+        entry_id=_identity("payout", run_id, owner_id),
+        at=at,
+        state=EntryState.POSTED,
+        memo=f"Payout run {run_id}",
+        postings=(
+            Posting(Account.OWNER_PAYABLE, owner_id, balance),
+            Posting(Account.PAID_OUT, owner_id, MicroDollars(-balance)),
+        ),
+    )
+
+
+def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str, str, str], JournalEntry]:
+    """Return the one entry that stands for each (owner, site, program, period): pending or posted.
+
+    Entries come in the order of the books. Voided and reversed ones stand for nothing.
+    """
+    live: dict[tuple[str, str, str, str], JournalEntry] = {}
+    key_of: dict[str, tuple[str, str, str, str]] = {}
+    for entry in entries:
+        ended = entry.resolves if entry.state is EntryState.VOIDED else entry.corrects
+        if ended is not None and ended in key_of and live.get(key_of[ended]) is not None:
+            if live[key_of[ended]].entry_id == ended:
+                del live[key_of[ended]]
+        if entry.settles is not None:
+            live[entry.settles] = entry
+            key_of[entry.entry_id] = entry.settles
+    return live
+
+
+def entries_due(
+    settlement: Settlement, booked: Sequence[JournalEntry], *, at: datetime
+) -> tuple[JournalEntry, ...]:
+    """Return what must be appended to the books so that they say what a settlement says.
+
+    Nothing when they do already, so paying twice books once. While provisional, an amount that changed
+    voids its pending entry and makes a new one. A final run posts them. A posted amount is touched by a
+    corrected run only, which a person started: then by a reversal and a new entry.
+    """
+    live = live_settlements(booked)
+    last_for = {entry.settles: entry.entry_id for entry in booked if entry.settles is not None}
+    due: list[JournalEntry] = []
+    for line in settlement.lines:
+        key = (line.owner_id, line.site_id, settlement.program_id, settlement.event_id)
+        standing = live.get(key)
+        wanted = post(
+            line,
+            event_id=settlement.event_id,
+            program_id=settlement.program_id,
+            at=at,
+            replaces=last_for.get(key),
+        )
+        due.extend(_steps(standing, wanted, line, settlement.state, at))
+    return tuple(due)
+
+
+def _steps(
+    standing: JournalEntry | None,
+    wanted: JournalEntry,
+    line: SettlementLine,
+    state: SettlementState,
+    at: datetime,
+) -> list[JournalEntry]:
+    """Return how one line gets from the entry that stands to the one wanted."""
+    if standing is not None and standing.state is EntryState.POSTED:
+        if state is SettlementState.CORRECTED and standing.postings != wanted.postings:
+            return list(correct(standing, line, at=at))
+        return []
+    steps: list[JournalEntry] = []
+    if standing is not None and standing.postings != wanted.postings:
+        steps.append(void(standing, at=at))
+        standing = None
+    if standing is None and any(posting.amount for posting in wanted.postings):
+        standing = wanted
+        steps.append(wanted)
+    if standing is not None and state is not SettlementState.PROVISIONAL:
+        steps.append(confirm(standing, at=at))
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What stands on one account of one party. Debits are positive, credits negative."""
+
+    posted: int
+    pending: int
+
+
+def balances(entries: Iterable[JournalEntry]) -> Mapping[tuple[Account, str], Balance]:
+    """Return every balance, by account and party, in order. Each column sums to zero over all."""
+    pending: dict[str, JournalEntry] = {}
+    posted: defaultdict[tuple[Account, str], int] = defaultdict(int)
+    for entry in entries:
+        if entry.resolves is not None:
+            pending.pop(entry.resolves, None)
+        if entry.state is EntryState.PENDING:
+            pending[entry.entry_id] = entry
+        elif entry.state is EntryState.POSTED:
+            for posting in entry.postings:
+                posted[posting.account, posting.party] += posting.amount
+    waiting: defaultdict[tuple[Account, str], int] = defaultdict(int)
+    for entry in pending.values():
+        for posting in entry.postings:
+            waiting[posting.account, posting.party] += posting.amount
+    keys = sorted(set(posted) | set(waiting))
+    return {key: Balance(posted=posted[key], pending=waiting[key]) for key in keys}
+
+
+CHAIN_START = "0" * 64
+"""The head of a chain without any link."""
+
+
+def chain(previous_head: str, link: bytes) -> str:
+    """Return the head after one more link, in hex: SHA-256 over the old head's 32 bytes and the link."""
+    return hashlib.sha256(bytes.fromhex(previous_head) + link).hexdigest()
+
+
+def canonical_entry(entry: JournalEntry) -> bytes:
+    """Return the bytes of an entry that go into the chain: every field, in one written form."""
+    return _json(
+        {
+            "entry_id": entry.entry_id,
+            "at": entry.at.isoformat(),
+            "state": entry.state,
+            "memo": entry.memo,
+            "postings": entry.postings,
+            "settles": entry.settles,
+            "resolves": entry.resolves,
+            "corrects": entry.corrects,
+        }
+    )
+
+
+def _json(content: object) -> bytes:
+    def plain(value: object) -> object:
+        if isinstance(value, Posting):
+            return [value.account, value.party, value.amount]
+        raise TypeError(f"{type(value).__name__} has no written form in the books")
+
+    return json.dumps(content, default=plain, sort_keys=True, separators=(",", ":")).encode()

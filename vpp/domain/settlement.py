@@ -1,13 +1,40 @@
-"""What each site earned in one event, hour by hour, with every number behind it."""
+"""What each site earned in one event, hour by hour, with every number behind it.
 
-from dataclasses import dataclass
+From the counters to the cent everything is exact: watt-hours are integers, parts of an hour and
+averages are fractions, and money is rounded once, for one site and one event. Who holds the readings
+and where the result goes is not known here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
 
-from vpp.domain.delivery import Quality
-from vpp.domain.interval import Interval
-from vpp.domain.quantities import MicroDollars, WattHours
+import numpy as np
+from numpy.typing import NDArray
+
+from vpp.domain.baseline import (
+    DROP_CODES,
+    LOOKBACK_DAYS,
+    Baselines,
+    DayEnergies,
+    baseline_method,
+    rest_days,
+)
+from vpp.domain.delivery import (
+    QUALITY_CODES,
+    CounterTrack,
+    Quality,
+    ReadingColumns,
+    counter_track,
+    net_energy,
+)
+from vpp.domain.interval import Interval, from_epoch, to_epoch
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn, MicroDollars, WattHours
+from vpp.domain.settled_event import SettledEvent, event_hours, hours_of_days
+from vpp.domain.tariff import incremental_kwh, paid_energy
 
 
 class SettlementState(StrEnum):
@@ -26,6 +53,17 @@ class SiteQuality(StrEnum):
     MISSING = "MISSING"
     BAD = "BAD"
     NO_BASELINE = "NO_BASELINE"
+
+
+class SettlementReason(StrEnum):
+    """Why a site's result is not simply its metered energy beyond the baseline."""
+
+    OPTED_OUT = "opted_out"
+    OUTSIDE_TERMS = "outside_terms"
+    TOO_FEW_SIMILAR_DAYS = "too_few_similar_days"
+    TOO_FEW_DAYS_OF_DATA = "too_few_days_of_data"
+    READINGS_MISSING = "readings_missing"
+    READINGS_BAD = "readings_bad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +86,9 @@ class BaselineDays:
     dropped: tuple[tuple[date, str], ...]
 
 
+_NO_MARGIN = MicroDollars(0)
+
+
 @dataclass(frozen=True, slots=True)
 class SettlementLine:
     """One site's part of one event's settlement."""
@@ -63,7 +104,7 @@ class SettlementLine:
     gross: MicroDollars  # what the program owes for it, to the nearest micro-dollar
     quality: SiteQuality
     reason: str | None
-    margin: MicroDollars = MicroDollars(0)  # the aggregator's share of gross, to the nearest micro-dollar
+    margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +116,215 @@ class Settlement:
     state: SettlementState
     settled_at: datetime
     lines: tuple[SettlementLine, ...]
+
+
+NEVER_OPTED_OUT = 2**62
+"""Stands in a column for the opt-out of a site that stayed in."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledSites:
+    """Who is settled; one row per site in every column.
+
+    ``opted_out_s`` is when the controller committed the site's own opt-out, in seconds since 1970, or
+    ``NEVER_OPTED_OUT``. ``excluded`` comes from :func:`baseline.excluded_days`. ``carried_wh`` is the
+    signed energy of the season's earlier events, needed only where a season nets.
+    """
+
+    site_ids: tuple[str, ...]
+    owner_ids: tuple[str, ...]
+    opted_out_s: IntColumn
+    excluded: NDArray[np.int64]
+    carried_wh: tuple[Fraction, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _EventEnergy:
+    """What was metered while a site was settled; axes site, event clock hour."""
+
+    seconds: NDArray[np.int64]
+    metered_wh: NDArray[np.int64]
+    quality: NDArray[np.int64]
+
+
+def settle_sites(
+    event: SettledEvent, sites: SettledSites, readings: ReadingColumns
+) -> tuple[SettlementLine, ...]:
+    """Return one line per site, in the order given.
+
+    ``readings.site`` are positions in ``sites``. They must cover ``settled_event.reading_intervals``;
+    their order and any copies of them do not matter. Incremental energy of an hour is metered minus
+    baseline times the part of the hour; for the grid meter it is baseline times the part minus metered.
+
+    Source: PG&E ELRP Group A terms (baseline, hourly), with the battery as meter of record for A.4.
+    """
+    hours = event_hours(event)
+    track = counter_track(readings, event.terms.meter)
+    count = len(sites.site_ids)
+    metered = _metered(event, hours, track, sites.opted_out_s)
+    days = _day_energies(event, hours, track, sites.excluded)
+    if event.terms.meter is MeterOfRecord.SITE:  # load is import minus export
+        metered = replace(metered, metered_wh=-metered.metered_wh)
+        days = replace(days, energy_wh=-days.energy_wh)
+    method = baseline_method(event.terms.baseline_method)
+    baselines = method(days, rest_days(event.terms.holidays))
+    chosen_days = _chosen_days(days, baselines)
+    return tuple(
+        _line(event, sites, hours, metered, baselines, chosen_days[site], site) for site in range(count)
+    )
+
+
+def _metered(
+    event: SettledEvent, hours: Sequence[Interval], track: CounterTrack, opted_out_s: IntColumn
+) -> _EventEnergy:
+    sites = len(opted_out_s)
+    shape = (sites, len(hours))
+    result = _EventEnergy(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+    for position, hour in enumerate(hours):
+        for part in event.parts:
+            stretch = part.overlap(hour)
+            if stretch is None:
+                continue
+            from_s = np.full(sites, to_epoch(stretch.starts_at), dtype=np.int64)
+            until_s = np.minimum(to_epoch(stretch.ends_at), opted_out_s)
+            inside = np.flatnonzero(until_s > from_s)
+            energy, quality = net_energy(track, inside, from_s[inside], until_s[inside])
+            result.seconds[inside, position] += until_s[inside] - from_s[inside]
+            result.metered_wh[inside, position] += energy
+            result.quality[inside, position] = np.maximum(result.quality[inside, position], quality)
+    return result
+
+
+def _day_energies(
+    event: SettledEvent, hours: Sequence[Interval], track: CounterTrack, excluded: NDArray[np.int64]
+) -> DayEnergies:
+    sites = len(excluded)
+    shape = (sites, LOOKBACK_DAYS, len(hours))
+    energy = np.zeros(shape, dtype=np.int64)
+    quality = np.full(shape, QUALITY_CODES.index(Quality.MISSING), dtype=np.int64)
+    everyone = np.arange(sites, dtype=np.int64)
+    for back, asked in enumerate(hours_of_days(event, hours)):
+        for position, hour in enumerate(asked):
+            if hour is not None:
+                from_s = np.full(sites, to_epoch(hour.starts_at), dtype=np.int64)
+                energy[:, back, position], quality[:, back, position] = net_energy(
+                    track, everyone, from_s, from_s + 3600
+                )
+    return DayEnergies(event.day, energy, quality, excluded)
+
+
+def _chosen_days(days: DayEnergies, baselines: Baselines) -> list[BaselineDays]:
+    """Return each site's days; sites with the same days share one object."""
+    known: dict[bytes, BaselineDays] = {}
+    result = []
+    for chosen, dropped in zip(baselines.chosen, baselines.dropped, strict=True):
+        key = chosen.tobytes() + dropped.tobytes()
+        if key not in known:
+            passed_over = ((int(back), DROP_CODES[int(dropped[back])]) for back in np.flatnonzero(dropped))
+            known[key] = BaselineDays(
+                chosen=tuple(days.day(int(back)) for back in np.flatnonzero(chosen)),
+                dropped=tuple((days.day(back), reason.value) for back, reason in passed_over if reason),
+            )
+        result.append(known[key])
+    return result
+
+
+def _line(
+    event: SettledEvent,
+    sites: SettledSites,
+    hours: Sequence[Interval],
+    metered: _EventEnergy,
+    baselines: Baselines,
+    days: BaselineDays,
+    site: int,
+) -> SettlementLine:
+    lines = tuple(
+        _hour_line(event, hour, position, metered, baselines, site)
+        for position, hour in enumerate(hours)
+        if metered.seconds[site, position] > 0
+    )
+    incremental = sum((line.incremental_wh for line in lines), start=Fraction(0))
+    carried = sites.carried_wh[site] if sites.carried_wh is not None else Fraction(0)
+    paid = paid_energy([line.incremental_wh for line in lines], event.terms.negative_policy, carried)
+    earned = incremental_kwh(event.terms, paid)
+    opted_out_s = int(sites.opted_out_s[site])
+    settled = _settled(event, opted_out_s)
+    quality, reason = _verdict(
+        event, lines, baselines, site, opted_out=settled != _settled(event, NEVER_OPTED_OUT)
+    )
+    return SettlementLine(
+        site_id=sites.site_ids[site],
+        owner_id=sites.owner_ids[site],
+        settled=settled,
+        hours=lines,
+        baseline_days=days,
+        incremental_wh=incremental,
+        paid_wh=paid,
+        amount=earned.amount,
+        gross=earned.gross,
+        margin=earned.margin,
+        quality=quality,
+        reason=reason,
+    )
+
+
+def _hour_line(
+    event: SettledEvent,
+    hour: Interval,
+    position: int,
+    metered: _EventEnergy,
+    baselines: Baselines,
+    site: int,
+) -> HourLine:
+    fraction = Fraction(int(metered.seconds[site, position]), 3600)
+    quality = QUALITY_CODES[metered.quality[site, position]]
+    energy = int(metered.metered_wh[site, position]) if quality in (Quality.OK, Quality.ESTIMATED) else None
+    baseline = None
+    if baselines.valid[site]:
+        average = Fraction(int(baselines.sum_wh[site, position]), int(baselines.divisor[site]))
+        baseline = average * fraction
+    incremental = Fraction(0)
+    if energy is not None and baseline is not None:
+        incremental = energy - baseline if event.terms.meter is MeterOfRecord.DEVICE else baseline - energy
+    return HourLine(
+        hour=hour,
+        fraction=fraction,
+        metered_wh=None if energy is None else WattHours(energy),
+        baseline_wh=baseline,
+        incremental_wh=incremental,
+        quality=quality,
+    )
+
+
+def _settled(event: SettledEvent, opted_out_s: int) -> Interval | None:
+    if not event.parts:
+        return None
+    starts_at, ends_at = event.parts[0].starts_at, event.parts[-1].ends_at
+    if opted_out_s < to_epoch(ends_at):
+        ends_at = from_epoch(opted_out_s)
+    return Interval(starts_at, ends_at) if starts_at < ends_at else None
+
+
+def _verdict(
+    event: SettledEvent, lines: Sequence[HourLine], baselines: Baselines, site: int, *, opted_out: bool
+) -> tuple[SiteQuality, SettlementReason | None]:
+    """Return the worst that an owner must know, and the reason for it if there is one."""
+    if not event.parts:
+        return SiteQuality.OK, SettlementReason.OUTSIDE_TERMS
+    if lines and not baselines.valid[site]:
+        few_data = baselines.too_few_days[site]
+        return SiteQuality.NO_BASELINE, (
+            SettlementReason.TOO_FEW_DAYS_OF_DATA if few_data else SettlementReason.TOO_FEW_SIMILAR_DAYS
+        )
+    worst = max((QUALITY_CODES.index(line.quality) for line in lines), default=0)
+    quality = SiteQuality(QUALITY_CODES[worst].value)
+    if quality is SiteQuality.BAD:
+        return quality, SettlementReason.READINGS_BAD
+    if quality is SiteQuality.MISSING:
+        return quality, SettlementReason.READINGS_MISSING
+    return quality, SettlementReason.OPTED_OUT if opted_out else None
+
+
+def same_result(one: Settlement, other: Settlement) -> bool:
+    """Return whether two runs say the same; only when they ran may differ."""
+    return replace(one, settled_at=other.settled_at) == other

@@ -1,0 +1,124 @@
+"""What of an event is settled: the part inside its terms, its clock hours, and the same hours before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, clock_hour_of
+from vpp.domain.interval import Interval, clock_hours
+from vpp.domain.program import Program, Terms
+
+
+class NoTerms(ValueError):
+    """A program has no edition of its terms for an event's date."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledEvent:
+    """What of an event is settled, and under which terms.
+
+    ``day`` is the local date on which the event starts. ``parts`` are in order and apart; they lie
+    inside the event and inside the terms, and are empty when nothing does.
+    """
+
+    event_id: str
+    program: Program
+    terms: Terms
+    day: date
+    parts: tuple[Interval, ...]
+
+
+def settled_event(
+    event_id: str, program: Program, intervals: Sequence[Interval], span: Interval | None
+) -> SettledEvent:
+    """Return the part of an event that is settled.
+
+    Args:
+        event_id: The event.
+        program: Whose terms hold.
+        intervals: What the version that counts asks for, at least one, in order and apart.
+        span: From when to when the event was really on: it begins at the latest of its start, its
+            first commit and the leave it needed, and ends at its end or its cancel. None: never.
+
+    Raises:
+        NoTerms: The program has no terms for the event's date.
+    """
+    day = intervals[0].starts_at.astimezone(program.zone).date()
+    terms = program.terms_on(day)
+    if terms is None:
+        raise NoTerms(f"program {program.program_id} has no terms for {day}; nothing can be settled")
+    held = [part for each in intervals if span is not None and (part := each.overlap(span)) is not None]
+    return SettledEvent(event_id, program, terms, day, inside_terms(held, program, terms))
+
+
+def inside_terms(parts: Sequence[Interval], program: Program, terms: Terms) -> tuple[Interval, ...]:
+    """Return what of the parts lies inside season and daily window, at most the longest event.
+
+    An event inside its program loses nothing; one that was forced is paid for this part only. The
+    shortest length does not cut: it is a rule for signals, not for energy that was delivered.
+    """
+    allowed: list[Interval] = []
+    left_s = terms.event_max_s
+    for part in parts:
+        for window in _windows(part, program, terms):
+            inside = part.overlap(window)
+            if inside is None or left_s <= 0:
+                continue
+            ends_at = min(inside.ends_at, inside.starts_at + timedelta(seconds=left_s))
+            allowed.append(Interval(inside.starts_at, ends_at))
+            left_s -= allowed[-1].seconds
+    return tuple(allowed)
+
+
+def _windows(part: Interval, program: Program, terms: Terms) -> list[Interval]:
+    """Return the program's daily windows, in UTC, of the season's days that the part touches."""
+    windows = []
+    # A window that passes midnight belongs to the day before.
+    day = part.starts_at.astimezone(program.zone).date() - timedelta(days=1)
+    last = part.ends_at.astimezone(program.zone).date()
+    while day <= last:
+        if terms.season_first <= (day.month, day.day) <= terms.season_last:
+            closes_on = day if terms.window_closes > terms.window_opens else day + timedelta(days=1)
+            opens = datetime.combine(day, terms.window_opens, tzinfo=program.zone)
+            closes = datetime.combine(closes_on, terms.window_closes, tzinfo=program.zone)
+            windows.append(Interval(opens.astimezone(UTC), closes.astimezone(UTC)))
+        day += timedelta(days=1)
+    return windows
+
+
+def event_hours(event: SettledEvent) -> tuple[Interval, ...]:
+    """Return the clock hours that the settled parts touch, each once, in order."""
+    touched = {hour for part in event.parts for hour in clock_hours(part, event.program.zone)}
+    return tuple(sorted(touched))
+
+
+READ_AROUND = timedelta(hours=1)
+"""How far beyond an hour a reading can matter: farther neighbours say nothing."""
+
+
+def reading_intervals(event: SettledEvent) -> tuple[Interval, ...]:
+    """Return when readings are needed: the event's clock hours on its day and on the days before.
+
+    In order and apart, with an hour on either side for the neighbours of the edges.
+    """
+    hours = event_hours(event)
+    asked = list(hours)
+    for positions in hours_of_days(event, hours):
+        asked.extend(hour for hour in positions if hour is not None)
+    joined: list[Interval] = []
+    for hour in sorted(asked):
+        wide = Interval(hour.starts_at - READ_AROUND, hour.ends_at + READ_AROUND)
+        if joined and wide.starts_at <= joined[-1].ends_at:
+            wide = Interval(joined.pop().starts_at, wide.ends_at)
+        joined.append(wide)
+    return tuple(joined)
+
+
+def hours_of_days(event: SettledEvent, hours: Sequence[Interval]) -> list[list[Interval | None]]:
+    """Return the event's clock hours on each earlier day, newest first; None where a clock skips one."""
+    zone = event.program.zone
+    wall: list[ClockHour] = [clock_hour_of(hour, event.day, zone) for hour in hours]
+    return [
+        [each.on(event.day - timedelta(days=back + 1), zone) for each in wall]
+        for back in range(LOOKBACK_DAYS)
+    ]
