@@ -1,6 +1,6 @@
 """Double-entry books in integer micro-dollars: append-only, every entry sums to zero.
 
-Knows what is booked for a settlement, how a pending entry ends, and how the books are chained. Where
+Knows what is booked for a settlement, how a pending entry ends, and what stands on each account. Where
 entries are kept, and how money leaves, is not known here.
 """
 
@@ -92,8 +92,9 @@ def post(
     if residual:
         postings.append(Posting(Account.ROUNDING, program_id, MicroDollars(-residual)))
     settles = (line.owner_id, line.site_id, program_id, event_id)
+    amounts = [f"{posting.account} {posting.amount}" for posting in postings]
     return JournalEntry(
-        entry_id=_identity("settlement", settles, postings, replaces),
+        entry_id=_identity("settlement", *settles, *amounts, replaces),
         at=at,
         state=EntryState.PENDING,
         memo=f"Event {event_id}, site {line.site_id}",
@@ -102,8 +103,10 @@ def post(
     )
 
 
-def _identity(kind: str, *content: object) -> str:
-    return f"{kind}-{hashlib.sha256(_json((kind, *content))).hexdigest()[:32]}"
+def _identity(kind: str, *content: str | None) -> str:
+    """Return an id that follows from content alone; a missing part counts as empty."""
+    written = json.dumps([kind, *content], separators=(",", ":")).encode()
+    return f"{kind}-{hashlib.sha256(written).hexdigest()[:32]}"
 
 
 def void(pending: JournalEntry, *, at: datetime) -> JournalEntry:
@@ -188,9 +191,9 @@ def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str,
     key_of: dict[str, tuple[str, str, str, str]] = {}
     for entry in entries:
         ended = entry.resolves if entry.state is EntryState.VOIDED else entry.corrects
-        if ended is not None and ended in key_of and live.get(key_of[ended]) is not None:
-            if live[key_of[ended]].entry_id == ended:
-                del live[key_of[ended]]
+        key = key_of.get(ended) if ended is not None else None
+        if key is not None and key in live and live[key].entry_id == ended:
+            del live[key]
         if entry.settles is not None:
             live[entry.settles] = entry
             key_of[entry.entry_id] = entry.settles
@@ -273,37 +276,3 @@ def balances(entries: Iterable[JournalEntry]) -> Mapping[tuple[Account, str], Ba
             waiting[posting.account, posting.party] += posting.amount
     keys = sorted(set(posted) | set(waiting))
     return {key: Balance(posted=posted[key], pending=waiting[key]) for key in keys}
-
-
-CHAIN_START = "0" * 64
-"""The head of a chain without any link."""
-
-
-def chain(previous_head: str, link: bytes) -> str:
-    """Return the head after one more link, in hex: SHA-256 over the old head's 32 bytes and the link."""
-    return hashlib.sha256(bytes.fromhex(previous_head) + link).hexdigest()
-
-
-def canonical_entry(entry: JournalEntry) -> bytes:
-    """Return the bytes of an entry that go into the chain: every field, in one written form."""
-    return _json(
-        {
-            "entry_id": entry.entry_id,
-            "at": entry.at.isoformat(),
-            "state": entry.state,
-            "memo": entry.memo,
-            "postings": entry.postings,
-            "settles": entry.settles,
-            "resolves": entry.resolves,
-            "corrects": entry.corrects,
-        }
-    )
-
-
-def _json(content: object) -> bytes:
-    def plain(value: object) -> object:
-        if isinstance(value, Posting):
-            return [value.account, value.party, value.amount]
-        raise TypeError(f"{type(value).__name__} has no written form in the books")
-
-    return json.dumps(content, default=plain, sort_keys=True, separators=(",", ":")).encode()
