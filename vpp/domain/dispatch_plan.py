@@ -223,6 +223,7 @@ class _Share:
 
     @classmethod
     def of(cls, offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int) -> "_Share":
+        """Return the share of the sites in these rows, each between nothing and its upper bound."""
         return cls(
             site_no=offers.site_no[rows],
             scale=offers.energy_full_wh[rows] * _WS_NUMERATOR,

@@ -1,0 +1,393 @@
+"""One event's plan over the fleet: who may take part, who does, and what that changes.
+
+Joins what an event asks (``Demand``) with what the fleet can give (``dispatch_plan``). A plan once made
+is held: sites that deliver stay where they are, and only what is missing is solved again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+
+from vpp.domain.command import PlanRevision
+from vpp.domain.dispatch_plan import (
+    MIN_COMMAND_W,
+    REASONS,
+    Offers,
+    Profile,
+    Reason,
+    first_reason,
+    plan_dispatch,
+    profile_of,
+    reason_code,
+    sustainable_w,
+)
+from vpp.domain.fleet import FleetState
+from vpp.domain.grid_event import Step
+from vpp.domain.interval import to_epoch
+from vpp.domain.lease import NO_EVENT, Wanted
+from vpp.domain.quantities import BoolColumn, IntColumn
+
+STALE_AFTER_S = 600  # two idle telemetry periods
+DEADBAND_PERMILLE = 10
+DEADBAND_W = 500
+LIMIT_SLACK_PERMILLE = 100  # a limit that dips this little below a setpoint moves nobody
+LIMIT_SLACK_W = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one event asks from now on. ``stretches`` begins with the one to hold now.
+
+    ``authorized_w`` bounds the power; None means no bound. ``targeted`` marks the sites it may use.
+    """
+
+    event_id: str
+    event_no: int
+    version: int
+    program_no: int
+    targeted: BoolColumn
+    stretches: tuple[tuple[int | None, int], ...]
+    authorized_w: int | None
+    starts_at: datetime
+    ends_at: datetime
+    test: bool
+
+    @property
+    def asked(self) -> tuple[int, int | None, int | None, datetime]:
+        """Return what makes a new plan necessary when it changes."""
+        return (self.version, self.stretches[0][0], self.authorized_w, self.ends_at)
+
+    @property
+    def profile(self) -> Profile:
+        """Return the power asked now and the energy still owed, within what is authorized."""
+        cap = self.authorized_w
+        if cap is None or any(power is None for power, _ in self.stretches):
+            return profile_of(self.stretches)
+        return profile_of(tuple((min(power or 0, cap), length) for power, length in self.stretches))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most power each feeder and zone (county) may carry, by the fleet's numbers; empty without limits."""
+
+    feeder_caps_w: IntColumn
+    zone_caps_w: IntColumn
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlan:
+    """An event's plan so far, columns indexed by ``site_no``. ``revision`` counts what was stored."""
+
+    revision: int
+    asked: tuple[int, int | None, int | None, datetime] | None
+    setpoint_w: IntColumn
+    floor_permille: IntColumn
+    reason_code: IntColumn
+    requested_w: int
+    shortfall_w: int
+    level_permille: int
+
+    @classmethod
+    def empty(cls, sites: int) -> "EventPlan":
+        """Return the plan that asks nobody."""
+        nothing = np.zeros(sites, dtype=np.int64)
+        return cls(0, None, nothing, nothing, nothing, 0, 0, 0)
+
+    def grown(self, sites: int) -> "EventPlan":
+        """Return the plan over a fleet to which sites were added; they are asked for nothing."""
+        missing = sites - len(self.setpoint_w)
+        if missing <= 0:
+            return self
+        pad = np.zeros(missing, dtype=np.int64)
+        return replace(
+            self,
+            setpoint_w=np.append(self.setpoint_w, pad),
+            floor_permille=np.append(self.floor_permille, pad),
+            reason_code=np.append(self.reason_code, pad),
+        )
+
+
+def remaining_stretches(steps: Sequence[Step], now: datetime) -> tuple[tuple[int | None, int], ...]:
+    """Return power and seconds of what is left of an event's steps; gaps ask for zero.
+
+    Before the start the first stretch is the first step, whole. Empty when nothing is left.
+    """
+    stretches: list[tuple[int | None, int]] = []
+    end = None
+    for step in steps:
+        starts_at = max(step.interval.starts_at, now)
+        if starts_at >= step.interval.ends_at:
+            continue
+        gap_begins = now if end is None else end
+        if starts_at > gap_begins and (stretches or step is not steps[0]):
+            stretches.append((0, int((starts_at - gap_begins).total_seconds())))
+        stretches.append((step.power, int((step.interval.ends_at - starts_at).total_seconds())))
+        end = step.interval.ends_at
+    return tuple(stretches)
+
+
+def eligibility(
+    fleet: FleetState,
+    demand: Demand,
+    *,
+    opted_out: BoolColumn,
+    held_back: BoolColumn,
+    busy: BoolColumn,
+    planned: BoolColumn,
+    now_s: int,
+) -> IntColumn:
+    """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
+
+    Args:
+        opted_out: Owners who said no to this event, here or at home.
+        held_back: Sites that refused lately.
+        busy: Sites that a more important event holds now.
+        planned: Sites that this event's plan uses already. They stay while they have charge above
+            the floor; a new site must be able to hold 500 W to the end.
+        now_s: Seconds since 1970.
+    """
+    seconds = demand.profile.seconds
+    offers = offers_of(fleet, np.arange(len(fleet)), Limits(_NONE, _NONE))
+    unknown = planned & (fleet.sampled_at_s == 0)  # after a restart, until its next sample
+    above = fleet.soc_permille > fleet.binding_reserve_permille()
+    able = (
+        (planned & above)
+        | unknown
+        | (sustainable_w(replace(offers, limit_w=np.full(len(fleet), 10**9)), seconds) >= MIN_COMMAND_W)
+    )
+    return first_reason(
+        len(fleet),
+        (
+            (Reason.NO_CONSENT, ~fleet.consented),
+            (Reason.NOT_ENROLLED, ~fleet.enrolled),
+            (Reason.OTHER_PROGRAM, fleet.program_no != demand.program_no),
+            (Reason.NOT_TARGETED, ~demand.targeted),
+            (Reason.OPTED_OUT, opted_out | fleet.opted_out_at_home),
+            (Reason.OFFLINE, ~fleet.online & ~planned),
+            (Reason.STALE, (now_s - fleet.sampled_at_s > STALE_AFTER_S) & ~planned),
+            (Reason.ISLANDED, fleet.islanded),
+            (Reason.STORM_MODE, fleet.storm_mode),
+            (Reason.FAULTED, fleet.faulted),
+            (Reason.EXPORT_NOT_PERMITTED, (fleet.discharge_limit_w < MIN_COMMAND_W) & ~unknown),
+            (Reason.BELOW_RESERVE, ~able),
+            (Reason.HELD_BACK, held_back),
+            (Reason.NOT_NEEDED, busy),
+        ),
+    )
+
+
+_NONE: IntColumn = np.zeros(0, dtype=np.int64)
+
+
+def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
+    """Return what the sites in these rows can give now."""
+    no_group = np.full(len(rows), -1, dtype=np.int64)
+    return Offers(
+        site_no=rows,
+        limit_w=np.minimum(fleet.discharge_limit_w[rows], fleet.max_discharge_w[rows]),
+        energy_full_wh=fleet.energy_full_wh[rows],
+        soc_permille=fleet.soc_permille[rows],
+        floor_permille=fleet.binding_reserve_permille()[rows],
+        feeder_no=fleet.feeder_no[rows].astype(np.int64) if len(limits.feeder_caps_w) else no_group,
+        zone_no=fleet.county_no[rows].astype(np.int64) if len(limits.zone_caps_w) else no_group,
+    )
+
+
+def plan_event(
+    plan: EventPlan, demand: Demand, fleet: FleetState, codes: IntColumn, limits: Limits
+) -> EventPlan:
+    """Return the event's plan for now: the same object when nothing has to change.
+
+    A new version, power, end or authority solves afresh. Otherwise sites that are still eligible are
+    held where they are, lowered where their limit fell, and only what is missing beyond the deadband
+    is solved, over all sites with room.
+    """
+    eligible = codes == reason_code(Reason.SELECTED)
+    unknown = fleet.sampled_at_s == 0
+    known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
+    floor = np.where(eligible | (plan.setpoint_w > 0), known_floor, plan.floor_permille)
+    if plan.asked != demand.asked:
+        return _solved(plan, demand, fleet, codes, limits, np.zeros(len(fleet), dtype=np.int64), floor)
+    held = np.where(eligible, _within_limit(plan.setpoint_w, fleet), 0)
+    floor_raised = (held > 0) & (floor != plan.floor_permille)
+    missing_w = plan.requested_w - int(held.sum())
+    deadband_w = max(plan.requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+    lost = bool((held != plan.setpoint_w).any())
+    newly_able = (
+        plan.shortfall_w > deadband_w and _spare_w(demand, fleet, eligible & (held == 0)) > deadband_w
+    )
+    if not lost and not newly_able and not floor_raised.any():
+        return plan
+    if missing_w <= deadband_w and not newly_able:
+        return _held(plan, held, floor, codes)
+    return _solved(plan, demand, fleet, codes, limits, held, floor)
+
+
+def _within_limit(setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
+    """Return setpoints lowered to the home's limit where it fell well below them."""
+    limit_w = fleet.discharge_limit_w
+    slack_w = np.maximum(setpoint_w * LIMIT_SLACK_PERMILLE // 1000, LIMIT_SLACK_W)
+    fell = (limit_w < setpoint_w - slack_w) & (fleet.sampled_at_s > 0)
+    lowered = np.where(fell, limit_w, setpoint_w)
+    return np.where(lowered < MIN_COMMAND_W, 0, lowered)
+
+
+def _spare_w(demand: Demand, fleet: FleetState, unused: BoolColumn) -> int:
+    offers = offers_of(fleet, np.flatnonzero(unused), Limits(_NONE, _NONE))
+    return int(sustainable_w(offers, demand.profile.seconds).sum())
+
+
+def _held(plan: EventPlan, held: IntColumn, floor: IntColumn, codes: IntColumn) -> EventPlan:
+    return replace(
+        plan,
+        setpoint_w=held,
+        floor_permille=_floors(plan, held, floor),
+        reason_code=_explained(codes, held, np.zeros(len(held), dtype=np.bool_)),
+        shortfall_w=max(0, plan.requested_w - int(held.sum())),
+    )
+
+
+def _solved(
+    plan: EventPlan,
+    demand: Demand,
+    fleet: FleetState,
+    codes: IntColumn,
+    limits: Limits,
+    held: IntColumn,
+    floor: IntColumn,
+) -> EventPlan:
+    """Return the plan with the request's missing power shared over every eligible site's headroom."""
+    rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
+    profile = demand.profile
+    offers, caps = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds, limits)
+    held_w = int(held.sum())
+    asked = profile if profile.now_w is None else replace(profile, now_w=max(0, profile.now_w - held_w))
+    if held_w:
+        # Held sites give their part of every stretch already; the top-up is flat.
+        asked = replace(asked, peak_w=asked.now_w)
+    share = plan_dispatch(asked, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
+    most_w = demand.authorized_w
+    if profile.now_w is None and most_w is not None and held_w + share.requested_w > most_w:
+        bounded = Profile(max(0, most_w - held_w), None, profile.seconds)
+        share = plan_dispatch(bounded, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
+    setpoint_w = held.copy()
+    setpoint_w[rows] += share.setpoint_w
+    capped = np.zeros(len(fleet), dtype=np.bool_)
+    capped[rows] = share.capped
+    return EventPlan(
+        revision=plan.revision,
+        asked=demand.asked,
+        setpoint_w=setpoint_w,
+        floor_permille=_floors(plan, setpoint_w, floor),
+        reason_code=_explained(codes, setpoint_w, capped),
+        requested_w=held_w + share.requested_w,
+        shortfall_w=share.shortfall_w,
+        level_permille=share.level_permille if not held_w else plan.level_permille,
+    )
+
+
+def _floors(plan: EventPlan, setpoint_w: IntColumn, floor: IntColumn) -> IntColumn:
+    """Return floors of the sites in use and of those just dropped; others keep what was last stored."""
+    return np.where((setpoint_w > 0) | (plan.setpoint_w > 0), floor, plan.floor_permille)
+
+
+def _headroom(offers: Offers, held_w: IntColumn, seconds: int, limits: Limits) -> tuple[Offers, Limits]:
+    """Return offers and caps less what held sites already give until the end."""
+    if not held_w.any():
+        return offers, limits
+    used_permille = -(-held_w * seconds * 100 // np.maximum(offers.energy_full_wh * 342, 1))
+    left = replace(
+        offers,
+        limit_w=np.maximum(offers.limit_w - held_w, 0),
+        soc_permille=np.maximum(offers.soc_permille - used_permille, 0),
+    )
+    return left, Limits(
+        _less(limits.feeder_caps_w, offers.feeder_no, held_w),
+        _less(limits.zone_caps_w, offers.zone_no, held_w),
+    )
+
+
+def _less(caps_w: IntColumn, group_no: IntColumn, held_w: IntColumn) -> IntColumn:
+    if not len(caps_w):
+        return caps_w
+    left = caps_w.copy()
+    np.subtract.at(left, group_no, held_w)
+    return np.maximum(left, 0)
+
+
+def _explained(codes: IntColumn, setpoint_w: IntColumn, capped: BoolColumn) -> IntColumn:
+    """Return reasons in which eligible sites without power say why they were not needed."""
+    unused = (codes == reason_code(Reason.SELECTED)) & (setpoint_w == 0)
+    why = np.where(capped, reason_code(Reason.FEEDER_LIMIT), reason_code(Reason.NOT_NEEDED))
+    return np.where(unused, why, codes)
+
+
+def revision_of(
+    before: EventPlan, after: EventPlan, *, event_id: str, version: int, at: datetime
+) -> PlanRevision:
+    """Return what changed between two plans of an event, as the fact that is stored."""
+    changed = np.flatnonzero(
+        (before.setpoint_w != after.setpoint_w) | (before.floor_permille != after.floor_permille)
+    )
+    return PlanRevision(
+        event_id=event_id,
+        revision=before.revision + 1,
+        version=version,
+        at=at,
+        requested_w=after.requested_w,
+        shortfall_w=after.shortfall_w,
+        level_permille=after.level_permille,
+        site_no=changed,
+        setpoint_w=after.setpoint_w[changed],
+        reserve_floor_permille=after.floor_permille[changed],
+        reason_code=after.reason_code,
+    )
+
+
+def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> EventPlan:
+    """Return an event's plan as it stood at a revision; all revisions up to it must be given."""
+    plan = EventPlan.empty(sites)
+    setpoint_w, floor = plan.setpoint_w.copy(), plan.floor_permille.copy()
+    last = None
+    for each in revisions:
+        if each.revision <= revision:
+            setpoint_w[each.site_no] = each.setpoint_w
+            floor[each.site_no] = each.reserve_floor_permille
+            last = each
+    if last is None:
+        return plan
+    return EventPlan(
+        last.revision,
+        None,
+        setpoint_w,
+        floor,
+        last.reason_code,
+        last.requested_w,
+        last.shortfall_w,
+        last.level_permille,
+    ).grown(sites)
+
+
+def merge(sites: int, plans: Sequence[tuple[Demand, EventPlan]]) -> Wanted:
+    """Return what all plans together want of each site; the plans' sites do not overlap."""
+    wanted = Wanted(
+        event_no=np.full(sites, NO_EVENT, dtype=np.int64),
+        setpoint_w=np.zeros(sites, dtype=np.int64),
+        floor_permille=np.zeros(sites, dtype=np.int64),
+        event_ends_at_s=np.zeros(sites, dtype=np.int64),
+    )
+    for demand, plan in plans:
+        rows = np.flatnonzero(plan.setpoint_w)
+        wanted.event_no[rows] = demand.event_no
+        wanted.setpoint_w[rows] = plan.setpoint_w[rows]
+        wanted.floor_permille[rows] = plan.floor_permille[rows]
+        wanted.event_ends_at_s[rows] = to_epoch(demand.ends_at)
+    return wanted
+
+
+def reason_words(codes: IntColumn) -> dict[str, int]:
+    """Return how many sites have each reason, reasons nobody has left out."""
+    counts = np.bincount(codes, minlength=len(REASONS))
+    return {reason.value: int(count) for reason, count in zip(REASONS, counts, strict=True) if count}

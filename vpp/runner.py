@@ -1,0 +1,228 @@
+"""Give pending facts to the stages, over and over. One that fails never stops the next.
+
+Stages know nothing of each other; here is the order in which they get their turn. Every promise rests
+on stored facts: a fact whose stage failed stays pending and is tried again, and what is pending too
+long is shown. Waking a stage twice is harmless.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+
+from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal
+from vpp.domain.interval import whole_second
+from vpp.ports import Clock, Ids, Packet, Registry, SignalStore, Transport
+
+FactT = TypeVar("FactT")
+ResultT = TypeVar("ResultT")
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The verbs, bound to their ports. Each returns whether dispatch should look again at once."""
+
+    collect: Callable[[Sequence[Packet]], Awaitable[bool]]
+    intake: Callable[[RawSignal], Awaitable[bool]]
+    control: Callable[[], Awaitable[bool]]
+    settle: Callable[[EventHistory], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Failures:
+    """What failed lately, by stage and fact, for whoever looks; a success takes it off the list."""
+
+    pending: dict[tuple[str, str], str] = field(default_factory=dict)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    received: Counter[str] = field(default_factory=Counter)
+    _logged_at: dict[str, float] = field(default_factory=dict)
+
+    def may_log(self, what: str) -> bool:
+        """Return whether a second has passed since this was last logged."""
+        now = time.monotonic()
+        if now - self._logged_at.get(what, -1.0) < 1.0:
+            return False
+        self._logged_at[what] = now
+        return True
+
+
+class Runner:
+    """Turns the stages: what arrived, what is due, what ended."""
+
+    def __init__(
+        self,
+        stages: Stages,
+        *,
+        clock: Clock,
+        ids: Ids,
+        transport: Transport,
+        signals: SignalStore,
+        registry: Registry,
+        tick_s: int,
+        settle_s: int,
+    ) -> None:
+        self.failures = Failures()
+        self._stages = stages
+        self._clock = clock
+        self._ids = ids
+        self._transport = transport
+        self._signals = signals
+        self._registry = registry
+        self._tick = timedelta(seconds=tick_s)
+        self._settle_every = timedelta(seconds=settle_s)
+        self._next_tick: datetime | None = None
+        self._next_settle: datetime | None = None
+        self._settle_again: dict[str, datetime] = {}
+        self._woken = True
+        self._signals_pending = True
+        self._bell = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let control look at once: an owner spoke, a signal came, a home refused."""
+        self._woken = True
+        self._bell.set()
+
+    async def turn(self, packets: Sequence[Packet] | None = None) -> bool:
+        """Handle what has arrived and what is due now; return whether anything was done."""
+        if packets is None:
+            packets = self._transport.received_now()
+        now = self._clock.now()
+        await self._collect([packet for packet in packets if packet.topic.startswith("vpp/")])
+        await self._take_signals([packet for packet in packets if packet.topic.startswith("grid/")], now)
+        await self._control_if_due(now)
+        await self._settle_if_due(now)
+        return bool(packets)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Turn until told to stop, waking for packets, for the bell, and for the next tick."""
+        stopping = asyncio.create_task(stop.wait())
+        receiving = asyncio.create_task(self._transport.receive())
+        try:
+            while not stop.is_set():
+                ringing = asyncio.create_task(self._bell.wait())
+                await asyncio.wait(
+                    (stopping, receiving, ringing),
+                    timeout=self._wait_s(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                ringing.cancel()
+                self._bell.clear()
+                if receiving.done():
+                    packets = receiving.result()
+                    receiving = asyncio.create_task(self._transport.receive())
+                    await self.turn(packets)
+                else:
+                    await self.turn(())
+        finally:
+            stopping.cancel()
+            receiving.cancel()
+            await asyncio.gather(stopping, receiving, return_exceptions=True)
+
+    def _wait_s(self) -> float:
+        if self._next_tick is None:
+            return 0.0
+        return min(1.0, max(0.0, (self._next_tick - self._clock.now()).total_seconds()))
+
+    async def _collect(self, packets: Sequence[Packet]) -> None:
+        if not packets:
+            return
+        urgent = await self._attempt("collect", f"{len(packets)} packets", self._stages.collect, packets)
+        self._woken = self._woken or bool(urgent)
+
+    async def _take_signals(self, packets: Sequence[Packet], now: datetime) -> None:
+        """Store signals as they came, then answer whatever is unanswered, oldest first."""
+        if packets:
+            await self._attempt("keep", f"{len(packets)} signals", self._keep, packets)
+        if not self._signals_pending:
+            return
+        pending = await self._attempt("pending", "signals", self._pending_signals, now)
+        if pending is None:
+            return
+        self._signals_pending = False
+        for raw in pending:
+            if await self._attempt("intake", raw.key, self._stages.intake, raw) is None:
+                self._signals_pending = True
+            self._woken = True
+
+    async def _keep(self, packets: Sequence[Packet]) -> bool:
+        known = {source.name for source in await self._registry.sources()}
+        raws = []
+        for packet in packets:
+            words = packet.topic.split("/")
+            self.failures.received["event"] += 1
+            if len(words) != 4 or words[3] != "event":
+                self.failures.refused["event", "unknown_topic"] += 1
+            elif words[2] not in known:
+                self.failures.refused["event", "unknown_source"] += 1
+            elif packet.retain:
+                # A broker hands a retained copy to every new subscriber: it is no fresh word.
+                self.failures.refused["event", "retained"] += 1
+            else:
+                key = self._ids.new("raw")
+                raws.append(RawSignal(key, words[2], packet.topic, packet.payload, self._clock.now()))
+        await self._signals.keep(raws)
+        self._signals_pending = self._signals_pending or bool(raws)
+        return True
+
+    async def _pending_signals(self, _now: datetime) -> Sequence[RawSignal]:
+        return await self._signals.pending()
+
+    async def _control_if_due(self, now: datetime) -> None:
+        if not self._woken and self._next_tick is not None and now < self._next_tick:
+            return
+        self._woken = False
+        again = await self._attempt("control", "tick", lambda _: self._stages.control(), now)
+        if again:
+            self._woken = True
+        if self._next_tick is None or now >= self._next_tick:
+            self._next_tick = whole_second(now) + self._tick
+        if again is None:
+            self._next_tick = now + timedelta(seconds=1)
+
+    async def _settle_if_due(self, now: datetime) -> None:
+        if self._next_settle is not None and now < self._next_settle:
+            return
+        self._next_settle = now + self._settle_every
+        await self._attempt("settle", "ended events", self.settle_ended, now)
+
+    async def settle_ended(self, now: datetime) -> bool:
+        """Settle and book events that have ended and are due; return whether all of them could be.
+
+        An event is settled within a minute of its end and again while late readings may come: every
+        minute at first, then ever more rarely, once an hour at least.
+        """
+        done = True
+        for history in await self._signals.histories():
+            event = history.latest
+            ended_at = event.committed_at if event.interval is None else event.interval.ends_at
+            if event.status is EventStatus.CANCELLED:
+                ended_at = min(ended_at, event.committed_at)
+            if ended_at > now or self._settle_again.get(event.event_id, now) > now:
+                continue
+            if await self._attempt("settle", event.event_id, self._stages.settle, history) is None:
+                done = False
+                continue
+            wait = min(timedelta(hours=1), max(timedelta(minutes=1), (now - ended_at) / 10))
+            self._settle_again[event.event_id] = now + wait
+        return done
+
+    async def _attempt(
+        self, stage: str, fact: str, call: Callable[[FactT], Awaitable[ResultT]], argument: FactT
+    ) -> ResultT | None:
+        """Return what the stage returns, or None when it failed: the fact stays pending, and shown."""
+        try:
+            result = await call(argument)
+        except Exception as failure:  # The one broad catch: the fact stays pending.
+            self.failures.pending[stage, fact] = f"{type(failure).__name__}: {failure}"
+            if self.failures.may_log(stage):
+                logger.exception("stage left a fact pending", stage=stage, fact=fact)
+            return None
+        self.failures.pending.pop((stage, fact), None)
+        return result
