@@ -1,15 +1,26 @@
 """What a grid operator asks of the fleet: one event, its versions, and what becomes of each signal.
 
 Knows nothing of JSON or MQTT: ``wire/openadr.py`` makes a ``Signal`` of a message first. Refuses to
-decide who discharges; that is ``dispatch_plan.py``.
+decide which signal counts (``verdict.py``) and who discharges (``dispatch_plan.py``).
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 
-from vpp.domain.interval import Interval
+from vpp.domain.interval import Interval, union, whole_second
+from vpp.domain.program import Program, seconds_within
 from vpp.domain.quantities import Watts
+
+ENDLESS_S = 10**12
+"""A step's length that stands for OpenADR's infinity, ``P9999Y``."""
+
+FAR_FUTURE = datetime(9998, 1, 1, tzinfo=UTC)
+"""Where an endless step ends, so that every instant can be written in every zone."""
+
+_EVERYTHING = 1 << 62  # stands for "all that can be sustained" where powers are compared
 
 
 class Operation(StrEnum):
@@ -170,3 +181,229 @@ class EventHistory:
     def latest(self) -> GridEvent:
         """Return the newest version."""
         return self.versions[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Whom an event names, by kind, in lower case. A site must match one word of every kind named.
+
+    Interpretation: a word of no kind selects nobody, whatever stands beside it: a misspelt county must
+    not become a dispatch of the whole utility.
+    """
+
+    utilities: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    counties: tuple[str, ...] = ()
+    feeders: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def selects(self, *, utility: str, groups: Iterable[str], county: str, feeder: str) -> bool:
+        """Return whether a site of that utility, program, county and feeder is meant."""
+        return not self.unknown and all(
+            not named or any(word.lower() in named for word in has)
+            for named, has in (
+                (self.utilities, (utility,)),
+                (self.groups, groups),
+                (self.counties, (county,)),
+                (self.feeders, (feeder,)),
+            )
+        )
+
+
+def resolve_targets(
+    targets: Sequence[str],
+    *,
+    utilities: Iterable[str],
+    groups: Iterable[str],
+    counties: Iterable[str],
+    feeders: Iterable[str],
+) -> Targets:
+    """Return each target under the first kind that knows it, without regard to case.
+
+    ``unknown`` keeps the words as they came, for the receipt.
+    """
+    kinds = [{word.lower() for word in kind} for kind in (utilities, groups, counties, feeders)]
+    found: list[list[str]] = [[], [], [], []]
+    unknown = []
+    for target in targets:
+        word = target.lower()
+        kind = next((number for number, words in enumerate(kinds) if word in words), None)
+        if kind is None:
+            unknown.append(target)
+        elif word not in found[kind]:
+            found[kind].append(word)
+    return Targets(
+        utilities=tuple(found[0]),
+        groups=tuple(found[1]),
+        counties=tuple(found[2]),
+        feeders=tuple(found[3]),
+        unknown=tuple(unknown),
+    )
+
+
+def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
+    """Return what the event asks, instant by instant, without regard to approval.
+
+    Only stretches that ask for something, in order and apart. A version out of its program counts once
+    it is forced; until then each instant takes the smaller power of what it would replace and of itself.
+    Nothing is asked before the first commit or after a cancel's.
+    """
+    edges = _edges([history])
+    return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
+
+
+def authorized_steps(histories: Sequence[EventHistory], *, max_power_w: int) -> dict[str, tuple[Step, ...]]:
+    """Return, by event id, what the events of one source may use at each instant.
+
+    ``max_power_w`` bounds their sum; the most important event takes its part first. Approval of a
+    version lifts the bound for it, and what was approved before stays allowed under a newer version
+    that asks for no less.
+    """
+    ordered = sorted(histories, key=lambda each: precedence_key(each.latest))
+    course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in ordered}
+    for starts_at, ends_at in pairwise(_edges(ordered)):
+        powers = _authorized_at(ordered, starts_at, max_power_w)
+        for event_id, power in powers.items():
+            course[event_id].append((Interval(starts_at, ends_at), power))
+    return {event_id: _steps(stretches) for event_id, stretches in course.items()}
+
+
+def authorized_power(
+    histories: Sequence[EventHistory], sources: Mapping[str, GridSource], now: datetime
+) -> dict[str, int | None]:
+    """Return, by event id, the power each event may use now, or at its next start where it asks nothing now.
+
+    None means no bound. A source that is not known any more may ask nothing without approval.
+    """
+    allowed: dict[str, int | None] = {}
+    for source, group in _by_source(histories).items():
+        max_power_w = sources[source].max_power_w if source in sources else 0
+        ordered = sorted(group, key=lambda each: precedence_key(each.latest))
+        for history in ordered:
+            steps = [step.interval for step in steps_in_force(history) if step.interval.ends_at > now]
+            at = max(now, steps[0].starts_at) if steps else now
+            power = _authorized_at(ordered, at, max_power_w)[history.latest.event_id]
+            allowed[history.latest.event_id] = None if power >= _EVERYTHING else power
+    return allowed
+
+
+def settled_interval(history: EventHistory, authorized: Sequence[Step] | None = None) -> Interval | None:
+    """Return from when to when the event was on, or None when it never was.
+
+    It begins at the latest of its start, its first commit and the leave without which nothing of it
+    could be dispatched; it ends at its end or at the commit of its cancel.
+
+    Args:
+        history: The event.
+        authorized: Its part of ``authorized_steps``; without it, no approval is waited for.
+    """
+    steps = steps_in_force(history) if authorized is None else authorized
+    return Interval(steps[0].interval.starts_at, steps[-1].interval.ends_at) if steps else None
+
+
+def counted_intervals(
+    histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program_id: str
+) -> tuple[Interval, ...]:
+    """Return what a program's events use of its hours, in order and apart: what overlaps counts once."""
+    counted = []
+    for source, group in _by_source(histories).items():
+        max_power_w = sources[source].max_power_w if source in sources else 0
+        authorized = authorized_steps(group, max_power_w=max_power_w)
+        for history in group:
+            settled = settled_interval(history, authorized[history.latest.event_id])
+            if settled is not None and history.latest.program_id == program_id:
+                counted.append(settled)
+    return union(counted)
+
+
+def season_seconds(
+    histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program: Program, at: datetime
+) -> int:
+    """Return how many seconds of the season around an instant the program's events use; 0 out of season."""
+    season = program.season_around(at.astimezone(program.zone).date())
+    if season is None:
+        return 0
+    return seconds_within(counted_intervals(histories, sources, program.program_id), season)
+
+
+def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:
+    """Return what sorts the event that holds a shared site first.
+
+    The lowest priority number (absent is last), then the later modification, then the id.
+    """
+    later_first = -(event.modified_at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+    return event.priority is None, event.priority or 0, later_first, event.event_id
+
+
+def _by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory]]:
+    groups: dict[str, list[EventHistory]] = {}
+    for history in histories:
+        groups.setdefault(history.versions[0].source, []).append(history)
+    return groups
+
+
+def _authorized_at(ordered: Sequence[EventHistory], at: datetime, max_power_w: int) -> dict[str, int]:
+    powers = {}
+    left_w = max_power_w
+    for history in ordered:
+        power = _power(history, at, left_w)
+        powers[history.latest.event_id] = power
+        left_w = max(0, left_w - power)
+    return powers
+
+
+def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
+    """Return watts at an instant; ``share_w`` bounds what nobody approved, None bounds nothing."""
+    in_force = 0
+    waiting: int | None = None
+    for version in history.versions:
+        if whole_second(version.committed_at) > at:
+            break
+        if version.status is EventStatus.CANCELLED:
+            in_force, waiting = 0, None
+            continue
+        asked = _asked(version, at)
+        if version.out_of_program and not _granted(history, version, GrantKind.FORCE, at):
+            waiting = asked
+            continue
+        waiting = None
+        approved = share_w is None or _granted(history, version, GrantKind.APPROVE, at)
+        in_force = asked if approved else min(asked, max(share_w or 0, in_force))
+    return in_force if waiting is None else min(in_force, waiting)
+
+
+def _asked(version: GridEvent, at: datetime) -> int:
+    for step in version.steps:
+        if step.interval.contains(at):
+            return _EVERYTHING if step.power is None else step.power
+    return 0
+
+
+def _granted(history: EventHistory, version: GridEvent, kind: GrantKind, at: datetime) -> bool:
+    return any(
+        grant.version == version.version and grant.kind is kind and whole_second(grant.granted_at) <= at
+        for grant in history.grants
+    )
+
+
+def _edges(histories: Iterable[EventHistory]) -> list[datetime]:
+    edges: set[datetime] = set()
+    for history in histories:
+        edges.update(whole_second(grant.granted_at) for grant in history.grants)
+        for version in history.versions:
+            edges.add(whole_second(version.committed_at))
+            for step in version.steps:
+                edges.update((step.interval.starts_at, step.interval.ends_at))
+    return sorted(edges)
+
+
+def _steps(stretches: Iterable[tuple[Interval, int]]) -> tuple[Step, ...]:
+    """Return the stretches that ask for something; neighbours of equal power become one."""
+    joined: list[tuple[Interval, int]] = []
+    for interval, power in stretches:
+        if power == 0:
+            continue
+        if joined and joined[-1][1] == power and joined[-1][0].ends_at == interval.starts_at:
+            interval = Interval(joined.pop()[0].starts_at, interval.ends_at)
+        joined.append((interval, power))
+    return tuple(Step(interval, None if power >= _EVERYTHING else Watts(power)) for interval, power in joined)

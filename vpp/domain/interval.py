@@ -4,7 +4,7 @@ Knows no local time except where a program's zone is handed in. Refuses anything
 when it is made, so nothing below checks again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -72,6 +72,17 @@ def clock_hours(interval: Interval, zone: ZoneInfo) -> Iterator[Interval]:
         ends_at = starts_at + timedelta(hours=1)
         yield Interval(starts_at, ends_at)
         starts_at = ends_at
+
+
+def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
+    """Return the same instants as intervals in order and apart; those that overlap or touch become one."""
+    joined: list[Interval] = []
+    for interval in sorted(intervals):
+        if joined and interval.starts_at <= joined[-1].ends_at:
+            last = joined.pop()
+            interval = Interval(last.starts_at, max(last.ends_at, interval.ends_at))
+        joined.append(interval)
+    return tuple(joined)
 
 
 def whole_second(at: datetime) -> datetime:

@@ -1,12 +1,14 @@
 """What a program pays for, when, and how: the terms, effective-dated, each number with its source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from vpp.domain.interval import Interval, union
 from vpp.domain.quantities import Price
 
 
@@ -23,6 +25,17 @@ class NegativePolicy(StrEnum):
     NET_EVENT_FLOOR_ZERO = "net_event_floor_zero"
     CLAMP_INTERVAL = "clamp_interval"
     NET_SEASON_FLOOR_ZERO = "net_season_floor_zero"
+
+
+class Departure(StrEnum):
+    """How a signal leaves its program's terms. It is valid, but waits for an operator to force it."""
+
+    NO_TERMS = "no_terms"  # no edition is in force on its day
+    OUT_OF_SEASON = "out_of_season"
+    OUT_OF_WINDOW = "out_of_window"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    SEASON_CAP = "season_cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +83,68 @@ class Program:
             if terms.effective_from <= day and (terms.effective_to is None or day < terms.effective_to):
                 return terms
         return None
+
+    def local_day(self, interval: Interval) -> date:
+        """Return the local date on which an event starts; it belongs to that day's edition."""
+        return interval.starts_at.astimezone(self.zone).date()
+
+    def season_around(self, day: date) -> Interval | None:
+        """Return the season that a local day lies in, in UTC, or None out of season or of any edition."""
+        terms = self.terms_on(day)
+        if terms is None:
+            return None
+        over_new_year = terms.season_first > terms.season_last
+        month_day = (day.month, day.day)
+        if over_new_year:
+            inside = month_day >= terms.season_first or month_day <= terms.season_last
+        else:
+            inside = terms.season_first <= month_day <= terms.season_last
+        if not inside:
+            return None
+        first_year = day.year - 1 if over_new_year and month_day <= terms.season_last else day.year
+        last = date(first_year + over_new_year, *terms.season_last)
+        return Interval(
+            self._utc(date(first_year, *terms.season_first), time()),
+            self._utc(last + timedelta(days=1), time()),
+        )
+
+    def departures(self, asked: Interval, counted: Sequence[Interval] = ()) -> tuple[Departure, ...]:
+        """Return how an event leaves the terms of its local day; empty when it lies inside them.
+
+        Args:
+            asked: From the event's first start to its last end.
+            counted: What other events of this program use of the season, in any order; hours that
+                overlap count once.
+        """
+        day = self.local_day(asked)
+        terms = self.terms_on(day)
+        if terms is None:
+            return (Departure.NO_TERMS,)
+        season = self.season_around(day)
+        found: list[Departure] = []
+        if season is None:
+            found.append(Departure.OUT_OF_SEASON)
+        if not self._inside_window(asked, day, terms):
+            found.append(Departure.OUT_OF_WINDOW)
+        if asked.seconds < terms.event_min_s:
+            found.append(Departure.TOO_SHORT)
+        if asked.seconds > terms.event_max_s:
+            found.append(Departure.TOO_LONG)
+        if season is not None and seconds_within([*counted, asked], season) > terms.season_cap_s:
+            found.append(Departure.SEASON_CAP)
+        return tuple(found)
+
+    def _inside_window(self, asked: Interval, day: date, terms: Terms) -> bool:
+        if terms.window_opens == terms.window_closes:
+            return True  # open around the clock
+        closes_on = day if terms.window_closes > terms.window_opens else day + timedelta(days=1)
+        opens_at = self._utc(day, terms.window_opens)
+        return opens_at <= asked.starts_at and asked.ends_at <= self._utc(closes_on, terms.window_closes)
+
+    def _utc(self, day: date, at: time) -> datetime:
+        return datetime.combine(day, at, tzinfo=self.zone).astimezone(UTC)
+
+
+def seconds_within(intervals: Sequence[Interval], season: Interval) -> int:
+    """Return how many seconds of a season the intervals cover; what overlaps counts once."""
+    return sum(inside.seconds for each in union(intervals) if (inside := each.overlap(season)) is not None)
