@@ -22,7 +22,7 @@ from vpp.ports import Packet
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 100  # aiomqtt walks all open publishes on each publish: more of them is slower
+IN_FLIGHT = 50  # aiomqtt walks all open publishes on each publish: 100 and more were slower
 INCOMING_LIMIT = 50_000
 OUTGOING_LIMIT = 200_000
 SUBSCRIBE_AT_ONCE = 100  # filters in one SUBSCRIBE packet

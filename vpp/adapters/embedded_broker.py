@@ -1,0 +1,138 @@
+"""A broker for one machine: iotcore in a child process that dies with us.
+
+It listens on loopback only, keeps nothing over a restart and has no users: right for a demonstration or
+a single process, wrong for homes on the internet. Run as a module it is the child.
+"""
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import threading
+from typing import Self
+
+import iotcore
+
+LOOPBACK = "127.0.0.1"
+MAX_PAYLOAD_BYTES = 65_536
+MAX_CONNECTIONS = 10_000
+MAX_IN_FLIGHT = 1_000  # for each connection; small windows stall, because iotcore leaves Nagle on
+START_WITHIN_S = 15.0
+STOP_WITHIN_S = 5.0
+
+
+class PortTaken(OSError):
+    """Another program listens on the port that the broker was to use."""
+
+
+class BrokerDidNotStart(RuntimeError):
+    """The child ended or did not accept connections in time."""
+
+
+class EmbeddedBroker:
+    """The broker while the context is open. ``port`` zero takes a free one and says which."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
+        self._child: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address for ``mqtt.Access.from_url``."""
+        return f"mqtt://{LOOPBACK}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self.port = _claim(self.port)
+        options = {
+            "listen": LOOPBACK,
+            "port": self.port,
+            "max_connections": MAX_CONNECTIONS,
+            "max_payload_size": MAX_PAYLOAD_BYTES,
+            "max_inflight_count": MAX_IN_FLIGHT,
+        }
+        self._child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vpp.adapters.embedded_broker", json.dumps(options),
+            stdin=asyncio.subprocess.PIPE,  # the child ends when this closes, however we die
+            stdout=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us: homes are released before the broker goes
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(self._accepts(self._child), START_WITHIN_S)
+        except TimeoutError:
+            await self._stop()
+            raise BrokerDidNotStart(
+                f"the embedded broker took no connection on port {self.port} within {START_WITHIN_S:.0f} s"
+            ) from None
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _accepts(self, child: asyncio.subprocess.Process) -> None:
+        while True:
+            if child.returncode is not None:
+                raise BrokerDidNotStart(f"the embedded broker ended at once with code {child.returncode}")
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(LOOPBACK, self.port)
+                writer.close()
+                await writer.wait_closed()
+                return
+            await asyncio.sleep(0.02)
+
+    async def _stop(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        if child.returncode is None:
+            child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), STOP_WITHIN_S)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+        assert child.stdin is not None
+        child.stdin.close()
+
+
+def _claim(port: int) -> int:
+    """Return the port if it is free on loopback, or a free one for zero."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one just closed counts as free
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as taken:
+            if taken.errno != errno.EADDRINUSE:
+                raise
+            raise PortTaken(
+                errno.EADDRINUSE,
+                f"port {port} on {LOOPBACK} is taken by another program; name a free one, or 0 for any",
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # returns when the parent's end of the pipe closes, whatever ended it
+    os._exit(0)
+
+
+def _child(options: str) -> None:
+    """Be the broker until the parent goes away."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each home holds a connection
+    logging.basicConfig(level=logging.WARNING)
+    # The engine logs each packet's trace span as an error.
+    logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    iotcore.IotCoreBroker(**json.loads(options)).run_forever()
+
+
+if __name__ == "__main__":
+    _child(sys.argv[1])
