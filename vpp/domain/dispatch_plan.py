@@ -219,7 +219,7 @@ class _Share:
     floor: IntColumn
     lower_w: IntColumn
     upper_w: IntColumn
-    seconds: int
+    seconds: int  # under 2**20, and site numbers under 2**24: keys of both fit in one integer
 
     @classmethod
     def of(cls, offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int) -> "_Share":
@@ -266,20 +266,24 @@ def _kept_of_small(
     More stay where those that are left could not carry the target otherwise, as long as the target
     pays 500 W for everybody who stays.
     """
-    group = _group_of(starts, len(watts))
-    order = np.lexsort((share.site_no, -watts, ~small, group))
-    rank = np.empty(len(watts), dtype=np.int64)
-    rank[order] = np.arange(len(watts)) - starts[group[order]]
-    large_count = np.add.reduceat((watts >= MIN_COMMAND_W).astype(np.int64), starts)
+    large = watts >= MIN_COMMAND_W
+    large_count = np.add.reduceat(large.astype(np.int64), starts)
+    large_upper_w = np.add.reduceat(np.where(large, share.upper_w, 0), starts)
     paid_for = np.add.reduceat(np.where(small, watts, 0), starts) // MIN_COMMAND_W
     most = np.maximum(target_w // MIN_COMMAND_W - large_count, 0)
-    large_upper = np.add.reduceat(np.where(watts >= MIN_COMMAND_W, share.upper_w, 0), starts)
-    small_upper = np.where(small, share.upper_w, 0)[order]
-    before = np.cumsum(small_upper) - small_upper
-    carried = (before - before[starts][group[order]])[np.argsort(order)] + large_upper[group]
-    needed = carried < target_w[group]
-    keep = np.minimum(most, np.maximum(paid_for, np.add.reduceat((small & needed).astype(np.int64), starts)))
-    stays: BoolColumn = small & (rank < keep[group])
+    rows = np.flatnonzero(small)
+    group = _group_of(starts, len(watts))[rows]
+    best_first = np.lexsort((share.site_no[rows], -watts[rows], group))
+    rows, group = rows[best_first], group[best_first]
+    firsts = np.searchsorted(group, np.arange(len(starts)))
+    rank = np.arange(len(rows)) - firsts[group]
+    before_w = np.cumsum(share.upper_w[rows]) - share.upper_w[rows]
+    carried_w = before_w - before_w[firsts[group]] + large_upper_w[group]
+    needed = np.zeros(len(starts), dtype=np.int64)
+    np.add.at(needed, group, (carried_w < target_w[group]).astype(np.int64))
+    keep = np.minimum(most, np.maximum(paid_for, needed))
+    stays = np.zeros(len(watts), dtype=np.bool_)
+    stays[rows[rank < keep[group]]] = True
     return stays
 
 
@@ -343,11 +347,11 @@ def _largest_fractions(
         tied = rows[fraction[rows] == edge]
         return np.append(sure, tied[np.argsort(site_no[tied])[: wanted - len(sure)]])
     group = _group_of(starts, len(fraction))[rows]
-    order = rows[np.lexsort((site_no[rows], -fraction[rows], group))]
-    sorted_group = _group_of(starts, len(fraction))[order]
-    firsts = np.searchsorted(sorted_group, np.arange(len(starts)))
-    rank = np.arange(len(order)) - firsts[sorted_group]
-    return order[rank < rest[sorted_group]]
+    # One integer per row sorts several times faster than three columns.
+    order = np.argsort((group << 44) - (fraction[rows] << 24) + site_no[rows])
+    rows, group = rows[order], group[order]
+    rank = np.arange(len(rows)) - np.searchsorted(group, np.arange(len(starts)))[group]
+    return rows[rank < rest[group]]
 
 
 def _group_of(starts: IntColumn, rows: int) -> IntColumn:
