@@ -1,0 +1,473 @@
+"""One gateway as a state machine: packets and time in, packets out. It does no input or output itself.
+
+It follows the protocol as a third party would from its text: checks in order, stores before it acts,
+stops by itself when its lease ends, measures, and keeps every reading until a receipt covers it. Time is
+whole seconds since 1970 on the gateway's own clock.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simulators.command_check import Dropped, Refused, Trusted, clock_refusal, read_command
+from simulators.command_disk import CommandDisk, StoredCommand
+from simulators.inverter import Inverter, Moment
+from simulators.lease import lease_of, recharge_delay_s
+from simulators.meter_buffer import MeterBuffer
+from vpp.domain.command import Action, Refusal
+from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.ports import Packet
+from vpp.wire.gateway import (
+    Ack,
+    Command,
+    GatewayKind,
+    GatewayTopic,
+    Online,
+    Status,
+    decode_command,
+    encode_ack,
+    encode_status,
+    topic,
+)
+from vpp.wire.gateway_meter import decode_receipt, encode_meter
+from vpp.wire.gateway_telemetry import GridState, Telemetry, encode_telemetry
+from vpp.wire.signed import BadSignature, SigningKey, VerifyingKey, sign, split, verify
+from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
+
+FIRMWARE = "powerwall-simulator/1"
+IDLE_SAMPLE_S, EVENT_SAMPLE_S = 300, 30
+IDLE_METER_S, EVENT_METER_S = 3600, 900
+READING_S = 300
+DWELL_S = 60
+NEVER_S = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a gateway is: its site, the shard of its topics, and the key it signs with."""
+
+    site_id: str
+    shard: str
+    key: SigningKey
+
+
+class Gateway:
+    """The gateway of one home. Every method that lets time pass returns the packets to publish, in order."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        inverter: Inverter,
+        controller_keys: Mapping[str, VerifyingKey],
+        disk: CommandDisk,
+        *,
+        boot_id: str,
+    ) -> None:
+        self.identity = identity
+        self.inverter = inverter
+        self.controller_keys = dict(controller_keys)
+        self.online = False
+        self.grid = GridState.CONNECTED
+        self.storm_mode = False
+        self.opted_out = False
+        self.fault: str | None = None
+        self.clock_offset_ms: int | None = 0
+        self.dropped: Counter[str] = Counter()
+        self.commands_received = 0
+        self._disk = disk
+        self._phase = int.from_bytes(hashlib.sha256(identity.site_id.encode()).digest()[:4], "big")
+        self._topics = {
+            kind: topic(GatewayTopic(identity.shard, identity.site_id, kind)) for kind in GatewayKind
+        }
+        self._old_buffers: list[MeterBuffer] = []
+        self._sample_due_s = self._meter_due_s = self._reading_due_s = self._event_until_s = 0
+        self._boot(boot_id)
+
+    @property
+    def next_due_s(self) -> int:
+        """Return when this gateway has something to do by itself."""
+        moment_s = self.inverter.next_moment_s
+        ends_s = self._event_until_s if self._event_until_s > self.inverter.at_s else NEVER_S
+        return min(
+            self._sample_due_s,
+            self._reading_due_s,
+            self._meter_due_s,
+            ends_s,
+            self._opt_out_ends_s,
+            NEVER_S if moment_s is None else moment_s,
+        )
+
+    @property
+    def topics_heard(self) -> tuple[str, str]:
+        """Return the two topics it subscribes to."""
+        return self._topics[GatewayKind.COMMAND], self._topics[GatewayKind.RECEIPT]
+
+    @property
+    def will(self) -> Packet:
+        """Return what the broker says for it when the connection breaks."""
+        body = encode_status(Status(self.identity.site_id, None))
+        return Packet(self._topics[GatewayKind.STATUS], body, retain=True)
+
+    def connect(self, now_s: int) -> list[Packet]:
+        """Return what it says first on a new connection: its presence, a sample, what nobody confirmed."""
+        out = self.advance(now_s)
+        self.online = True
+        here = Online(
+            at=from_epoch(now_s),
+            boot_id=self._buffer.boot_id,
+            epoch=self._kept.pair[0],
+            sequence=self._kept.pair[1],
+            firmware=FIRMWARE,
+            clock_offset_ms=self.clock_offset_ms or 0,
+        )
+        body = encode_status(Status(self.identity.site_id, here))
+        out.append(Packet(self._topics[GatewayKind.STATUS], body, retain=True))
+        self._sample(out)
+        self._send_readings(out)
+        return out
+
+    def disconnect(self, now_s: int) -> None:
+        """Lose the connection. Commands in force go on; readings are kept, samples are not."""
+        self.advance(now_s)
+        self.online = False
+
+    def reboot(self, now_s: int, *, boot_id: str) -> list[Packet]:
+        """Lose the memory, keep the disk, and come back online; a lease that may resume does."""
+        self.advance(now_s)
+        if self.inverter.stop():
+            self._read()
+        self._old_buffers.append(self._buffer)
+        self._boot(boot_id)
+        return self.connect(now_s)
+
+    def advance(self, now_s: int) -> list[Packet]:
+        """Let time pass to an instant and do everything that falls due, each at its own second."""
+        out: list[Packet] = []
+        while (due_s := self.next_due_s) <= now_s:
+            self._run_to(due_s, out)
+            self._do_due(due_s, out)
+        self._run_to(now_s, out)
+        return out
+
+    def on_message(self, packet: Packet, now_s: int) -> list[Packet]:
+        """Take one packet of its own topics at an instant."""
+        out = self.advance(now_s)
+        if packet.topic == self._topics[GatewayKind.COMMAND]:
+            self._on_command(packet, now_s, out)
+        elif packet.topic == self._topics[GatewayKind.RECEIPT]:
+            self._on_receipt(packet)
+        else:
+            self.dropped["not_my_topic"] += 1
+        return out
+
+    def owner_opts_out(self, opted_out: bool, now_s: int) -> list[Packet]:
+        """The owner says no at the home, to the running event or the next one, or takes it back."""
+        out = self.advance(now_s)
+        self.opted_out = opted_out
+        running = opted_out and self._event_until_s > now_s
+        self._opt_out_ends_s = self._event_until_s if running else NEVER_S
+        self._obey_home_rules(out)
+        self._sample(out)
+        return out
+
+    def owner_sets_reserve(self, permille: int, now_s: int) -> list[Packet]:
+        """The owner keeps another part of the battery from now on."""
+        out = self.advance(now_s)
+        self.inverter.reserve_permille = permille
+        self.inverter.reconsider()
+        self._obey_home_rules(out)
+        self._sample(out)
+        return out
+
+    def grid_becomes(self, grid: GridState, now_s: int) -> list[Packet]:
+        """The home loses or regains the grid."""
+        out = self.advance(now_s)
+        self.grid = grid
+        self.inverter.connected = grid is GridState.CONNECTED
+        self.inverter.reconsider()
+        self._obey_home_rules(out)
+        self._sample(out)
+        return out
+
+    def storm_mode_becomes(self, storm_mode: bool, now_s: int) -> list[Packet]:
+        """A storm is forecast, or is over."""
+        out = self.advance(now_s)
+        self.storm_mode = self.inverter.storm_mode = storm_mode
+        self.inverter.reconsider()
+        self._obey_home_rules(out)
+        self._sample(out)
+        return out
+
+    def fault_becomes(self, fault: str | None, now_s: int) -> list[Packet]:
+        """The battery reports a fault, or None when it is healthy again."""
+        out = self.advance(now_s)
+        self.fault = fault
+        self._obey_home_rules(out)
+        self._sample(out)
+        return out
+
+    def _boot(self, boot_id: str) -> None:
+        now_s = self.inverter.at_s
+        self._booted_s = now_s
+        self._buffer = MeterBuffer(self.identity.site_id, boot_id)
+        self._kept = self._disk.load()
+        self._kids_at_boot = frozenset(self._kept.highest)
+        self._event_until_s = 0
+        self._opt_out_ends_s = NEVER_S
+        self._last_sample = (now_s, self._net_ws())
+        self._reading_due_s = now_s // READING_S * READING_S + READING_S
+        self._plan_messages(now_s)
+        if self._kept.in_force is None:
+            return
+        command = decode_command(self._kept.in_force, site_id=self.identity.site_id)
+        if clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms) is None:
+            self._heed_event(command)
+            self.inverter.take(lease_of(command, waiting=None, discharging=False))
+        else:
+            self._forget_lease()
+
+    # What falls due.
+
+    def _run_to(self, until_s: int, out: list[Packet]) -> None:
+        while (moment := self.inverter.run_to(until_s)) is not None:
+            self._read()
+            if moment is Moment.STARTED:
+                self._obey_home_rules(out)
+            else:
+                self._send_readings(out)
+                if self.inverter.lease is None:
+                    self._forget_lease()
+
+    def _do_due(self, due_s: int, out: list[Packet]) -> None:
+        if due_s == self._reading_due_s:
+            self._reading_due_s += READING_S
+            self._read()
+            self._obey_home_rules(out)
+        if due_s == self._opt_out_ends_s:
+            self.opted_out = False
+            self._opt_out_ends_s = NEVER_S
+            self._sample(out)
+        if due_s == self._sample_due_s:
+            self._sample(out)
+            self._sample_due_s = self._next_s(due_s, self._sample_period_s(due_s))
+        if due_s == self._meter_due_s:
+            self._send_readings(out)
+            self._meter_due_s = self._next_s(due_s, EVENT_METER_S if self._in_event(due_s) else IDLE_METER_S)
+        if due_s == self._event_until_s:
+            self._plan_messages(due_s)
+
+    def _in_event(self, now_s: int) -> bool:
+        return now_s < self._event_until_s
+
+    def _sample_period_s(self, now_s: int) -> int:
+        return EVENT_SAMPLE_S if self._in_event(now_s) else IDLE_SAMPLE_S
+
+    def _plan_messages(self, now_s: int) -> None:
+        self._sample_due_s = self._next_s(now_s, self._sample_period_s(now_s))
+        self._meter_due_s = self._next_s(now_s, EVENT_METER_S if self._in_event(now_s) else IDLE_METER_S)
+
+    def _next_s(self, now_s: int, period_s: int) -> int:
+        """Return the next instant of a period at this site's own offset, so that no two homes are alike."""
+        return now_s + ((self._phase - now_s) % period_s or period_s)
+
+    def _net_ws(self) -> int:
+        battery = self.inverter.battery
+        return battery.discharged_ws - battery.charged_ws
+
+    def _sample(self, out: list[Packet]) -> None:
+        now_s, net_ws = self.inverter.at_s, self._net_ws()
+        before_s, before_ws = self._last_sample
+        self._last_sample = (now_s, net_ws)
+        if not self.online:
+            return
+        battery = self.inverter.battery
+        mean_w = (
+            round((net_ws - before_ws) / (now_s - before_s)) if now_s > before_s else self.inverter.power_w
+        )
+        sample = Telemetry(
+            site_id=self.identity.site_id,
+            at=from_epoch(now_s),
+            epoch=self._kept.pair[0],
+            sequence=self._kept.pair[1],
+            soc_permille=Permille(battery.soc_permille),
+            battery_w=Watts(mean_w),
+            discharge_limit_w=Watts(self.inverter.limit_w),
+            energy_full_wh=WattHours(battery.full_energy_wh),
+            reserve_permille=Permille(self.inverter.reserve_permille),
+            discharged_wh=WattHours(battery.discharged_wh),
+            charged_wh=WattHours(battery.charged_wh),
+            grid=self.grid,
+            storm_mode=self.storm_mode,
+            opted_out=self.opted_out,
+            fault=self.fault,
+        )
+        out.append(Packet(self._topics[GatewayKind.TELEMETRY], encode_telemetry(sample), qos=0))
+
+    def _read(self) -> None:
+        battery = self.inverter.battery
+        self._buffer.read(
+            self.inverter.at_s,
+            discharged_wh=battery.discharged_wh,
+            charged_wh=battery.charged_wh,
+            soc_permille=battery.soc_permille,
+        )
+
+    def _send_readings(self, out: list[Packet]) -> None:
+        if not self.online:
+            return
+        self._old_buffers = [buffer for buffer in self._old_buffers if len(buffer)]
+        for buffer in (*self._old_buffers, self._buffer):
+            out.extend(self._signed(GatewayKind.METER, encode_meter(each)) for each in buffer.messages())
+
+    def _signed(self, kind: GatewayKind, body: bytes) -> Packet:
+        return Packet(self._topics[kind], sign(body, self.identity.key, self.identity.site_id))
+
+    # What the home itself forbids.
+
+    def _home_refusal(self, floor_permille: int) -> Refusal | None:
+        inverter = self.inverter
+        if self.opted_out:
+            return Refusal.OPTED_OUT
+        if self.grid is not GridState.CONNECTED:
+            return Refusal.ISLANDED
+        if self.storm_mode:
+            return Refusal.STORM_MODE
+        if inverter.battery.above_tenths(inverter.floor_permille(floor_permille)) <= 0:
+            return Refusal.BELOW_RESERVE
+        if inverter.limit_w == 0:
+            return Refusal.EXPORT_NOT_PERMITTED
+        return Refusal.FAULTED if self.fault is not None else None
+
+    def _obey_home_rules(self, out: list[Packet]) -> None:
+        """Stop a lease at once when the home forbids it, and say so; it is never resumed.
+
+        Charge and export limit matter only while it discharges: a lease that waits may yet find both.
+        """
+        lease = self.inverter.lease or self.inverter.running_lease
+        if lease is None:
+            return
+        refusal = self._home_refusal(lease.floor_permille)
+        passing = refusal in (Refusal.BELOW_RESERVE, Refusal.EXPORT_NOT_PERMITTED)
+        if refusal is None or (passing and not self.inverter.discharging):
+            return
+        self._stop(out)
+        self._sample(out)
+
+    def _stop(self, out: list[Packet]) -> None:
+        if self.inverter.stop():
+            self._read()
+            self._send_readings(out)
+        self.inverter.run_to(self.inverter.at_s)
+        self._forget_lease()
+
+    def _forget_lease(self) -> None:
+        if self._kept.in_force is not None:
+            self._kept.in_force = None
+            self._disk.store(self._kept)
+
+    # Commands and receipts.
+
+    def _on_receipt(self, packet: Packet) -> None:
+        try:
+            message = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES)
+            key = self.controller_keys.get(message.kid)
+            if key is None:
+                self.dropped["unknown_key"] += 1
+                return
+            receipt = decode_receipt(verify(message, key), site_id=self.identity.site_id)
+        except (MalformedMessage, BadSignature) as untrusted:
+            self.dropped[str(untrusted)] += 1
+            return
+        for buffer in (*self._old_buffers, self._buffer):
+            if buffer.boot_id == receipt.boot_id:
+                buffer.confirm(receipt)
+
+    def _on_command(self, packet: Packet, now_s: int, out: list[Packet]) -> None:
+        self.commands_received += 1
+        if packet.retain:
+            self.dropped["retained"] += 1
+            return
+        match read_command(packet.payload, site_id=self.identity.site_id, keys=self.controller_keys):
+            case Dropped(reason):
+                self.dropped[reason] += 1
+            case Refused(event_id, epoch, sequence, refusal):
+                out.append(self._ack(event_id, epoch, sequence, refusal, now_s))
+            case Trusted() as trusted:
+                out.append(self._answer(trusted, now_s, out))
+
+    def _answer(self, trusted: Trusted, now_s: int, out: list[Packet]) -> Packet:
+        """Decide on a trusted command, steps 3 to 6, and return its acknowledgement."""
+        command, kid = trusted.command, trusted.kid
+        refusal = clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms)
+        if refusal is not None:
+            return self._ack(command.event_id, command.epoch, command.sequence, refusal, now_s)
+        stored = self._kept.highest.get(kid)
+        pair = (command.epoch, command.sequence)
+        if stored is not None and pair == (stored.epoch, stored.sequence) and stored.ack is not None:
+            return Packet(self._topics[GatewayKind.ACK], stored.ack)
+        if (stored is not None and pair < (stored.epoch, stored.sequence)) or self._older_than_memory(
+            command, kid
+        ):
+            return self._ack(command.event_id, *pair, Refusal.STALE_SEQUENCE, now_s)
+        self._kept.highest[kid] = StoredCommand(*pair, trusted.body, None)
+        self._disk.store(self._kept)
+        refusal = self._act(command, trusted.body, out)
+        ack = self._ack(command.event_id, *pair, refusal, now_s)
+        self._kept.highest[kid] = StoredCommand(*pair, trusted.body, ack.payload)
+        self._disk.store(self._kept)
+        return ack
+
+    def _older_than_memory(self, command: Command, kid: str) -> bool:
+        """Return whether this gateway may have obeyed the command before it lost its stored pair."""
+        if command.action is Action.RELEASE or kid in self._kids_at_boot:
+            return False
+        return to_epoch(command.issued_at) < self._booted_s
+
+    def _act(self, command: Command, body: bytes, out: list[Packet]) -> Refusal | None:
+        """Do what a stored command says unless the home forbids it, and return that refusal."""
+        pair = (command.epoch, command.sequence)
+        if command.action is Action.RELEASE:
+            self._release(command, out)
+            self._kept.pair = pair
+            return None
+        self._heed_event(command)
+        refusal = self._home_refusal(command.reserve_floor_permille)
+        rested_s = self.inverter.at_s - self.inverter.last_flip_s
+        if rested_s < DWELL_S and refusal in (None, Refusal.FAULTED):
+            return Refusal.DWELL  # the command in force, if any, goes on
+        self._kept.pair = pair
+        if refusal is not None:
+            self._stop(out)
+            return refusal
+        self._kept.in_force = body
+        waiting = None if self.inverter.discharging else self.inverter.lease
+        self.inverter.take(lease_of(command, waiting=waiting, discharging=self.inverter.discharging))
+        return None
+
+    def _heed_event(self, command: Command) -> None:
+        """Report and measure as in an event, and keep off the grid's power until well after it."""
+        now_s = self.inverter.at_s
+        was_idle = not self._in_event(now_s)
+        self._event_until_s = max(to_epoch(command.event_ends_at), now_s)
+        self.inverter.grid_charge_from_s = self._event_until_s + recharge_delay_s(
+            command.site_id, command.event_id
+        )
+        if self.opted_out and self._opt_out_ends_s == NEVER_S:
+            self._opt_out_ends_s = max(self._event_until_s, now_s + 1)
+        if was_idle:
+            self._plan_messages(now_s)
+
+    def _release(self, command: Command, out: list[Packet]) -> None:
+        now_s = self.inverter.at_s
+        self._stop(out)
+        if self._in_event(now_s):
+            self._event_until_s = now_s
+            self.inverter.grid_charge_from_s = now_s + recharge_delay_s(command.site_id, command.event_id)
+            self._plan_messages(now_s)
+        self._sample(out)
+
+    def _ack(self, event_id: str, epoch: int, sequence: int, refusal: Refusal | None, now_s: int) -> Packet:
+        ack = Ack(self.identity.site_id, event_id, epoch, sequence, refusal, from_epoch(now_s))
+        return self._signed(GatewayKind.ACK, encode_ack(ack))
