@@ -77,7 +77,7 @@ def _windows(part: Interval, program: Program, terms: Terms) -> list[Interval]:
     day = part.starts_at.astimezone(program.zone).date() - timedelta(days=1)
     last = part.ends_at.astimezone(program.zone).date()
     while day <= last:
-        if terms.season_first <= (day.month, day.day) <= terms.season_last:
+        if program.season_around(day) is not None:
             closes_on = day if terms.window_closes > terms.window_opens else day + timedelta(days=1)
             opens = datetime.combine(day, terms.window_opens, tzinfo=program.zone)
             closes = datetime.combine(closes_on, terms.window_closes, tzinfo=program.zone)
