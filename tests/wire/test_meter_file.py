@@ -1,0 +1,91 @@
+"""The meter file is taken as a whole or refused with every line that is wrong."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+from vpp.domain.quantities import WattHours
+from vpp.wire.meter_file import HEADER, IMPORT_BOOT, BadMeterFile, read_meter_file
+
+NOW = datetime(2026, 9, 9, 12, tzinfo=UTC)
+
+
+def a_file(*lines: str, header: str = ",".join(HEADER)) -> bytes:
+    return ("\n".join((header, *lines)) + "\n").encode()
+
+
+def read(content: bytes) -> tuple[MeterMessage, ...]:
+    return read_meter_file(content, now=NOW, file_name="meter.csv")
+
+
+def test_readings_come_by_site_and_time_with_their_time_as_index() -> None:
+    at = datetime(2026, 9, 1, tzinfo=UTC)
+    later = "s-2,2026-09-01T01:00:00Z,30,20,,,ESTIMATED"
+    earlier = "s-2,2026-09-01T00:00:00Z,10,20,5,6,OK"
+
+    other, message = read(a_file(later, "s-1,2026-09-01T00:00:00Z,1,1,,,BAD", earlier))
+
+    assert (other.site_id, message.site_id, message.oldest_index) == ("s-1", "s-2", int(at.timestamp()))
+    assert message.readings[0] == MeterReading(
+        site_id="s-2",
+        boot_id=IMPORT_BOOT,
+        index=int(at.timestamp()),
+        at=at,
+        discharged_wh=WattHours(10),
+        charged_wh=WattHours(20),
+        soc_permille=None,
+        quality=Quality.OK,
+        imported_wh=WattHours(5),
+        exported_wh=WattHours(6),
+    )
+    assert message.readings[1].quality is Quality.ESTIMATED
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("s-1,2026-09-01T00:00:00Z,1.5,1,,,OK", "discharged_wh '1.5' is not a whole number"),
+        ("s-1,2026-09-01T00:00:00Z,1,-1,,,OK", "charged_wh '-1' is not a whole number"),
+        ("s-1,2026-09-01T00:00:00Z,1,1,x,,OK", "imported_wh 'x' is not a whole number"),
+        ("s-1,2026-09-01T00:00:00Z,1,1,,,MISSING", "quality 'MISSING' is not OK, ESTIMATED or BAD"),
+        ("s-1,2026-09-01T00:00:00,1,1,,,OK", "at '2026-09-01T00:00:00' is not RFC 3339 with a zone"),
+        ("s-1,yesterday,1,1,,,OK", "at 'yesterday' is not RFC 3339"),
+        ("s-1,2026-09-09T12:00:01Z,1,1,,,OK", "is in the future"),
+        ("S1,2026-09-01T00:00:00Z,1,1,,,OK", "site id 'S1' is not 1-36"),
+        ("s-1,2026-09-01T00:00:00Z,1,1", "has 4 cells, the header 7"),
+        ("s-0,2026-09-01T00:00:00Z,2,2,,,OK", "site s-0 has another line for 2026-09-01T00:00:00Z"),
+    ],
+)
+def test_a_bad_line_is_refused_with_its_number_and_reason(line: str, reason: str) -> None:
+    with pytest.raises(BadMeterFile) as refused:
+        read(a_file("s-0,2026-09-01T00:00:00Z,1,1,,,OK", line))
+
+    (fault,) = refused.value.faults
+    assert fault.startswith("meter.csv, line 3: ")
+    assert reason in fault
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "line 1: columns are ; expected site_id"),
+        (b'"site_id', "line 1: is not CSV"),
+        (a_file(), "line 1: has a header and no readings"),
+        (a_file(header="site_id,at"), "line 1: columns are site_id,at; expected"),
+        (a_file("s-1,\xff").replace("\xff".encode(), b"\xff"), "line 2: is not UTF-8"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(BadMeterFile, match=reason):
+        read(content)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_bring_the_reader_down(content: bytes) -> None:
+    with pytest.raises(BadMeterFile):
+        read(content)
+    with pytest.raises(BadMeterFile):
+        read(a_file()[:-1] + content)

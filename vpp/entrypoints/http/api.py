@@ -1,0 +1,251 @@
+"""The loopback API: the operations under ``/api/v1``, with a bearer token, problem documents and size limits.
+
+Knows HTTP and nothing of what an operation does. Errors are RFC 9457 documents; a body is at most 64 KiB,
+an enrolment or meter file at most 64 MiB.
+"""
+
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vpp.entrypoints.operations import events, metering, money, sites, sources
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.ports import StoreUnavailable
+
+BODY_LIMIT = 64 * 1024
+FILE_LIMIT = 64 * 1024 * 1024
+FILE_PATHS = ("/api/v1/sites", "/api/v1/meter-readings")
+
+Readiness = Callable[[], Awaitable[Json]]
+
+
+def create_api(desk: Desk, *, token: str, readiness: Readiness) -> FastAPI:
+    """Return the application.
+
+    Args:
+        token: What ``Authorization: Bearer`` must carry below ``/api``.
+        readiness: Returns one key for each thing the service needs, true where it is there.
+    """
+    app = FastAPI(title="vpp", version="1", docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    app.add_middleware(BodyLimit)
+    app.add_exception_handler(OperationRefused, _refused)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _http_fault)
+    app.add_exception_handler(StoreUnavailable, _store_down)
+
+    def authorized(authorization: Annotated[str, Header()] = "") -> None:
+        if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, "send the token of the state directory as Bearer")
+
+    @app.get("/health/live")
+    async def live() -> Json:
+        """Say that the process answers."""
+        return {"status": "live", "pid": os.getpid()}
+
+    @app.get("/health/ready")
+    async def ready() -> JSONResponse:
+        """Say whether database and broker can be reached; 503 while one cannot."""
+        found = await readiness()
+        status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
+        return JSONResponse(found, status)
+
+    app.include_router(_router, dependencies=[Depends(authorized)])
+    return app
+
+
+def _desk(request: Request) -> Desk:
+    desk = request.app.state.desk
+    assert isinstance(desk, Desk)
+    return desk
+
+
+def _actor(x_vpp_actor: Annotated[str, Header(max_length=80)] = "api") -> str:
+    return x_vpp_actor
+
+
+AtDesk = Annotated[Desk, Depends(_desk)]
+Actor = Annotated[str, Depends(_actor)]
+_router = APIRouter(prefix="/api/v1")
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SourceBody(_Body):
+    """A grid source: its key (base64url, None takes unsigned signals) and its limit in megawatts."""
+
+    key: str | None = None
+    max_mw: str = "0"
+
+
+class ReserveBody(_Body):
+    """A reserve in percent of the app scale, as text with at most one decimal."""
+
+    reserve: str
+
+
+@_router.get("/keys")
+async def show_keys(desk: AtDesk) -> Json:
+    return await sources.show_keys(desk)
+
+
+@_router.get("/sources")
+async def list_sources(desk: AtDesk) -> Json:
+    return await sources.list_sources(desk)
+
+
+@_router.put("/sources/{name}")
+async def add_source(desk: AtDesk, name: str, body: SourceBody) -> Json:
+    return await sources.add_source(desk, name=name, key=body.key, max_mw=body.max_mw)
+
+
+@_router.get("/sites")
+async def list_sites(desk: AtDesk) -> Json:
+    return await sites.list_sites(desk)
+
+
+@_router.post("/sites")
+async def enroll_sites(desk: AtDesk, request: Request, file_name: str = "the file") -> Json:
+    return await sites.enroll_sites(desk, content=await request.body(), file_name=file_name)
+
+
+@_router.get("/sites/{site_id}")
+async def show_site(desk: AtDesk, site_id: str) -> Json:
+    return await sites.show_site(desk, site_id=site_id)
+
+
+@_router.put("/sites/{site_id}/reserve")
+async def change_reserve(desk: AtDesk, actor: Actor, site_id: str, body: ReserveBody) -> Json:
+    return await sites.change_reserve(desk, site_id=site_id, reserve=body.reserve, actor=actor)
+
+
+@_router.get("/events")
+async def list_events(desk: AtDesk) -> Json:
+    return await events.list_events(desk)
+
+
+@_router.get("/events/{event_id}")
+async def show_event(desk: AtDesk, event_id: str) -> Json:
+    return await events.show_event(desk, event_id=event_id)
+
+
+@_router.post("/events/{event_id}/force")
+async def force_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
+    return await events.force_event(desk, event_id=event_id, actor=actor)
+
+
+@_router.post("/events/{event_id}/cancel")
+async def cancel_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
+    return await events.cancel_event(desk, event_id=event_id, actor=actor)
+
+
+@_router.get("/events/{event_id}/sites/{site_id}")
+async def why_site(desk: AtDesk, event_id: str, site_id: str) -> Json:
+    return await sites.why_site(desk, site_id=site_id, event_id=event_id)
+
+
+@_router.put("/events/{event_id}/opt-outs/{site_id}")
+async def opt_out_site(desk: AtDesk, actor: Actor, event_id: str, site_id: str) -> Json:
+    return await sites.opt_out_site(desk, site_id=site_id, event_id=event_id, actor=actor)
+
+
+@_router.delete("/events/{event_id}/opt-outs/{site_id}")
+async def opt_in_site(desk: AtDesk, event_id: str, site_id: str) -> Json:
+    return await sites.opt_in_site(desk, site_id=site_id, event_id=event_id)
+
+
+@_router.post("/events/{event_id}/settlement")
+async def settle_event(desk: AtDesk, event_id: str) -> Json:
+    return await money.settle_event(desk, event_id=event_id)
+
+
+@_router.post("/meter-readings")
+async def import_readings(desk: AtDesk, request: Request, file_name: str = "the file") -> Json:
+    return await metering.import_readings(desk, content=await request.body(), file_name=file_name)
+
+
+@_router.get("/owners/{owner_id}/statement")
+async def show_statement(desk: AtDesk, owner_id: str) -> Json:
+    return await money.show_statement(desk, owner_id=owner_id)
+
+
+@_router.get("/ledger/verification")
+async def verify_ledger(desk: AtDesk) -> Json:
+    return await money.verify_ledger(desk)
+
+
+def _problem(status: int, detail: str, **more: object) -> JSONResponse:
+    title = HTTPStatus(status).phrase
+    document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail, **more}
+    return JSONResponse(document, status, media_type="application/problem+json")
+
+
+async def _refused(_request: Request, refused: Exception) -> JSONResponse:
+    assert isinstance(refused, OperationRefused)
+    return _problem(refused.status, refused.detail, faults=list(refused.faults))
+
+
+async def _unreadable(_request: Request, failure: Exception) -> JSONResponse:
+    assert isinstance(failure, RequestValidationError)
+    faults = [f"{'.'.join(str(key) for key in error['loc'])}: {error['msg']}" for error in failure.errors()]
+    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults), faults=faults)
+
+
+async def _http_fault(_request: Request, failure: Exception) -> JSONResponse:
+    assert isinstance(failure, HTTPException)
+    return _problem(failure.status_code, failure.detail)
+
+
+async def _store_down(_request: Request, failure: Exception) -> JSONResponse:
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{failure}; vpp doctor says what to do")
+
+
+class BodyLimit:
+    """Refuse a body above the path's limit, whether its length is declared or not."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take in the whole body up to the limit, then pass the request on; answer 413 above it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = FILE_LIMIT if scope["path"] in FILE_PATHS else BODY_LIMIT
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        body = await _read_body(receive, limit) if declared.isdigit() and int(declared) <= limit else None
+        if body is None:
+            refusal = _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body here has at most {limit} bytes")
+            await refusal(scope, receive, send)
+            return
+        pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self._app(scope, replay, send)
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """Return the body, or None where it is longer than the limit."""
+    parts: list[bytes] = []
+    seen = 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        seen += len(parts[-1])
+        if seen > limit:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)

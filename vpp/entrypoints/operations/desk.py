@@ -1,0 +1,86 @@
+"""The desk: everything an operation may use, and how it refuses."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from vpp.domain.enrollment import Enrollment
+from vpp.domain.grid_event import EventHistory
+from vpp.domain.program import Program
+from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
+from vpp.ports import Clock, Keys, Store
+
+Json = dict[str, object]
+
+
+class OperationRefused(Exception):
+    """The operation changed nothing. ``faults`` names each one where a file or list has several."""
+
+    def __init__(
+        self, detail: str, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY, faults: Sequence[str] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.status, self.faults = detail, status, tuple(faults)
+
+
+async def _settle_nothing(_event_id: str) -> None:
+    """Stand in where nothing can settle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What operations work on. ``changed`` wakes the controller; ``settle`` settles and books one event."""
+
+    store: Store
+    clock: Clock
+    keys: Keys
+    programs: Mapping[str, Program]
+    production: bool = False
+    changed: Callable[[], None] = lambda: None
+    settle: Callable[[str], Awaitable[None]] = _settle_nothing
+
+    async def enrollment(self, site_id: str) -> Enrollment:
+        """Return the site's place. Raises OperationRefused where nobody enrolled it."""
+        for enrollment in await self.store.enrollments():
+            if enrollment.site_id == site_id:
+                return enrollment
+        raise OperationRefused(
+            f"site {site_id} is not enrolled; vpp site list names all sites", HTTPStatus.NOT_FOUND
+        )
+
+    async def history(self, event_id: str) -> EventHistory:
+        """Return all that was committed about an event. Raises OperationRefused for an unseen id."""
+        history = await self.store.history(event_id)
+        if history is None:
+            raise OperationRefused(
+                f"event {event_id} is not known; vpp event list names all events", HTTPStatus.NOT_FOUND
+            )
+        return history
+
+    def time_zone(self, program_id: str) -> str:
+        """Return the name of a program's zone, for people; ``UTC`` where the program is not here."""
+        program = self.programs.get(program_id)
+        return program.zone.key if program else "UTC"
+
+
+def instant(at: datetime) -> str:
+    """Return a time as RFC 3339 in UTC with whole seconds."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def instant_or_none(at: datetime | None) -> str | None:
+    """Return a time as ``instant`` does, or None."""
+    return None if at is None else instant(at)
+
+
+def percent(permille: int) -> float:
+    """Return permille as percent with one decimal."""
+    return round(permille / 10, 1)
+
+
+def usd(amount: int) -> str:
+    """Return micro-dollars as dollars with two decimals, or with six where cents would hide a part."""
+    places, unit = (2, MICRO_DOLLARS_PER_CENT) if amount % MICRO_DOLLARS_PER_CENT == 0 else (6, 1)
+    whole, part = divmod(abs(MicroDollars(amount)) // unit, 10**places)
+    return f"{'-' if amount < 0 else ''}{whole}.{part:0{places}d}"

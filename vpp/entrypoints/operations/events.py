@@ -1,0 +1,267 @@
+"""Grid events as an operator sees them, and what a person may decide about them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
+
+from vpp.domain.command import Action, DispatchTick, PlanRevision
+from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.grid_event import (
+    EventHistory,
+    EventStatus,
+    Grant,
+    GrantKind,
+    GridEvent,
+    Operation,
+    Receipt,
+    authorized_power,
+)
+from vpp.domain.interval import whole_second
+from vpp.domain.settlement import Settlement
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent, usd
+
+
+def event_state(history: EventHistory, now: datetime) -> str:
+    """Return ``cancelled``, ``waiting_for_force``, ``scheduled``, ``active`` or ``ended``."""
+    latest = history.latest
+    interval = latest.interval
+    if latest.status is EventStatus.CANCELLED or interval is None:
+        return "cancelled"
+    if interval.ends_at <= now:
+        return "ended"
+    if latest.out_of_program and not _forced(history, latest.version):
+        return "waiting_for_force"
+    return "active" if interval.starts_at <= now else "scheduled"
+
+
+def _forced(history: EventHistory, version: int) -> bool:
+    return any(grant.kind is GrantKind.FORCE and grant.version == version for grant in history.grants)
+
+
+def event_facts(desk: Desk, history: EventHistory) -> Json:
+    """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked."""
+    latest = history.latest
+    asked = next((each for each in reversed(history.versions) if each.steps), latest)
+    interval = asked.interval
+    return {
+        "event_id": latest.event_id,
+        "name": latest.name,
+        "state": event_state(history, desk.clock.now()),
+        "version": latest.version,
+        "status": latest.status.value,
+        "source": latest.source,
+        "program_id": latest.program_id,
+        "time_zone": desk.time_zone(latest.program_id),
+        "priority": latest.priority,
+        "targets": list(latest.targets),
+        "starts_at": instant(interval.starts_at) if interval else None,
+        "ends_at": instant(interval.ends_at) if interval else None,
+        "steps": _steps(asked),
+        "out_of_program": list(latest.out_of_program),
+        "forced": _forced(history, latest.version),
+        "test": latest.test,
+    }
+
+
+def _steps(version: GridEvent) -> list[Json]:
+    return [
+        {
+            "starts_at": instant(step.interval.starts_at),
+            "ends_at": instant(step.interval.ends_at),
+            "power_w": step.power,
+        }
+        for step in version.steps
+    ]
+
+
+async def list_events(desk: Desk) -> Json:
+    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags."""
+    return {"events": [event_facts(desk, history) for history in await desk.store.histories()]}
+
+
+async def show_event(desk: Desk, *, event_id: str) -> Json:
+    """Return everything about one event.
+
+    Returns:
+        What ``vpp event list`` has, and ``authorized_w`` (W that need no further leave, None: no bound);
+        ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
+        ``planned_w``, ``shortfall_w``, ``sites``, ``level_pct``, ``reasons``: sites by reason);
+        ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``); ``settlement``
+        (``state, metered_wh, incremental_wh, paid_usd, gross_usd``) or None before one.
+    """
+    history = await desk.history(event_id)
+    settlement = await desk.store.settlement(event_id)
+    ticks = await desk.store.event_ticks(event_id)
+    return event_facts(desk, history) | {
+        "authorized_w": await _authorized_w(desk, event_id),
+        "versions": [_version_facts(version) for version in history.versions],
+        "grants": [_grant_facts(grant) for grant in history.grants],
+        "receipts": [_receipt_facts(receipt) for receipt in await desk.store.receipts(event_id)],
+        "plan": _plan_facts(await desk.store.revisions(event_id)),
+        "commands": await _command_facts(desk, event_id, ticks),
+        "settlement": settlement_facts(settlement) if settlement else None,
+    }
+
+
+async def _authorized_w(desk: Desk, event_id: str) -> int | None:
+    now = desk.clock.now()
+    sources = {source.name: source for source in await desk.store.sources()}
+    return authorized_power(await desk.store.histories(ending_after=now), sources, now).get(event_id, 0)
+
+
+def _version_facts(version: GridEvent) -> Json:
+    return {
+        "version": version.version,
+        "operation": version.operation.value,
+        "status": version.status.value,
+        "modified_at": instant(version.modified_at),
+        "committed_at": instant(version.committed_at),
+        "steps": _steps(version),
+        "out_of_program": list(version.out_of_program),
+    }
+
+
+def _grant_facts(grant: Grant) -> Json:
+    return {
+        "kind": grant.kind.value,
+        "version": grant.version,
+        "actor": grant.actor,
+        "granted_at": instant(grant.granted_at),
+    }
+
+
+def _receipt_facts(receipt: Receipt) -> Json:
+    return {
+        "operation": receipt.operation.value,
+        "modified_at": instant(receipt.modified_at),
+        "state": receipt.state.value,
+        "reason": receipt.reason,
+        "at": instant(receipt.at),
+    }
+
+
+def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
+    if not revisions:
+        return None
+    setpoints: dict[int, int] = {}
+    for revision in revisions:
+        setpoints.update(zip(revision.site_no.tolist(), revision.setpoint_w.tolist(), strict=True))
+    newest = revisions[-1]
+    reasons = Counter(REASONS[code].value for code in newest.reason_code.tolist())
+    return {
+        "revision": newest.revision,
+        "version": newest.version,
+        "planned_at": instant(newest.at),
+        "requested_w": newest.requested_w,
+        "planned_w": sum(setpoints.values()),
+        "shortfall_w": newest.shortfall_w,
+        "level_pct": percent(newest.level_permille),
+        "sites": sum(setpoint > 0 for setpoint in setpoints.values()),
+        "reasons": dict(sorted(reasons.items())),
+    }
+
+
+async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick]) -> Json:
+    dispatched: set[int] = set()
+    sent = 0
+    for tick in ticks:
+        for order in tick.orders:
+            sent += len(order.site_no)
+            if order.action is Action.DISCHARGE:
+                dispatched.update(order.site_no.tolist())
+    accepted, refused = 0, Counter[str]()
+    if ticks:
+        acks = await desk.store.acks(since=ticks[0].at)
+        for named, refusal in zip(acks.event_id, acks.refusal, strict=True):
+            if named == event_id and refusal is None:
+                accepted += 1
+            elif named == event_id and refusal is not None:
+                refused[refusal.value] += 1
+    return {
+        "ticks": len(ticks),
+        "sent": sent,
+        "accepted": accepted,
+        "refused": dict(sorted(refused.items())),
+        "sites_dispatched": len(dispatched),
+    }
+
+
+def settlement_facts(settlement: Settlement) -> Json:
+    """Return a settlement's totals; energy in whole Wh, money in dollars as a string."""
+    metered_wh = sum(hour.metered_wh or 0 for line in settlement.lines for hour in line.hours)
+    return {
+        "state": settlement.state.value,
+        "settled_at": instant(settlement.settled_at),
+        "sites": len(settlement.lines),
+        "metered_wh": metered_wh,
+        "incremental_wh": round(sum(line.incremental_wh for line in settlement.lines)),
+        "paid_usd": usd(sum(line.amount for line in settlement.lines)),
+        "gross_usd": usd(sum(line.gross for line in settlement.lines)),
+        "qualities": dict(sorted(Counter(line.quality.value for line in settlement.lines).items())),
+    }
+
+
+async def force_event(desk: Desk, *, event_id: str, actor: str) -> Json:
+    """Dispatch a valid event that lies outside its program's terms; it stays flagged for good.
+
+    Returns:
+        ``event_id, version, out_of_program, forced_by, forced_at``. Asking again changes nothing.
+    """
+    history = await desk.history(event_id)
+    now = desk.clock.now()
+    latest = history.latest
+    state = event_state(history, now)
+    if state in ("cancelled", "ended"):
+        raise OperationRefused(f"event {event_id} is {state}; nothing changed", HTTPStatus.CONFLICT)
+    if not latest.out_of_program:
+        raise OperationRefused(
+            f"event {event_id} lies inside its program's terms and needs no force; nothing changed",
+            HTTPStatus.CONFLICT,
+        )
+    for known in history.grants:
+        if known.kind is GrantKind.FORCE and known.version == latest.version:
+            grant = known
+            break
+    else:
+        grant = Grant(event_id, latest.version, GrantKind.FORCE, actor, now)
+        await desk.store.grant(grant)
+        desk.changed()
+    return {
+        "event_id": event_id,
+        "version": grant.version,
+        "out_of_program": list(latest.out_of_program),
+        "forced_by": grant.actor,
+        "forced_at": instant(grant.granted_at),
+    }
+
+
+async def cancel_event(desk: Desk, *, event_id: str, actor: str) -> Json:
+    """End an event now: every home is released, and what was delivered until now is settled.
+
+    Returns:
+        ``event_id, version, cancelled_at``. Cancelling again changes nothing.
+    """
+    history = await desk.history(event_id)
+    latest = history.latest
+    now = desk.clock.now()
+    if event_state(history, now) == "ended":
+        raise OperationRefused(f"event {event_id} is over; nothing changed", HTTPStatus.CONFLICT)
+    if latest.status is not EventStatus.CANCELLED:
+        latest = replace(
+            latest,
+            version=latest.version + 1,
+            operation=Operation.DELETE,
+            modified_at=max(whole_second(now), latest.modified_at),
+            steps=(),
+            status=EventStatus.CANCELLED,
+            committed_at=now,
+        )
+        await desk.store.append_version(latest, actor=actor)
+        desk.changed()
+    return {
+        "event_id": event_id,
+        "version": latest.version,
+        "cancelled_at": instant(latest.committed_at),
+    }

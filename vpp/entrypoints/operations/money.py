@@ -1,0 +1,200 @@
+"""Money as owners and auditors see it: settlements, statements, and books that can be checked."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from http import HTTPStatus
+
+from vpp.domain.grid_event import GridEvent
+from vpp.domain.interval import Interval
+from vpp.domain.ledger import Account, JournalEntry, balances, live_settlements
+from vpp.domain.program import Program, Terms
+from vpp.domain.settlement import HourLine, Settlement, SettlementLine
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
+from vpp.entrypoints.operations.events import event_state, settlement_facts
+
+WHAT_COUNTS = (
+    "What counts is the energy your battery discharged during the event, whether your home used it or the "
+    "grid, beyond what it discharged on average in the same hours of similar days; hours below that average "
+    "count against it within one event, never beyond."
+)
+
+
+def exact(energy_wh: Fraction) -> int | str:
+    """Return watt-hours as a whole number, or as a fraction such as ``"37/3"`` where they are none."""
+    return energy_wh.numerator if energy_wh.denominator == 1 else str(energy_wh)
+
+
+async def settle_event(desk: Desk, *, event_id: str) -> Json:
+    """Settle one event from the readings there are now, and book it. Again changes nothing by itself.
+
+    Returns:
+        ``event_id`` and the settlement's totals as in ``vpp event show``.
+    """
+    history = await desk.history(event_id)
+    state = event_state(history, desk.clock.now())
+    if state in ("scheduled", "active"):
+        raise OperationRefused(
+            f"event {event_id} is {state}; it is settled after its end", HTTPStatus.CONFLICT
+        )
+    await desk.settle(event_id)
+    settlement = await desk.store.settlement(event_id)
+    if settlement is None:
+        raise OperationRefused(
+            f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
+        )
+    return {"event_id": event_id} | settlement_facts(settlement)
+
+
+async def show_statement(desk: Desk, *, owner_id: str) -> Json:
+    """Return all that an owner earned, with every number behind it.
+
+    Returns:
+        ``owner_id``, ``sites``, and ``what_counts``, a sentence.
+        ``events``: ``event_id, name, site_id, program_id, time_zone, state, starts_at, ends_at,
+        rate_usd_per_kwh, owner_share, hours, baseline_days, dropped_days``; ``incremental_wh, paid_wh``
+        (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
+        says); ``quality, reason, test, out_of_program``.
+        ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
+        ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
+        ``entries`` of the ledger; ``pending_usd, posted_usd, paid_out_usd``; ``chain_head`` of the books.
+    """
+    entries = await desk.store.entries(owner_id=owner_id)
+    homes = [each.site_id for each in await desk.store.enrollments() if each.owner_id == owner_id]
+    if not homes and not entries:
+        raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
+    live = live_settlements(entries)
+    lines: list[Json] = []
+    for settlement in await desk.store.settlements():
+        mine = [line for line in settlement.lines if line.owner_id == owner_id]
+        if mine:
+            version = await _last_asking(desk, settlement.event_id)
+            lines += [_line_facts(desk, settlement, line, version, live) for line in mine]
+    found = balances(entries)
+    owed = found.get((Account.OWNER_PAYABLE, owner_id))
+    paid = found.get((Account.PAID_OUT, owner_id))
+    return {
+        "owner_id": owner_id,
+        "sites": homes,
+        "what_counts": WHAT_COUNTS,
+        "events": lines,
+        "entries": [_entry_facts(entry, owner_id) for entry in entries],
+        "pending_usd": usd(-owed.pending if owed else 0),
+        "posted_usd": usd(-owed.posted if owed else 0),
+        "paid_out_usd": usd(-paid.posted if paid else 0),
+        "chain_head": await desk.store.chain_head(),
+    }
+
+
+async def _last_asking(desk: Desk, event_id: str) -> GridEvent:
+    history = await desk.history(event_id)
+    return next((each for each in reversed(history.versions) if each.steps), history.latest)
+
+
+def _line_facts(
+    desk: Desk,
+    settlement: Settlement,
+    line: SettlementLine,
+    version: GridEvent,
+    live: Mapping[tuple[str, str, str, str], JournalEntry],
+) -> Json:
+    key = (line.owner_id, line.site_id, settlement.program_id, settlement.event_id)
+    booked = live.get(key)
+    terms = _terms(desk.programs.get(settlement.program_id), version.interval)
+    return {
+        "event_id": settlement.event_id,
+        "name": version.name,
+        "site_id": line.site_id,
+        "program_id": settlement.program_id,
+        "time_zone": desk.time_zone(settlement.program_id),
+        "state": settlement.state.value,
+        "starts_at": instant(line.settled.starts_at) if line.settled else None,
+        "ends_at": instant(line.settled.ends_at) if line.settled else None,
+        "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh) if terms else None,
+        "owner_share": str(terms.owner_share) if terms else None,
+        "hours": [_hour_facts(hour) for hour in line.hours],
+        "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
+        "dropped_days": [
+            {"date": day.isoformat(), "reason": reason} for day, reason in line.baseline_days.dropped
+        ],
+        "incremental_wh": exact(line.incremental_wh),
+        "paid_wh": exact(line.paid_wh),
+        "amount_usd": usd(line.amount),
+        "booked_usd": usd(_owed(booked, line.owner_id)) if booked else usd(0),
+        "quality": line.quality.value,
+        "reason": line.reason,
+        "test": version.test,
+        "out_of_program": list(version.out_of_program),
+    }
+
+
+def _terms(program: Program | None, interval: Interval | None) -> Terms | None:
+    if program is None or interval is None:
+        return None
+    return program.terms_on(interval.starts_at.astimezone(program.zone).date())
+
+
+def _hour_facts(hour: HourLine) -> Json:
+    return {
+        "starts_at": instant(hour.hour.starts_at),
+        "fraction": str(hour.fraction),
+        "metered_wh": hour.metered_wh,
+        "baseline_wh": None if hour.baseline_wh is None else exact(hour.baseline_wh),
+        "incremental_wh": exact(hour.incremental_wh),
+        "quality": hour.quality.value,
+    }
+
+
+def _owed(entry: JournalEntry, owner_id: str) -> int:
+    return -sum(
+        posting.amount
+        for posting in entry.postings
+        if posting.account is Account.OWNER_PAYABLE and posting.party == owner_id
+    )
+
+
+def _entry_facts(entry: JournalEntry, owner_id: str) -> Json:
+    return {
+        "entry_id": entry.entry_id,
+        "at": instant(entry.at),
+        "state": entry.state.value,
+        "memo": entry.memo,
+        "amount_usd": usd(_owed(entry, owner_id)),
+        "resolves": entry.resolves,
+        "corrects": entry.corrects,
+    }
+
+
+async def verify_ledger(desk: Desk) -> Json:
+    """Check the books: every entry and every account's sum, and the hash chain from its first link.
+
+    Returns:
+        ``balanced, entries, accounts`` (``posted_usd`` and ``pending_usd`` by account), ``chain_holds,
+        chain_head, differs`` (the first difference, or None).
+    """
+    entries = await desk.store.entries()
+    differs = await desk.store.verify_chain()
+    found = balances(entries)
+    balanced = (
+        all(sum(posting.amount for posting in entry.postings) == 0 for entry in entries)
+        and sum(balance.posted for balance in found.values()) == 0
+        and sum(balance.pending for balance in found.values()) == 0
+    )
+    return {
+        "balanced": balanced,
+        "entries": len(entries),
+        "accounts": _account_facts(entries),
+        "chain_holds": differs is None,
+        "chain_head": await desk.store.chain_head(),
+        "differs": differs,
+    }
+
+
+def _account_facts(entries: Sequence[JournalEntry]) -> Json:
+    found = balances(entries)
+    return {
+        account.value: {
+            "posted_usd": usd(sum(each.posted for (name, _), each in found.items() if name is account)),
+            "pending_usd": usd(sum(each.pending for (name, _), each in found.items() if name is account)),
+        }
+        for account in Account
+    }

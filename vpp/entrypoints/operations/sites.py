@@ -1,0 +1,241 @@
+"""Homes: enrol them, list them, say why one takes part, and hear their owners."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+
+from vpp.domain.command import PlanRevision
+from vpp.domain.dispatch_plan import REASONS, Reason
+from vpp.domain.enrollment import Enrollment, OptOut, ReserveChange
+from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.entrypoints.operations.desk import (
+    Desk,
+    Json,
+    OperationRefused,
+    instant,
+    instant_or_none,
+    percent,
+)
+from vpp.ports import ConflictingFact
+from vpp.wire.enrollment_file import BadEnrollmentFile, read_enrollments, read_percent
+
+REASON_WORDS = {
+    Reason.NO_CONSENT: "the owner has given no consent",
+    Reason.NOT_ENROLLED: "the home has left the program",
+    Reason.OTHER_PROGRAM: "the home is in another program",
+    Reason.NOT_TARGETED: "the event is meant for other homes",
+    Reason.SEASON_CAP: "the home has done its hours for this season",
+    Reason.OPTED_OUT: "the owner opted out of this event",
+    Reason.OFFLINE: "the home is offline",
+    Reason.STALE: "the home's newest sample is too old to rely on",
+    Reason.ISLANDED: "the home is cut off from the grid and runs on its battery",
+    Reason.STORM_MODE: "the battery is held full for a storm",
+    Reason.FAULTED: "the battery reports a fault",
+    Reason.EXPORT_NOT_PERMITTED: "the connection does not permit any discharge now",
+    Reason.BELOW_RESERVE: "the charge is at or under the owner's reserve",
+    Reason.HELD_BACK: "the home refused or fell short lately and rests for a while",
+    Reason.FEEDER_LIMIT: "the feeder's limit is used by fuller homes",
+    Reason.NOT_NEEDED: "fuller homes cover what is asked",
+    Reason.SELECTED: "the home takes part",
+}
+
+
+async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
+    """Enrol every home of a file, or none.
+
+    Returns:
+        ``sites``: one ``{site_id, shard}`` for each row, in the order of the file.
+    """
+    known = {enrollment.site_id for enrollment in await desk.store.enrollments()}
+    now = desk.clock.now()
+    try:
+        requests = read_enrollments(
+            content, now=now, file_name=file_name, program_ids=desk.programs.keys(), enrolled=known
+        )
+        enrolled = await desk.store.enroll(requests, at=now)
+    except BadEnrollmentFile as failure:
+        faults = str(failure).splitlines()
+        raise OperationRefused(
+            f"{file_name}: {len(faults)} faults, nothing of it was enrolled", faults=faults
+        ) from failure
+    except ConflictingFact as failure:
+        raise OperationRefused(f"{file_name}: {failure}", HTTPStatus.CONFLICT) from failure
+    desk.changed()
+    return {"sites": [{"site_id": each.site_id, "shard": each.shard} for each in enrolled]}
+
+
+def site_facts(enrollment: Enrollment) -> Json:
+    """Return one enrolment as JSON: energy in Wh, power in W, reserve in percent of the app scale."""
+    return {
+        "site_id": enrollment.site_id,
+        "site_no": enrollment.site_no,
+        "shard": enrollment.shard,
+        "owner_id": enrollment.owner_id,
+        "program_id": enrollment.program_id,
+        "utility": enrollment.utility,
+        "county": enrollment.county,
+        "feeder": enrollment.feeder,
+        "full_energy_wh": enrollment.full_energy_wh,
+        "max_discharge_w": enrollment.max_discharge_w,
+        "reserve_pct": percent(enrollment.reserve_permille),
+        "consent_version": enrollment.consent.version,
+        "consent_at": instant(enrollment.consent.given_at),
+        "enrolled_at": instant(enrollment.enrolled_at),
+        "withdrawn_at": instant_or_none(enrollment.withdrawn_at),
+    }
+
+
+async def list_sites(desk: Desk) -> Json:
+    """Return ``sites``: every enrolment by site number, each as ``vpp site show`` has it."""
+    return {"sites": [site_facts(enrollment) for enrollment in await desk.store.enrollments()]}
+
+
+async def show_site(desk: Desk, *, site_id: str) -> Json:
+    """Return one enrolment: ids, ``full_energy_wh``, ``max_discharge_w``, ``reserve_pct``, consent."""
+    return site_facts(await desk.enrollment(site_id))
+
+
+async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
+    """Say why a home does or does not take part in an event.
+
+    Returns:
+        ``site_id, event_id, reason`` (a word of the eligibility list, or None before a plan), ``sentence``,
+        ``setpoint_w`` (W, what it is asked now), ``reserve_floor_pct`` (%), ``revision, planned_at``,
+        ``commands`` (sent to it), ``acknowledged``, ``refused`` (its own reasons), ``opted_out_at``.
+    """
+    enrollment = await desk.enrollment(site_id)
+    history = await desk.history(event_id)
+    revisions = await desk.store.revisions(event_id)
+    opt_out = await _standing_opt_out(desk, site_id, event_id)
+    reason = _reason(history, revisions, opt_out, enrollment.site_no)
+    setpoint_w, floor_permille = _asked(revisions, enrollment.site_no)
+    ticks = await desk.store.event_ticks(event_id)
+    sequences = {
+        (tick.epoch, tick.number)
+        for tick in ticks
+        if any(enrollment.site_no in order.site_no for order in tick.orders)
+    }
+    acks = await desk.store.acks(since=ticks[0].at) if ticks else None
+    answers = [
+        refusal
+        for number, epoch, sequence, refusal in (
+            zip(acks.site_no, acks.epoch, acks.sequence, acks.refusal, strict=True) if acks else ()
+        )
+        if number == enrollment.site_no and (int(epoch), int(sequence)) in sequences
+    ]
+    return {
+        "site_id": site_id,
+        "event_id": event_id,
+        "reason": reason,
+        "sentence": REASON_WORDS[reason] if reason else "the event has not been planned",
+        "setpoint_w": setpoint_w,
+        "reserve_floor_pct": None if floor_permille is None else percent(floor_permille),
+        "revision": revisions[-1].revision if revisions else None,
+        "planned_at": instant(revisions[-1].at) if revisions else None,
+        "commands": len(sequences),
+        "acknowledged": sum(refusal is None for refusal in answers),
+        "refused": sorted(refusal.value for refusal in answers if refusal is not None),
+        "opted_out_at": instant(opt_out.opted_out_at) if opt_out else None,
+    }
+
+
+def _reason(
+    history: EventHistory, revisions: Sequence[PlanRevision], opt_out: OptOut | None, site_no: int
+) -> Reason | None:
+    if opt_out is not None:
+        return Reason.OPTED_OUT
+    if not revisions or history.versions[0].status is EventStatus.CANCELLED:
+        return None
+    codes = revisions[-1].reason_code
+    return REASONS[int(codes[site_no])] if site_no < len(codes) else Reason.NOT_ENROLLED
+
+
+def _asked(revisions: Sequence[PlanRevision], site_no: int) -> tuple[int, int | None]:
+    """Return the setpoint and floor of the newest revision that names the site."""
+    for revision in reversed(revisions):
+        rows = (revision.site_no == site_no).nonzero()[0]
+        if len(rows):
+            return int(revision.setpoint_w[rows[0]]), int(revision.reserve_floor_permille[rows[0]])
+    return 0, None
+
+
+async def _standing_opt_out(desk: Desk, site_id: str, event_id: str) -> OptOut | None:
+    for opt_out in await desk.store.opt_outs([event_id]):
+        if opt_out.site_id == site_id and opt_out.taken_back_at is None:
+            return opt_out
+    return None
+
+
+def _refuse_ended(history: EventHistory, event_id: str, now: datetime) -> None:
+    latest = history.latest
+    if latest.status is EventStatus.CANCELLED:
+        raise OperationRefused(f"event {event_id} was cancelled; nothing changed", HTTPStatus.CONFLICT)
+    if latest.interval is not None and latest.interval.ends_at <= now:
+        raise OperationRefused(
+            f"event {event_id} ended at {instant(latest.interval.ends_at)}; nothing changed",
+            HTTPStatus.CONFLICT,
+        )
+
+
+async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -> Json:
+    """Keep a home out of one event from now on; a running discharge is released within seconds.
+
+    Returns:
+        ``site_id, event_id, opted_out_at, origin``. Asking again changes nothing.
+    """
+    await desk.enrollment(site_id)
+    now = desk.clock.now()
+    _refuse_ended(await desk.history(event_id), event_id, now)
+    standing = await _standing_opt_out(desk, site_id, event_id)
+    if standing is None:
+        standing = OptOut(site_id, event_id, now, origin=_origin(actor))
+        await desk.store.opt_out(standing)
+        desk.changed()
+    return {
+        "site_id": site_id,
+        "event_id": event_id,
+        "opted_out_at": instant(standing.opted_out_at),
+        "origin": standing.origin,
+    }
+
+
+def _origin(actor: str) -> str:
+    return "portal" if actor.startswith("owner:") else "operator"
+
+
+async def opt_in_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
+    """Take back an opt-out of ours. One made at the home ends only at the home.
+
+    Returns:
+        ``site_id, event_id, taken_back_at``.
+    """
+    await desk.enrollment(site_id)
+    now = desk.clock.now()
+    _refuse_ended(await desk.history(event_id), event_id, now)
+    if not await desk.store.take_back_opt_out(site_id, event_id, at=now):
+        raise OperationRefused(
+            f"site {site_id} has no opt-out of ours from event {event_id}; one made at the home ends there",
+            HTTPStatus.CONFLICT,
+        )
+    desk.changed()
+    return {"site_id": site_id, "event_id": event_id, "taken_back_at": instant(now)}
+
+
+async def change_reserve(desk: Desk, *, site_id: str, reserve: str, actor: str) -> Json:
+    """Set the VPP reserve of a home: the charge that events leave untouched.
+
+    Args:
+        reserve: Percent of the app scale, 0 to 100 with at most one decimal.
+
+    Returns:
+        ``site_id, reserve_pct, changed_at``. The home's own reserve still binds where it is higher.
+    """
+    await desk.enrollment(site_id)
+    try:
+        permille = read_percent(reserve)
+    except ValueError as failure:
+        raise OperationRefused(f"reserve {failure}") from failure
+    now = desk.clock.now()
+    await desk.store.change_reserve(ReserveChange(site_id, permille, now, actor))
+    desk.changed()
+    return {"site_id": site_id, "reserve_pct": percent(permille), "changed_at": instant(now)}

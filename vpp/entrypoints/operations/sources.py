@@ -1,0 +1,75 @@
+"""Who may signal an emergency, and the key that gateways pin."""
+
+import base64
+import re
+from decimal import Decimal, InvalidOperation
+
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Watts
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.wire.enrollment_file import read_public_key
+
+_SOURCE_NAME = re.compile(r"[a-z0-9-]{1,64}")
+
+
+def key_text(raw: bytes) -> str:
+    """Return raw key bytes as base64url without padding."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+async def show_keys(desk: Desk) -> Json:
+    """Return what gateways pin: the controller's ``kid`` and ``public_key`` (base64url of 32 raw bytes)."""
+    return {"kid": desk.keys.kid, "public_key": key_text(desk.keys.public_key)}
+
+
+async def add_source(desk: Desk, *, name: str, key: str | None = None, max_mw: str = "0") -> Json:
+    """Let somebody send grid signals; the same name again replaces what was set.
+
+    Args:
+        name: Its topic level and the ``kid`` of its signatures.
+        key: Base64url of 32 raw bytes; None takes unsigned signals.
+        max_mw: Megawatts up to which its events are dispatched without a second person's approval.
+
+    Returns:
+        ``name, public_key, max_w, event_topic, receipt_topic, added_at``.
+    """
+    if not _SOURCE_NAME.fullmatch(name):
+        raise OperationRefused(f"source name {name[:70]!r} is not 1-64 of a-z, 0-9 and '-'")
+    max_power_w = _watts(max_mw)
+    if key is None and desk.production:
+        raise OperationRefused(f"source {name} has no key; in production every source signs: add --key")
+    try:
+        raw = None if key is None else read_public_key(key)
+    except ValueError as failure:
+        raise OperationRefused(f"--key {failure}") from failure
+    source = GridSource(name, raw, max_power_w, desk.clock.now())
+    await desk.store.add_source(source)
+    desk.changed()
+    return source_facts(source)
+
+
+def _watts(megawatts: str) -> Watts:
+    try:
+        exact = Decimal(megawatts) * 1_000_000
+    except InvalidOperation as failure:
+        raise OperationRefused(f"--max-mw {megawatts[:30]!r} is not a number of megawatts") from failure
+    if not exact.is_finite() or not 0 <= exact <= 10**11:
+        raise OperationRefused(f"--max-mw {megawatts[:30]} is not 0 to 100000 MW")
+    return Watts(int(exact))
+
+
+def source_facts(source: GridSource) -> Json:
+    """Return one source as JSON; ``max_w`` in watts."""
+    return {
+        "name": source.name,
+        "public_key": None if source.public_key is None else key_text(source.public_key),
+        "max_w": source.max_power_w,
+        "event_topic": f"grid/v1/{source.name}/event",
+        "receipt_topic": f"grid/v1/{source.name}/receipt",
+        "added_at": instant(source.added_at),
+    }
+
+
+async def list_sources(desk: Desk) -> Json:
+    """Return ``sources``: everybody who may signal, by name."""
+    return {"sources": [source_facts(source) for source in await desk.store.sources()]}

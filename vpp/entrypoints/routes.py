@@ -1,0 +1,45 @@
+"""Where each operation lives in the API, for commands that go through a running service."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from vpp.entrypoints.operations import events, metering, money, sites, sources
+from vpp.entrypoints.operations.desk import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and a path; names in braces are arguments of the operation, the others go into the body."""
+
+    method: str
+    path: str
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """Return the arguments that stand in the path."""
+        return tuple(re.findall(r"\{(\w+)\}", self.path))
+
+
+_API = "/api/v1"
+
+ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
+    sources.show_keys: Route("GET", f"{_API}/keys"),
+    sources.list_sources: Route("GET", f"{_API}/sources"),
+    sources.add_source: Route("PUT", f"{_API}/sources/{{name}}"),
+    sites.list_sites: Route("GET", f"{_API}/sites"),
+    sites.enroll_sites: Route("POST", f"{_API}/sites"),
+    sites.show_site: Route("GET", f"{_API}/sites/{{site_id}}"),
+    sites.change_reserve: Route("PUT", f"{_API}/sites/{{site_id}}/reserve"),
+    sites.why_site: Route("GET", f"{_API}/events/{{event_id}}/sites/{{site_id}}"),
+    sites.opt_out_site: Route("PUT", f"{_API}/events/{{event_id}}/opt-outs/{{site_id}}"),
+    sites.opt_in_site: Route("DELETE", f"{_API}/events/{{event_id}}/opt-outs/{{site_id}}"),
+    events.list_events: Route("GET", f"{_API}/events"),
+    events.show_event: Route("GET", f"{_API}/events/{{event_id}}"),
+    events.force_event: Route("POST", f"{_API}/events/{{event_id}}/force"),
+    events.cancel_event: Route("POST", f"{_API}/events/{{event_id}}/cancel"),
+    metering.import_readings: Route("POST", f"{_API}/meter-readings"),
+    money.settle_event: Route("POST", f"{_API}/events/{{event_id}}/settlement"),
+    money.show_statement: Route("GET", f"{_API}/owners/{{owner_id}}/statement"),
+    money.verify_ledger: Route("GET", f"{_API}/ledger/verification"),
+}
