@@ -49,6 +49,11 @@ def decode_many(kind: type[FactT], body: bytes | str) -> tuple[FactT, ...]:
     return tuple(read(each) for each in json.loads(body))
 
 
+def decode_texts(body: bytes | str) -> tuple[str, ...]:
+    """Return the texts of a canonical JSON list."""
+    return tuple(str(each) for each in json.loads(body))
+
+
 def same(one: object, other: object) -> bool:
     """Return whether two facts say the same; columns are compared by value."""
     return encode(one) == encode(other)

@@ -1,6 +1,7 @@
 """Settlements and the ledger, kept in memory."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.ledger import Account, JournalEntry
@@ -33,12 +34,12 @@ class MemoryBooks:
         return [self._runs[event_id][-1] for event_id in sorted(self._runs)]
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
-        """Append entries; one already present under its id changes nothing."""
+        """Append entries; one already present under its id changes nothing, whenever it is made again."""
         new: dict[str, JournalEntry] = {}
         resolved: set[str] = set()
         for entry in entries:
             known = self._entries.get(entry.entry_id, new.get(entry.entry_id))
-            if known is not None and known != entry:
+            if known is not None and replace(known, at=entry.at) != entry:
                 raise ConflictingFact(f"another journal entry is posted under {entry.entry_id}")
             if known is not None:
                 continue

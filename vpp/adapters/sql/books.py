@@ -1,0 +1,253 @@
+"""Settlements, the ledger and the chain's proof in the database."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from vpp.adapters.sql.bulk import Asked, insert_new
+from vpp.adapters.sql.chain import append_links, links, newest_link
+from vpp.adapters.sql.dispatch import tick_of
+from vpp.adapters.sql.engine import Database, from_us, to_us
+from vpp.adapters.sql.signals import version_of
+from vpp.adapters.sql.tables import (
+    ChainLinkRow,
+    DispatchTickRow,
+    GridEventRow,
+    JournalEntryRow,
+    PostingRow,
+    SettlementLineRow,
+    SettlementRunRow,
+    table_of,
+)
+from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
+from vpp.domain.quantities import MicroDollars
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
+from vpp.ports import ConflictingFact
+from vpp.wire import facts
+
+_ENTRY_COLUMNS = (
+    "SELECT e.number, e.entry_id, e.at_us, e.state, e.memo, e.settles_owner_id, e.settles_site_id,"
+    " e.settles_program_id, e.settles_period, e.resolves, e.corrects, p.account, p.party,"
+    " p.amount_micro_dollars FROM journal_entry e JOIN posting p ON p.entry_id = e.entry_id"
+)
+_ENTRY_ORDER = "ORDER BY e.number, p.line_number"
+_OWNERS_ACCOUNTS = f"'{Account.OWNER_PAYABLE}', '{Account.PAID_OUT}'"
+
+
+class SqlBooks:
+    """The books' part of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._book_database = database
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Store a settlement run; the newest of an event replaces none, it stands beside them."""
+        async with self._book_database.write() as session:
+            newest = await _newest_runs(session, settlement.event_id)
+            if newest and await _settlement_of(session, newest[0]) == settlement:
+                return
+            run = SettlementRunRow(
+                event_id=settlement.event_id,
+                program_id=settlement.program_id,
+                state=settlement.state.value,
+                settled_at_us=to_us(settlement.settled_at),
+            )
+            session.add(run)
+            await session.flush()
+            lines = settlement.lines
+            columns: dict[str, Sequence[object]] = {
+                "site_id": [each.site_id for each in lines],
+                "run_number": [run.number] * len(lines),
+                "place": range(len(lines)),
+                "owner_id": [each.owner_id for each in lines],
+                "amount_micro_dollars": [each.amount for each in lines],
+                "body": [facts.encode(each).decode() for each in lines],
+            }
+            await insert_new(session, table_of(SettlementLineRow), columns)
+
+    async def settlement(self, event_id: str) -> Settlement | None:
+        """Return an event's newest settlement."""
+        async with self._book_database.read() as session:
+            newest = await _newest_runs(session, event_id)
+            return await _settlement_of(session, newest[0]) if newest else None
+
+    async def settlements(self) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id."""
+        async with self._book_database.read() as session:
+            return [await _settlement_of(session, each) for each in await _newest_runs(session)]
+
+    async def post(self, entries: Sequence[JournalEntry]) -> None:
+        """Append entries; one already present under its id changes nothing, whenever it is made again."""
+        async with self._book_database.write() as session:
+            asked = {"asked": {"entry_id": [each.entry_id for each in entries]}}
+            rows = await Asked(session, asked).rows(
+                f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}"
+            )
+            known = {each.entry_id: each for each in _entries_of(rows)}
+            new = []
+            for entry in entries:
+                present = known.setdefault(entry.entry_id, entry)
+                if present is entry:
+                    new.append(entry)
+                elif replace(present, at=entry.at) != entry:
+                    raise ConflictingFact(f"another journal entry is posted under {entry.entry_id}")
+            await _append(session, new)
+
+    async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
+        """Return journal entries in order; with an owner, those that touch that owner."""
+        async with self._book_database.read() as session:
+            if owner_id is None:
+                every = Asked(session, {"asked": {"one": [1]}})
+                return _entries_of(await every.rows(f"{_ENTRY_COLUMNS} {_ENTRY_ORDER}"))
+            owned = Asked(session, {"asked": {"owner_id": [owner_id]}})
+            return _entries_of(
+                await owned.rows(
+                    f"{_ENTRY_COLUMNS} JOIN asked ON asked.owner_id = e.settles_owner_id OR EXISTS ("
+                    "SELECT 1 FROM posting o WHERE o.entry_id = e.entry_id AND o.party = asked.owner_id"
+                    f" AND o.account IN ({_OWNERS_ACCOUNTS})) {_ENTRY_ORDER}"
+                )
+            )
+
+    async def chain_head(self) -> str:
+        """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
+        async with self._book_database.read() as session:
+            return (await newest_link(session))[1]
+
+    async def verify_chain(self) -> str | None:
+        """Recompute the chain; return None when it holds, else what differs first."""
+        head = facts.GENESIS
+        position = 0
+        async with self._book_database.read() as session:
+            async for some in links(session):
+                present = await _facts_of(session, some)
+                for link in some:
+                    position += 1
+                    said = f"link {position}: {link.kind} {link.fact_id} {link.fact_number}".rstrip(" 0")
+                    found = present.get((link.kind, link.fact_id, link.fact_number))
+                    if link.position != position or found is None:
+                        return f"{said} is missing"
+                    head = facts.next_link(head, link.kind, found[0], actor=found[1])
+                    if head != link.head:
+                        return f"{said} does not give the stored hash {link.head[:12]}"
+            unlinked = await _fact_count(session) - position
+        return f"{unlinked} facts stand outside the chain" if unlinked else None
+
+
+async def _newest_runs(session: AsyncSession, event_id: str | None = None) -> list[SettlementRunRow]:
+    newest = select(func.max(SettlementRunRow.number)).group_by(SettlementRunRow.event_id)
+    if event_id is not None:
+        newest = newest.where(SettlementRunRow.event_id == event_id)
+    found = await session.exec(select(SettlementRunRow).where(col(SettlementRunRow.number).in_(newest)))
+    return sorted(found.all(), key=lambda each: each.event_id)
+
+
+async def _settlement_of(session: AsyncSession, run: SettlementRunRow) -> Settlement:
+    wanted = (
+        select(SettlementLineRow.body)
+        .where(SettlementLineRow.run_number == run.number)
+        .order_by(col(SettlementLineRow.place))
+    )
+    bodies = (await session.exec(wanted)).all()
+    return Settlement(
+        event_id=run.event_id,
+        program_id=run.program_id,
+        state=SettlementState(run.state),
+        settled_at=from_us(run.settled_at_us),
+        lines=tuple(facts.decode(SettlementLine, each) for each in bodies),
+    )
+
+
+def _entries_of(rows: Sequence[Any]) -> list[JournalEntry]:
+    """Return the entries of rows ordered by number and line; each row is an entry and one posting."""
+    entries = []
+    for _, lines in groupby(rows, key=lambda row: row[0]):
+        postings = list(lines)
+        _, entry_id, at_us, state, memo, *settles, resolves, corrects = postings[0][:11]
+        entries.append(
+            JournalEntry(
+                entry_id=entry_id,
+                at=from_us(at_us),
+                state=EntryState(state),
+                memo=memo,
+                postings=tuple(
+                    Posting(Account(account), party, MicroDollars(amount))
+                    for *_, account, party, amount in postings
+                ),
+                settles=None if settles[0] is None else (settles[0], settles[1], settles[2], settles[3]),
+                resolves=resolves,
+                corrects=corrects,
+            )
+        )
+    return entries
+
+
+async def _append(session: AsyncSession, entries: Sequence[JournalEntry]) -> None:
+    """Append entries that are not there yet, each numbered by its link in the chain."""
+    if not entries:
+        return
+    first = await append_links(session, [("journal_entry", (each.entry_id, 0), each) for each in entries])
+    nobody = (None, None, None, None)
+    columns: dict[str, Sequence[object]] = {
+        "number": range(first, first + len(entries)),
+        "entry_id": [each.entry_id for each in entries],
+        "at_us": [to_us(each.at) for each in entries],
+        "state": [each.state.value for each in entries],
+        "memo": [each.memo for each in entries],
+        "settles_owner_id": [(each.settles or nobody)[0] for each in entries],
+        "settles_site_id": [(each.settles or nobody)[1] for each in entries],
+        "settles_program_id": [(each.settles or nobody)[2] for each in entries],
+        "settles_period": [(each.settles or nobody)[3] for each in entries],
+        "resolves": [each.resolves for each in entries],
+        "corrects": [each.corrects for each in entries],
+    }
+    if await insert_new(session, table_of(JournalEntryRow), columns) < len(entries):
+        raise ConflictingFact("a pending entry can be ended once only; nothing was posted")
+    lines = [
+        (entry.entry_id, place, posting) for entry in entries for place, posting in enumerate(entry.postings)
+    ]
+    postings: dict[str, Sequence[object]] = {
+        "entry_id": [entry_id for entry_id, _, _ in lines],
+        "line_number": [place for _, place, _ in lines],
+        "account": [posting.account.value for _, _, posting in lines],
+        "party": [posting.party for _, _, posting in lines],
+        "amount_micro_dollars": [posting.amount for _, _, posting in lines],
+    }
+    await insert_new(session, table_of(PostingRow), postings)
+
+
+async def _facts_of(
+    session: AsyncSession, some: Sequence[ChainLinkRow]
+) -> dict[tuple[str, str, int], tuple[object, str | None]]:
+    """Return the facts behind some links, each with the person who made it, by kind and key."""
+    found: dict[tuple[str, str, int], tuple[object, str | None]] = {}
+    ids = [each.fact_id for each in some if each.kind == "journal_entry"]
+    if ids:
+        asked = Asked(session, {"asked": {"entry_id": ids}})
+        rows = await asked.rows(f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}")
+        found.update({("journal_entry", each.entry_id, 0): (each, None) for each in _entries_of(rows)})
+    ids = [each.fact_id for each in some if each.kind == "grid_event"]
+    if ids:
+        versions = await session.exec(select(GridEventRow).where(col(GridEventRow.event_id).in_(ids)))
+        found.update(
+            {
+                ("grid_event", each.event_id, each.version): (version_of(each), each.actor)
+                for each in versions.all()
+            }
+        )
+    numbers = [each.fact_number for each in some if each.kind == "dispatch_tick"]
+    if numbers:
+        ticks = await session.exec(select(DispatchTickRow).where(col(DispatchTickRow.number).in_(numbers)))
+        found.update({("dispatch_tick", "", each.number): (tick_of(each), None) for each in ticks.all()})
+    return found
+
+
+async def _fact_count(session: AsyncSession) -> int:
+    counted = 0
+    for row in (JournalEntryRow, GridEventRow, DispatchTickRow):
+        counted += (await session.exec(select(func.count()).select_from(row))).one()
+    return counted

@@ -1,0 +1,174 @@
+"""Plans, ticks and acknowledgements in the database; each commit checks the leader's epoch."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from vpp.adapters.sql.bulk import Asked, insert_new
+from vpp.adapters.sql.chain import append_links
+from vpp.adapters.sql.engine import Database, from_us, to_us
+from vpp.adapters.sql.tables import (
+    AcknowledgementRow,
+    DispatchTickRow,
+    LeaderRow,
+    PlanRevisionRow,
+    TickEventRow,
+    table_of,
+)
+from vpp.domain.command import AckBatch, DispatchTick, Order, PlanRevision, Refusal
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import column
+from vpp.ports import ConflictingFact, StaleEpoch
+from vpp.wire import facts
+
+_DISPATCHER = "dispatcher"
+
+
+class SqlDispatch:
+    """The dispatch's part of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._dispatch_database = database
+
+    async def take_epoch(self, *, at: datetime) -> int:
+        """Become leader: store and return ``max(stored + 1, seconds since 1970)``."""
+        async with self._dispatch_database.write() as session:
+            leader = await session.get(LeaderRow, _DISPATCHER) or LeaderRow(role=_DISPATCHER, epoch=0)
+            epoch = leader.epoch = max(leader.epoch + 1, to_epoch(at))
+            session.add(leader)
+        return epoch
+
+    async def last_tick_number(self) -> int:
+        """Return the highest committed tick number, zero before any."""
+        async with self._dispatch_database.read() as session:
+            return (await session.exec(select(func.max(DispatchTickRow.number)))).one() or 0
+
+    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+        async with self._dispatch_database.write() as session:
+            # Ordered transactions follow one another, so no takeover can come between check and commit.
+            leader = await session.get(LeaderRow, _DISPATCHER)
+            epoch = 0 if leader is None else leader.epoch
+            if tick.epoch != epoch:
+                raise StaleEpoch(
+                    f"tick {tick.number} was made in epoch {tick.epoch}; the leader's is {epoch}"
+                )
+            for revision in revisions:
+                await _append_revision(session, revision)
+            await _append_tick(session, tick)
+
+    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions in order."""
+        wanted = (
+            select(PlanRevisionRow)
+            .where(PlanRevisionRow.event_id == event_id)
+            .order_by(col(PlanRevisionRow.revision))
+        )
+        async with self._dispatch_database.read() as session:
+            return [_revision_of(each) for each in (await session.exec(wanted)).all()]
+
+    async def ticks(self, *, since: datetime) -> Sequence[DispatchTick]:
+        """Return ticks committed at or after a time, in order."""
+        wanted = (
+            select(DispatchTickRow)
+            .where(DispatchTickRow.at_us >= to_us(since))
+            .order_by(col(DispatchTickRow.number))
+        )
+        async with self._dispatch_database.read() as session:
+            return [tick_of(each) for each in (await session.exec(wanted)).all()]
+
+    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
+        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+        wanted = (
+            select(DispatchTickRow)
+            .join(TickEventRow, col(TickEventRow.number) == col(DispatchTickRow.number))
+            .where(TickEventRow.event_id == event_id)
+            .order_by(col(DispatchTickRow.number))
+        )
+        async with self._dispatch_database.read() as session:
+            found = [tick_of(each) for each in (await session.exec(wanted)).all()]
+        return [
+            replace(tick, orders=tuple(each for each in tick.orders if each.event_id == event_id))
+            for tick in found
+        ]
+
+    async def record_acks(self, acks: AckBatch) -> None:
+        """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
+        columns = {
+            "site_no": acks.site_no.tolist(),
+            "epoch": acks.epoch.tolist(),
+            "sequence": acks.sequence.tolist(),
+            "at_s": acks.at_s.tolist(),
+            "event_id": acks.event_id,
+            "refusal": [None if each is None else each.value for each in acks.refusal],
+        }
+        async with self._dispatch_database.write(ordered=False) as session:
+            await insert_new(session, table_of(AcknowledgementRow), columns)
+
+    async def acks(self, *, since: datetime) -> AckBatch:
+        """Return acknowledgements received for commands issued at or after a time, by command and site."""
+        async with self._dispatch_database.read() as session:
+            rows = await Asked(session, {"asked": {"since_us": [to_us(since)]}}).rows(
+                "SELECT a.site_no, a.epoch, a.sequence, a.at_s, a.event_id, a.refusal FROM asked"
+                " JOIN dispatch_tick t ON t.at_us >= asked.since_us"
+                " JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number"
+                " ORDER BY a.epoch, a.sequence, a.site_no"
+            )
+        return AckBatch(
+            site_no=column(row[0] for row in rows),
+            epoch=column(row[1] for row in rows),
+            sequence=column(row[2] for row in rows),
+            at_s=column(row[3] for row in rows),
+            event_id=tuple(row[4] for row in rows),
+            refusal=tuple(None if row[5] is None else Refusal(row[5]) for row in rows),
+        )
+
+
+def tick_of(row: DispatchTickRow) -> DispatchTick:
+    """Return the tick that a row holds."""
+    orders = facts.decode_many(Order, zlib.decompress(row.orders))
+    return DispatchTick(row.number, row.epoch, from_us(row.at_us), orders)
+
+
+def _revision_of(row: PlanRevisionRow) -> PlanRevision:
+    return facts.decode(PlanRevision, zlib.decompress(row.body))
+
+
+async def _append_revision(session: AsyncSession, revision: PlanRevision) -> None:
+    known = await session.get(PlanRevisionRow, (revision.event_id, revision.revision))
+    body = facts.encode(revision)
+    if known is None:
+        session.add(
+            PlanRevisionRow(
+                event_id=revision.event_id,
+                revision=revision.revision,
+                at_us=to_us(revision.at),
+                body=zlib.compress(body),
+            )
+        )
+    elif zlib.decompress(known.body) != body:
+        raise ConflictingFact(f"event {revision.event_id} has another plan revision {revision.revision}")
+
+
+async def _append_tick(session: AsyncSession, tick: DispatchTick) -> None:
+    known = await session.get(DispatchTickRow, tick.number)
+    if known is not None:
+        if not facts.same(tick_of(known), tick):
+            raise ConflictingFact(f"another tick {tick.number} is committed")
+        return
+    session.add(
+        DispatchTickRow(
+            number=tick.number,
+            epoch=tick.epoch,
+            at_us=to_us(tick.at),
+            orders=zlib.compress(facts.encode(tick.orders)),
+        )
+    )
+    for event_id in sorted({each.event_id for each in tick.orders}):
+        session.add(TickEventRow(event_id=event_id, number=tick.number))
+    await append_links(session, [("dispatch_tick", ("", tick.number), tick)])

@@ -1,0 +1,264 @@
+"""Meter evidence in the database, in bulk: columns in, columns out."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
+from vpp.adapters.sql.engine import Database, to_us
+from vpp.adapters.sql.registry import SqlRegistry
+from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
+from vpp.domain.delivery import (
+    NOT_METERED,
+    QUALITY_CODES,
+    MeterMessage,
+    MeterReading,
+    MeterReceipt,
+    Quality,
+    ReadingColumns,
+)
+from vpp.domain.interval import Interval, from_epoch, to_epoch
+from vpp.domain.quantities import column
+
+Boot = tuple[str, str]  # site id, boot id
+
+_BAD = QUALITY_CODES.index(Quality.BAD)
+_USABLE = QUALITY_CODES.index(Quality.ESTIMATED)  # this code and those below pay
+
+_COUNTERS = (
+    f"r.discharged_wh, r.charged_wh, COALESCE(r.imported_wh, {NOT_METERED}),"
+    f" COALESCE(r.exported_wh, {NOT_METERED})"
+)
+_ASKED_SPANS = "FROM site CROSS JOIN span JOIN {table} r ON r.site_id = site.site_id"
+_IN_SPAN = "r.at_s BETWEEN span.starts_s AND span.ends_s"
+_DOUBTED = (
+    "EXISTS (SELECT 1 FROM doubted_reading d WHERE d.site_id = r.site_id AND d.boot_id = r.boot_id"
+    " AND d.reading_index = r.reading_index)"
+)
+
+
+class SqlMeter(SqlRegistry):
+    """The meters' part of the store; it knows the registry, because data follows consent."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._meter_database = database
+
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
+        """Store readings and return, after the commit, how far each boot's readings are complete.
+
+        Keyed (site_id, boot_id, index): the same again changes nothing, another value keeps both and
+        marks the reading BAD. One receipt for each (site, boot) of the messages, in their order.
+
+        Raises:
+            NotEnrolled: A site has no enrolment; nothing of the batch is stored.
+        """
+        readings = list(chain.from_iterable(message.readings for message in messages))
+        columns = _reading_columns(readings, received_at_us=to_us(at))
+        async with self._meter_database.write(ordered=False) as session:
+            await self._require_enrolled(session, (message.site_id for message in messages))
+            new = await insert_new(session, table_of(MeterReadingRow), columns)
+            if new < len(readings):
+                await _keep_doubted(session, readings, columns)
+            through = await _advance(session, messages)
+        return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
+
+    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+        """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
+
+        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        """
+        spans = _merged(intervals)
+        lists: dict[str, dict[str, Sequence[Any]]] = {
+            "site": {"place": range(len(site_ids)), "site_id": site_ids},
+            "span": {"starts_s": [low for low, _ in spans], "ends_s": [high for _, high in spans]},
+        }
+        first = _ASKED_SPANS.format(table="meter_reading")
+        further = _ASKED_SPANS.format(table="doubted_reading")
+        statement = (
+            f"SELECT site.place, r.at_s, {_COUNTERS}, CASE WHEN {_DOUBTED} THEN {_BAD} ELSE r.quality END"
+            f" {first} AND {_IN_SPAN} UNION ALL"
+            f" SELECT site.place, r.at_s, {_COUNTERS}, {_BAD} {further} AND {_IN_SPAN}"
+        )
+        async with self._meter_database.read() as session:
+            table = await Asked(session, lists).columns(statement, 7)
+        # Sorted here, whole rows, so that equal times come in one order on every engine.
+        order = np.lexsort(table[::-1])
+        return ReadingColumns(*(column(each[order]) for each in table))
+
+    async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return the time of each site's newest usable reading; sites without any are absent."""
+        lists: dict[str, dict[str, Sequence[Any]]] = {
+            "site": {"place": range(len(site_ids)), "site_id": site_ids}
+        }
+        statement = (
+            "SELECT site.place, COALESCE((SELECT r.at_s FROM meter_reading r WHERE r.site_id = site.site_id"
+            f" AND r.quality <= {_USABLE} AND NOT {_DOUBTED} ORDER BY r.at_s DESC LIMIT 1), 0) FROM site"
+        )
+        async with self._meter_database.read() as session:
+            places, newest_s = await Asked(session, lists).columns(statement, 2)
+        found = dict(zip(places.tolist(), newest_s.tolist(), strict=True))
+        return {site_id: from_epoch(found[place]) for place, site_id in enumerate(site_ids) if found[place]}
+
+    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+        """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
+        columns = {"site_id": [site_id], "day": [day.isoformat()], "reason": [reason]}
+        async with self._meter_database.write() as session:
+            await insert_new(session, table_of(ExcludedDayRow), columns)
+
+    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted."""
+        async with self._meter_database.read() as session:
+            found = (await session.exec(select(ExcludedDayRow))).all()
+        return sorted((each.site_id, date.fromisoformat(each.day), each.reason) for each in found)
+
+
+def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -> dict[str, list[Any]]:
+    return {
+        "site_id": [each.site_id for each in readings],
+        "boot_id": [each.boot_id for each in readings],
+        "reading_index": [each.index for each in readings],
+        "at_s": [to_epoch(each.at) for each in readings],
+        "discharged_wh": [each.discharged_wh for each in readings],
+        "charged_wh": [each.charged_wh for each in readings],
+        "soc_permille": [each.soc_permille for each in readings],
+        "imported_wh": [each.imported_wh for each in readings],
+        "exported_wh": [each.exported_wh for each in readings],
+        "quality": [QUALITY_CODES.index(each.quality) for each in readings],
+        "reason": [each.reason for each in readings],
+        "received_at_us": [received_at_us] * len(readings),
+    }
+
+
+def _measured(reading: MeterReading) -> tuple[int | None, ...]:
+    """Return what the meter said; our judgement of it is not part of the value."""
+    return (
+        to_epoch(reading.at), reading.discharged_wh, reading.charged_wh, reading.soc_permille,
+        reading.imported_wh, reading.exported_wh,
+    )  # fmt: skip
+
+
+async def _keep_doubted(
+    session: AsyncSession, readings: Sequence[MeterReading], columns: Mapping[str, list[Any]]
+) -> None:
+    """Keep each value that differs from the first one stored under its key."""
+    lowest: dict[Boot, int] = {}
+    highest: dict[Boot, int] = {}
+    for reading in readings:
+        boot = (reading.site_id, reading.boot_id)
+        lowest[boot] = min(lowest.get(boot, reading.index), reading.index)
+        highest[boot] = max(highest.get(boot, reading.index), reading.index)
+    asked: dict[str, Sequence[Any]] = {
+        "site_id": [site_id for site_id, _ in lowest],
+        "boot_id": [boot_id for _, boot_id in lowest],
+        "low": list(lowest.values()),
+        "high": list(highest.values()),
+    }
+    rows = await Asked(session, {"asked": asked}).rows(
+        "SELECT r.site_id, r.boot_id, r.reading_index, r.at_s, r.discharged_wh, r.charged_wh,"
+        " r.soc_permille, r.imported_wh, r.exported_wh FROM asked JOIN meter_reading r"
+        " ON r.site_id = asked.site_id AND r.boot_id = asked.boot_id"
+        " AND r.reading_index BETWEEN asked.low AND asked.high"
+    )
+    stored = {(row[0], row[1], row[2]): tuple(row[3:]) for row in rows}
+    differing = [
+        place
+        for place, each in enumerate(readings)
+        if stored[(each.site_id, each.boot_id, each.index)] != _measured(each)
+    ]
+    doubted = {name: [values[place] for place in differing] for name, values in columns.items()}
+    doubted["value_sha256"] = [
+        hashlib.sha256(repr(_measured(readings[place])).encode()).hexdigest() for place in differing
+    ]
+    await insert_new(session, table_of(DoubtedReadingRow), doubted)
+
+
+async def _advance(session: AsyncSession, messages: Sequence[MeterMessage]) -> dict[Boot, int]:
+    """Return and store how far each boot's readings are complete from its oldest index on."""
+    oldest: dict[Boot, int] = {}
+    indices: dict[Boot, set[int]] = {}
+    for message in messages:
+        boot = (message.site_id, message.boot_id)
+        # It only rises within a boot, so of messages out of order the highest is the newest.
+        oldest[boot] = max(oldest.get(boot, message.oldest_index), message.oldest_index)
+        indices.setdefault(boot, set()).update(each.index for each in message.readings)
+    marks = await _marks(session, oldest)
+    runs: dict[Boot, tuple[int, int]] = {}
+    highest: dict[Boot, int] = {}
+    unsure: dict[Boot, int] = {}
+    for boot, wanted in oldest.items():
+        run_from, run_through, known_highest = marks.get(boot, (wanted, wanted - 1, wanted - 1))
+        if not run_from <= wanted <= run_through + 1:
+            run_from, run_through = wanted, wanted - 1
+        while run_through + 1 in indices[boot]:
+            run_through += 1
+        runs[boot] = (run_from, run_through)
+        highest[boot] = max(known_highest, run_through, *indices[boot], 0)
+        if known_highest > run_through:
+            unsure[boot] = run_through
+    for boot, through in (await _runs_beyond(session, unsure)).items():
+        runs[boot] = (runs[boot][0], through)
+    await _store_marks(session, runs, highest)
+    return {boot: runs[boot][1] for boot in oldest}
+
+
+def _boots(boots: Iterable[Boot]) -> dict[str, Sequence[Any]]:
+    pairs = list(boots)
+    return {"site_id": [site_id for site_id, _ in pairs], "boot_id": [boot_id for _, boot_id in pairs]}
+
+
+async def _marks(session: AsyncSession, boots: Iterable[Boot]) -> dict[Boot, tuple[int, int, int]]:
+    locking = "" if session.get_bind().dialect.name == "sqlite" else "ORDER BY 1, 2 FOR UPDATE OF b"
+    rows = await Asked(session, {"asked": _boots(boots)}).rows(
+        "SELECT b.site_id, b.boot_id, b.run_from, b.run_through, b.highest_index FROM asked"
+        f" JOIN meter_boot b ON b.site_id = asked.site_id AND b.boot_id = asked.boot_id {locking}"
+    )
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+
+
+async def _runs_beyond(session: AsyncSession, through: Mapping[Boot, int]) -> dict[Boot, int]:
+    """Return where the run that goes on after each index ends, for boots whose next reading is stored."""
+    if not through:
+        return {}
+    asked: dict[str, Sequence[Any]] = {**_boots(through), "through": list(through.values())}
+    rows = await Asked(session, {"asked": asked}).rows(
+        "SELECT site_id, boot_id, MAX(reading_index) FROM (SELECT r.site_id, r.boot_id, r.reading_index,"
+        " r.reading_index - asked.through - ROW_NUMBER() OVER"
+        " (PARTITION BY r.site_id, r.boot_id ORDER BY r.reading_index) AS missing"
+        " FROM asked JOIN meter_reading r ON r.site_id = asked.site_id AND r.boot_id = asked.boot_id"
+        " AND r.reading_index > asked.through) AS beyond WHERE missing = 0 GROUP BY site_id, boot_id"
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def _store_marks(
+    session: AsyncSession, runs: Mapping[Boot, tuple[int, int]], highest: Mapping[Boot, int]
+) -> None:
+    boots = sorted(runs)  # one order of locking for every writer
+    columns = {
+        **_boots(boots),
+        "run_from": [runs[boot][0] for boot in boots],
+        "run_through": [runs[boot][1] for boot in boots],
+        "highest_index": [highest[boot] for boot in boots],
+    }
+    await insert_or_replace(
+        session, table_of(MeterBootRow), columns, ("run_from", "run_through", "highest_index")
+    )
+
+
+def _merged(intervals: Sequence[Interval]) -> list[tuple[int, int]]:
+    """Return the intervals as whole seconds, both ends included, none touching another."""
+    spans: list[tuple[int, int]] = []
+    for interval in sorted(intervals):
+        low, high = to_epoch(interval.starts_at), to_epoch(interval.ends_at)
+        if spans and low <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], high))
+        else:
+            spans.append((low, high))
+    return spans

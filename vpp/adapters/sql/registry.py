@@ -1,0 +1,218 @@
+"""Enrolments, reserves, opt-outs and grid sources in the database."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from vpp.adapters.sql.bulk import Asked, insert_new
+from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, to_us
+from vpp.adapters.sql.tables import (
+    ConsentRow,
+    EnrollmentRow,
+    GridSourceRow,
+    OptOutRow,
+    ReserveChangeRow,
+    table_of,
+)
+from vpp.domain.enrollment import Consent, Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.ports import ConflictingFact, NotEnrolled
+
+
+class SqlRegistry:
+    """The registry's part of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known_sites: set[str] = set()  # an enrolment is never deleted, so what was seen stays true
+
+    async def enroll(self, requests: Sequence[EnrollmentRequest], *, at: datetime) -> Sequence[Enrollment]:
+        """Append all or none; numbers continue from the highest. A known site raises ConflictingFact."""
+        if not requests:
+            return []
+        async with self._database.write() as session:
+            known = await _enrolled(session, [each.site_id for each in requests])
+            for request in requests:
+                if request.site_id in known:
+                    raise ConflictingFact(f"site {request.site_id} is enrolled already; nothing was stored")
+                known.add(request.site_id)
+            highest = (await session.exec(select(func.max(EnrollmentRow.site_no)))).one()
+            first = 0 if highest is None else highest + 1
+            enrolled = [_enrollment(request, first + place, at) for place, request in enumerate(requests)]
+            await insert_new(session, table_of(ConsentRow), _consent_columns(enrolled))
+            await insert_new(session, table_of(EnrollmentRow), _enrollment_columns(enrolled))
+        return enrolled
+
+    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied."""
+        row = table_of(EnrollmentRow).c
+        consent = table_of(ConsentRow).c
+        change = table_of(ReserveChangeRow).c
+        wanted = (
+            table_of(EnrollmentRow)
+            .join(table_of(ConsentRow))
+            .select()
+            .with_only_columns(
+                row.site_no, row.site_id, row.owner_id, row.program_id, row.utility, row.county, row.feeder,
+                row.full_energy_wh, row.max_discharge_w, row.reserve_permille, row.gateway_public_key,
+                consent.version, consent.given_at_us, row.enrolled_at_us, row.withdrawn_at_us,
+            )
+            .where(row.site_no >= from_site_no)
+            .order_by(row.site_no)
+        )  # fmt: skip
+        changes = select(change.site_id, change.reserve_permille).order_by(change.number)
+        async with self._database.read() as session:
+            connection = await session.connection()
+            found = (await connection.execute(wanted)).fetchall()
+            # In order of number, so the newest change of a site stays.
+            reserve: dict[str, Permille] = {
+                str(each[0]): Permille(each[1]) for each in await connection.execute(changes)
+            }
+        return [
+            Enrollment(
+                each[0], each[1], each[2], each[3], each[4], each[5], each[6],
+                WattHours(each[7]), Watts(each[8]), reserve.get(each[1], Permille(each[9])), each[10],
+                Consent(each[11], from_us(each[12])), from_us(each[13]), maybe_from_us(each[14]),
+            )
+            for each in found
+        ]  # fmt: skip
+
+    async def change_reserve(self, change: ReserveChange) -> None:
+        """Append a new VPP reserve. Raises NotEnrolled."""
+        async with self._database.write() as session:
+            await self._require_enrolled(session, [change.site_id])
+            session.add(
+                ReserveChangeRow(
+                    site_id=change.site_id,
+                    reserve_permille=change.reserve_permille,
+                    changed_at_us=to_us(change.changed_at),
+                    actor=change.actor,
+                )
+            )
+
+    async def opt_out(self, opt_out: OptOut) -> None:
+        """Append an owner's no; the same site and event again keeps the first unless taken back.
+
+        Raises:
+            NotEnrolled: The site has no enrolment.
+        """
+        async with self._database.write() as session:
+            await self._require_enrolled(session, [opt_out.site_id])
+            if await _standing(session, opt_out.site_id, opt_out.event_id) is None:
+                session.add(
+                    OptOutRow(
+                        site_id=opt_out.site_id,
+                        event_id=opt_out.event_id,
+                        opted_out_at_us=to_us(opt_out.opted_out_at),
+                        origin=opt_out.origin,
+                        taken_back_at_us=maybe_us(opt_out.taken_back_at),
+                    )
+                )
+
+    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
+        """End a standing opt-out of ours; False when there is none."""
+        async with self._database.write() as session:
+            standing = await _standing(session, site_id, event_id)
+            if standing is None or standing.origin == "home":
+                return False
+            standing.taken_back_at_us = to_us(at)
+            session.add(standing)
+            return True
+
+    async def opt_outs(self, event_ids: Sequence[str]) -> Sequence[OptOut]:
+        """Return every opt-out of the events, taken back or not, in the order they were stored."""
+        wanted = (
+            select(OptOutRow).where(col(OptOutRow.event_id).in_(event_ids)).order_by(col(OptOutRow.number))
+        )
+        async with self._database.read() as session:
+            found = (await session.exec(wanted)).all()
+        return [
+            OptOut(
+                each.site_id,
+                each.event_id,
+                from_us(each.opted_out_at_us),
+                each.origin,
+                maybe_from_us(each.taken_back_at_us),
+            )
+            for each in found
+        ]
+
+    async def add_source(self, source: GridSource) -> None:
+        """Add a source or replace the one of that name."""
+        async with self._database.write() as session:
+            await session.merge(
+                GridSourceRow(
+                    name=source.name,
+                    public_key=source.public_key,
+                    max_power_w=source.max_power_w,
+                    added_at_us=to_us(source.added_at),
+                )
+            )
+
+    async def sources(self) -> Sequence[GridSource]:
+        """Return every source by name."""
+        async with self._database.read() as session:
+            found = (await session.exec(select(GridSourceRow))).all()
+        # Sorted here: databases order text by their own locale.
+        return [
+            GridSource(each.name, each.public_key, Watts(each.max_power_w), from_us(each.added_at_us))
+            for each in sorted(found, key=lambda each: each.name)
+        ]
+
+    async def _require_enrolled(self, session: AsyncSession, site_ids: Iterable[str]) -> None:
+        new = sorted(set(site_ids) - self._known_sites)
+        if not new:
+            return
+        found = await _enrolled(session, new)
+        self._known_sites |= found
+        for site_id in new:
+            if site_id not in found:
+                raise NotEnrolled(f"site {site_id} is not enrolled; nothing was stored")
+
+
+async def _enrolled(session: AsyncSession, site_ids: Sequence[str]) -> set[str]:
+    asked = Asked(session, {"asked": {"site_id": site_ids}})
+    rows = await asked.rows("SELECT e.site_id FROM asked JOIN enrollment e ON e.site_id = asked.site_id")
+    return {site_id for (site_id,) in rows}
+
+
+async def _standing(session: AsyncSession, site_id: str, event_id: str) -> OptOutRow | None:
+    wanted = select(OptOutRow).where(
+        OptOutRow.site_id == site_id,
+        OptOutRow.event_id == event_id,
+        col(OptOutRow.taken_back_at_us).is_(None),
+    )
+    return (await session.exec(wanted)).one_or_none()
+
+
+def _enrollment(request: EnrollmentRequest, site_no: int, at: datetime) -> Enrollment:
+    return Enrollment(
+        site_no, request.site_id, request.owner_id, request.program_id, request.utility, request.county,
+        request.feeder, request.full_energy_wh, request.max_discharge_w, request.reserve_permille,
+        request.gateway_public_key, request.consent, at,
+    )  # fmt: skip
+
+
+def _consent_columns(enrolled: Sequence[Enrollment]) -> dict[str, list[object]]:
+    return {
+        "site_id": [each.site_id for each in enrolled],
+        "version": [each.consent.version for each in enrolled],
+        "given_at_us": [to_us(each.consent.given_at) for each in enrolled],
+    }
+
+
+def _enrollment_columns(enrolled: Sequence[Enrollment]) -> dict[str, list[object]]:
+    same_name = (
+        "site_id", "site_no", "owner_id", "program_id", "utility", "county", "feeder", "full_energy_wh",
+        "max_discharge_w", "reserve_permille", "gateway_public_key",
+    )  # fmt: skip
+    columns: dict[str, list[object]] = {
+        name: [getattr(each, name) for each in enrolled] for name in same_name
+    }
+    columns["consent_version"] = [each.consent.version for each in enrolled]
+    columns["enrolled_at_us"] = [to_us(each.enrolled_at) for each in enrolled]
+    return columns

@@ -1,0 +1,47 @@
+"""The whole store on one database, opened by its URL."""
+
+from sqlalchemy import text
+
+from vpp.adapters.sql.books import SqlBooks
+from vpp.adapters.sql.dispatch import SqlDispatch
+from vpp.adapters.sql.engine import Database, driver_url, make_engine
+from vpp.adapters.sql.meter import SqlMeter
+from vpp.adapters.sql.migrate import bring_up_to_date
+from vpp.adapters.sql.signals import SqlSignals
+
+
+class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks):
+    """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
+
+    def __init__(self, database: Database) -> None:
+        self._whole_database = database
+        SqlMeter.__init__(self, database)
+        SqlSignals.__init__(self, database)
+        SqlDispatch.__init__(self, database)
+        SqlBooks.__init__(self, database)
+
+    @classmethod
+    async def open(cls, url: str) -> "SqlStore":
+        """Return the store at ``sqlite:///path`` or ``postgresql://…``, its tables up to date.
+
+        Raises:
+            UnknownDatabase: The URL names neither.
+            StoreUnavailable: The server does not answer, or the file's directory is not there.
+        """
+        database = Database(make_engine(driver_url(url)))
+        try:
+            async with database.write() as session:
+                await (await session.connection()).run_sync(bring_up_to_date)
+        except BaseException:
+            await database.close()
+            raise
+        return cls(database)
+
+    async def ready(self) -> None:
+        """Return when the database answers. Raises StoreUnavailable."""
+        async with self._whole_database.read() as session:
+            await (await session.connection()).execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._whole_database.close()

@@ -1,0 +1,392 @@
+"""The rows of the database, private to this package: one set of tables for SQLite and PostgreSQL.
+
+Instants are whole microseconds since 1970 (``_us``) or whole seconds where the wire carries no more
+(``_s``), so both engines store and compare the same integers. Energy, power and money are BIGINT.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    UniqueConstraint,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+SITE = "enrollment.site_id"
+
+
+class Row(SQLModel):
+    """The base of all rows; the product's tables stand in a catalogue of their own."""
+
+    metadata = MetaData()
+
+
+def table_of(row: type[Row]) -> Table:
+    """Return the table behind a row class."""
+    return Row.metadata.tables[str(row.__tablename__)]
+
+
+def _number() -> Any:
+    """Return a key that the database counts up; only INTEGER does that on SQLite."""
+    kind = BigInteger().with_variant(Integer, "sqlite")
+    return Field(default=None, sa_column=Column(kind, primary_key=True, autoincrement=True))
+
+
+def _big(*, key: bool = False, unique: bool = False) -> Any:
+    given = {"autoincrement": False} if key else {}
+    return Field(sa_type=BigInteger, primary_key=key, unique=unique, sa_column_kwargs=given)
+
+
+def _maybe_big() -> Any:
+    return Field(default=None, sa_type=BigInteger)
+
+
+class ConsentRow(Row, table=True):
+    """The text an owner agreed to for one site. Never changed."""
+
+    __tablename__ = "consent"
+    site_id: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    given_at_us: int = _big()
+
+
+class EnrollmentRow(Row, table=True):
+    """One home in one program, under a consent."""
+
+    __tablename__ = "enrollment"
+    __table_args__ = (
+        ForeignKeyConstraint(["site_id", "consent_version"], ["consent.site_id", "consent.version"]),
+    )
+    site_id: str = Field(primary_key=True)
+    site_no: int = _big(unique=True)
+    owner_id: str = Field(index=True)
+    program_id: str
+    utility: str
+    county: str
+    feeder: str
+    full_energy_wh: int = _big()
+    max_discharge_w: int = _big()
+    reserve_permille: int = _big()
+    gateway_public_key: bytes = Field(sa_type=LargeBinary)
+    consent_version: str
+    enrolled_at_us: int = _big()
+    withdrawn_at_us: int | None = _maybe_big()
+
+
+class ReserveChangeRow(Row, table=True):
+    """A new VPP reserve; the highest number of a site binds."""
+
+    __tablename__ = "reserve_change"
+    number: int | None = _number()
+    site_id: str = Field(foreign_key=SITE, index=True)
+    reserve_permille: int = _big()
+    changed_at_us: int = _big()
+    actor: str
+
+
+class OptOutRow(Row, table=True):
+    """An owner's no to one event; at most one of a site and event stands."""
+
+    __tablename__ = "opt_out"
+    __table_args__ = (
+        Index(
+            "uq_opt_out_standing",
+            "site_id",
+            "event_id",
+            unique=True,
+            sqlite_where=text("taken_back_at_us IS NULL"),
+            postgresql_where=text("taken_back_at_us IS NULL"),
+        ),
+    )
+    number: int | None = _number()
+    site_id: str = Field(foreign_key=SITE)
+    event_id: str = Field(index=True)
+    opted_out_at_us: int = _big()
+    origin: str
+    taken_back_at_us: int | None = _maybe_big()
+
+
+class GridSourceRow(Row, table=True):
+    """Somebody who may send grid signals."""
+
+    __tablename__ = "grid_source"
+    name: str = Field(primary_key=True)
+    public_key: bytes | None = Field(default=None, sa_type=LargeBinary)
+    max_power_w: int = _big()
+    added_at_us: int = _big()
+
+
+class RawSignalRow(Row, table=True):
+    """A grid message as it came."""
+
+    __tablename__ = "raw_signal"
+    number: int | None = _number()
+    key: str = Field(unique=True)
+    source: str
+    topic: str
+    payload: bytes = Field(sa_type=LargeBinary)
+    received_at_us: int = _big()
+
+
+class SignalReceiptRow(Row, table=True):
+    """The answer to one raw signal; a signal without one is pending."""
+
+    __tablename__ = "signal_receipt"
+    number: int | None = _number()
+    raw_key: str = Field(foreign_key="raw_signal.key", unique=True)
+    source: str
+    event_id: str = Field(index=True)
+    operation: str
+    modified_at_us: int = _big()
+    state: str
+    reason: str | None = None
+    at_us: int = _big()
+
+
+class JudgedSignalRow(Row, table=True):
+    """The key of a signal that was accepted or superseded; the same again is a duplicate."""
+
+    __tablename__ = "judged_signal"
+    source: str = Field(primary_key=True)
+    event_id: str = Field(primary_key=True)
+    operation: str = Field(primary_key=True)
+    modified_at_us: int = _big(key=True)
+    content_sha256: str = Field(primary_key=True)
+
+
+class GridEventRow(Row, table=True):
+    """One accepted version of an event. ``actor`` is the person who made it, if no signal did."""
+
+    __tablename__ = "grid_event"
+    event_id: str = Field(primary_key=True)
+    version: int = _big(key=True)
+    source: str
+    operation: str
+    modified_at_us: int = _big()
+    content_sha256: str
+    program_id: str
+    name: str
+    priority: int | None = _maybe_big()
+    targets: str  # JSON
+    steps: str  # JSON
+    status: str
+    out_of_program: str  # JSON
+    test: bool
+    committed_at_us: int = _big()
+    ends_at_us: int | None = Field(default=None, sa_type=BigInteger, index=True)
+    actor: str | None = None
+
+
+class EventGrantRow(Row, table=True):
+    """A person's leave for one version of an event."""
+
+    __tablename__ = "event_grant"
+    event_id: str = Field(primary_key=True)
+    version: int = _big(key=True)
+    kind: str = Field(primary_key=True)
+    actor: str
+    granted_at_us: int = _big()
+
+
+class LeaderRow(Row, table=True):
+    """The epoch of whoever may commit ticks; one row."""
+
+    __tablename__ = "leader"
+    role: str = Field(primary_key=True)
+    epoch: int = _big()
+
+
+class PlanRevisionRow(Row, table=True):
+    """The changed sites of one plan revision, as compressed columns in ``body``."""
+
+    __tablename__ = "plan_revision"
+    event_id: str = Field(primary_key=True)
+    revision: int = _big(key=True)
+    at_us: int = _big()
+    body: bytes = Field(sa_type=LargeBinary)
+
+
+class DispatchTickRow(Row, table=True):
+    """One committed decision to send; ``orders`` is compressed."""
+
+    __tablename__ = "dispatch_tick"
+    number: int = _big(key=True)
+    epoch: int = _big()
+    at_us: int = Field(sa_type=BigInteger, index=True)
+    orders: bytes = Field(sa_type=LargeBinary)
+
+
+class TickEventRow(Row, table=True):
+    """Which ticks hold an order of an event."""
+
+    __tablename__ = "tick_event"
+    event_id: str = Field(primary_key=True)
+    number: int = _big(key=True)
+
+
+class AcknowledgementRow(Row, table=True):
+    """What a gateway decided about one command; the first word stays."""
+
+    __tablename__ = "acknowledgement"
+    __table_args__ = (
+        Index("ix_acknowledgement_command", "epoch", "sequence"),
+        {"sqlite_with_rowid": False},
+    )
+    site_no: int = _big(key=True)
+    epoch: int = _big(key=True)
+    sequence: int = _big(key=True)
+    at_s: int = _big()
+    event_id: str
+    refusal: str | None = None
+
+
+class MeterBootRow(Row, table=True):
+    """How far one boot's readings are complete: all of ``[run_from, run_through]`` are stored."""
+
+    __tablename__ = "meter_boot"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    site_id: str = Field(primary_key=True, foreign_key=SITE)
+    boot_id: str = Field(primary_key=True)
+    run_from: int = _big()
+    run_through: int = _big()
+    highest_index: int = _big()
+
+
+class MeterReadingRow(Row, table=True):
+    """The first value that came under a reading's key."""
+
+    __tablename__ = "meter_reading"
+    __table_args__ = (
+        Index("ix_meter_reading_time", "site_id", "at_s"),
+        {"sqlite_with_rowid": False},
+    )
+    site_id: str = Field(primary_key=True, foreign_key=SITE)
+    boot_id: str = Field(primary_key=True)
+    reading_index: int = _big(key=True)
+    at_s: int = _big()
+    discharged_wh: int = _big()
+    charged_wh: int = _big()
+    soc_permille: int | None = _maybe_big()
+    imported_wh: int | None = _maybe_big()
+    exported_wh: int | None = _maybe_big()
+    quality: int = _big()
+    reason: str | None = None
+    received_at_us: int = _big()
+
+
+class DoubtedReadingRow(Row, table=True):
+    """A further, different value under a reading's key: from then on all its values are BAD."""
+
+    __tablename__ = "doubted_reading"
+    __table_args__ = (Index("ix_doubted_reading_time", "site_id", "at_s"),)
+    site_id: str = Field(primary_key=True, foreign_key=SITE)
+    boot_id: str = Field(primary_key=True)
+    reading_index: int = _big(key=True)
+    value_sha256: str = Field(primary_key=True)
+    at_s: int = _big()
+    discharged_wh: int = _big()
+    charged_wh: int = _big()
+    soc_permille: int | None = _maybe_big()
+    imported_wh: int | None = _maybe_big()
+    exported_wh: int | None = _maybe_big()
+    quality: int = _big()
+    reason: str | None = None
+    received_at_us: int = _big()
+
+
+class ExcludedDayRow(Row, table=True):
+    """A local day kept out of baselines; ``*`` names every site."""
+
+    __tablename__ = "excluded_day"
+    site_id: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)  # ISO
+    reason: str
+
+
+class SettlementRunRow(Row, table=True):
+    """One run of settlement for one event; the highest number of an event is the newest."""
+
+    __tablename__ = "settlement_run"
+    number: int | None = _number()
+    event_id: str = Field(index=True)
+    program_id: str
+    state: str
+    settled_at_us: int = _big()
+
+
+class SettlementLineRow(Row, table=True):
+    """One site's part of a run, with every number behind it in ``body``."""
+
+    __tablename__ = "settlement_line"
+    site_id: str = Field(primary_key=True)
+    run_number: int = Field(
+        sa_type=BigInteger, primary_key=True, foreign_key="settlement_run.number", index=True
+    )
+    place: int = _big()
+    owner_id: str = Field(index=True)
+    amount_micro_dollars: int = _big()
+    body: str  # JSON
+
+
+class JournalEntryRow(Row, table=True):
+    """One immutable movement, numbered by its link in the chain; a pending entry ends at most once."""
+
+    __tablename__ = "journal_entry"
+    __table_args__ = (UniqueConstraint("resolves", name="uq_journal_entry_resolves"),)
+    number: int = _big(key=True)
+    entry_id: str = Field(unique=True)
+    at_us: int = _big()
+    state: str
+    memo: str
+    settles_owner_id: str | None = Field(default=None, index=True)
+    settles_site_id: str | None = None
+    settles_program_id: str | None = None
+    settles_period: str | None = None
+    resolves: str | None = None
+    corrects: str | None = None
+
+
+class PostingRow(Row, table=True):
+    """One line of an entry; debits are positive, credits negative."""
+
+    __tablename__ = "posting"
+    entry_id: str = Field(primary_key=True, foreign_key="journal_entry.entry_id")
+    line_number: int = _big(key=True)
+    account: str
+    party: str = Field(index=True)
+    amount_micro_dollars: int = _big()
+
+
+class ChainLinkRow(Row, table=True):
+    """One link of the hash chain: which fact, and the head after it."""
+
+    __tablename__ = "chain_link"
+    __table_args__ = (UniqueConstraint("kind", "fact_id", "fact_number", name="uq_chain_link_fact"),)
+    position: int = _big(key=True)
+    kind: str
+    fact_id: str
+    fact_number: int = _big()
+    head: str
+
+
+APPEND_ONLY = (
+    "consent",
+    "reserve_change",
+    "grid_event",
+    "event_grant",
+    "plan_revision",
+    "dispatch_tick",
+    "tick_event",
+    "journal_entry",
+    "posting",
+    "chain_link",
+)
+"""Tables on which a trigger refuses UPDATE and DELETE."""
