@@ -1,0 +1,76 @@
+"""Grid signals over the broker: OpenADR 3.1 notifications in, signed receipts out.
+
+Knows the topics of grid sources and whose signature a source needs. Refuses to know what was said
+before; that is the stage's and the store's.
+"""
+
+import re
+from collections.abc import Sequence
+
+from vpp.domain.grid_event import GridSource, RawSignal, Receipt, Signal
+from vpp.ports import Keys, Malformed, Packet, Transport
+from vpp.wire.openadr import decode_notification, encode_receipt, refuse_notification
+from vpp.wire.signed import BadSignature, VerifyingKey, split, verify
+from vpp.wire.strict_json import GRID_MESSAGE_BYTES, MalformedMessage
+
+EVENT_FILTER = "grid/v1/+/event"
+BAD_SIGNATURE = "bad_signature"
+UNKNOWN_KEY = "unknown_key"
+
+_EVENT_TOPIC = re.compile(r"grid/v1/([^/+#]{1,64})/event")
+
+
+def event_topic(source: str) -> str:
+    """Return the topic on which a grid source signals."""
+    return f"grid/v1/{source}/event"
+
+
+def receipt_topic(source: str) -> str:
+    """Return the topic on which a grid source is answered."""
+    return f"grid/v1/{source}/receipt"
+
+
+def source_of(topic: str) -> str | None:
+    """Return the source that a signal's topic names, or None for any other topic."""
+    found = _EVENT_TOPIC.fullmatch(topic)
+    return found[1] if found else None
+
+
+class OpenAdrFeed:
+    """The wire to the grid operators, on a broker connection that it shares."""
+
+    def __init__(self, transport: Transport, keys: Keys) -> None:
+        self._transport = transport
+        self._keys = keys
+
+    def decode(self, raw: RawSignal, source: GridSource) -> Signal | Malformed:
+        """Return the signal after size, shape and signature were checked.
+
+        A source with a key must sign, under its own name as ``kid``. One without may send the bare
+        JSON; a second line with a signature is then nobody's word and is passed over.
+        """
+        try:
+            message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)
+        except MalformedMessage:
+            if source.public_key is None:
+                return decode_notification(raw.payload, source=source.name)
+            first_line = raw.payload.partition(b"\n")[0]
+            return refuse_notification(first_line, source=source.name, reason=BAD_SIGNATURE)
+        if source.public_key is None:
+            return decode_notification(message.body, source=source.name)
+        if message.kid != source.name:
+            return refuse_notification(message.body, source=source.name, reason=UNKNOWN_KEY)
+        try:
+            verify(message, VerifyingKey(source.public_key))
+        except BadSignature:
+            return refuse_notification(message.body, source=source.name, reason=BAD_SIGNATURE)
+        return decode_notification(message.body, source=source.name)
+
+    async def answer(self, receipts: Sequence[Receipt]) -> None:
+        """Sign and send receipts to their sources."""
+        await self._transport.send(
+            [
+                Packet(receipt_topic(receipt.source), self._keys.sign(encode_receipt(receipt)))
+                for receipt in receipts
+            ]
+        )
