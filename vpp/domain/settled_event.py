@@ -1,7 +1,7 @@
 """What of an event is settled: the part inside its terms, its clock hours, and the same hours before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, clock_hour_of
@@ -84,6 +84,20 @@ def _windows(part: Interval, program: Program, terms: Terms) -> list[Interval]:
             windows.append(Interval(opens.astimezone(UTC), closes.astimezone(UTC)))
         day += timedelta(days=1)
     return windows
+
+
+def without(event: SettledEvent, taken: Sequence[Interval]) -> SettledEvent:
+    """Return the event without the stretches in which a more important one held the site."""
+    parts = event.parts
+    for each in taken:
+        kept: list[Interval] = []
+        for part in parts:
+            if part.starts_at < min(each.starts_at, part.ends_at):
+                kept.append(Interval(part.starts_at, min(each.starts_at, part.ends_at)))
+            if max(each.ends_at, part.starts_at) < part.ends_at:
+                kept.append(Interval(max(each.ends_at, part.starts_at), part.ends_at))
+        parts = tuple(kept)
+    return replace(event, parts=parts)
 
 
 def event_hours(event: SettledEvent) -> tuple[Interval, ...]:

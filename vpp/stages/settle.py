@@ -1,0 +1,285 @@
+"""Settle: from readings and terms to what each owner earned in one event."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
+from vpp.domain.command import Action, DispatchTick, Order
+from vpp.domain.enrollment import Enrollment
+from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
+from vpp.domain.interval import Interval, to_epoch, union, whole_second
+from vpp.domain.program import NegativePolicy, Program
+from vpp.domain.quantities import IntColumn, column
+from vpp.domain.settled_event import SettledEvent, reading_intervals, settled_event, without
+from vpp.domain.settlement import (
+    NEVER_OPTED_OUT,
+    SettledSites,
+    Settlement,
+    SettlementLine,
+    SettlementState,
+    same_result,
+    settle_sites,
+)
+from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
+
+CHUNK_SITES = 250
+"""Homes whose readings are held at once: 46 evenings of five-minute readings are about 50 MB."""
+
+Exclusion = tuple[IntColumn | None, date, DayDropped]  # site numbers (None: every site), local day, why
+
+
+class SettleStore(Registry, SignalStore, DispatchStore, MeterStore, Books, Protocol):
+    """What settlement reads, and where it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """All that is known of an event besides the readings; columns are indexed by ``site_no``."""
+
+    event: SettledEvent
+    roster: Sequence[Enrollment]
+    opted_out_s: IntColumn
+    exclusions: tuple[Exclusion, ...]
+    carried_wh: Mapping[str, Fraction]
+
+
+async def settle(
+    history: EventHistory,
+    *,
+    store: SettleStore,
+    programs: Mapping[str, Program],
+    clock: Clock,
+    correcting: bool = False,
+) -> Settlement | None:
+    """Append an event's settlement and return the one that stands; None while there is none.
+
+    Settled is every site that was given at least one discharge, from the event's beginning to its end
+    or to that site's own opt-out. Provisional until the program's close date, then final. A run that
+    says what the newest one says is not stored again. A final settlement stands, whatever readings come
+    later, until a person starts a correction (``correcting``).
+
+    Raises:
+        NoTerms: The program has no terms for the event's date.
+    """
+    event_id, now = history.latest.event_id, whole_second(clock.now())
+    standing = await store.settlement(event_id)
+    closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
+    if closed and not correcting:
+        return standing
+    program = programs[history.latest.program_id]
+    others = await _other_events(history, store)
+    asked = await _asked([history, *others], store)
+    on = asked[event_id]
+    if not on or on[-1].ends_at > now:
+        return standing
+    ticks = await store.event_ticks(event_id)
+    case = await _case(history, others, program, on, store)
+    taken = await _taken(history, others, asked, store)
+    lines: list[tuple[int, SettlementLine]] = []
+    for held, site_nos in _by_held(case.event, _commanded(ticks), taken):
+        lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
+    closes_at = on[-1].ends_at + timedelta(days=program.close_after_days)
+    state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
+    run = Settlement(
+        event_id=event_id,
+        program_id=program.program_id,
+        state=SettlementState.CORRECTED if closed else state,
+        settled_at=now,
+        lines=tuple(line for _, line in sorted(lines, key=lambda each: each[0])),
+    )
+    return await _keep(run, standing, store)
+
+
+async def _keep(run: Settlement, standing: Settlement | None, books: Books) -> Settlement | None:
+    """Store a run that says something new and return the one that stands."""
+    if standing is None and not run.lines:
+        return None
+    if standing is not None:
+        says_the_same = same_result(standing, replace(run, state=standing.state))
+        if says_the_same and run.state in (standing.state, SettlementState.CORRECTED):
+            return standing
+    await books.settle(run)
+    return run
+
+
+async def _other_events(history: EventHistory, store: SettleStore) -> list[EventHistory]:
+    """Return the other events that can share a site with this one or spoil a day of its baselines."""
+    starts = [step.interval.starts_at for version in history.versions for step in version.steps]
+    earliest = min(starts, default=history.latest.committed_at) - timedelta(days=LOOKBACK_DAYS + 2)
+    event_id = history.latest.event_id
+    return [each for each in await store.histories(ending_after=earliest) if each.latest.event_id != event_id]
+
+
+async def _asked(histories: Sequence[EventHistory], registry: Registry) -> dict[str, tuple[Interval, ...]]:
+    """Return, by event id, the stretches in which each event was on, with the leave it needed."""
+    limits = {source.name: source.max_power_w for source in await registry.sources()}
+    asked: dict[str, tuple[Interval, ...]] = {}
+    for name in sorted({history.versions[0].source for history in histories}):
+        group = [history for history in histories if history.versions[0].source == name]
+        for event_id, steps in authorized_steps(group, max_power_w=limits.get(name, 0)).items():
+            asked[event_id] = union(step.interval for step in steps)
+    return asked
+
+
+async def _case(
+    history: EventHistory,
+    others: Sequence[EventHistory],
+    program: Program,
+    on: Sequence[Interval],
+    store: SettleStore,
+) -> _Case:
+    event = settled_event(history.latest.event_id, program, on, Interval(on[0].starts_at, on[-1].ends_at))
+    roster = await store.enrollments()
+    nets_season = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
+    return _Case(
+        event=event,
+        roster=roster,
+        opted_out_s=await _opted_out_s(event.event_id, roster, on[-1].ends_at, store),
+        exclusions=(
+            *await _excluded_by_hand(roster, store),
+            *await _excluded_by_command(event, others, store),
+        ),
+        carried_wh=await _carried_wh(event, store) if nets_season else {},
+    )
+
+
+async def _opted_out_s(
+    event_id: str, roster: Sequence[Enrollment], ends_at: datetime, registry: Registry
+) -> IntColumn:
+    """Return each site's first opt-out that still stood at the end; one taken back before does not count."""
+    site_no_of = {each.site_id: each.site_no for each in roster}
+    first = np.full(len(roster), NEVER_OPTED_OUT, dtype=np.int64)
+    for opt_out in await registry.opt_outs([event_id]):
+        taken_back = opt_out.taken_back_at is not None and opt_out.taken_back_at < ends_at
+        if not taken_back and opt_out.site_id in site_no_of:
+            site_no = site_no_of[opt_out.site_id]
+            first[site_no] = min(first[site_no], to_epoch(opt_out.opted_out_at))
+    return first
+
+
+async def _excluded_by_hand(roster: Sequence[Enrollment], meters: MeterStore) -> list[Exclusion]:
+    site_no_of = {each.site_id: each.site_no for each in roster}
+    found: list[Exclusion] = []
+    for site_id, day, reason in await meters.excluded_days():
+        if site_id == "*":
+            found.append((None, day, DayDropped(reason)))
+        elif site_id in site_no_of:
+            found.append((column([site_no_of[site_id]]), day, DayDropped(reason)))
+    return found
+
+
+async def _excluded_by_command(
+    event: SettledEvent, others: Sequence[EventHistory], dispatch: DispatchStore
+) -> list[Exclusion]:
+    """Return the days on which other events commanded sites, tests and unpaid events included."""
+    commanded: dict[date, list[IntColumn]] = {}
+    for other in others:
+        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
+            day = order.starts_at.astimezone(event.program.zone).date()
+            last = (order.expires_at - timedelta(seconds=1)).astimezone(event.program.zone).date()
+            while day <= last:
+                commanded.setdefault(day, []).append(order.site_no)
+                day += timedelta(days=1)
+    return [
+        (np.unique(np.concatenate(site_nos)), day, DayDropped.EVENT)
+        for day, site_nos in sorted(commanded.items())
+    ]
+
+
+async def _carried_wh(event: SettledEvent, books: Books) -> dict[str, Fraction]:
+    """Return each site's signed energy in the season's earlier events, by site id."""
+    season = event.program.season_around(event.day)
+    carried: dict[str, Fraction] = {}
+    for earlier in await books.settlements():
+        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
+            continue
+        for line in earlier.lines:
+            if season is None or line.settled is None or not event.parts:
+                continue
+            if season.starts_at <= line.settled.starts_at < event.parts[0].starts_at:
+                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
+    return carried
+
+
+async def _taken(
+    history: EventHistory,
+    others: Sequence[EventHistory],
+    asked: Mapping[str, tuple[Interval, ...]],
+    dispatch: DispatchStore,
+) -> dict[int, tuple[Interval, ...]]:
+    """Return, by ``site_no``, when a more important event held a site during this one.
+
+    A site serves one event at each instant: the other one from its first discharge to its end.
+    """
+    mine = precedence_key(history.latest)
+    on = asked[history.latest.event_id]
+    taken: dict[int, list[Interval]] = {}
+    for other in others:
+        theirs = asked[other.latest.event_id]
+        overlaps = any(each.overlap(own) for each in theirs for own in on)
+        if not overlaps or precedence_key(other.latest) > mine:
+            continue
+        since: dict[int, datetime] = {}
+        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
+            for site_no in order.site_no.tolist():
+                since.setdefault(site_no, order.starts_at)
+        for site_no, starts_at in since.items():
+            held = Interval(starts_at, max(theirs[-1].ends_at, starts_at + timedelta(seconds=1)))
+            taken.setdefault(site_no, []).extend(part for each in theirs if (part := each.overlap(held)))
+    return {site_no: union(intervals) for site_no, intervals in taken.items()}
+
+
+def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
+    return (order for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
+
+
+def _commanded(ticks: Iterable[DispatchTick]) -> IntColumn:
+    """Return the numbers of the sites that were given at least one discharge, in order."""
+    given = [order.site_no for order in _discharges(ticks)]
+    return np.unique(np.concatenate(given)) if given else column([])
+
+
+def _by_held(
+    event: SettledEvent, site_nos: IntColumn, taken: Mapping[int, tuple[Interval, ...]]
+) -> Iterator[tuple[SettledEvent, IntColumn]]:
+    """Yield the sites in groups that were held by the event at the same instants; most often one group."""
+    groups: dict[tuple[Interval, ...], list[int]] = {}
+    for site_no in site_nos.tolist():
+        groups.setdefault(taken.get(site_no, ()), []).append(site_no)
+    for intervals, members in sorted(groups.items()):
+        yield without(event, intervals), column(members)
+
+
+async def _settle_group(
+    case: _Case, site_nos: IntColumn, meters: MeterStore
+) -> list[tuple[int, SettlementLine]]:
+    """Return each site's line with its number, reading the meters chunk by chunk."""
+    lines: list[tuple[int, SettlementLine]] = []
+    intervals = reading_intervals(case.event)
+    for first in range(0, len(site_nos), CHUNK_SITES):
+        chunk = site_nos[first : first + CHUNK_SITES]
+        enrolled = [case.roster[site_no] for site_no in chunk]
+        site_ids = tuple(each.site_id for each in enrolled)
+        sites = SettledSites(
+            site_ids=site_ids,
+            owner_ids=tuple(each.owner_id for each in enrolled),
+            opted_out_s=case.opted_out_s[chunk],
+            excluded=excluded_days(case.event.day, len(chunk), _positions(case.exclusions, chunk)),
+            carried_wh=tuple(case.carried_wh.get(site_id, Fraction(0)) for site_id in site_ids),
+        )
+        readings = await meters.readings(site_ids, intervals)
+        lines.extend(zip(chunk.tolist(), settle_sites(case.event, sites, readings), strict=True))
+    return lines
+
+
+def _positions(exclusions: Iterable[Exclusion], chunk: IntColumn) -> list[Exclusion]:
+    """Return exclusions with positions in a sorted chunk instead of site numbers."""
+    return [
+        (None if site_nos is None else np.flatnonzero(np.isin(chunk, site_nos)), day, reason)
+        for site_nos, day, reason in exclusions
+    ]
