@@ -324,17 +324,15 @@ def _explained(codes: IntColumn, setpoint_w: IntColumn, capped: BoolColumn) -> I
     return np.where(unused, why, codes)
 
 
-def revision_of(
-    before: EventPlan, after: EventPlan, *, event_id: str, version: int, at: datetime
-) -> PlanRevision:
+def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: datetime) -> PlanRevision:
     """Return what changed between two plans of an event, as the fact that is stored."""
     changed = np.flatnonzero(
         (before.setpoint_w != after.setpoint_w) | (before.floor_permille != after.floor_permille)
     )
     return PlanRevision(
-        event_id=event_id,
-        revision=before.revision + 1,
-        version=version,
+        event_id=demand.event_id,
+        revision=after.revision,
+        version=demand.version,
         at=at,
         requested_w=after.requested_w,
         shortfall_w=after.shortfall_w,

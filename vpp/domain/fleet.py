@@ -38,6 +38,11 @@ class Names:
         """Return the word behind a number."""
         return self._word[number]
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return every word by number."""
+        return tuple(self._word)
+
     def __len__(self) -> int:
         return len(self._word)
 

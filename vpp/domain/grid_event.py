@@ -262,18 +262,23 @@ def authorized_steps(histories: Sequence[EventHistory], *, max_power_w: int) -> 
     ordered = sorted(histories, key=lambda each: precedence_key(each.latest))
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in ordered}
     for starts_at, ends_at in pairwise(_edges(ordered)):
-        powers = _authorized_at(ordered, starts_at, max_power_w)
+        powers = _authorized_at(ordered, starts_at, max_power_w, {})
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
 
 
 def authorized_power(
-    histories: Sequence[EventHistory], sources: Mapping[str, GridSource], now: datetime
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    now: datetime,
+    planned_w: Mapping[str, int],
 ) -> dict[str, int | None]:
     """Return, by event id, the power each event may use now, or at its next start where it asks nothing now.
 
-    None means no bound. A source that is not known any more may ask nothing without approval.
+    None means no bound. A source that is not known any more may ask nothing without approval. An event
+    in ``planned_w`` uses no more of its source's bound than its plan does: one that asks for all that
+    can be sustained leaves the rest to the events after it.
     """
     allowed: dict[str, int | None] = {}
     for source, group in _by_source(histories).items():
@@ -282,7 +287,7 @@ def authorized_power(
         for history in ordered:
             steps = [step.interval for step in steps_in_force(history) if step.interval.ends_at > now]
             at = max(now, steps[0].starts_at) if steps else now
-            power = _authorized_at(ordered, at, max_power_w)[history.latest.event_id]
+            power = _authorized_at(ordered, at, max_power_w, planned_w)[history.latest.event_id]
             allowed[history.latest.event_id] = None if power >= _EVERYTHING else power
     return allowed
 
@@ -342,13 +347,15 @@ def _by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory
     return groups
 
 
-def _authorized_at(ordered: Sequence[EventHistory], at: datetime, max_power_w: int) -> dict[str, int]:
+def _authorized_at(
+    ordered: Sequence[EventHistory], at: datetime, max_power_w: int, planned_w: Mapping[str, int]
+) -> dict[str, int]:
     powers = {}
     left_w = max_power_w
     for history in ordered:
         power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
-        left_w = max(0, left_w - power)
+        left_w = max(0, left_w - min(power, planned_w.get(history.latest.event_id, power)))
     return powers
 
 

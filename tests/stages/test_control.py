@@ -1,0 +1,206 @@
+"""What control sends, when, and what it never sends."""
+
+import pytest
+
+from tests.stages.world import EVENING, PROGRAM, World, a_request
+from vpp.domain.command import Action, Refusal
+from vpp.domain.dispatch_plan import REASONS, Reason
+from vpp.domain.enrollment import OptOut
+from vpp.domain.event_plan import plan_at
+from vpp.ports import StaleEpoch
+
+
+async def four_homes() -> World:
+    return await World.of([a_request(site) for site in range(4)], soc_permille=[900, 900, 800, 210])
+
+
+async def test_signal_becomes_leases_for_the_fullest_homes_and_nobody_at_reserve() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+
+    tick = await world.tick()
+
+    sent = world.link.take(Action.DISCHARGE)
+    assert tick is not None
+    assert sum(sent.values()) == 6_000
+    assert 3 not in sent
+    (order,) = tick.orders
+    assert (order.expires_at - tick.at).total_seconds() == 900
+    assert order.event_ends_at == EVENING.replace(hour=3)
+
+
+async def test_nothing_is_sent_again_while_leases_are_young_and_acknowledged() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    quiet = [await world.tick(seconds=15) for _ in range(10)]
+
+    assert quiet == [None] * 10
+
+
+async def test_leases_are_renewed_at_the_same_power_after_a_third_and_not_all_at_once() -> None:
+    world = await World.of([a_request(site) for site in range(40)], soc_permille=[900] * 40)
+    await world.signal(40_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    powers = world.link.take(Action.DISCHARGE)
+
+    ticks = [await world.tick(seconds=15) for _ in range(32)]  # eight minutes: a third, and its spread
+
+    renewals = [tick for tick in ticks if tick is not None]
+    assert all((tick.at - first.at).total_seconds() >= 300 for tick in renewals)
+    assert len(renewals) > 3
+    assert world.link.take(Action.DISCHARGE) == powers
+
+
+async def test_command_without_an_answer_is_sent_again_three_times_and_then_waits_for_its_renewal() -> None:
+    world = await World.of([a_request(0)], soc_permille=[900])
+    await world.signal(2_000)
+
+    ticks = [await world.tick(seconds=15) for _ in range(18)]  # four and a half minutes
+
+    assert sum(tick is not None for tick in ticks) == 4
+
+
+async def test_commands_of_a_scheduled_event_leave_two_minutes_ahead_and_start_with_it() -> None:
+    world = await four_homes()
+    starts_at = EVENING.replace(minute=10)
+    await world.signal(6_000, starts_at=starts_at)
+
+    early = await world.tick(seconds=7 * 60)
+    tick = await world.tick(seconds=60)
+
+    assert early is None
+    assert tick is not None
+    assert tick.orders[0].starts_at == starts_at
+
+
+async def test_cancel_releases_every_home_until_each_has_said_so() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    used = set(world.link.take(Action.DISCHARGE))
+
+    await world.signal(0, cancelled=True)
+    release = await world.tick(seconds=1)
+    again = await world.tick(seconds=15)
+    assert release is not None
+    assert again is not None
+    await world.answer(again)
+    quiet = await world.tick(seconds=15)
+
+    assert set(world.link.take(Action.RELEASE)) == used
+    assert quiet is None
+
+
+async def test_home_that_opts_out_is_released_and_the_others_take_its_place() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    world.link.take(Action.DISCHARGE)
+
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    tick = await world.tick(seconds=1)
+
+    released = world.link.take(Action.RELEASE)
+    plan = world.board.plans["ev-1"]
+    assert tick is not None
+    assert set(released) == {0}
+    assert plan.setpoint_w.sum() == 6_000
+    assert plan.setpoint_w[0] == 0
+    assert REASONS[plan.reason_code[0]] is Reason.OPTED_OUT
+
+
+async def test_home_that_refuses_is_held_back_and_substituted() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+
+    urgent = await world.answer(first, {1: Refusal.ISLANDED})
+    await world.tick(seconds=1)
+
+    plan = world.board.plans["ev-1"]
+    assert urgent
+    assert REASONS[plan.reason_code[1]] is Reason.HELD_BACK
+    assert plan.setpoint_w.sum() == 6_000
+
+
+async def test_more_important_event_takes_the_homes_and_the_other_keeps_what_is_left() -> None:
+    world = await four_homes()
+    await world.signal(6_000, event_id="ev-watch", priority=5)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    await world.signal(None, event_id="ev-emergency", priority=0)
+    await world.tick(seconds=15)
+
+    emergency, watch = world.board.plans["ev-emergency"], world.board.plans["ev-watch"]
+    assert not ((emergency.setpoint_w > 0) & (watch.setpoint_w > 0)).any()
+    assert (emergency.setpoint_w > 0).sum() == 3
+    assert watch.shortfall_w == 6_000
+
+
+async def test_restart_moves_no_power_and_sends_only_what_is_due() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    before = world.board.plans["ev-1"].setpoint_w.tolist()
+    world.link.sent.clear()
+
+    await world.restart()
+    tick = await world.tick(seconds=15)
+
+    assert tick is None
+    assert world.link.sent == []
+    assert world.board.plans["ev-1"].setpoint_w.tolist() == before
+
+
+async def test_replaced_leader_commits_nothing_more() -> None:
+    world = await four_homes()
+    await world.store.take_epoch(at=world.clock.now())
+    await world.signal(6_000)
+
+    with pytest.raises(StaleEpoch):
+        await world.tick()
+
+    assert world.link.sent == []
+
+
+async def test_any_command_can_be_made_again_from_stored_facts() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    tick = await world.tick()
+    assert tick is not None
+
+    (stored,) = await world.store.event_ticks("ev-1")
+    plan = plan_at(await world.store.revisions("ev-1"), stored.orders[0].revision, len(world.fleet))
+
+    sent = world.link.take(Action.DISCHARGE)
+    assert {int(site): int(plan.setpoint_w[site]) for site in stored.orders[0].site_no} == sent
+
+
+async def test_every_site_has_one_reason() -> None:
+    world = await four_homes()
+    world.sample(soc_permille=[900, 900, 800, 210])
+    await world.signal(2_000)
+    await world.tick()
+
+    codes = world.board.plans["ev-1"].reason_code
+
+    words = [REASONS[code] for code in codes]
+    assert words[3] is Reason.BELOW_RESERVE
+    assert Reason.SELECTED in words
+    assert len(words) == 4
+    assert PROGRAM in world.programs

@@ -1,0 +1,383 @@
+"""Decide and command: assess, plan, lease, once per tick, from one snapshot, in one commit.
+
+Everything a tick decides is committed as one ``DispatchTick`` before anything leaves. The board in
+memory follows the store: it is written after the commit, and rebuilt from it at the start.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+
+from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Order, Refusal
+from vpp.domain.enrollment import OptOut
+from vpp.domain.event_plan import (
+    Demand,
+    EventPlan,
+    Limits,
+    eligibility,
+    merge,
+    plan_at,
+    plan_event,
+    remaining_stretches,
+    revision_of,
+)
+from vpp.domain.fleet import FleetState, Names, Roster
+from vpp.domain.grid_event import (
+    EventHistory,
+    GridSource,
+    Targets,
+    authorized_power,
+    precedence_key,
+    resolve_targets,
+    steps_in_force,
+)
+from vpp.domain.interval import from_epoch, to_epoch, whole_second
+from vpp.domain.lease import Due, Leases, LeaseTerms, due_commands, note_acks, note_sent
+from vpp.domain.program import Program
+from vpp.domain.proof import Assessment, Response, assess
+from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.ports import Clock, DeviceLink, DispatchStore, Registry, SignalStore
+
+LEAD = timedelta(seconds=120)
+LONGEST_LEASE = timedelta(minutes=30)
+HOLD_BACK_FIRST_S = 300
+HOLD_BACK_MOST_S = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchTerms:
+    """How this fleet is driven: leases, spread and ramp in seconds, and the limits of the network."""
+
+    lease_s: int
+    spread_s: int
+    ramp_s: int
+    ack_timeout_s: int
+    sample_period_s: int
+    feeder_caps_w: Mapping[str, int] = field(default_factory=dict)
+    zone_caps_w: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Board:
+    """What control knows between ticks: leader epoch, last tick, leases, and each event's plan."""
+
+    epoch: int
+    tick_number: int
+    leases: Leases
+    events: Names = field(default_factory=Names)
+    plans: dict[str, EventPlan] = field(default_factory=dict)
+    held_back_until_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    held_back_for_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    assessment: Assessment | None = None
+    idle: bool = True
+
+    def grow(self, sites: int) -> None:
+        """Make room for newly enrolled sites."""
+        self.leases.grow(sites)
+        missing = sites - len(self.held_back_until_s)
+        if missing > 0:
+            pad = np.zeros(missing, dtype=np.int64)
+            self.held_back_until_s = np.append(self.held_back_until_s, pad)
+            self.held_back_for_s = np.append(self.held_back_for_s, pad)
+            self.plans = {event_id: plan.grown(sites) for event_id, plan in self.plans.items()}
+
+
+class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
+    """The part of the store that control reads and writes."""
+
+
+async def resume(*, store: ControlStore, sites: int, clock: Clock) -> Board:
+    """Become leader and return the board as committed ticks and stored acknowledgements tell it."""
+    now = clock.now()
+    board = Board(await store.take_epoch(at=now), await store.last_tick_number(), Leases(sites))
+    board.grow(sites)
+    since = now - LONGEST_LEASE
+    for history in await store.histories(ending_after=since):
+        event_id = history.latest.event_id
+        revisions = await store.revisions(event_id)
+        if revisions:
+            board.plans[event_id] = plan_at(revisions, revisions[-1].revision, sites)
+    for tick in await store.ticks(since=since):
+        for order in tick.orders:
+            revisions = await store.revisions(order.event_id)
+            batch = _batch(tick, order, plan_at(revisions, order.revision, sites))
+            note_sent(board.leases, batch, board.events.number(order.event_id))
+        board.tick_number = max(board.tick_number, tick.number)
+    _restore_acks(board, await store.acks(since=since))
+    return board
+
+
+def _restore_acks(board: Board, acks: AckBatch) -> None:
+    """Apply stored answers; they carry the epochs of earlier leaders, the sequence alone decides."""
+    note_acks(board.leases, replace(acks, epoch=np.full(len(acks), board.epoch, dtype=np.int64)), board.epoch)
+
+
+def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
+    """Write acknowledgements to the board; return whether a refusal calls for another tick.
+
+    A site that refused is held back for five minutes, doubled each time up to an hour: asking again
+    every tick would only be refused again.
+    """
+    refused = note_acks(board.leases, acks, board.epoch)
+    for row in refused:
+        if acks.refusal[row] is Refusal.STALE_SEQUENCE:
+            continue
+        site = acks.site_no[row]
+        wait_s = min(max(2 * board.held_back_for_s[site], HOLD_BACK_FIRST_S), HOLD_BACK_MOST_S)
+        board.held_back_for_s[site] = wait_s
+        board.held_back_until_s[site] = to_epoch(now) + wait_s
+    return bool(len(refused))
+
+
+async def control(
+    *,
+    board: Board,
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    store: ControlStore,
+    link: DeviceLink,
+    clock: Clock,
+    terms: DispatchTerms,
+) -> DispatchTick | None:
+    """Commit and send what the events in force need now; return the tick, or None when nothing is due."""
+    now = whole_second(clock.now())
+    histories = await store.histories(ending_after=now - LONGEST_LEASE)
+    board.grow(len(fleet))
+    board.idle = not histories and not bool((board.leases.running_until_s > to_epoch(now)).any())
+    if board.idle:
+        return None
+    scene = _Scene(
+        fleet=fleet,
+        roster=roster,
+        programs=programs,
+        histories=histories,
+        sources={source.name: source for source in await store.sources()},
+        opt_outs=await store.opt_outs([history.latest.event_id for history in histories]),
+        terms=terms,
+        now=now,
+    )
+    response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
+    board.assessment = assess(fleet, board.leases, response, to_epoch(now))
+    planned = _plans(board, scene)
+    revisions = [
+        revision_of(_before(board, demand, fleet), plan, demand=demand, at=now)
+        for demand, plan in planned
+        if plan.revision != _before(board, demand, fleet).revision
+    ]
+    wanted = merge(len(fleet), planned)
+    due = due_commands(board.leases, wanted, LeaseTerms(terms.lease_s, terms.ack_timeout_s), to_epoch(now))
+    plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
+    orders = _releases(board, plans, due, terms, now) + _discharges(planned, due, terms, now)
+    if not orders and not revisions:
+        board.plans = plans
+        return None
+    tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
+    await store.commit(tick, revisions)
+    board.tick_number = tick.number
+    board.plans = plans
+    batches = [_batch(tick, order, plans[order.event_id]) for order in orders]
+    for batch in batches:
+        note_sent(board.leases, batch, board.events.number(batch.order.event_id))
+    await link.command(batches)
+    return tick
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What one tick decides from."""
+
+    fleet: FleetState
+    roster: Roster
+    programs: Mapping[str, Program]
+    histories: Sequence[EventHistory]
+    sources: Mapping[str, GridSource]
+    opt_outs: Sequence[OptOut]
+    terms: DispatchTerms
+    now: datetime
+
+
+def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:
+    return board.plans.get(demand.event_id) or EventPlan.empty(len(fleet))
+
+
+def _demands(board: Board, scene: _Scene) -> list[Demand]:
+    """Return what each running or starting event asks, the most important event first.
+
+    ``authorized_w`` is still open: it depends on what more important events of the source use.
+    """
+    found = []
+    roster = scene.roster
+    for history in sorted(scene.histories, key=lambda each: precedence_key(each.latest)):
+        event = history.latest
+        steps = steps_in_force(history)
+        program_no = roster.programs.find(event.program_id)
+        if not steps or program_no is None or event.program_id not in scene.programs:
+            continue
+        stretches = remaining_stretches(steps, scene.now)
+        if not stretches or steps[0].interval.starts_at - LEAD > scene.now:
+            continue
+        words = resolve_targets(
+            event.targets,
+            utilities=roster.utilities.words,
+            groups=scene.programs[event.program_id].groups,
+            counties=roster.counties.words,
+            feeders=roster.feeders.words,
+        )
+        found.append(
+            Demand(
+                event_id=event.event_id,
+                event_no=board.events.number(event.event_id),
+                version=event.version,
+                program_no=program_no,
+                targeted=_targeted(words, scene.fleet, roster),
+                stretches=stretches,
+                authorized_w=None,
+                starts_at=steps[0].interval.starts_at,
+                ends_at=steps[-1].interval.ends_at,
+                test=event.test,
+            )
+        )
+    return found
+
+
+def _targeted(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
+    """Return the sites that match one word of every kind named; a word of no kind selects nobody."""
+    if named.unknown:
+        return np.zeros(len(fleet), dtype=np.bool_)
+    targeted = np.ones(len(fleet), dtype=np.bool_)
+    for words, names, numbers in (
+        (named.utilities, roster.utilities, fleet.utility_no),
+        (named.counties, roster.counties, fleet.county_no),
+        (named.feeders, roster.feeders, fleet.feeder_no),
+    ):
+        if words:
+            meant = [number for number, word in enumerate(names.words) if word.lower() in words]
+            targeted &= np.isin(numbers, meant)
+    return targeted
+
+
+def _plans(board: Board, scene: _Scene) -> list[tuple[Demand, EventPlan]]:
+    """Return every demanded event's plan, made in order of precedence: a site serves one event.
+
+    A plan that differs from the one before carries the next revision number.
+    """
+    fleet, roster, now_s = scene.fleet, scene.roster, to_epoch(scene.now)
+    limits = Limits(
+        _caps(scene.terms.feeder_caps_w, roster.feeders), _caps(scene.terms.zone_caps_w, roster.counties)
+    )
+    busy = np.zeros(len(fleet), dtype=np.bool_)
+    planned: list[tuple[Demand, EventPlan]] = []
+    for open_demand in _demands(board, scene):
+        used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
+        authorized = authorized_power(scene.histories, scene.sources, scene.now, used_w)
+        demand = replace(open_demand, authorized_w=authorized.get(open_demand.event_id))
+        before = _before(board, demand, fleet)
+        if before.revision and before.asked is None:
+            before = replace(before, asked=demand.asked)  # after a restart the fleet does not move
+        codes = eligibility(
+            fleet,
+            demand,
+            opted_out=_opted_out(scene.opt_outs, demand.event_id, len(fleet), roster),
+            held_back=board.held_back_until_s > now_s,
+            busy=busy,
+            planned=before.setpoint_w > 0,
+            now_s=now_s,
+        )
+        plan = plan_event(before, demand, fleet, codes, limits)
+        if plan is not before:
+            plan = replace(plan, revision=before.revision + 1)
+        planned.append((demand, plan))
+        busy = busy | (plan.setpoint_w > 0)
+    return planned
+
+
+def _caps(by_name: Mapping[str, int], names: Names) -> IntColumn:
+    """Return caps indexed by the fleet's numbers; what no configuration limits is practically unbounded."""
+    if not by_name:
+        return np.zeros(0, dtype=np.int64)
+    caps = np.full(len(names), 10**15, dtype=np.int64)
+    for name, cap_w in by_name.items():
+        number = names.find(name)
+        if number is not None:
+            caps[number] = cap_w
+    return caps
+
+
+def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Roster) -> BoolColumn:
+    said_no = np.zeros(sites, dtype=np.bool_)
+    for opt_out in opt_outs:
+        site_no = roster.site_no_of.get(opt_out.site_id)
+        if opt_out.event_id == event_id and opt_out.taken_back_at is None and site_no is not None:
+            said_no[site_no] = True
+    return said_no
+
+
+def _releases(
+    board: Board, plans: Mapping[str, EventPlan], due: Due, terms: DispatchTerms, now: datetime
+) -> tuple[Order, ...]:
+    """Return one release order for each event whose sites are to stop."""
+    event_no = board.leases.event_no[due.release]
+    orders = []
+    for number in np.unique(event_no):
+        sites = due.release[event_no == number]
+        event_id = board.events.word(int(number))
+        orders.append(
+            Order(
+                event_id=event_id,
+                revision=plans[event_id].revision,
+                action=Action.RELEASE,
+                site_no=sites,
+                starts_at=now,
+                expires_at=now + timedelta(seconds=terms.lease_s),
+                event_ends_at=from_epoch(int(board.leases.event_ends_at_s[sites].max())),
+                ramp_s=0,
+                spread_s=0,
+                test=False,
+            )
+        )
+    return tuple(orders)
+
+
+def _discharges(
+    planned: Sequence[tuple[Demand, EventPlan]], due: Due, terms: DispatchTerms, now: datetime
+) -> tuple[Order, ...]:
+    """Return one discharge order for each event that has sites to start, change, renew or ask again."""
+    orders = []
+    for demand, plan in planned:
+        sites = due.discharge[plan.setpoint_w[due.discharge] > 0]
+        starts_at = max(demand.starts_at, now)
+        if len(sites):
+            orders.append(
+                Order(
+                    event_id=demand.event_id,
+                    revision=plan.revision,
+                    action=Action.DISCHARGE,
+                    site_no=sites,
+                    starts_at=starts_at,
+                    expires_at=min(demand.ends_at, starts_at + timedelta(seconds=terms.lease_s)),
+                    event_ends_at=demand.ends_at,
+                    ramp_s=terms.ramp_s,
+                    spread_s=terms.spread_s,
+                    test=demand.test,
+                )
+            )
+    return tuple(orders)
+
+
+def _batch(tick: DispatchTick, order: Order, plan: EventPlan) -> CommandBatch:
+    """Return an order's commands with each site's numbers: a pure function of tick, plan and sites."""
+    discharge = order.action is Action.DISCHARGE
+    return CommandBatch(
+        epoch=tick.epoch,
+        sequence=tick.number,
+        issued_at=tick.at,
+        order=order,
+        setpoint_w=plan.setpoint_w[order.site_no]
+        if discharge
+        else np.zeros(len(order.site_no), dtype=np.int64),
+        reserve_floor_permille=plan.floor_permille[order.site_no],
+    )
