@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
+from types import MappingProxyType
 
 from vpp.domain.interval import Interval, union, whole_second
 from vpp.domain.program import Program, seconds_within
@@ -272,7 +273,7 @@ def authorized_power(
     histories: Sequence[EventHistory],
     sources: Mapping[str, GridSource],
     now: datetime,
-    planned_w: Mapping[str, int],
+    planned_w: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, int | None]:
     """Return, by event id, the power each event may use now, or at its next start where it asks nothing now.
 
