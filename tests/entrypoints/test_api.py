@@ -75,8 +75,8 @@ async def test_a_refusal_is_a_problem_document_with_every_fault(api: httpx.Async
     document = answer.json()
     assert (answer.status_code, document["status"], document["type"]) == (422, 422, "about:blank")
     assert document["faults"] == [
-        "more.csv, line 2: site s-2 is enrolled already",
-        "more.csv, line 3: site_id: site id 'S 3' is not 1-36 of a-z, 0-9 and '-'",
+        "more.csv:2: site s-2 is enrolled already",
+        "more.csv:3: site_id: site id 'S 3' is not 1-36 of a-z, 0-9 and '-'",
     ]
 
 

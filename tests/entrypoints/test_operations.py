@@ -49,7 +49,7 @@ async def test_a_file_with_one_home_that_has_a_place_enrolls_nobody(desk: Desk) 
     with pytest.raises(OperationRefused) as refused:
         await sites.enroll_sites(desk, content=an_enrollment_file("s-4", "s-2"), file_name="more.csv")
 
-    assert refused.value.faults == ("more.csv, line 3: site s-2 is enrolled already",)
+    assert refused.value.faults == ("more.csv:3: site s-2 is enrolled already",)
     listed = await sites.list_sites(desk)
     assert len(listed["sites"]) == 3  # type: ignore[arg-type]  # an answer's values are plain JSON
 

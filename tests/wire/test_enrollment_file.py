@@ -105,7 +105,7 @@ def test_what_spreadsheets_write_is_taken(content: bytes) -> None:
 def test_a_bad_cell_is_refused_with_its_line_and_reason(cells: dict[str, str], reason: str) -> None:
     (sentence,) = refusal(a_file(a_row(site_id="s-0"), a_row(**cells)))
 
-    assert sentence.startswith("sites.csv, line 3: ")
+    assert sentence.startswith("sites.csv:3: ")
     assert reason in sentence
 
 
@@ -114,10 +114,10 @@ def test_every_fault_of_a_file_is_told_at_once() -> None:
         a_file(a_row(reserve_pct="x", full_energy_wh="y"), a_row(site_id="s-2"), a_row(site_id="s-2"))
     )
 
-    assert [sentence.split(":")[0] for sentence in sentences] == [
-        "sites.csv, line 2",
-        "sites.csv, line 2",
-        "sites.csv, line 4",
+    assert [":".join(sentence.split(":")[:2]) for sentence in sentences] == [
+        "sites.csv:2",
+        "sites.csv:2",
+        "sites.csv:4",
     ]
     assert sentences[2].endswith("site s-2 stands on line 3 already")
 
@@ -126,20 +126,20 @@ def test_line_numbers_hold_after_a_quoted_line_break() -> None:
     broken = a_row(county='"Contra\nCosta"')
     sentences = refusal(a_file(broken, a_row(site_id="s-2", reserve_pct="x")))
 
-    assert sentences[0].startswith("sites.csv, line 2: county")
-    assert sentences[1].startswith("sites.csv, line 4: reserve_pct")
+    assert sentences[0].startswith("sites.csv:2: county")
+    assert sentences[1].startswith("sites.csv:4: reserve_pct")
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "line 1: is empty"),
-        (a_file(), "line 1: has a header and no homes"),
-        (a_file(a_row(), header=HEADER[1:]), "line 1: lacks column 'site_id'"),
-        (a_file(a_row(price="1"), header=(*HEADER, "price")), "line 1: has unknown column 'price'"),
-        (a_file(a_row(), header=(*HEADER, "county")), "line 1: has twice 'county'"),
-        (a_file(a_row()) + b"s-2,o-2\n", "line 3: has 2 cells, the header 12"),
-        (a_file(a_row(county="\xff")).replace("\xff".encode(), b"\xff"), "line 2: is not UTF-8"),
+        (b"", ":1: is empty"),
+        (a_file(), ":1: has a header and no homes"),
+        (a_file(a_row(), header=HEADER[1:]), ":1: lacks column 'site_id'"),
+        (a_file(a_row(price="1"), header=(*HEADER, "price")), ":1: has unknown column 'price'"),
+        (a_file(a_row(), header=(*HEADER, "county")), ":1: has twice 'county'"),
+        (a_file(a_row()) + b"s-2,o-2\n", ":3: has 2 cells, the header 12"),
+        (a_file(a_row(county="\xff")).replace("\xff".encode(), b"\xff"), ":2: is not UTF-8"),
         (a_file(a_row(county='"Alameda')), "is not CSV"),
     ],
 )
@@ -156,8 +156,8 @@ def test_an_unknown_program_and_a_home_that_has_a_place_are_refused() -> None:
         )
 
     assert str(refused.value).splitlines() == [
-        "sites.csv, line 2: program_id: there is no program 'elrp-a9'; known: elrp-a4-pge",
-        "sites.csv, line 3: site s-2 is enrolled already",
+        "sites.csv:2: program_id: there is no program 'elrp-a9'; known: elrp-a4-pge",
+        "sites.csv:3: site s-2 is enrolled already",
     ]
 
 

@@ -64,18 +64,18 @@ def test_a_bad_line_is_refused_with_its_number_and_reason(line: str, reason: str
         read(a_file("s-0,2026-09-01T00:00:00Z,1,1,,,OK", line))
 
     (fault,) = refused.value.faults
-    assert fault.startswith("meter.csv, line 3: ")
+    assert fault.startswith("meter.csv:3: ")
     assert reason in fault
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "line 1: columns are ; expected site_id"),
-        (b'"site_id', "line 1: is not CSV"),
-        (a_file(), "line 1: has a header and no readings"),
-        (a_file(header="site_id,at"), "line 1: columns are site_id,at; expected"),
-        (a_file("s-1,\xff").replace("\xff".encode(), b"\xff"), "line 2: is not UTF-8"),
+        (b"", ":1: columns are ; expected site_id"),
+        (b'"site_id', ":1: is not CSV"),
+        (a_file(), ":1: has a header and no readings"),
+        (a_file(header="site_id,at"), ":1: columns are site_id,at; expected"),
+        (a_file("s-1,\xff").replace("\xff".encode(), b"\xff"), ":2: is not UTF-8"),
     ],
 )
 def test_a_file_of_another_shape_is_refused(content: bytes, reason: str) -> None:

@@ -38,7 +38,7 @@ class BadEnrollmentFile(Exception):
     """The file was refused as a whole; ``rows`` names every line with its reason."""
 
     def __init__(self, file_name: str, rows: tuple[BadRow, ...]) -> None:
-        super().__init__("\n".join(f"{file_name}, line {row.line}: {row.reason}" for row in rows))
+        super().__init__("\n".join(f"{file_name}:{row.line}: {row.reason}" for row in rows))
         self.rows = rows
 
 

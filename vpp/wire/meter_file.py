@@ -45,7 +45,7 @@ class _Sheet:
     readings: dict[str, dict[int, MeterReading]] = field(default_factory=dict)
 
     def refuse(self, line: int, reason: str) -> None:
-        self.faults.append(f"{self.file_name}, line {line}: {reason}")
+        self.faults.append(f"{self.file_name}:{line}: {reason}")
 
 
 def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[MeterMessage, ...]:
@@ -66,7 +66,7 @@ def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[M
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         line = content[: failure.start].count(b"\n") + 1
-        raise BadMeterFile([f"{file_name}, line {line}: is not UTF-8"]) from failure
+        raise BadMeterFile([f"{file_name}:{line}: is not UTF-8"]) from failure
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = _header(next(reader, []), file_name)
@@ -87,9 +87,7 @@ def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[M
 
 def _header(cells: list[str], file_name: str) -> Mapping[str, int]:
     if sorted(cells) != sorted(HEADER):
-        raise BadMeterFile(
-            [f"{file_name}, line 1: columns are {','.join(cells)}; expected {','.join(HEADER)}"]
-        )
+        raise BadMeterFile([f"{file_name}:1: columns are {','.join(cells)}; expected {','.join(HEADER)}"])
     return {name: position for position, name in enumerate(cells)}
 
 

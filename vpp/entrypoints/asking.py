@@ -1,0 +1,162 @@
+"""How a command asks: a running service where there is one, else the database directly; and how it answers.
+
+With ``--json`` stdout carries exactly one JSON value on one line. Errors go to stderr and say what to do.
+Exit codes: 0 done, 1 failed, 2 usage.
+"""
+
+import asyncio
+import getpass
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from vpp.adapters.clock import WallClock
+from vpp.adapters.keys import FileKeys, KeyFileRefused
+from vpp.adapters.sql.store import SqlStore
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.routes import ROUTES
+from vpp.entrypoints.running_service import RunningService, find_service
+from vpp.ports import StoreUnavailable
+from vpp.settings import BadSettings, Settings, load_programs, load_settings
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on one line, nothing else.")]
+Render = Callable[[Console, Any], None]
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+class _Chosen:
+    """The file named by ``vpp --config FILE``, for every command below it."""
+
+    config_file: Path | None = None
+
+
+chosen = _Chosen()
+
+
+def settings_or_exit(**flags: Any) -> Settings:
+    """Return the settings, or say what is wrong with them and end with 1."""
+    try:
+        return load_settings(config_file=chosen.config_file, **flags)
+    except BadSettings as failure:
+        fail(str(failure))
+
+
+def fail(sentence: str, *, code: int = 1) -> NoReturn:
+    """Say on stderr why nothing was done, and end."""
+    for line in sentence.splitlines():
+        stderr.print(f"vpp: {line}", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def answer(value: Json, render: Render, *, as_json: bool) -> None:
+    """Print the value: one line of JSON, or as ``render`` shows it to a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    else:
+        render(stdout, value)
+
+
+def actor() -> str:
+    """Return who acts, for the history: the user of this machine."""
+    return f"operator:{getpass.getuser()}"
+
+
+def require_state_dir(state_dir: Path) -> None:
+    """Make the state directory for its user alone.
+
+    Raises:
+        OperationRefused: It cannot be made, or is no directory.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as failure:
+        raise OperationRefused(
+            f"{state_dir} cannot be made: {failure.strerror}; set VPP_STATE_DIR to a folder that can"
+        ) from failure
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
+    """Give a desk on the database itself; key and tables are made on first use.
+
+    Raises:
+        OperationRefused: Something it needs cannot be used.
+    """
+    require_state_dir(settings.state_dir)
+    try:
+        programs = load_programs(settings)
+        keys = FileKeys(settings.state_dir)
+        store = await SqlStore.open(settings.store_url)
+    except (BadSettings, KeyFileRefused) as failure:
+        raise OperationRefused(str(failure)) from failure
+    except StoreUnavailable as failure:
+        raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure
+    try:
+        yield Desk(store, WallClock(), keys, programs, production=settings.production)
+    except StoreUnavailable as failure:
+        raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure
+    finally:
+        await store.close()
+
+
+def ask(
+    operation: Callable[..., Awaitable[Json]],
+    *,
+    direct: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> Json:
+    """Return what an operation answers, asked of the running service or done here.
+
+    Args:
+        operation: One that stands in ``ROUTES``.
+        direct: Arguments only for doing it here, such as a progress callback.
+        **arguments: Its arguments by name.
+    """
+    settings = settings_or_exit()
+    try:
+        service = find_service(settings.state_dir)
+        if service is not None:
+            return _ask_service(service, operation, arguments)
+        return asyncio.run(_ask_here(settings, operation, {**arguments, **(direct or {})}))
+    except OperationRefused as refused:
+        fail("\n".join((*refused.faults, refused.detail)))
+
+
+async def _ask_here(
+    settings: Settings, operation: Callable[..., Awaitable[Json]], arguments: Mapping[str, Any]
+) -> Json:
+    async with open_desk(settings) as desk:
+        return await operation(desk, **arguments)
+
+
+def _ask_service(
+    service: RunningService, operation: Callable[..., Awaitable[Json]], arguments: Mapping[str, Any]
+) -> Json:
+    route = ROUTES[operation]
+    rest = dict(arguments)
+    path = route.path
+    for name in route.path_names:
+        path = path.replace("{" + name + "}", quote(str(rest.pop(name)), safe=""))
+    who = str(rest.pop("actor", actor()))
+    content = rest.pop("content", None)
+    if content is not None:
+        return service.ask(route.method, path, actor=who, query=rest, body=content)
+    return service.ask(route.method, path, actor=who, body=rest or None)
+
+
+def run(work: Coroutine[Any, Any, Json]) -> Json:
+    """Return the result of work that is done here whatever runs."""
+    try:
+        return asyncio.run(work)
+    except OperationRefused as refused:
+        fail("\n".join((*refused.faults, refused.detail)))

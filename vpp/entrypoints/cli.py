@@ -1,0 +1,48 @@
+"""The command line: one command for each thing a person can do, each with ``--json``.
+
+Exit codes: 0 done, 1 failed, 2 usage. No command asks a question: naming the thing is the confirmation.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vpp.entrypoints import cli_money
+from vpp.entrypoints.asking import chosen
+from vpp.entrypoints.cli_events import event_app
+from vpp.entrypoints.cli_money import ledger_app, meter_app
+from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
+from vpp.entrypoints.operations import money
+
+app = typer.Typer(
+    name="vpp",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Virtual power plant: emergency signal in, batteries out, owners paid.",
+)
+app.add_typer(event_app, name="event")
+app.add_typer(site_app, name="site")
+app.add_typer(source_app, name="source")
+app.add_typer(meter_app, name="meter")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(keys_app, name="keys")
+app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
+app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
+
+
+@app.callback()
+def choose_settings(
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Takes the place of config/local.toml.")
+    ] = None,
+) -> None:
+    """Remember which settings file the command below uses."""
+    chosen.config_file = config
+
+
+def main() -> None:
+    """Run one command; the process ends with its exit code."""
+    app()

@@ -1,0 +1,72 @@
+"""``vpp meter``, ``vpp settle``, ``vpp statement``, ``vpp ledger``: from counters to cents."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from vpp.entrypoints import rendering
+from vpp.entrypoints.asking import JsonFlag, answer, ask, stderr
+from vpp.entrypoints.cli_sites import read_file
+from vpp.entrypoints.operations import metering, money
+
+meter_app = typer.Typer(no_args_is_help=True, help="Meter evidence.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The books.")
+
+
+@meter_app.command("import", help=inspect.getdoc(metering.import_readings))
+def import_readings(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV as in an evidence bundle's meter.csv.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Store meter history of enrolled homes."""
+    content = read_file(file)
+    shown = stderr.is_terminal
+    with Progress(console=stderr, transient=True) if shown else nullcontext() as bar:
+        found = ask(
+            metering.import_readings,
+            direct={"progress": _progress(bar)} if bar else None,
+            content=content,
+            file_name=str(file),
+        )
+    answer(
+        found,
+        lambda console, sums: console.print(f"{sums['readings']} readings of {sums['sites']} sites stored"),
+        as_json=as_json,
+    )
+
+
+def _progress(bar: Progress) -> Callable[[int, int], None]:
+    task = bar.add_task("storing readings", total=None)
+
+    def told(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+
+    return told
+
+
+def settle(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")], as_json: JsonFlag = False
+) -> None:
+    """Settle one event from the readings there are now."""
+    answer(ask(money.settle_event, event_id=event), rendering.show_settlement, as_json=as_json)
+
+
+def statement(
+    owner: Annotated[str, typer.Argument(metavar="OWNER", help="Owner id.")], as_json: JsonFlag = False
+) -> None:
+    """Show all that an owner earned, with every number behind it."""
+    answer(ask(money.show_statement, owner_id=owner), rendering.show_statement, as_json=as_json)
+
+
+@ledger_app.command("verify", help=inspect.getdoc(money.verify_ledger))
+def verify_ledger(as_json: JsonFlag = False) -> None:
+    """Check sums and chain of the books; exit 1 where they do not hold."""
+    found = ask(money.verify_ledger)
+    answer(found, rendering.show_books, as_json=as_json)
+    if not (found["balanced"] and found["chain_holds"]):
+        raise typer.Exit(1)

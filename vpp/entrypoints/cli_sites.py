@@ -1,0 +1,106 @@
+"""``vpp site``, ``vpp source``, ``vpp keys``: who takes part, who may signal, what gateways pin."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vpp.entrypoints import rendering
+from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
+from vpp.entrypoints.operations import sites, sources
+
+keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
+source_app = typer.Typer(no_args_is_help=True, help="Who may send grid signals.")
+site_app = typer.Typer(no_args_is_help=True, help="Homes, and what their owners said.")
+
+SiteArgument = Annotated[str, typer.Argument(metavar="SITE", help="Site id.")]
+EventOption = Annotated[str, typer.Option("--event", metavar="EVENT", help="Event id.")]
+
+
+@keys_app.command("show", help=inspect.getdoc(sources.show_keys))
+def show_keys(as_json: JsonFlag = False) -> None:
+    """Print what gateways pin."""
+    answer(ask(sources.show_keys), rendering.show_facts, as_json=as_json)
+
+
+@source_app.command("add", help=inspect.getdoc(sources.add_source))
+def add_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="1-64 of a-z, 0-9 and '-'.")],
+    key: Annotated[
+        str | None, typer.Option(metavar="B64URL", help="Its Ed25519 public key; without, it signs nothing.")
+    ] = None,
+    max_mw: Annotated[
+        str, typer.Option(metavar="N", help="MW its events may ask for; above, a second person approves.")
+    ] = "0",
+    as_json: JsonFlag = False,
+) -> None:
+    """Let somebody send grid signals."""
+    found = ask(sources.add_source, name=name, key=key, max_mw=max_mw)
+    answer(found, rendering.show_source, as_json=as_json)
+
+
+@source_app.command("list", help=inspect.getdoc(sources.list_sources))
+def list_sources(as_json: JsonFlag = False) -> None:
+    """List everybody who may signal."""
+    answer(ask(sources.list_sources), rendering.show_sources, as_json=as_json)
+
+
+@site_app.command("enroll", help=inspect.getdoc(sites.enroll_sites))
+def enroll_sites(
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="CSV; see config and the README.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Enrol every home of a file, or none."""
+    found = ask(sites.enroll_sites, content=read_file(file), file_name=str(file))
+    answer(found, rendering.show_enrolled, as_json=as_json)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a file's bytes, or say why it cannot be read and end with 1."""
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        fail(f"{path}: {failure.strerror}")
+
+
+@site_app.command("list", help=inspect.getdoc(sites.list_sites))
+def list_sites(as_json: JsonFlag = False) -> None:
+    """List all homes."""
+    answer(ask(sites.list_sites), rendering.show_sites, as_json=as_json)
+
+
+@site_app.command("show", help=inspect.getdoc(sites.show_site))
+def show_site(site: SiteArgument, as_json: JsonFlag = False) -> None:
+    """Show one home."""
+    answer(ask(sites.show_site, site_id=site), rendering.show_facts, as_json=as_json)
+
+
+@site_app.command("why", help=inspect.getdoc(sites.why_site))
+def why_site(site: SiteArgument, event: EventOption, as_json: JsonFlag = False) -> None:
+    """Say why a home takes part in an event or not."""
+    answer(ask(sites.why_site, site_id=site, event_id=event), rendering.show_why, as_json=as_json)
+
+
+@site_app.command("opt-out", help=inspect.getdoc(sites.opt_out_site))
+def opt_out_site(site: SiteArgument, event: EventOption, as_json: JsonFlag = False) -> None:
+    """Keep a home out of one event."""
+    found = ask(sites.opt_out_site, site_id=site, event_id=event, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@site_app.command("opt-in", help=inspect.getdoc(sites.opt_in_site))
+def opt_in_site(site: SiteArgument, event: EventOption, as_json: JsonFlag = False) -> None:
+    """Take back an opt-out of ours."""
+    answer(ask(sites.opt_in_site, site_id=site, event_id=event), rendering.show_facts, as_json=as_json)
+
+
+@site_app.command("reserve", help=inspect.getdoc(sites.change_reserve))
+def change_reserve(
+    site: SiteArgument,
+    percent: Annotated[str, typer.Argument(metavar="PCT", help="0-100 of the app scale, one decimal.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Set the charge that events leave untouched."""
+    found = ask(sites.change_reserve, site_id=site, reserve=percent, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)

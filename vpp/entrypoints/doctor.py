@@ -1,0 +1,213 @@
+"""``vpp doctor``: what is needed, whether it is there, and what to type where it is not.
+
+Looks only; of what is missing nothing is made. Each line that fails ends with its remedy.
+"""
+
+import asyncio
+import ctypes
+import os
+import socket
+import ssl
+import stat
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from vpp.adapters.keys import KEY_FILE, FileKeys, KeyFileRefused
+from vpp.adapters.mqtt import Access, NotABrokerUrl, TlsFiles
+from vpp.adapters.sql.engine import UnknownDatabase
+from vpp.adapters.sql.store import SqlStore
+from vpp.entrypoints.operations.desk import Json, OperationRefused
+from vpp.entrypoints.running_service import RunningService, find_service
+from vpp.ports import StoreUnavailable
+from vpp.settings import PREFIX, BadSettings, Settings, load_programs, load_settings, variables
+
+CONNECT_WITHIN_S = 5.0
+_TIMEX_BYTES = 512  # more than any libc's struct timex
+_TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``fix`` says what to type or set where the state is not ok."""
+
+    check: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    fix: str | None = None
+
+
+async def examine(config_file: Path | None) -> Json:
+    """Look at everything the product needs.
+
+    Returns:
+        ``healthy``, and ``checks``: each with ``check``, ``state`` (``ok``, ``warning`` or ``failed``),
+        ``detail``, and ``fix`` (what to do, or None).
+    """
+    findings = [finding async for finding in _findings(config_file)]
+    healthy = all(finding.state != "failed" for finding in findings)
+    return {"healthy": healthy, "checks": [asdict(finding) for finding in findings]}
+
+
+async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
+    try:
+        settings = load_settings(config_file=config_file)
+    except BadSettings as failure:
+        yield Finding(
+            "settings", "failed", str(failure), "change it there; config/default.toml lists every key"
+        )
+        return
+    yield _settings_finding()
+    yield _programs(settings)
+    yield _state_dir(settings.state_dir)
+    yield _key(settings.state_dir)
+    yield await _database(settings)
+    service: RunningService | None = None
+    try:
+        service = await asyncio.to_thread(find_service, settings.state_dir)
+        yield _service(service)
+    except OperationRefused as refused:
+        yield Finding("service", "failed", refused.detail, "end that process and start vpp serve again")
+    yield _port(settings.http_port, service)
+    yield await _broker(settings, service)
+    yield _clock()
+
+
+def _settings_finding() -> Finding:
+    strange = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in variables())
+    if strange:
+        return Finding(
+            "settings",
+            "warning",
+            f"{', '.join(strange)} is set and is no setting",
+            "unset it, or mend its name",
+        )
+    return Finding("settings", "ok", "every key is known and every value usable")
+
+
+def _programs(settings: Settings) -> Finding:
+    try:
+        programs = load_programs(settings)
+    except BadSettings as failure:
+        return Finding("programs", "failed", str(failure), "mend that file, or set VPP_PROGRAMS_DIR")
+    return Finding("programs", "ok", ", ".join(sorted(programs)))
+
+
+def _state_dir(path: Path) -> Finding:
+    if not path.exists():
+        return Finding("state directory", "ok", f"{path} is not there; the first command makes it")
+    if not path.is_dir():
+        return Finding("state directory", "failed", f"{path} is no directory", "set VPP_STATE_DIR to another")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        detail = f"{path} has mode {mode:04o}: others on this machine can look inside"
+        return Finding("state directory", "failed", detail, f"type: chmod 700 {path}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Finding("state directory", "failed", f"{path} cannot be written", f"type: chown $USER {path}")
+    return Finding("state directory", "ok", f"{path}, for its user alone")
+
+
+def _key(state_dir: Path) -> Finding:
+    if not (state_dir / KEY_FILE).exists():
+        return Finding("signing key", "ok", "is not there; the first command makes it")
+    try:
+        keys = FileKeys(state_dir)
+    except (KeyFileRefused, OSError) as failure:
+        return Finding("signing key", "failed", str(failure), f"see {state_dir / KEY_FILE}")
+    return Finding("signing key", "ok", f"{keys.kid}; vpp keys show prints what gateways pin")
+
+
+async def _database(settings: Settings) -> Finding:
+    url = settings.store_url
+    shown = url if url.startswith("sqlite") else f"PostgreSQL at {urlsplit(url).hostname}"
+    if _not_made_yet(url):
+        return Finding("database", "ok", f"{shown} is not there; the first command makes it")
+    try:
+        store = await SqlStore.open(url)
+    except (StoreUnavailable, UnknownDatabase) as failure:
+        fix = "start the database server, or set VPP_DATABASE_URL to one that runs"
+        return Finding("database", "failed", f"{shown}: {failure}", fix)
+    try:
+        await store.ready()
+    finally:
+        await store.close()
+    return Finding("database", "ok", f"{shown} answers, its tables are up to date")
+
+
+def _not_made_yet(url: str) -> bool:
+    return url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists()
+
+
+def _service(service: RunningService | None) -> Finding:
+    if service is None:
+        return Finding("service", "ok", "vpp serve does not run; commands use the database directly")
+    return Finding("service", "ok", f"vpp serve runs as process {service.pid} on port {service.port}")
+
+
+def _port(port: int, service: RunningService | None) -> Finding:
+    if service is not None:
+        return Finding("HTTP port", "ok", f"{service.port} is ours")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as failure:
+            detail = f"port {port} on 127.0.0.1: {failure.strerror}"
+            return Finding("HTTP port", "failed", detail, "set VPP_HTTP_PORT to a free port, or to 0 for any")
+    return Finding("HTTP port", "ok", f"{port} is free")
+
+
+async def _broker(settings: Settings, service: RunningService | None) -> Finding:
+    if settings.broker_url == "embedded":
+        runs = "runs inside vpp serve" if service else "starts with vpp serve"
+        return Finding("broker", "ok", f"the embedded broker {runs}")
+    fix = "start the broker, or set VPP_BROKER_URL to one that runs"
+    try:
+        access = Access.from_url(settings.broker_url, client_id="vpp-doctor", tls=_tls_files(settings))
+        context = _tls_context(access.tls) if access.tls else None
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            _, writer = await asyncio.open_connection(access.host, access.port, ssl=context)
+        writer.close()
+    except TimeoutError:
+        return Finding("broker", "failed", f"does not answer within {CONNECT_WITHIN_S:.0f} s", fix)
+    except ssl.SSLError as failure:
+        detail = f"{access.host}:{access.port}: {failure.reason}"
+        return Finding(
+            "broker", "failed", detail, "set VPP_BROKER_CA_FILE to the authority of its certificate"
+        )
+    except (OSError, NotABrokerUrl) as failure:
+        return Finding("broker", "failed", str(failure), fix)
+    return Finding("broker", "ok", f"{access.host}:{access.port} takes connections")
+
+
+def _tls_files(settings: Settings) -> TlsFiles:
+    paths: Sequence[Path | None] = (
+        settings.broker_ca_file,
+        settings.broker_certificate_file,
+        settings.broker_key_file,
+    )
+    ca, certificate, key = (None if path is None else str(path) for path in paths)
+    return TlsFiles(ca=ca, certificate=certificate, key=key)
+
+
+def _tls_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.ca)
+    if files.certificate:
+        context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def _clock() -> Finding:
+    """Ask the kernel whether something keeps its clock right: homes refuse commands 30 s ahead of theirs."""
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    except (AttributeError, OSError):
+        return Finding(
+            "clock", "warning", "this system does not say whether its clock is kept right", "use NTP"
+        )
+    if state == _TIME_ERROR or state < 0:
+        detail = "is not synchronised: homes refuse commands from a clock 30 s ahead of theirs"
+        return Finding("clock", "warning", detail, "start systemd-timesyncd or chrony")
+    return Finding("clock", "ok", "is kept right by the system")

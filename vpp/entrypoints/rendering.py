@@ -1,0 +1,207 @@
+"""How answers look to a person on a terminal: tables, local time, kW and kWh, dollars to the cent."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def local(text: str | None, zone: str) -> str:
+    """Return a UTC time of an answer in local words, such as ``Wed 9 Sep 6:00 PM PDT``."""
+    if text is None:
+        return "-"
+    at = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{at:%a} {at.day} {at:%b %Y} {at.hour % 12 or 12}:{at:%M %p %Z}"
+
+
+def kilowatts(power_w: int | None) -> str:
+    """Return watts as kW with one decimal, from a thousand of them on as MW."""
+    if power_w is None:
+        return "all"
+    return f"{power_w / 1_000_000:.1f} MW" if abs(power_w) >= 1_000_000 else f"{power_w / 1000:.1f} kW"
+
+
+def kilowatt_hours(energy_wh: int | str | None) -> str:
+    """Return watt-hours (whole, or a fraction as text) as kWh with two decimals."""
+    return "-" if energy_wh is None else f"{float(Fraction(energy_wh)) / 1000:.2f} kWh"
+
+
+def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
+    """Return a plain table; columns named in ``right`` are numbers."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    return grid
+
+
+def show_facts(console: Console, facts: dict[str, Any]) -> None:
+    """Print the plain facts of an answer, one per line."""
+    rows = [(key, _plain(value)) for key, value in facts.items() if not isinstance(value, dict)]
+    console.print(table("", "", rows=rows))
+
+
+def _plain(value: object) -> object:
+    if value is None:
+        return "-"
+    return ", ".join(str(part) for part in value) or "-" if isinstance(value, list) else value
+
+
+def show_sites(console: Console, answer: dict[str, Any]) -> None:
+    """Print enrolments."""
+    columns = ("site", "owner", "program", "county", "feeder", "battery", "power", "reserve")
+    rows = [
+        (
+            site["site_id"],
+            site["owner_id"],
+            site["program_id"],
+            site["county"],
+            site["feeder"],
+            kilowatt_hours(site["full_energy_wh"]),
+            kilowatts(site["max_discharge_w"]),
+            f"{site['reserve_pct']:g} %",
+        )
+        for site in answer["sites"]
+    ]
+    console.print(table(*columns, rows=rows, right=("battery", "power", "reserve")))
+    console.print(f"{len(rows)} sites")
+
+
+def show_enrolled(console: Console, answer: dict[str, Any]) -> None:
+    """Print how many homes a file enrolled."""
+    console.print(f"{len(answer['sites'])} sites enrolled")
+
+
+def show_why(console: Console, answer: dict[str, Any]) -> None:
+    """Print why a home takes part or not."""
+    console.print(
+        f"{answer['site_id']}: {answer['sentence']} ({answer['reason'] or 'no plan yet'})", markup=False
+    )
+    if answer["setpoint_w"]:
+        floor = answer["reserve_floor_pct"]
+        console.print(f"asked for {kilowatts(answer['setpoint_w'])}, never below {floor:g} %")
+    console.print(
+        f"{answer['commands']} commands, {answer['acknowledged']} acknowledged"
+        + (f", refused: {', '.join(answer['refused'])}" if answer["refused"] else "")
+    )
+
+
+def show_events(console: Console, answer: dict[str, Any]) -> None:
+    """Print events, one line each."""
+    columns = ("event", "state", "program", "starts", "ends", "asks", "flags")
+    rows = [
+        (
+            event["event_id"],
+            event["state"].replace("_", " "),
+            event["program_id"],
+            local(event["starts_at"], event["time_zone"]),
+            local(event["ends_at"], event["time_zone"]),
+            ", ".join(kilowatts(step["power_w"]) for step in event["steps"]) or "-",
+            ", ".join((["TEST"] if event["test"] else []) + event["out_of_program"]) or "-",
+        )
+        for event in answer["events"]
+    ]
+    console.print(table(*columns, rows=rows, right=("asks",)))
+
+
+def show_event(console: Console, event: dict[str, Any]) -> None:
+    """Print one event with its plan, commands and settlement."""
+    show_events(console, {"events": [event]})
+    if event["out_of_program"]:
+        console.print(f"out of program: {', '.join(event['out_of_program'])}", markup=False)
+    plan, commands, settlement = event["plan"], event["commands"], event["settlement"]
+    if plan:
+        console.print(
+            f"plan {plan['revision']}: {plan['sites']} sites for {kilowatts(plan['planned_w'])} of "
+            f"{kilowatts(plan['requested_w'])}, shortfall {kilowatts(plan['shortfall_w'])}, "
+            f"down to {plan['level_pct']:g} %"
+        )
+        console.print(table("reason", "sites", rows=plan["reasons"].items(), right=("sites",)))
+    refused = ", ".join(f"{count} {reason}" for reason, count in commands["refused"].items())
+    console.print(
+        f"{commands['sent']} commands to {commands['sites_dispatched']} sites, "
+        f"{commands['accepted']} accepted" + (f", refused: {refused}" if refused else "")
+    )
+    if settlement:
+        show_settlement(console, settlement)
+
+
+def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
+    """Print the totals of a settlement."""
+    qualities = ", ".join(f"{count} {quality}" for quality, count in settlement["qualities"].items())
+    console.print(
+        f"{settlement['state']} settlement of {settlement['sites']} sites ({qualities}): "
+        f"{kilowatt_hours(settlement['metered_wh'])} discharged, "
+        f"{kilowatt_hours(settlement['incremental_wh'])} beyond the baseline, "
+        f"${settlement['paid_usd']} to owners"
+    )
+
+
+def show_statement(console: Console, statement: dict[str, Any]) -> None:
+    """Print a statement hour by hour, so that its sums can be made by hand."""
+    console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)
+    console.print(statement["what_counts"])
+    for event in statement["events"]:
+        zone = event["time_zone"]
+        console.print()
+        console.print(f"{event['event_id']}  {event['site_id']}  {event['name']}", style="bold", markup=False)
+        columns = ("hour", "part", "discharged", "baseline", "beyond", "quality")
+        rows = [
+            (
+                local(hour["starts_at"], zone),
+                hour["fraction"],
+                kilowatt_hours(hour["metered_wh"]),
+                kilowatt_hours(hour["baseline_wh"]),
+                kilowatt_hours(hour["incremental_wh"]),
+                hour["quality"],
+            )
+            for hour in event["hours"]
+        ]
+        console.print(table(*columns, rows=rows, right=columns[1:5]))
+        console.print(
+            f"{kilowatt_hours(event['paid_wh'])} × ${event['rate_usd_per_kwh']} per kWh × share "
+            f"{event['owner_share']} = ${event['amount_usd']} ({event['state']})"
+            + (f"; {event['reason'].replace('_', ' ')}" if event["reason"] else "")
+        )
+        if event["baseline_days"]:
+            console.print(f"baseline from {', '.join(event['baseline_days'])}")
+    console.print()
+    console.print(
+        f"pending ${statement['pending_usd']}, posted ${statement['posted_usd']}, "
+        f"paid out ${statement['paid_out_usd']}"
+    )
+
+
+def show_books(console: Console, answer: dict[str, Any]) -> None:
+    """Print whether the books hold."""
+    rows = [
+        (name, f"${sums['posted_usd']}", f"${sums['pending_usd']}")
+        for name, sums in answer["accounts"].items()
+    ]
+    console.print(table("account", "posted", "pending", rows=rows, right=("posted", "pending")))
+    balanced = "sum to zero" if answer["balanced"] else "DO NOT SUM TO ZERO"
+    chain = "holds" if answer["chain_holds"] else f"BROKEN: {answer['differs']}"
+    console.print(f"{answer['entries']} entries, {balanced}; the chain {chain}", markup=False)
+
+
+def show_sources(console: Console, answer: dict[str, Any]) -> None:
+    """Print every source."""
+    for source in answer["sources"]:
+        show_source(console, source)
+
+
+def show_source(console: Console, answer: dict[str, Any]) -> None:
+    """Print where a source signals and gets its receipts."""
+    signed = "signed with its key" if answer["public_key"] else "unsigned"
+    console.print(
+        f"{answer['name']} may signal up to {kilowatts(answer['max_w'])} {signed} "
+        f"on {answer['event_topic']}; "
+        f"receipts come on {answer['receipt_topic']}",
+        markup=False,
+    )

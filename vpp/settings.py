@@ -1,0 +1,283 @@
+"""What can be set, where it was set, and what is wrong with it: config files and environment in one object.
+
+``config/default.toml`` < ``config/local.toml`` or ``--config FILE`` < environment ``VPP_…`` < flags. Knows
+files and variables; refuses to know what the values are used for. Read once, by the entrypoint.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from vpp.domain.program import Program
+from vpp.wire.program_file import ProgramFileError, read_program
+
+CONFIG_DIR = Path(__file__).parent.parent / "config"
+PREFIX = "VPP_"
+
+Seconds = Annotated[int, Field(ge=0)]
+LimitW = Annotated[int, Field(gt=0)]
+
+
+class BadSettings(Exception):
+    """Settings cannot be used. The message is one line for each problem: where it stands, what holds."""
+
+
+class DispatchSettings(BaseModel):
+    """How the fleet is commanded. Times in seconds, power in watts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tick_s: Annotated[int, Field(ge=1, le=60)] = 15
+    lease_s: Annotated[int, Field(ge=60, le=1800)] = 900  # a gateway refuses a lease above 30 min
+    spread_s: Annotated[int, Field(ge=0, le=600)] = 60
+    ramp_s: Annotated[int, Field(ge=0, le=600)] = 30
+    min_command_w: Annotated[int, Field(ge=500)] = 500  # gateways refuse less
+    deadband_permille: Annotated[int, Field(ge=0, le=200)] = 10
+    deadband_min_w: Annotated[int, Field(ge=0)] = 500
+    ack_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
+    resends: Annotated[int, Field(ge=0, le=20)] = 3
+    feeder_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
+    zone_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _lease_outlives_its_renewal(self) -> "DispatchSettings":
+        if self.lease_s < 3 * self.tick_s:
+            raise ValueError(
+                f"lease_s {self.lease_s} is under three ticks of {self.tick_s} s: leases would run out "
+                "between renewals"
+            )
+        return self
+
+
+class Settings(BaseModel):
+    """Everything that can be set, checked. ``store_url`` is the database after the default is filled in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    broker_url: str = "embedded"
+    embedded_broker_port: Annotated[int, Field(ge=0, le=65535)] = 1883
+    broker_ca_file: Path | None = None
+    broker_certificate_file: Path | None = None
+    broker_key_file: Path | None = None
+    database_url: str = ""
+    state_dir: Path = Field(default=Path("~/.local/state/vpp"), validate_default=True)
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    programs_dir: Path | None = None
+    production: bool = False
+    dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_is_reachable_in_principle(cls, url: str) -> str:
+        if url == "embedded" or re.fullmatch(r"mqtts?://([^@/\s]+@)?[^@/:\s]+(:\d{1,5})?/?", url):
+            return url
+        raise ValueError("expected 'embedded' or mqtt://host:port or mqtts://host:port")
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, url: str) -> str:
+        if url == "" or url.startswith(("sqlite:///", "postgresql://")):
+            return url
+        raise ValueError("expected sqlite:///path or postgresql://user@host/name")
+
+    @field_validator(
+        "state_dir", "programs_dir", "broker_ca_file", "broker_certificate_file", "broker_key_file"
+    )
+    @classmethod
+    def _home_is_expanded(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @model_validator(mode="after")
+    def _production_has_a_real_broker(self) -> "Settings":
+        if self.production and self.broker_url == "embedded":
+            raise ValueError(
+                "production is true and broker_url is 'embedded': the embedded broker checks no passwords "
+                "and keeps nothing over a crash; set broker_url to mqtts://host:port"
+            )
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """Return the database to use: the one set, else SQLite in the state directory."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'vpp.sqlite'}"
+
+
+class _Environment(Settings, BaseSettings):
+    """Only tells which variables belong to which setting; it is never made."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
+
+
+def variables() -> frozenset[str]:
+    """Return the names of all environment variables that set something."""
+    names = set()
+    for field, about in Settings.model_fields.items():
+        names.add(f"{PREFIX}{field.upper()}")
+        if about.annotation is DispatchSettings:
+            nested = DispatchSettings.model_fields
+            names.update(f"{PREFIX}{field.upper()}__{inner.upper()}" for inner in nested)
+    return frozenset(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Values from one origin; ``text`` is the file's content, None for the environment and flags."""
+
+    name: str
+    text: str | None
+    values: Mapping[str, Any]
+
+    def holds(self, path: Sequence[str]) -> bool:
+        node: Any = self.values
+        for key in path:
+            if not isinstance(node, Mapping) or key not in node:
+                return False
+            node = node[key]
+        return True
+
+    def place(self, path: Sequence[str]) -> str:
+        """Return where a key stands, for the beginning of an error message."""
+        if self.text is not None:
+            return f"{self.name}:{line_of(self.text, path)}"
+        if self.name == "environment":
+            return PREFIX + "__".join(path).upper()
+        return "--" + "-".join(path).replace("_", "-")
+
+
+_TABLE = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(#.*)?$")
+_KEY = re.compile(
+    r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
+
+
+def line_of(text: str, path: Sequence[str]) -> int:
+    """Return the line of a TOML text on which a key is given, else that of its nearest parent, else 1."""
+    table: tuple[str, ...] = ()
+    found, deepest = 1, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _TABLE.match(line):
+            here = table = _split_key(header[1])
+        elif key := _KEY.match(line):
+            here = table + _split_key(key[1])
+        else:
+            continue
+        if len(here) > deepest and here == tuple(path[: len(here)]):
+            found, deepest = number, len(here)
+    return found
+
+
+def _split_key(dotted: str) -> tuple[str, ...]:
+    parts = re.findall(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""", dotted)
+    return tuple(part.strip("\"'") for part in parts)
+
+
+def _file_layer(path: Path) -> _Layer:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as failure:
+        raise BadSettings(f"{path}: {failure.strerror}; name a readable file with --config") from failure
+    except UnicodeDecodeError as failure:
+        raise BadSettings(f"{path}: byte {failure.start} is not UTF-8") from failure
+    try:
+        return _Layer(str(path), text, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as failure:
+        raise BadSettings(f"{path}: {failure}") from failure
+
+
+def _environment_layer() -> _Layer:
+    source = EnvSettingsSource(_Environment)
+    try:
+        return _Layer("environment", None, source())
+    except SettingsError as failure:
+        raise BadSettings(f"environment: {failure}; tables are given as JSON") from failure
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        known = merged.get(key)
+        nested = isinstance(known, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge(known, value) if nested else value  # type: ignore[arg-type]  # nested says so
+    return merged
+
+
+def load_settings(
+    *, config_file: Path | None = None, config_dir: Path = CONFIG_DIR, **flags: Any
+) -> Settings:
+    """Return the settings after all layers were merged and checked.
+
+    Args:
+        config_file: Takes the place of ``config/local.toml``; it must exist.
+        config_dir: Where ``default.toml`` and ``local.toml`` stand; either may be absent.
+        **flags: Values from the command line; None means not given.
+
+    Raises:
+        BadSettings: A key is unknown or a value is not usable; one line per problem, with its place.
+    """
+    files = (config_dir / "default.toml", config_file or config_dir / "local.toml")
+    layers = [_file_layer(path) for path in files if path == config_file or path.exists()]
+    layers.append(_environment_layer())
+    layers.append(_Layer("flags", None, {key: value for key, value in flags.items() if value is not None}))
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer.values)
+    try:
+        return Settings(**merged)
+    except ValidationError as failure:
+        raise BadSettings("\n".join(_sentences(failure, layers))) from failure
+
+
+def _sentences(failure: ValidationError, layers: Sequence[_Layer]) -> list[str]:
+    sentences = []
+    for error in failure.errors():
+        path = tuple(str(key) for key in error["loc"])
+        origin = next((layer for layer in reversed(layers) if path and layer.holds(path)), None)
+        if error["type"] == "extra_forbidden":
+            what = f"there is no setting {'.'.join(path)}; config/default.toml lists all"
+        else:
+            reason = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            what = _what_is_wrong(path, error["input"], reason.removeprefix("expected "))
+        sentences.append(f"{origin.place(path)}: {what}" if origin else what)
+    return sentences
+
+
+def _what_is_wrong(path: Sequence[str], value: object, reason: str) -> str:
+    if not path or isinstance(value, Mapping):
+        return reason  # a rule over several settings names them itself
+    if path[-1].endswith("_url"):
+        return f"{'.'.join(path)} is not usable, expected {reason}"  # a URL may hold a password
+    return f"{'.'.join(path)} is {value!r}, expected {reason}"
+
+
+def load_programs(settings: Settings) -> dict[str, Program]:
+    """Return the programs of ``programs_dir`` (``config/programs`` unless set) by program id.
+
+    Raises:
+        BadSettings: The directory has no program, a file cannot be used, or two files name one program.
+    """
+    folder = settings.programs_dir or CONFIG_DIR / "programs"
+    programs: dict[str, Program] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            program = read_program(path.read_text(encoding="utf-8"), file_name=str(path))
+        except ProgramFileError as failure:
+            raise BadSettings(str(failure)) from failure
+        if program.program_id in programs:
+            raise BadSettings(f"{path}: program {program.program_id} stands in another file of {folder} too")
+        programs[program.program_id] = program
+    if not programs:
+        raise BadSettings(
+            f"{folder} holds no program file (*.toml); set VPP_PROGRAMS_DIR to a folder that does"
+        )
+    return programs
