@@ -169,6 +169,10 @@ class Registry(Protocol):
         """Return enrolments by ``site_no``, with reserve changes applied."""
         ...
 
+    async def enrollment(self, site_id: str) -> Enrollment | None:
+        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
+        ...
+
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve."""
         ...

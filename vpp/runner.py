@@ -17,7 +17,7 @@ import structlog
 
 from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal
 from vpp.domain.interval import whole_second
-from vpp.ports import Clock, Ids, Packet, Registry, SignalStore, Transport
+from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 
 FactT = TypeVar("FactT")
 ResultT = TypeVar("ResultT")
@@ -30,6 +30,7 @@ class Stages:
     """The verbs, bound to their ports. Each returns whether dispatch should look again at once."""
 
     collect: Callable[[Sequence[Packet]], Awaitable[bool]]
+    arrive: Callable[[Sequence[RawSignal]], Awaitable[Counter[str]]]
     intake: Callable[[RawSignal], Awaitable[bool]]
     control: Callable[[], Awaitable[bool]]
     settle: Callable[[EventHistory], Awaitable[bool]]
@@ -64,7 +65,6 @@ class Runner:
         ids: Ids,
         transport: Transport,
         signals: SignalStore,
-        registry: Registry,
         tick_s: int,
         settle_s: int,
     ) -> None:
@@ -74,7 +74,6 @@ class Runner:
         self._ids = ids
         self._transport = transport
         self._signals = signals
-        self._registry = registry
         self._tick = timedelta(seconds=tick_s)
         self._settle_every = timedelta(seconds=settle_s)
         self._next_tick: datetime | None = None
@@ -152,22 +151,23 @@ class Runner:
             self._woken = True
 
     async def _keep(self, packets: Sequence[Packet]) -> bool:
-        known = {source.name for source in await self._registry.sources()}
+        """Hand over the signals that came; what cannot even be kept is counted by reason."""
         raws = []
         for packet in packets:
-            words = packet.topic.split("/")
             self.failures.received["event"] += 1
-            if len(words) != 4 or words[3] != "event":
+            _, _, source, kind = packet.topic.split("/") if packet.topic.count("/") == 3 else ("", "", "", "")
+            if kind != "event":
                 self.failures.refused["event", "unknown_topic"] += 1
-            elif words[2] not in known:
-                self.failures.refused["event", "unknown_source"] += 1
             elif packet.retain:
                 # A broker hands a retained copy to every new subscriber: it is no fresh word.
                 self.failures.refused["event", "retained"] += 1
             else:
                 key = self._ids.new("raw")
-                raws.append(RawSignal(key, words[2], packet.topic, packet.payload, self._clock.now()))
-        await self._signals.keep(raws)
+                raws.append(RawSignal(key, source, packet.topic, packet.payload, self._clock.now()))
+        for reason, count in (await self._stages.arrive(raws)).items():
+            self.failures.refused["event", reason] += count
+            if self.failures.may_log(f"event {reason}"):
+                logger.warning("grid signal refused", reason=reason, count=count)
         self._signals_pending = self._signals_pending or bool(raws)
         return True
 

@@ -46,6 +46,10 @@ class MemoryRegistry:
             if each.site_no >= from_site_no
         ]
 
+    async def enrollment(self, site_id: str) -> Enrollment | None:
+        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
+        return next((each for each in await self.enrollments() if each.site_id == site_id), None)
+
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve."""
         self._require_enrolled([change.site_id])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -49,6 +49,14 @@ class SqlRegistry:
 
     async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied."""
+        return await self._found(table_of(EnrollmentRow).c.site_no >= from_site_no)
+
+    async def enrollment(self, site_id: str) -> Enrollment | None:
+        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
+        found = await self._found(table_of(EnrollmentRow).c.site_id == site_id)
+        return found[0] if found else None
+
+    async def _found(self, condition: ColumnElement[bool]) -> Sequence[Enrollment]:
         row = table_of(EnrollmentRow).c
         consent = table_of(ConsentRow).c
         change = table_of(ReserveChangeRow).c
@@ -61,10 +69,15 @@ class SqlRegistry:
                 row.full_energy_wh, row.max_discharge_w, row.reserve_permille, row.gateway_public_key,
                 consent.version, consent.given_at_us, row.enrolled_at_us, row.withdrawn_at_us,
             )
-            .where(row.site_no >= from_site_no)
+            .where(condition)
             .order_by(row.site_no)
         )  # fmt: skip
-        changes = select(change.site_id, change.reserve_permille).order_by(change.number)
+        changes = (
+            select(change.site_id, change.reserve_permille)
+            .join(table_of(EnrollmentRow), row.site_id == change.site_id)
+            .where(condition)
+            .order_by(change.number)
+        )
         async with self._database.read() as session:
             connection = await session.connection()
             found = (await connection.execute(wanted)).fetchall()
