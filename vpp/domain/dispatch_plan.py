@@ -19,14 +19,14 @@ FULL_PERMILLE = 1000
 
 # Levels are searched in steps of a millionth of a permille: one step moves less than a hundredth of a
 # watt of any home, and every product below stays under 2**63 for packs up to MAX_ENERGY_FULL_WH.
-_STEP = 1 << 20
+_STEP_BITS = 20
+_STEP = 1 << _STEP_BITS
 _TOP_LEVEL = FULL_PERMILLE * _STEP
 MAX_ENERGY_FULL_WH = 20_000_000
 
 # Usable energy is 0.95 of the pack (the app scale hides 5 %): one watt-hour of pack and one permille of
 # charge are 0.95 * 3600 / 1000 = 342 / 100 watt-seconds.
 _WS_NUMERATOR = 342
-_WS_DENOMINATOR = 100 * _STEP
 
 
 class Reason(StrEnum):
@@ -211,34 +211,50 @@ _ONE_GROUP: IntColumn = np.zeros(1, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """Sites among which amounts are shared: their energy above any level, between two bounds."""
+    """Sites among which amounts are shared: their energy above any level, between two bounds.
+
+    Energies are in hundredths of a watt-second: a shift instead of a division for each of a million
+    sites, and the sum of them all still stays far below 2**63.
+    """
 
     site_no: IntColumn
     scale: IntColumn  # energy_full_wh * 342
     charge: IntColumn  # in level steps
     floor: IntColumn
-    lower_w: IntColumn
-    upper_w: IntColumn
-    seconds: int  # under 2**20, and site numbers under 2**24: keys of both fit in one integer
+    lower: IntColumn
+    upper: IntColumn
+    unit: int  # one watt held for the time that is left; time under 2**20 s, site numbers under 2**24
 
     @classmethod
     def of(cls, offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int) -> "_Share":
         """Return the share of the sites in these rows, each between nothing and its upper bound."""
+        unit = seconds * 100
         return cls(
             site_no=offers.site_no[rows],
             scale=offers.energy_full_wh[rows] * _WS_NUMERATOR,
-            charge=offers.soc_permille[rows] * _STEP,
-            floor=offers.floor_permille[rows] * _STEP,
-            lower_w=np.zeros(len(rows), dtype=np.int64),
-            upper_w=upper_w[rows],
-            seconds=seconds,
+            charge=offers.soc_permille[rows] << _STEP_BITS,
+            floor=offers.floor_permille[rows] << _STEP_BITS,
+            lower=np.zeros(len(rows), dtype=np.int64),
+            upper=upper_w[rows] * unit,
+            unit=unit,
         )
 
-    def energy_ws(self, level: IntColumn | np.int64) -> IntColumn:
-        """Return each site's watt-seconds when everyone is taken down to the level."""
-        above = np.maximum(self.charge - np.maximum(self.floor, level), 0)
-        energy = self.scale * above // _WS_DENOMINATOR
-        return np.clip(energy, self.lower_w * self.seconds, self.upper_w * self.seconds)
+    def rows(self, chosen: IntColumn | BoolColumn) -> "_Share":
+        """Return the share of some of the sites."""
+        columns = {
+            name: getattr(self, name)[chosen]
+            for name in ("site_no", "scale", "charge", "floor", "lower", "upper")
+        }
+        return _Share(**columns, unit=self.unit)
+
+    def energy(self, level: IntColumn | np.int64) -> IntColumn:
+        """Return each site's energy when everyone is taken down to the level."""
+        above = self.charge - np.maximum(self.floor, level)
+        above *= self.scale
+        above >>= _STEP_BITS
+        np.maximum(above, self.lower, out=above)
+        np.minimum(above, self.upper, out=above)
+        return above
 
 
 def _solve(share: _Share, starts: IntColumn, target_w: IntColumn) -> tuple[IntColumn, IntColumn]:
@@ -253,9 +269,12 @@ def _solve(share: _Share, starts: IntColumn, target_w: IntColumn) -> tuple[IntCo
     if not small.any():
         return watts, levels
     kept = (watts >= MIN_COMMAND_W) | _kept_of_small(share, starts, target_w, watts, small)
-    upper_w = np.where(kept, share.upper_w, 0)
-    lower_w = np.where(kept, MIN_COMMAND_W, 0)
-    return _fill(replace(share, lower_w=lower_w, upper_w=upper_w), starts, target_w)
+    bounded = replace(
+        share,
+        lower=np.where(kept, MIN_COMMAND_W * share.unit, 0),
+        upper=np.where(kept, share.upper, 0),
+    )
+    return _fill(bounded, starts, target_w)
 
 
 def _kept_of_small(
@@ -268,7 +287,8 @@ def _kept_of_small(
     """
     large = watts >= MIN_COMMAND_W
     large_count = np.add.reduceat(large.astype(np.int64), starts)
-    large_upper_w = np.add.reduceat(np.where(large, share.upper_w, 0), starts)
+    upper_w = share.upper // share.unit
+    large_upper_w = np.add.reduceat(np.where(large, upper_w, 0), starts)
     paid_for = np.add.reduceat(np.where(small, watts, 0), starts) // MIN_COMMAND_W
     most = np.maximum(target_w // MIN_COMMAND_W - large_count, 0)
     rows = np.flatnonzero(small)
@@ -277,7 +297,7 @@ def _kept_of_small(
     rows, group = rows[best_first], group[best_first]
     firsts = np.searchsorted(group, np.arange(len(starts)))
     rank = np.arange(len(rows)) - firsts[group]
-    before_w = np.cumsum(share.upper_w[rows]) - share.upper_w[rows]
+    before_w = np.cumsum(upper_w[rows]) - upper_w[rows]
     carried_w = before_w - before_w[firsts[group]] + large_upper_w[group]
     needed = np.zeros(len(starts), dtype=np.int64)
     np.add.at(needed, group, (carried_w < target_w[group]).astype(np.int64))
@@ -289,47 +309,56 @@ def _kept_of_small(
 
 def _fill(share: _Share, starts: IntColumn, target_w: IntColumn) -> tuple[IntColumn, IntColumn]:
     """Return per site the watts at the level that meets each group's target, exact, and the levels."""
-    available_w = np.add.reduceat(share.upper_w, starts)
-    target_w = np.minimum(target_w, available_w)
-    levels = _levels(share, starts, target_w * share.seconds)
-    rows = levels[0] if len(starts) == 1 else np.repeat(levels, np.diff(np.append(starts, len(share.charge))))
-    watts, fraction = np.divmod(share.energy_ws(rows), share.seconds)
+    target_w = np.minimum(target_w, np.add.reduceat(share.upper, starts) // share.unit)
+    levels = _levels(share, starts, target_w * share.unit)
+    watts, fraction = np.divmod(share.energy(_per_row(levels, starts, len(share.charge))), share.unit)
     rest = target_w - np.add.reduceat(watts, starts)
     while rest.any():
-        room = watts < share.upper_w
-        fraction[~room] = -1
-        given = _largest_fractions(share.site_no, fraction, room, starts, rest)
+        room = (watts + 1) * share.unit <= share.upper
+        given = _largest_fractions(share.site_no, fraction // 100, room, starts, rest)
         watts[given] += 1
-        fraction[given] = -1
+        fraction[given] = 0
         rest = target_w - np.add.reduceat(watts, starts)
     return watts, levels
 
 
-def _levels(share: _Share, starts: IntColumn, target_ws: IntColumn) -> IntColumn:
+def _levels(share: _Share, starts: IntColumn, target: IntColumn) -> IntColumn:
     """Return per group a level at which its energy is at most its target, and short of it by under 1 W.
 
     False position with a bisection every third step: energy falls with the level along a line with a
-    few thousand bends, which false position crosses in a handful of evaluations.
+    few thousand bends, which false position crosses in a handful of evaluations. Groups that are done
+    are left out once they are the half of what is looked at.
     """
-    lengths = np.diff(np.append(starts, len(share.charge)))
+    rows = len(share.charge)
     above = np.full(len(starts), -1, dtype=np.int64)
     below = np.full(len(starts), _TOP_LEVEL, dtype=np.int64)
-    above_ws = np.add.reduceat(share.upper_w, starts) * share.seconds
-    below_ws = np.add.reduceat(share.lower_w, starts) * share.seconds
+    most = np.add.reduceat(share.upper, starts)
+    least = np.add.reduceat(share.lower, starts)
     for step in itertools.count():
-        done = (target_ws - below_ws < share.seconds) | (below - above <= 1)
+        done = (target - least < share.unit) | (below - above <= 1)
         if done.all():
-            return below
-        span, drop = below - above, np.maximum(above_ws - below_ws, 1)
-        guess = above + 1 + ((above_ws - target_ws) / drop * span).astype(np.int64)
+            break
+        if len(starts) > 1 and 2 * int(done.sum()) >= len(starts):
+            open_rows = ~done[_group_of(starts, rows)]
+            lengths = np.diff(np.append(starts, rows))[~done]
+            below[~done] = _levels(share.rows(open_rows), np.cumsum(lengths) - lengths, target[~done])
+            break
+        guess = above + 1 + ((most - target) / np.maximum(most - least, 1) * (below - above)).astype(np.int64)
         middle = (above + below) // 2 if step % 3 == 2 else np.clip(guess, above + 1, below - 1)
         middle = np.where(done, below, middle)
-        rows = middle[0] if len(starts) == 1 else np.repeat(middle, lengths)
-        middle_ws = np.add.reduceat(share.energy_ws(rows), starts)
-        enough = (middle_ws > target_ws) & ~done
-        above, above_ws = np.where(enough, middle, above), np.where(enough, middle_ws, above_ws)
-        below, below_ws = np.where(enough, below, middle), np.where(enough, below_ws, middle_ws)
-    raise AssertionError("unreachable: the search halves its span every third step")
+        energy = np.add.reduceat(share.energy(_per_row(middle, starts, rows)), starts)
+        enough = (energy > target) & ~done
+        above, most = np.where(enough, middle, above), np.where(enough, energy, most)
+        below, least = np.where(enough, below, middle), np.where(enough, least, energy)
+    return below
+
+
+def _per_row(by_group: IntColumn, starts: IntColumn, rows: int) -> IntColumn | np.int64:
+    """Return each row's value of its group; one value where there is one group."""
+    if len(starts) == 1:
+        only: np.int64 = by_group[0]
+        return only
+    return np.repeat(by_group, np.diff(np.append(starts, rows)))
 
 
 def _largest_fractions(
