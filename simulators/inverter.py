@@ -80,6 +80,7 @@ class Inverter:
         self.power_w = 0
         self.last_flip_s = -(10**9)
         self.lease: Lease | None = None
+        self.delivered_ws: dict[str, int] = {}  # given out for each event, whatever meters say later
         self._house = house
         self._output: Output | None = None
         self._direction = 0
@@ -141,6 +142,9 @@ class Inverter:
                 return None
             step_to_s = min(until_s, self._changes_at_s)
             self.battery.run(self.power_w, step_to_s - self.at_s)
+            if self._output is not None and self.power_w > 0:
+                event_id, given_ws = self._output.lease.event_id, self.power_w * (step_to_s - self.at_s)
+                self.delivered_ws[event_id] = self.delivered_ws.get(event_id, 0) + given_ws
             self.at_s = step_to_s
 
     def _choose(self) -> Moment | None:
