@@ -325,32 +325,68 @@ def _fill(share: _Share, starts: IntColumn, target_w: IntColumn) -> tuple[IntCol
 def _levels(share: _Share, starts: IntColumn, target: IntColumn) -> IntColumn:
     """Return per group a level at which its energy is at most its target, and short of it by under 1 W.
 
-    False position with a bisection every third step: energy falls with the level along a line with a
-    few thousand bends, which false position crosses in a handful of evaluations. Groups that are done
-    are left out once they are the half of what is looked at.
+    False position with a bisection every third step: energy falls with the level along a line with as
+    many bends as sites, which false position crosses in a handful of evaluations. Groups that are done
+    are left out as soon as they are a third of what is looked at.
     """
-    rows = len(share.charge)
-    above = np.full(len(starts), -1, dtype=np.int64)
-    below = np.full(len(starts), _TOP_LEVEL, dtype=np.int64)
-    most = np.add.reduceat(share.upper, starts)
-    least = np.add.reduceat(share.lower, starts)
+    level = np.full(len(starts), _TOP_LEVEL, dtype=np.int64)
+    search = _Search(
+        group=np.arange(len(starts)),
+        target=target,
+        above=np.full(len(starts), -1, dtype=np.int64),
+        below=level.copy(),
+        most=np.add.reduceat(share.upper, starts),
+        least=np.add.reduceat(share.lower, starts),
+    )
     for step in itertools.count():
-        done = (target - least < share.unit) | (below - above <= 1)
+        done = (search.target - search.least < share.unit) | (search.below - search.above <= 1)
+        level[search.group[done]] = search.below[done]
         if done.all():
             break
-        if len(starts) > 1 and 2 * int(done.sum()) >= len(starts):
-            open_rows = ~done[_group_of(starts, rows)]
-            lengths = np.diff(np.append(starts, rows))[~done]
-            below[~done] = _levels(share.rows(open_rows), np.cumsum(lengths) - lengths, target[~done])
-            break
-        guess = above + 1 + ((most - target) / np.maximum(most - least, 1) * (below - above)).astype(np.int64)
-        middle = (above + below) // 2 if step % 3 == 2 else np.clip(guess, above + 1, below - 1)
-        middle = np.where(done, below, middle)
-        energy = np.add.reduceat(share.energy(_per_row(middle, starts, rows)), starts)
-        enough = (energy > target) & ~done
-        above, most = np.where(enough, middle, above), np.where(enough, energy, most)
-        below, least = np.where(enough, below, middle), np.where(enough, least, energy)
-    return below
+        if 3 * int(done.sum()) >= len(done):
+            lengths = np.diff(np.append(starts, len(share.charge)))
+            share, search = share.rows(np.repeat(~done, lengths)), search.only(~done)
+            starts = np.cumsum(lengths[~done]) - lengths[~done]
+        middle = search.middle(bisect=step % 3 == 2)
+        energy = np.add.reduceat(share.energy(_per_row(middle, starts, len(share.charge))), starts)
+        search = search.narrowed(middle, energy)
+    return level
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Brackets around the levels that are still looked for, one row per group.
+
+    ``most`` and ``least`` are the energies at ``above`` and ``below``; the target lies between them.
+    """
+
+    group: IntColumn
+    target: IntColumn
+    above: IntColumn
+    below: IntColumn
+    most: IntColumn
+    least: IntColumn
+
+    def only(self, open_groups: BoolColumn) -> "_Search":
+        return _Search(*(getattr(self, name)[open_groups] for name in self.__slots__))
+
+    def middle(self, *, bisect: bool) -> IntColumn:
+        if bisect:
+            return (self.above + self.below) // 2
+        share = (self.most - self.target) / np.maximum(self.most - self.least, 1)
+        guess = self.above + 1 + (share * (self.below - self.above)).astype(np.int64)
+        middle: IntColumn = np.clip(guess, self.above + 1, np.maximum(self.below - 1, self.above + 1))
+        return middle
+
+    def narrowed(self, middle: IntColumn, energy: IntColumn) -> "_Search":
+        enough = energy > self.target
+        return replace(
+            self,
+            above=np.where(enough, middle, self.above),
+            most=np.where(enough, energy, self.most),
+            below=np.where(enough, self.below, middle),
+            least=np.where(enough, self.least, energy),
+        )
 
 
 def _per_row(by_group: IntColumn, starts: IntColumn, rows: int) -> IntColumn | np.int64:
