@@ -131,6 +131,7 @@ class Homes:
         self._gateways = {gateway.identity.site_id: gateway for gateway in gateways}
         self._reserve_permille = reserve_permille
         self._alarms: list[tuple[int, str]] = []
+        self._alarm_of: dict[str, int] = {}
         self._under_reserve: set[str] = set()
 
     def __len__(self) -> int:
@@ -165,13 +166,13 @@ class Homes:
         out: list[Packet] = []
         alarms = self._alarms
         while alarms and alarms[0][0] <= now_s:
-            _, site_id = heapq.heappop(alarms)
+            due_s, site_id = heapq.heappop(alarms)
+            if self._alarm_of[site_id] != due_s:
+                continue  # set before the home heard or did something else
             gateway = self._gateways[site_id]
-            # An alarm may be older than what the home heard since; the home itself knows best.
-            if gateway.next_due_s <= now_s:
-                out.extend(gateway.advance(now_s))
-                self._watch(gateway)
-                self._set_alarm(site_id)
+            out.extend(gateway.advance(now_s))
+            self._watch(gateway)
+            self._set_alarm(site_id)
         return out
 
     def observed(self) -> Observed:
@@ -187,7 +188,10 @@ class Homes:
         return seen
 
     def _set_alarm(self, site_id: str) -> None:
-        heapq.heappush(self._alarms, (self._gateways[site_id].next_due_s, site_id))
+        due_s = self._gateways[site_id].next_due_s
+        if self._alarm_of.get(site_id) != due_s:
+            self._alarm_of[site_id] = due_s
+            heapq.heappush(self._alarms, (due_s, site_id))
 
     def _watch(self, gateway: Gateway) -> None:
         lease = gateway.inverter.running_lease

@@ -107,8 +107,14 @@ class Inverter:
 
     @property
     def next_moment_s(self) -> int | None:
-        """Return when a lease changes the power next, or None when no lease is in force."""
-        return self._changes_at_s if self._output or self.lease else None
+        """Return when a lease needs attention next, or None when no lease is in force.
+
+        A ramp needs none before its end: its seconds are caught up exactly whenever anybody looks.
+        """
+        output = self._output
+        if output is not None and self._changes_at_s > self.at_s and output.ramps(self.at_s):
+            return output.ramp_at_s + output.ramp_s
+        return self._changes_at_s if output is not None or self.lease is not None else None
 
     def floor_permille(self, lease_floor_permille: int) -> int:
         """Return the charge under which a lease never takes the battery."""

@@ -235,6 +235,7 @@ def _wire_time(text: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=4096)  # as above; formatting a time costs as much as the rest of a short message
 def time_text(at: datetime) -> str:
     """Return an instant as the wire writes it: ``2026-09-10T01:05:00Z``, a part of a second cut off."""
     return whole_second(require_utc(at)).strftime("%Y-%m-%dT%H:%M:%SZ")
