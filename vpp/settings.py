@@ -46,6 +46,7 @@ class DispatchSettings(BaseModel):
     deadband_permille: Annotated[int, Field(ge=0, le=200)] = 10
     deadband_min_w: Annotated[int, Field(ge=0)] = 500
     ack_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
+    sample_period_s: Annotated[int, Field(ge=1, le=300)] = 30  # the protocol's, from the first command on
     resends: Annotated[int, Field(ge=0, le=20)] = 3
     feeder_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
     zone_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
@@ -60,6 +61,16 @@ class DispatchSettings(BaseModel):
         return self
 
 
+class BrokerTls(BaseModel):
+    """PEM files for ``mqtts``. Without ``ca`` the system's authorities are trusted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+
 class Settings(BaseModel):
     """Everything that can be set, checked. ``store_url`` is the database after the default is filled in."""
 
@@ -67,9 +78,7 @@ class Settings(BaseModel):
 
     broker_url: str = "embedded"
     embedded_broker_port: Annotated[int, Field(ge=0, le=65535)] = 1883
-    broker_ca_file: Path | None = None
-    broker_certificate_file: Path | None = None
-    broker_key_file: Path | None = None
+    broker_tls: BrokerTls = Field(default_factory=BrokerTls)
     database_url: str = ""
     state_dir: Path = Field(default=Path("~/.local/state/vpp"), validate_default=True)
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
@@ -91,9 +100,7 @@ class Settings(BaseModel):
             return url
         raise ValueError("expected sqlite:///path or postgresql://user@host/name")
 
-    @field_validator(
-        "state_dir", "programs_dir", "broker_ca_file", "broker_certificate_file", "broker_key_file"
-    )
+    @field_validator("state_dir", "programs_dir")
     @classmethod
     def _home_is_expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
@@ -124,9 +131,9 @@ def variables() -> frozenset[str]:
     names = set()
     for field, about in Settings.model_fields.items():
         names.add(f"{PREFIX}{field.upper()}")
-        if about.annotation is DispatchSettings:
-            nested = DispatchSettings.model_fields
-            names.update(f"{PREFIX}{field.upper()}__{inner.upper()}" for inner in nested)
+        nested = about.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            names.update(f"{PREFIX}{field.upper()}__{inner.upper()}" for inner in nested.model_fields)
     return frozenset(names)
 
 

@@ -28,7 +28,7 @@ async def api(desk: Desk) -> AsyncIterator[httpx.AsyncClient]:
     async def readiness() -> dict[str, object]:
         return {"database": True, "broker": False}
 
-    app = create_api(desk, token=TOKEN, readiness=readiness)
+    app = create_api(lambda: desk, token=TOKEN, readiness=readiness)
     transport = httpx.ASGITransport(app=app)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://vpp", headers=headers) as client:

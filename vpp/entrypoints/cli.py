@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import cli_money
+from vpp.entrypoints import cli_money, cli_service
 from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
@@ -31,6 +31,8 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(keys_app, name="keys")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
+app.command("serve")(cli_service.serve)
+app.command("doctor", help=cli_service.doctor_help)(cli_service.doctor)
 
 
 @app.callback()

@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
-from vpp.settings import PREFIX, BadSettings, Settings, load_programs, load_settings, variables
+from vpp.settings import PREFIX, BadSettings, BrokerTls, Settings, load_programs, load_settings, variables
 
 CONNECT_WITHIN_S = 5.0
 _TIMEX_BYTES = 512  # more than any libc's struct timex
@@ -165,7 +165,9 @@ async def _broker(settings: Settings, service: RunningService | None) -> Finding
         return Finding("broker", "ok", f"the embedded broker {runs}")
     fix = "start the broker, or set VPP_BROKER_URL to one that runs"
     try:
-        access = Access.from_url(settings.broker_url, client_id="vpp-doctor", tls=_tls_files(settings))
+        access = Access.from_url(
+            settings.broker_url, client_id="vpp-doctor", tls=_tls_files(settings.broker_tls)
+        )
         context = _tls_context(access.tls) if access.tls else None
         async with asyncio.timeout(CONNECT_WITHIN_S):
             _, writer = await asyncio.open_connection(access.host, access.port, ssl=context)
@@ -175,21 +177,15 @@ async def _broker(settings: Settings, service: RunningService | None) -> Finding
     except ssl.SSLError as failure:
         detail = f"{access.host}:{access.port}: {failure.reason}"
         return Finding(
-            "broker", "failed", detail, "set VPP_BROKER_CA_FILE to the authority of its certificate"
+            "broker", "failed", detail, "set VPP_BROKER_TLS__CA to the authority of its certificate"
         )
     except (OSError, NotABrokerUrl) as failure:
         return Finding("broker", "failed", str(failure), fix)
     return Finding("broker", "ok", f"{access.host}:{access.port} takes connections")
 
 
-def _tls_files(settings: Settings) -> TlsFiles:
-    paths: Sequence[Path | None] = (
-        settings.broker_ca_file,
-        settings.broker_certificate_file,
-        settings.broker_key_file,
-    )
-    ca, certificate, key = (None if path is None else str(path) for path in paths)
-    return TlsFiles(ca=ca, certificate=certificate, key=key)
+def _tls_files(files: BrokerTls) -> TlsFiles:
+    return TlsFiles(ca=files.ca, certificate=files.certificate, key=files.key)
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:

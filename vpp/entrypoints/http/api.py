@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpp.entrypoints.operations import events, metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.ports import StoreUnavailable
+from vpp.ports import ConflictingFact, StoreUnavailable
 
 BODY_LIMIT = 64 * 1024
 FILE_LIMIT = 64 * 1024 * 1024
@@ -28,10 +28,11 @@ FILE_PATHS = ("/api/v1/sites", "/api/v1/meter-readings")
 Readiness = Callable[[], Awaitable[Json]]
 
 
-def create_api(desk: Desk, *, token: str, readiness: Readiness) -> FastAPI:
+def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) -> FastAPI:
     """Return the application.
 
     Args:
+        desk: Returns what operations work on; raises StoreUnavailable while the database is not there.
         token: What ``Authorization: Bearer`` must carry below ``/api``.
         readiness: Returns one key for each thing the service needs, true where it is there.
     """
@@ -42,6 +43,7 @@ def create_api(desk: Desk, *, token: str, readiness: Readiness) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(HTTPException, _http_fault)
     app.add_exception_handler(StoreUnavailable, _store_down)
+    app.add_exception_handler(ConflictingFact, _conflict)
 
     def authorized(authorization: Annotated[str, Header()] = "") -> None:
         if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
@@ -64,7 +66,7 @@ def create_api(desk: Desk, *, token: str, readiness: Readiness) -> FastAPI:
 
 
 def _desk(request: Request) -> Desk:
-    desk = request.app.state.desk
+    desk = request.app.state.desk()
     assert isinstance(desk, Desk)
     return desk
 
@@ -205,6 +207,10 @@ async def _unreadable(_request: Request, failure: Exception) -> JSONResponse:
 async def _http_fault(_request: Request, failure: Exception) -> JSONResponse:
     assert isinstance(failure, HTTPException)
     return _problem(failure.status_code, failure.detail)
+
+
+async def _conflict(_request: Request, failure: Exception) -> JSONResponse:
+    return _problem(HTTPStatus.CONFLICT, f"{failure}; something else changed it meanwhile, so ask again")
 
 
 async def _store_down(_request: Request, failure: Exception) -> JSONResponse:

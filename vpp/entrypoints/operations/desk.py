@@ -1,9 +1,10 @@
 """The desk: everything an operation may use, and how it refuses."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Protocol
 
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory
@@ -12,6 +13,14 @@ from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
 from vpp.ports import Clock, Keys, Store
 
 Json = dict[str, object]
+
+
+class Changed(Protocol):
+    """Tell the controller that something was said that dispatch must look at."""
+
+    def __call__(self, site_id: str | None = None, /) -> None:
+        """Wake it; with a site, let it read that site's enrolment again."""
+        ...
 
 
 class OperationRefused(Exception):
@@ -24,30 +33,29 @@ class OperationRefused(Exception):
         self.detail, self.status, self.faults = detail, status, tuple(faults)
 
 
-async def _settle_nothing(_event_id: str) -> None:
-    """Stand in where nothing can settle."""
+def _nobody_waits(_site_id: str | None = None) -> None:
+    """Stand in where no controller runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What operations work on. ``changed`` wakes the controller; ``settle`` settles and books one event."""
+    """What operations work on. ``changed`` wakes the controller, with the site whose enrolment changed."""
 
     store: Store
     clock: Clock
     keys: Keys
     programs: Mapping[str, Program]
     production: bool = False
-    changed: Callable[[], None] = lambda: None
-    settle: Callable[[str], Awaitable[None]] = _settle_nothing
+    changed: Changed = _nobody_waits
 
     async def enrollment(self, site_id: str) -> Enrollment:
         """Return the site's place. Raises OperationRefused where nobody enrolled it."""
-        for enrollment in await self.store.enrollments():
-            if enrollment.site_id == site_id:
-                return enrollment
-        raise OperationRefused(
-            f"site {site_id} is not enrolled; vpp site list names all sites", HTTPStatus.NOT_FOUND
-        )
+        enrollment = await self.store.enrollment(site_id)
+        if enrollment is None:
+            raise OperationRefused(
+                f"site {site_id} is not enrolled; vpp site list names all sites", HTTPStatus.NOT_FOUND
+            )
+        return enrollment
 
     async def history(self, event_id: str) -> EventHistory:
         """Return all that was committed about an event. Raises OperationRefused for an unseen id."""

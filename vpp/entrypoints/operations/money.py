@@ -11,6 +11,8 @@ from vpp.domain.program import Program, Terms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.events import event_state, settlement_facts
+from vpp.stages.pay import pay
+from vpp.stages.settle import settle
 
 WHAT_COUNTS = (
     "What counts is the energy your battery discharged during the event, whether your home used it or the "
@@ -36,12 +38,12 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
         raise OperationRefused(
             f"event {event_id} is {state}; it is settled after its end", HTTPStatus.CONFLICT
         )
-    await desk.settle(event_id)
-    settlement = await desk.store.settlement(event_id)
+    settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
     if settlement is None:
         raise OperationRefused(
             f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
         )
+    await pay(settlement, books=desk.store, clock=desk.clock)
     return {"event_id": event_id} | settlement_facts(settlement)
 
 

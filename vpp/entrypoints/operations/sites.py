@@ -190,7 +190,7 @@ async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -
     if standing is None:
         standing = OptOut(site_id, event_id, now, origin=_origin(actor))
         await desk.store.opt_out(standing)
-        desk.changed()
+        desk.changed(site_id)
     return {
         "site_id": site_id,
         "event_id": event_id,
@@ -217,7 +217,7 @@ async def opt_in_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
             f"site {site_id} has no opt-out of ours from event {event_id}; one made at the home ends there",
             HTTPStatus.CONFLICT,
         )
-    desk.changed()
+    desk.changed(site_id)
     return {"site_id": site_id, "event_id": event_id, "taken_back_at": instant(now)}
 
 
@@ -237,5 +237,5 @@ async def change_reserve(desk: Desk, *, site_id: str, reserve: str, actor: str) 
         raise OperationRefused(f"reserve {failure}") from failure
     now = desk.clock.now()
     await desk.store.change_reserve(ReserveChange(site_id, permille, now, actor))
-    desk.changed()
+    desk.changed(site_id)
     return {"site_id": site_id, "reserve_pct": percent(permille), "changed_at": instant(now)}

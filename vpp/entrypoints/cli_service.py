@@ -1,0 +1,57 @@
+"""``vpp serve`` and ``vpp doctor``: run the product, and see what it lacks."""
+
+import asyncio
+import inspect
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from vpp.entrypoints.asking import JsonFlag, answer, chosen, fail, settings_or_exit
+from vpp.entrypoints.doctor import examine
+from vpp.entrypoints.operations.desk import Json, OperationRefused
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Takes the place of config/local.toml.")
+]
+
+
+def serve(
+    config: ConfigOption = None,
+    http_port: Annotated[int | None, typer.Option(metavar="PORT", help="0 takes a free one.")] = None,
+    broker_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="embedded, mqtt://host:port or mqtts://host:port.")
+    ] = None,
+) -> None:
+    """Run the controller and its loopback API until SIGTERM or Ctrl-C.
+
+    It starts even when the broker or the database is down, says so, and tries again with growing waits.
+    """
+    from vpp.entrypoints.service import Service  # the whole product; other commands start faster without
+
+    chosen.config_file = config or chosen.config_file
+    settings = settings_or_exit(http_port=http_port, broker_url=broker_url)
+    try:
+        asyncio.run(Service(settings).run())
+    except OperationRefused as refused:
+        fail(refused.detail)
+
+
+def doctor(as_json: JsonFlag = False) -> None:
+    """Say what is there and what is not; exit 1 where something fails."""
+    found = asyncio.run(examine(chosen.config_file))
+    answer(found, _show_findings, as_json=as_json)
+    if not found["healthy"]:
+        raise typer.Exit(1)
+
+
+doctor_help = inspect.getdoc(examine)
+
+
+def _show_findings(console: Console, found: Json) -> None:
+    checks = found["checks"]
+    assert isinstance(checks, list)
+    for check in checks:
+        line = f"{check['state']:<8}{check['check']}: {check['detail']}"
+        console.print(line + (f"; {check['fix']}" if check["fix"] else ""), markup=False, soft_wrap=True)

@@ -1,0 +1,224 @@
+"""``vpp serve``: the controller and its loopback API in one process and one event loop.
+
+It starts whatever is down: what cannot be reached is named and tried again with growing waits, while the
+API already answers what it can. SIGTERM and SIGINT end it in order: API, controller, broker, database.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+import uvicorn
+from apscheduler.schedulers.asyncio import (  # type: ignore[import-untyped]  # it carries no types
+    AsyncIOScheduler,
+)
+
+from vpp.adapters.clock import WallClock
+from vpp.adapters.embedded_broker import EmbeddedBroker, PortTaken
+from vpp.adapters.keys import FileKeys, KeyFileRefused
+from vpp.adapters.mqtt import Backoff
+from vpp.adapters.sql.engine import UnknownDatabase
+from vpp.adapters.sql.store import SqlStore
+from vpp.bootstrap import Controller, build
+from vpp.entrypoints.asking import require_state_dir
+from vpp.entrypoints.http.api import create_api
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.running_service import post_card, remove_card
+from vpp.ports import StoreUnavailable
+from vpp.settings import Settings
+
+LOCK_FILE = "service.lock"
+LOOPBACK = "127.0.0.1"
+LONGEST_WAIT_S = 30.0
+
+logger = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its signal handlers: this process ends in its own order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Service:
+    """One run of ``vpp serve``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._controller: Controller | None = None
+        self._desk: Desk | None = None
+        self._waits_for = "the database"
+
+    async def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            OperationRefused: It cannot start: another service runs here, a port is taken, a file is unusable.
+        """
+        settings = self._settings
+        require_state_dir(settings.state_dir)
+        log_to_stderr()
+        async with AsyncExitStack() as open_things:
+            open_things.enter_context(_only_one(settings.state_dir))
+            keys, listener = _keys(settings), _listen(settings.http_port)
+            open_things.callback(listener.close)
+            port = int(listener.getsockname()[1])
+            token = secrets.token_urlsafe(32)
+            post_card(settings.state_dir, port=port, token=token)
+            open_things.callback(remove_card, settings.state_dir)
+            self._stop_on_signals()
+            api = create_api(self._desk_now, token=token, readiness=self._readiness)
+            server = _Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            logger.info("listening", url=f"http://{LOOPBACK}:{port}")
+            try:
+                await self._control(keys)
+            finally:
+                server.should_exit = True
+                await serving
+
+    def _stop_on_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _desk_now(self) -> Desk:
+        if self._desk is None:
+            raise StoreUnavailable(f"vpp serve still waits for {self._waits_for}")
+        return self._desk
+
+    async def _readiness(self) -> Json:
+        database = False
+        if self._desk is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await self._desk.store.ready()
+                database = True
+        broker = self._controller is not None and self._controller.connected
+        return {"database": database, "broker": broker}
+
+    async def _control(self, keys: FileKeys) -> None:
+        settings, clock = self._settings, WallClock()
+        async with AsyncExitStack() as open_things:
+            store = await self._open_store()
+            if store is None:
+                return
+            open_things.push_async_callback(store.close)
+            url = settings.broker_url
+            if url == "embedded":
+                broker = await _embedded(settings.embedded_broker_port)
+                open_things.push_async_exit(broker)
+                url = broker.url
+                logger.info("broker listens", url=url)
+            controller = await open_things.enter_async_context(
+                build(settings, clock=clock, store=store, keys=keys, broker_url=url)
+            )
+            self._controller = controller
+            self._desk = Desk(
+                store,
+                clock,
+                keys,
+                controller.programs,
+                production=settings.production,
+                changed=controller.wake,
+            )
+            alarm = AsyncIOScheduler(timezone="UTC")
+            alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)
+            alarm.start()
+            open_things.callback(alarm.shutdown, wait=False)
+            await controller.run(self._stop)
+
+    async def _open_store(self) -> SqlStore | None:
+        """Return the store as soon as the database answers, or None when told to stop before."""
+        backoff, attempt = Backoff(first_s=0.5, longest_s=LONGEST_WAIT_S), 0
+        jitter = secrets.SystemRandom().random
+        while not self._stop.is_set():
+            try:
+                return await SqlStore.open(self._settings.store_url)
+            except UnknownDatabase as failure:
+                raise OperationRefused(f"{failure}; set VPP_DATABASE_URL") from failure
+            except StoreUnavailable as failure:
+                wait_s = max(0.1, backoff.wait_s(attempt, jitter))
+                logger.warning("the database is down", why=str(failure), next_try_s=round(wait_s, 1))
+                attempt += 1
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), wait_s)
+        return None
+
+
+@contextlib.contextmanager
+def _only_one(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory: two services on one would both command the fleet."""
+    descriptor = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as taken:
+        os.close(descriptor)
+        raise OperationRefused(
+            f"vpp serve runs on {state_dir} already; end it, or set VPP_STATE_DIR to another folder"
+        ) from taken
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _keys(settings: Settings) -> FileKeys:
+    try:
+        return FileKeys(settings.state_dir)
+    except KeyFileRefused as failure:
+        raise OperationRefused(str(failure)) from failure
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+        listener.listen()
+    except OSError as failure:
+        listener.close()
+        reason = "is taken by another program" if failure.errno == errno.EADDRINUSE else failure.strerror
+        raise OperationRefused(
+            f"port {port} on {LOOPBACK} {reason}; set VPP_HTTP_PORT to a free port, or to 0 for any"
+        ) from failure
+    return listener
+
+
+async def _embedded(port: int) -> EmbeddedBroker:
+    """Return a broker on the port, or on a free one where something else listens there."""
+    broker = EmbeddedBroker(port)
+    try:
+        await broker.__aenter__()
+    except PortTaken as taken:
+        logger.warning("another port for the broker", why=taken.strerror)
+        broker = EmbeddedBroker(0)
+        await broker.__aenter__()
+    return broker
+
+
+def log_to_stderr() -> None:
+    """Write the log as lines of key=value on stderr; stdout stays empty."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
