@@ -175,4 +175,5 @@ def _tuple_reader(parts: tuple[Any, ...]) -> Callable[[Any], Any]:
 def _dataclass_reader(kind: Any) -> Callable[[Any], Any]:
     hints = get_type_hints(kind)
     readers = [(each.name, _reader(hints[each.name])) for each in fields(kind)]
-    return lambda values: kind(**{name: read(values[name]) for name, read in readers})
+    # A fact written before a field existed takes the field's default.
+    return lambda values: kind(**{name: read(values[name]) for name, read in readers if name in values})

@@ -39,21 +39,18 @@ class MemoryRegistry:
 
     async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied."""
-        reserve = {change.site_id: change.reserve_permille for change in self._reserve_changes}
-        return [
-            replace(each, reserve_permille=reserve.get(each.site_id, each.reserve_permille))
-            for each in self._enrollments.values()
-            if each.site_no >= from_site_no
-        ]
+        return [each for each in self._enrollments.values() if each.site_no >= from_site_no]
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""
-        return next((each for each in await self.enrollments() if each.site_id == site_id), None)
+        return self._enrollments.get(site_id)
 
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve."""
         self._require_enrolled([change.site_id])
         self._reserve_changes.append(change)
+        known = self._enrollments[change.site_id]
+        self._enrollments[change.site_id] = replace(known, reserve_permille=change.reserve_permille)
 
     async def opt_out(self, opt_out: OptOut) -> None:
         """Append an owner's no; the same site and event again keeps the first unless taken back."""

@@ -84,7 +84,7 @@ class SqlBooks:
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries; one already present under its id changes nothing, whenever it is made again."""
         async with self._book_database.write() as session:
-            asked = {"asked": {"entry_id": [each.entry_id for each in entries]}}
+            asked = {"asked": {"entry_id": sorted({each.entry_id for each in entries})}}
             rows = await Asked(session, asked).rows(
                 f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}"
             )
@@ -127,7 +127,8 @@ class SqlBooks:
                 present = await _facts_of(session, some)
                 for link in some:
                     position += 1
-                    said = f"link {position}: {link.kind} {link.fact_id} {link.fact_number}".rstrip(" 0")
+                    key = " ".join(str(part) for part in (link.kind, link.fact_id, link.fact_number) if part)
+                    said = f"link {position}: {key}"
                     found = present.get((link.kind, link.fact_id, link.fact_number))
                     if link.position != position or found is None:
                         return f"{said} is missing"
@@ -135,7 +136,9 @@ class SqlBooks:
                     if head != link.head:
                         return f"{said} does not give the stored hash {link.head[:12]}"
             unlinked = await _fact_count(session) - position
-        return f"{unlinked} facts stand outside the chain" if unlinked else None
+        if unlinked:
+            return f"{unlinked} {'fact stands' if unlinked == 1 else 'facts stand'} outside the chain"
+        return None
 
 
 async def _newest_runs(session: AsyncSession, event_id: str | None = None) -> list[SettlementRunRow]:

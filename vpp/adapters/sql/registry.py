@@ -19,7 +19,7 @@ from vpp.adapters.sql.tables import (
 )
 from vpp.domain.enrollment import Consent, Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.grid_event import GridSource
-from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.domain.quantities import Watts
 from vpp.ports import ConflictingFact, NotEnrolled
 
 
@@ -49,50 +49,14 @@ class SqlRegistry:
 
     async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied."""
-        return await self._found(table_of(EnrollmentRow).c.site_no >= from_site_no)
+        async with self._database.read() as session:
+            return await _enrollments(session, col(EnrollmentRow.site_no) >= from_site_no)
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""
-        found = await self._found(table_of(EnrollmentRow).c.site_id == site_id)
-        return found[0] if found else None
-
-    async def _found(self, condition: ColumnElement[bool]) -> Sequence[Enrollment]:
-        row = table_of(EnrollmentRow).c
-        consent = table_of(ConsentRow).c
-        change = table_of(ReserveChangeRow).c
-        wanted = (
-            table_of(EnrollmentRow)
-            .join(table_of(ConsentRow))
-            .select()
-            .with_only_columns(
-                row.site_no, row.site_id, row.owner_id, row.program_id, row.utility, row.county, row.feeder,
-                row.full_energy_wh, row.max_discharge_w, row.reserve_permille, row.gateway_public_key,
-                consent.version, consent.given_at_us, row.enrolled_at_us, row.withdrawn_at_us,
-            )
-            .where(condition)
-            .order_by(row.site_no)
-        )  # fmt: skip
-        changes = (
-            select(change.site_id, change.reserve_permille)
-            .join(table_of(EnrollmentRow), row.site_id == change.site_id)
-            .where(condition)
-            .order_by(change.number)
-        )
         async with self._database.read() as session:
-            connection = await session.connection()
-            found = (await connection.execute(wanted)).fetchall()
-            # In order of number, so the newest change of a site stays.
-            reserve: dict[str, Permille] = {
-                str(each[0]): Permille(each[1]) for each in await connection.execute(changes)
-            }
-        return [
-            Enrollment(
-                each[0], each[1], each[2], each[3], each[4], each[5], each[6],
-                WattHours(each[7]), Watts(each[8]), reserve.get(each[1], Permille(each[9])), each[10],
-                Consent(each[11], from_us(each[12])), from_us(each[13]), maybe_from_us(each[14]),
-            )
-            for each in found
-        ]  # fmt: skip
+            found = await _enrollments(session, col(EnrollmentRow.site_id) == site_id)
+        return found[0] if found else None
 
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve. Raises NotEnrolled."""
@@ -185,6 +149,41 @@ class SqlRegistry:
         for site_id in new:
             if site_id not in found:
                 raise NotEnrolled(f"site {site_id} is not enrolled; nothing was stored")
+
+
+async def _enrollments(session: AsyncSession, which: ColumnElement[bool]) -> list[Enrollment]:
+    """Return enrolments by number; as plain columns, because there may be a hundred thousand."""
+    row = table_of(EnrollmentRow).c
+    consent = table_of(ConsentRow).c
+    change = table_of(ReserveChangeRow).c
+    newest = (
+        select(change.reserve_permille)
+        .where(change.site_id == row.site_id)
+        .order_by(change.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    wanted = (
+        table_of(EnrollmentRow)
+        .join(table_of(ConsentRow))
+        .select()
+        .with_only_columns(
+            row.site_no, row.site_id, row.owner_id, row.program_id, row.utility, row.county, row.feeder,
+            row.full_energy_wh, row.max_discharge_w, func.coalesce(newest, row.reserve_permille),
+            row.gateway_public_key, consent.version, consent.given_at_us, row.enrolled_at_us,
+            row.withdrawn_at_us,
+        )
+        .where(which)
+        .order_by(row.site_no)
+    )  # fmt: skip
+    found = await (await session.connection()).execute(wanted)
+    return [
+        Enrollment(
+            each[0], each[1], each[2], each[3], each[4], each[5], each[6], each[7], each[8], each[9],
+            each[10], Consent(each[11], from_us(each[12])), from_us(each[13]), maybe_from_us(each[14]),
+        )
+        for each in found.fetchall()
+    ]  # fmt: skip
 
 
 async def _enrolled(session: AsyncSession, site_ids: Sequence[str]) -> set[str]:

@@ -1,0 +1,192 @@
+"""What every store promises about meter evidence."""
+
+from dataclasses import replace
+from datetime import date
+from itertools import permutations
+
+import pytest
+
+from tests.adapters.store_world import BOOT, NOON, a_message, a_reading, a_request, after
+from vpp.domain.delivery import (
+    NOT_METERED,
+    QUALITY_CODES,
+    MeterMessage,
+    MeterReceipt,
+    Quality,
+    ReadingColumns,
+)
+from vpp.domain.interval import Interval
+from vpp.domain.quantities import WattHours
+from vpp.ports import Store
+
+ALWAYS = Interval(after(-10_000), after(10_000))
+OTHER_BOOT = "0a" * 16
+
+
+@pytest.fixture(autouse=True)
+async def _homes(store: Store) -> None:
+    await store.enroll([a_request("s-ada"), a_request("s-ben")], at=NOON)
+
+
+def seen(columns: ReadingColumns) -> list[tuple[int, int, Quality]]:
+    """Return (site, discharged watt-hours, quality) of each reading."""
+    qualities = [QUALITY_CODES[code] for code in columns.quality.tolist()]
+    return list(zip(columns.site.tolist(), columns.discharged_wh.tolist(), qualities, strict=True))
+
+
+async def test_receipt_covers_readings_without_a_hole(store: Store) -> None:
+    receipts = await store.append([a_message("s-ada", 1, 2, 3), a_message("s-ben", 1)], at=NOON)
+
+    assert receipts == [MeterReceipt("s-ada", BOOT, 3), MeterReceipt("s-ben", BOOT, 1)]
+
+
+async def test_receipt_waits_below_a_hole_and_jumps_when_it_is_filled(store: Store) -> None:
+    steps = [(1, 2), (4, 5), (7,), (3,), (6,)]
+
+    through = [(await store.append([a_message("s-ada", *each)], at=NOON))[0].stored_through for each in steps]
+
+    assert through == [2, 2, 2, 5, 7]
+
+
+async def test_receipt_counts_from_the_oldest_reading_the_gateway_still_holds(store: Store) -> None:
+    await store.append([a_message("s-ada", 1, 2)], at=NOON)
+    await store.append([a_message("s-ada", 8, 9)], at=NOON)
+
+    (receipt,) = await store.append([a_message("s-ada", 10, oldest=8)], at=NOON)
+
+    assert receipt.stored_through == 10
+
+
+async def test_receipt_lies_below_an_oldest_reading_that_has_not_come(store: Store) -> None:
+    (receipt,) = await store.append([a_message("s-ada", 9, oldest=8)], at=NOON)
+
+    assert receipt.stored_through == 7
+
+
+async def test_refused_reading_counts_as_received(store: Store) -> None:
+    refused = a_reading("s-ada", 2, 50, quality=Quality.BAD)
+    message = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 1, 100), refused))
+
+    assert await store.append([message], at=NOON) == [MeterReceipt("s-ada", BOOT, 2)]
+
+    assert seen(await store.readings(["s-ada"], [ALWAYS])) == [(0, 100, Quality.OK), (0, 50, Quality.BAD)]
+
+
+async def test_boots_are_counted_apart_and_answered_once_each(store: Store) -> None:
+    receipts = await store.append(
+        [a_message("s-ada", 2), a_message("s-ada", 1, boot_id=OTHER_BOOT), a_message("s-ada", 1)], at=NOON
+    )
+
+    assert receipts == [MeterReceipt("s-ada", BOOT, 2), MeterReceipt("s-ada", OTHER_BOOT, 1)]
+
+
+async def test_copies_change_nothing(store: Store) -> None:
+    message = a_message("s-ada", 1, 2)
+
+    for _ in range(2):
+        assert await store.append([message, message], at=NOON) == [MeterReceipt("s-ada", BOOT, 2)]
+
+    assert seen(await store.readings(["s-ada"], [ALWAYS])) == [(0, 100, Quality.OK), (0, 200, Quality.OK)]
+
+
+async def test_another_value_under_a_key_keeps_both_as_bad(store: Store) -> None:
+    await store.append([a_message("s-ada", 1, 2)], at=NOON)
+    other = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 2, 777),))
+
+    for _ in range(2):
+        assert await store.append([other], at=after(1)) == [MeterReceipt("s-ada", BOOT, 2)]
+
+    assert seen(await store.readings(["s-ada"], [ALWAYS])) == [
+        (0, 100, Quality.OK),
+        (0, 200, Quality.BAD),
+        (0, 777, Quality.BAD),
+    ]
+    assert await store.newest_reading_at(["s-ada"]) == {"s-ada": after(5)}
+
+
+async def test_two_values_in_one_batch_are_both_bad(store: Store) -> None:
+    both = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 1, 100), a_reading("s-ada", 1, 101)))
+
+    await store.append([both], at=NOON)
+
+    assert seen(await store.readings(["s-ada"], [ALWAYS])) == [(0, 100, Quality.BAD), (0, 101, Quality.BAD)]
+
+
+async def test_order_of_arrival_does_not_matter(store: Store) -> None:
+    values = (a_reading("s-ada", 1, 100), a_reading("s-ada", 1, 90), a_reading("s-ada", 2, 200))
+    outcomes = []
+    for number, order in enumerate(permutations(values)):
+        boot_id = f"{number:032x}"
+        for value in order:
+            reading = a_reading("s-ada", value.index, value.discharged_wh, boot_id=boot_id)
+            (receipt,) = await store.append([MeterMessage("s-ada", boot_id, 1, (reading,))], at=NOON)
+        outcomes.append(receipt.stored_through)
+
+    found = seen(await store.readings(["s-ada"], [ALWAYS]))
+
+    assert set(outcomes) == {2}
+    assert found == sorted([(0, 90, Quality.BAD), (0, 100, Quality.BAD)] * 6) + [(0, 200, Quality.OK)] * 6
+
+
+async def test_readings_come_by_the_askers_sites_and_by_time(store: Store) -> None:
+    await store.append([a_message("s-ada", 3, 1), a_message("s-ben", 2)], at=NOON)
+
+    found = await store.readings(["s-ben", "s-unknown", "s-ada"], [ALWAYS])
+
+    assert found.site.tolist() == [0, 2, 2]
+    assert found.at_s.tolist() == [int(after(minutes).timestamp()) for minutes in (10, 5, 15)]
+
+
+async def test_both_ends_of_an_interval_belong_to_it_and_nothing_comes_twice(store: Store) -> None:
+    await store.append([a_message("s-ada", *range(1, 9))], at=NOON)
+    asked = [Interval(after(30), after(35)), Interval(after(10), after(15)), Interval(after(15), after(20))]
+
+    found = await store.readings(["s-ada"], asked)
+
+    assert found.discharged_wh.tolist() == [200, 300, 400, 600, 700]
+
+
+async def test_counters_that_a_home_does_not_share_are_marked(store: Store) -> None:
+    alone = a_reading("s-ada", 1, 1, quality=Quality.ESTIMATED)
+    shared = replace(alone, soc_permille=None, imported_wh=WattHours(3), exported_wh=WattHours(0))
+    await store.append([MeterMessage("s-ada", BOOT, 1, (shared,)), a_message("s-ben", 1)], at=NOON)
+
+    found = await store.readings(["s-ada", "s-ben"], [ALWAYS])
+
+    assert found.imported_wh.tolist() == [3, NOT_METERED]
+    assert found.exported_wh.tolist() == [0, NOT_METERED]
+    assert found.charged_wh.tolist() == [9_000, 9_000]
+    assert seen(found)[0] == (0, 1, Quality.ESTIMATED)
+
+
+async def test_where_nothing_was_asked_or_stored_columns_are_empty(store: Store) -> None:
+    for site_ids, intervals in ((["s-ada"], [ALWAYS]), ([], [ALWAYS]), (["s-ada"], [])):
+        assert len(await store.readings(site_ids, intervals)) == 0
+    assert await store.newest_reading_at([]) == {}
+    assert await store.append([], at=NOON) == []
+
+
+async def test_newest_reading_is_the_newest_that_can_be_used(store: Store) -> None:
+    refused = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 4, 50, quality=Quality.BAD),))
+    await store.append([a_message("s-ada", 3, 1), refused], at=NOON)
+
+    assert await store.newest_reading_at(["s-ben", "s-ada"]) == {"s-ada": after(15)}
+
+
+async def test_more_readings_than_a_statement_has_parameters_go_in_at_once(store: Store) -> None:
+    messages = [a_message("s-ada", *range(1, 20_001)), a_message("s-ben", *range(1, 20_001))]
+
+    receipts = await store.append(messages, at=NOON)
+
+    assert [each.stored_through for each in receipts] == [20_000, 20_000]
+    assert len(await store.readings(["s-ada", "s-ben"], [Interval(after(0), after(100_000))])) == 40_000
+
+
+async def test_excluded_days_keep_their_first_reason(store: Store) -> None:
+    for site_id, day, reason in (("s-ada", 8, "battery repaired"), ("*", 7, "holiday"), ("*", 7, "again")):
+        await store.exclude_day(site_id, date(2026, 9, day), reason)
+
+    assert await store.excluded_days() == [
+        ("*", date(2026, 9, 7), "holiday"),
+        ("s-ada", date(2026, 9, 8), "battery repaired"),
+    ]
