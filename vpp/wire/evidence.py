@@ -1,0 +1,268 @@
+"""The evidence bundle of one event: files from which anyone computes every watt-hour and cent again.
+
+``event.json`` holds ``event_id, program_id, time_zone`` and ``versions``: ``effective_at`` (the
+controller's commit), ``status`` (``scheduled`` or ``cancelled``) and ``intervals`` of ``starts_at,
+ends_at``. The last version counts; the event begins no earlier than its first version, and a cancel
+ends it at its ``effective_at``. ``program.toml`` is the program file of ``config/programs``; the tables
+are described in ``evidence_csv.py``. ``manifest.json`` is checked in ``evidence_check.py``.
+
+Nothing here needs a database, a clock or a key of ours: a bundle made by someone else is computed the
+same way.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from itertools import pairwise
+
+import numpy as np
+
+from vpp.domain.baseline import DayDropped, excluded_days
+from vpp.domain.delivery import ReadingColumns
+from vpp.domain.grid_event import EventStatus
+from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
+from vpp.domain.program import MeterOfRecord, Program
+from vpp.domain.quantities import IntColumn, column
+from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event
+from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementLine, settle_sites
+from vpp.wire.evidence_csv import (
+    BadEvidence,
+    EvidenceSite,
+    read_excluded_days,
+    read_meter_csv,
+    read_sites,
+)
+from vpp.wire.program_file import ProgramFileError, read_program
+from vpp.wire.strict_json import (
+    JsonObject,
+    MalformedMessage,
+    encode,
+    parse,
+    require_list,
+    require_text,
+    time_text,
+)
+
+REQUIRED = ("event.json", "program.toml", "sites.csv", "meter.csv", "excluded_days.csv")
+OPTIONAL = ("settlement.csv", "totals.csv", "manifest.json")
+LARGEST_EVENT = 1_000_000
+"""Bytes of ``event.json`` that are read at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceVersion:
+    """One version of an event, as it took effect. ``intervals`` are in order and apart."""
+
+    effective_at: datetime
+    status: EventStatus
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceEvent:
+    """What ``event.json`` says."""
+
+    event_id: str
+    program_id: str
+    time_zone: str
+    versions: tuple[EvidenceVersion, ...]
+
+    def settled(self, program: Program) -> SettledEvent:
+        """Return the part of the event that is settled.
+
+        Raises:
+            BadEvidence: No version asks for anything, or the program has no terms for that day.
+        """
+        last = self.versions[-1]
+        asking = next((each for each in reversed(self.versions) if each.intervals), None)
+        if asking is None:
+            raise BadEvidence(["event.json: no version holds an interval, so there is nothing to settle"])
+        begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
+        ends_at = asking.intervals[-1].ends_at
+        if last.status is EventStatus.CANCELLED:
+            ends_at = min(ends_at, last.effective_at)
+        span = Interval(begins_at, ends_at) if begins_at < ends_at else None
+        try:
+            return settled_event(self.event_id, program, asking.intervals, span)
+        except NoTerms as failure:
+            raise BadEvidence([f"program.toml: {failure}"]) from failure
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything a settlement stands on. ``readings.site`` are positions in ``sites``."""
+
+    event: EvidenceEvent
+    program_text: str
+    program: Program
+    sites: tuple[EvidenceSite, ...]
+    readings: ReadingColumns
+    excluded: tuple[tuple[str, date, DayDropped], ...]
+
+
+def read_bundle(files: Mapping[str, bytes]) -> Bundle:
+    """Return what the files of a bundle say.
+
+    Raises:
+        BadEvidence: A needed file is absent, or cannot be used; file, line and column are named.
+    """
+    absent = [name for name in REQUIRED if name not in files]
+    if absent:
+        raise BadEvidence([f"{name} is not in the bundle" for name in absent])
+    event = read_event(files["event.json"])
+    try:
+        program_text = files["program.toml"].decode()
+        program = read_program(program_text, file_name="program.toml")
+    except UnicodeDecodeError as failure:
+        raise BadEvidence(["program.toml: not UTF-8"]) from failure
+    except ProgramFileError as failure:
+        raise BadEvidence([str(failure)]) from failure
+    for name, said, held in (
+        ("program_id", event.program_id, program.program_id),
+        ("time_zone", event.time_zone, program.zone.key),
+    ):
+        if said != held:
+            raise BadEvidence([f"event.json: {name} is {said!r}, program.toml says {held!r}"])
+    sites = read_sites(files["sites.csv"])
+    metered, readings = read_meter_csv(files["meter.csv"])
+    return Bundle(
+        event=event,
+        program_text=program_text,
+        program=program,
+        sites=sites,
+        readings=_renumbered(readings, metered, [each.site_id for each in sites]),
+        excluded=read_excluded_days(files["excluded_days.csv"]),
+    )
+
+
+def _renumbered(readings: ReadingColumns, had: Sequence[str], wanted: Sequence[str]) -> ReadingColumns:
+    """Return the readings of the wanted sites, numbered by them; those of other sites are left out."""
+    position = {site_id: place for place, site_id in enumerate(wanted)}
+    number = np.array([position.get(site_id, -1) for site_id in had], dtype=np.int64)
+    site = number[readings.site] if len(number) else readings.site
+    return _rows(replace(readings, site=site), np.flatnonzero(site >= 0))
+
+
+def _rows(readings: ReadingColumns, rows: IntColumn) -> ReadingColumns:
+    return ReadingColumns(*(getattr(readings, name)[rows] for name in ReadingColumns.__slots__))
+
+
+def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
+    """Return every site's settlement line, computed from the bundle alone, in the order of its sites.
+
+    Each site is settled by the meter that ``sites.csv`` names for it. Where a program nets over its
+    season, the event is computed as if it were the season's first: a bundle holds one event.
+
+    Raises:
+        BadEvidence: The event cannot be settled under the program.
+    """
+    event = bundle.event.settled(bundle.program)
+    lines: dict[int, SettlementLine] = {}
+    for meter in MeterOfRecord:
+        members = [place for place, site in enumerate(bundle.sites) if site.meter is meter]
+        if members:
+            by_meter = replace(event, terms=replace(event.terms, meter=meter))
+            lines.update(zip(members, _settle(by_meter, bundle, members), strict=True))
+    return tuple(lines[place] for place in sorted(lines))
+
+
+def _settle(event: SettledEvent, bundle: Bundle, members: Sequence[int]) -> tuple[SettlementLine, ...]:
+    number = np.full(len(bundle.sites), -1, dtype=np.int64)
+    number[list(members)] = np.arange(len(members))
+    site = number[bundle.readings.site]
+    place_of = {bundle.sites[member].site_id: place for place, member in enumerate(members)}
+    exclusions = [
+        (None if site_id == "*" else column([place_of[site_id]]), day, reason)
+        for site_id, day, reason in bundle.excluded
+        if site_id == "*" or site_id in place_of
+    ]
+    chosen = [bundle.sites[member] for member in members]
+    sites = SettledSites(
+        site_ids=tuple(each.site_id for each in chosen),
+        owner_ids=tuple(each.owner_id for each in chosen),
+        opted_out_s=column(
+            NEVER_OPTED_OUT if each.opted_out_at is None else to_epoch(each.opted_out_at) for each in chosen
+        ),
+        excluded=excluded_days(event.day, len(chosen), exclusions),
+    )
+    readings = _rows(replace(bundle.readings, site=site), np.flatnonzero(site >= 0))
+    return settle_sites(event, sites, readings)
+
+
+def read_event(content: bytes) -> EvidenceEvent:
+    """Return what ``event.json`` says.
+
+    Raises:
+        BadEvidence: It cannot be used; the field is named.
+    """
+    try:
+        body = parse(content, max_bytes=LARGEST_EVENT)
+        versions = tuple(
+            _version(each, f"versions[{place}]")
+            for place, each in enumerate(require_list(body, "versions", longest=10_000))
+        )
+        return EvidenceEvent(
+            event_id=require_text(body, "event_id"),
+            program_id=require_text(body, "program_id"),
+            time_zone=require_text(body, "time_zone"),
+            versions=versions,
+        )
+    except MalformedMessage as failure:
+        raise BadEvidence([f"event.json: {failure.reason}"]) from failure
+
+
+def _version(value: object, where: str) -> EvidenceVersion:
+    if not isinstance(value, dict):
+        raise MalformedMessage(f"{where} is not an object")
+    status = value.get("status")
+    if status not in tuple(EventStatus):
+        raise MalformedMessage(f"{where}.status is not scheduled or cancelled")
+    stated = value.get("intervals")
+    if not isinstance(stated, list) and stated is not None:
+        raise MalformedMessage(f"{where}.intervals is not a list")
+    intervals = [_interval(each, f"{where}.intervals[{place}]") for place, each in enumerate(stated or ())]
+    if any(earlier.ends_at > later.starts_at for earlier, later in pairwise(sorted(intervals))):
+        raise MalformedMessage(f"{where}.intervals overlap")
+    return EvidenceVersion(_time(value, "effective_at", where), EventStatus(str(status)), union(intervals))
+
+
+def _interval(value: object, where: str) -> Interval:
+    if not isinstance(value, dict):
+        raise MalformedMessage(f"{where} is not an object")
+    try:
+        return Interval(_time(value, "starts_at", where), _time(value, "ends_at", where))
+    except EmptyInterval as failure:
+        raise MalformedMessage(f"{where} ends at or before its start") from failure
+
+
+def _time(body: JsonObject, name: str, where: str) -> datetime:
+    text = body.get(name)
+    try:
+        at = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise MalformedMessage(f"{where}.{name} is not a time such as 2026-09-10T01:00:00Z")
+    return at.astimezone(UTC).replace(microsecond=0)
+
+
+def write_event(event: EvidenceEvent) -> bytes:
+    """Return ``event.json``."""
+    versions = [
+        {
+            "effective_at": time_text(version.effective_at),
+            "status": version.status.value,
+            "intervals": [
+                {"starts_at": time_text(each.starts_at), "ends_at": time_text(each.ends_at)}
+                for each in version.intervals
+            ],
+        }
+        for version in event.versions
+    ]
+    body = {
+        "event_id": event.event_id,
+        "program_id": event.program_id,
+        "time_zone": event.time_zone,
+        "versions": versions,
+    }
+    return encode(body) + b"\n"
