@@ -255,6 +255,13 @@ async def test_file_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path)
         await SqlStore.open(f"sqlite:///{tmp_path / 'missing' / 'vpp.db'}")
 
 
+async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "vpp.db").write_text("a letter to the grid operator\n" * 100)
+
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await SqlStore.open(f"sqlite:///{tmp_path / 'vpp.db'}")
+
+
 @pytest.mark.parametrize(
     ("given", "driver"),
     [

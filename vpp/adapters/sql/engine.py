@@ -5,8 +5,9 @@ writer of ordered facts at a time; reading never waits for it.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,6 +108,11 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _open_once(file: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA schema_version").fetchone()
+
+
 class Database:
     """Transactions on one database. Every store method opens exactly one."""
 
@@ -146,6 +152,17 @@ class Database:
                     await connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"))
                 yield session
 
+    async def probe(self) -> None:
+        """Return when a SQLite file can be opened; a server is found by its first transaction.
+
+        Raises:
+            StoreUnavailable: Its directory is not there, it may not be written, or it is another file.
+        """
+        # The asynchronous driver leaves its thread behind when the first opening fails.
+        if self.is_sqlite:
+            with _translated():
+                await asyncio.to_thread(_open_once, str(self._engine.url.database))
+
     async def close(self) -> None:
         """Let go of every connection."""
         await self._engine.dispose()
@@ -164,6 +181,8 @@ class _translated:  # noqa: N801  # reads as a statement: with _translated()
         match error:
             case IntegrityError():
                 raise ConflictingFact(f"the database refused a fact: {_first_line(error)}") from error
+            case sqlite3.Error():
+                raise StoreUnavailable(f"the database file cannot be used: {error}") from error
             case OperationalError() | InterfaceError() | PoolTimeout() | OSError():
                 raise StoreUnavailable(f"the database cannot be used now: {_first_line(error)}") from error
             case DBAPIError() if error.connection_invalidated:

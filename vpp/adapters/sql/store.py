@@ -29,6 +29,7 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks):
             StoreUnavailable: The server does not answer, or the file's directory is not there.
         """
         database = Database(make_engine(driver_url(url)))
+        await database.probe()
         try:
             async with database.write() as session:
                 await (await session.connection()).run_sync(bring_up_to_date)
