@@ -322,7 +322,7 @@ class MqttTransport:
         packet = Packet(message.topic.value, bytes(message.payload), message.qos, message.retain)
         self.received += 1
         if len(self._incoming) >= self._incoming_limit:
-            if packet.qos == 0:  # telemetry; the next sample says more than this one
+            if _may_be_shed(packet):
                 self.shed_incoming += 1
                 return
             # What was promised is not dropped: we leave the broker, which keeps it, until we caught up.
@@ -373,6 +373,11 @@ class MqttTransport:
         if problem != self.last_problem:  # an outage is one line, not one for each attempt
             log.warning("broker at %s:%d: %s", self._access.host, self._access.port, problem)
         self.last_problem = problem
+
+
+def _may_be_shed(packet: Packet) -> bool:
+    """Return whether nothing was promised: telemetry, which some brokers raise to QoS 1 on the way."""
+    return packet.qos == 0 or packet.topic.endswith("/telemetry")
 
 
 async def _until_lost(client: aiomqtt.Client) -> None:
