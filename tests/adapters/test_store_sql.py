@@ -27,6 +27,7 @@ from tests.adapters.store_world import (
     after,
     an_entry,
 )
+from tests.postgres import Postgres
 from vpp.adapters.sql.engine import UnknownDatabase, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import APPEND_ONLY, Row
@@ -248,6 +249,24 @@ async def test_unique_keys_are_kept_by_the_database(sql_store: SqlStore, databas
 async def test_server_that_does_not_answer_is_unavailable() -> None:
     with pytest.raises(StoreUnavailable):
         await SqlStore.open("postgresql://vpp:secret@127.0.0.1:1/vpp")
+
+
+async def test_database_that_the_server_does_not_hold_is_unavailable(postgres: Postgres) -> None:
+    with pytest.raises(StoreUnavailable, match="does not exist"):
+        await SqlStore.open(postgres.url("nobody_made_it"))
+
+
+async def test_connection_cut_by_the_server_comes_back_by_itself(postgres: Postgres) -> None:
+    url = await postgres.database()
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    store = await SqlStore.open(url)
+    await store.enroll([a_request("s-ada")], at=NOON)
+
+    with pytest.raises(DBAPIError):
+        await execute(url, cut)  # it cuts its own connection too
+
+    assert [each.site_id for each in await store.enrollments()] == ["s-ada"]
+    await store.close()
 
 
 async def test_file_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:

@@ -27,6 +27,19 @@ POOLED_CONNECTIONS = 5
 WRITER_LOCK = 5_067_077
 """The PostgreSQL advisory lock that orders everything the hash chain runs over."""
 
+_PASSING_STATES = frozenset(
+    (
+        "08",  # connection
+        "28",  # authorization: an operator mends it
+        "3D",  # no such database
+        "40",  # deadlock, serialization
+        "53",  # out of disk, memory or connections
+        "55",  # lock not available
+        "57",  # shutdown, starting up
+    )
+)
+"""Classes of SQLSTATE that say nothing about the fact itself."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -185,11 +198,16 @@ class _translated:  # noqa: N801  # reads as a statement: with _translated()
                 raise StoreUnavailable(f"the database file cannot be used: {error}") from error
             case OperationalError() | InterfaceError() | PoolTimeout() | OSError():
                 raise StoreUnavailable(f"the database cannot be used now: {_first_line(error)}") from error
-            case DBAPIError() if error.connection_invalidated:
-                raise StoreUnavailable(f"the database went away: {_first_line(error)}") from error
+            case DBAPIError() if error.connection_invalidated or _is_passing(error):
+                raise StoreUnavailable(f"the database cannot be used now: {_first_line(error)}") from error
             case asyncpg.PostgresError() | asyncpg.InterfaceError():
                 # Only connecting raises these bare; everything later is wrapped by SQLAlchemy.
                 raise StoreUnavailable(f"the database takes no connection: {_first_line(error)}") from error
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    """Return whether PostgreSQL's code says that the same fact may be taken another time."""
+    return str(getattr(error.orig, "sqlstate", None) or "")[:2] in _PASSING_STATES
 
 
 def _first_line(error: BaseException) -> str:
