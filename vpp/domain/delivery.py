@@ -112,18 +112,22 @@ FAR_NEIGHBOURS_S = 3600
 _OK, _ESTIMATED, _MISSING, _BAD = range(len(QUALITY_CODES))
 
 
+_INSTANTS = 2**34
+"""More than the seconds since 1970 until the year 2500: one number orders readings by site and time."""
+
+
 @dataclass(frozen=True, slots=True)
 class CounterTrack:
     """One meter's counters of many sites, made ready for asking: one row per site and instant.
 
-    ``outward_wh`` and ``inward_wh`` rise only: they run on across a reset or a replaced meter, and
-    count nothing between the last reading before and the first after. For the battery outward is
-    discharge, for the grid meter export. The last three columns are counts over all rows before a
-    row, one longer than the others, so that a stretch of rows is asked with one subtraction.
+    ``key`` orders the rows by site and time. ``outward_wh`` and ``inward_wh`` rise only: they run on
+    across a reset or a replaced meter, and count nothing between the last reading before and the first
+    after. For the battery outward is discharge, for the grid meter export. The last three columns are
+    counts over all rows before a row, one longer than the others, so that a stretch of rows is asked
+    with one subtraction.
     """
 
-    site: IntColumn
-    at_s: IntColumn
+    key: IntColumn
     outward_wh: IntColumn
     inward_wh: IntColumn
     quality: IntColumn
@@ -146,14 +150,18 @@ def counter_track(readings: ReadingColumns, meter: MeterOfRecord) -> CounterTrac
         if meter is MeterOfRecord.DEVICE
         else (readings.exported_wh, readings.imported_wh)
     )
-    used = np.flatnonzero((outward != NOT_METERED) & (inward != NOT_METERED))
-    order = used[np.lexsort((inward[used], outward[used], readings.at_s[used], readings.site[used]))]
-    site, at_s = readings.site[order], readings.at_s[order]
-    outward, inward, quality = outward[order], inward[order], readings.quality[order]
-    first = np.append(True, (site[1:] != site[:-1]) | (at_s[1:] != at_s[:-1]))[: len(site)]
-    quality = _worst_of_copies(first, outward, inward, quality)
-    site, at_s, outward, inward = site[first], at_s[first], outward[first], inward[first]
-    return _running(site, at_s, outward, inward, quality)
+    key, quality = readings.site * _INSTANTS + readings.at_s, readings.quality
+    metered = (outward != NOT_METERED) & (inward != NOT_METERED)
+    if not metered.all():
+        key, quality = key[metered], quality[metered]
+        outward, inward = outward[metered], inward[metered]
+    if not (key[1:] > key[:-1]).all():  # a store gives them in order, one per instant
+        order = np.lexsort((inward, outward, key))
+        key, quality, outward, inward = key[order], quality[order], outward[order], inward[order]
+        first = np.append(True, key[1:] != key[:-1])
+        quality = _worst_of_copies(first, outward, inward, quality)
+        key, outward, inward = key[first], outward[first], inward[first]
+    return _running(key, outward, inward, quality)
 
 
 def _worst_of_copies(
@@ -161,8 +169,6 @@ def _worst_of_copies(
 ) -> IntColumn:
     """Return one quality per instant: the worst of its copies, BAD where they differ in value."""
     starts = np.flatnonzero(first)
-    if not len(starts):
-        return quality
     worst = np.maximum.reduceat(quality, starts)
     differs = np.zeros(len(starts), dtype=np.bool_)
     for counter in (outward, inward):
@@ -170,21 +176,18 @@ def _worst_of_copies(
     return np.where(differs, _BAD, worst)
 
 
-def _running(
-    site: IntColumn, at_s: IntColumn, outward: IntColumn, inward: IntColumn, quality: IntColumn
-) -> CounterTrack:
-    rows = len(site)
+def _running(key: IntColumn, outward: IntColumn, inward: IntColumn, quality: IntColumn) -> CounterTrack:
+    rows = len(key)
+    step_out, step_in = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+    gap_s = np.zeros(rows, dtype=np.int64)
+    step_out[1:], step_in[1:], gap_s[1:] = np.diff(outward), np.diff(inward), np.diff(key)
+    site = key // _INSTANTS
     same_site = np.zeros(rows, dtype=np.bool_)
     same_site[1:] = site[1:] == site[:-1]
-    step_out, step_in = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
-    step_out[1:], step_in[1:] = np.diff(outward), np.diff(inward)
     reset = same_site & ((step_out < 0) | (step_in < 0))
-    gap_s = np.zeros(rows, dtype=np.int64)
-    gap_s[1:] = np.diff(at_s)
     counts = same_site & ~reset
     return CounterTrack(
-        site=site,
-        at_s=at_s,
+        key=key,
         outward_wh=np.cumsum(np.where(counts, step_out, 0)),
         inward_wh=np.cumsum(np.where(counts, step_in, 0)),
         quality=quality,
@@ -202,39 +205,34 @@ def _count_before(marked: BoolColumn) -> IntColumn:
 class _Edges:
     """Where asked instants fall in a track: the rows around each, and what is known there."""
 
-    before: IntColumn  # the row at or before; kept inside the site's rows
-    after: IntColumn  # the row at or after
+    before: IntColumn  # the row at or before; where the site has none, the one after
+    after: IntColumn  # the row at or after; where the site has none, the one before
     outward_wh: IntColumn
     inward_wh: IntColumn
     quality: IntColumn
+    known: BoolColumn  # false where the site has no row at all; the rest then means nothing
 
 
 def _edges(track: CounterTrack, site: IntColumn, at_s: IntColumn) -> _Edges:
-    """Find each instant in a track. A site without any reading must not be asked."""
-    origin = int(min(track.at_s.min(), at_s.min()))
-    stride = int(max(track.at_s.max(), at_s.max())) - origin + 1
-    keys, asked = track.site * stride + (track.at_s - origin), site * stride + (at_s - origin)
-    after = np.searchsorted(keys, asked, side="left")
-    before = np.searchsorted(keys, asked, side="right") - 1
-    last_row = len(keys) - 1
-    has_before = (before >= 0) & (track.site[np.maximum(before, 0)] == site)
-    has_after = (after <= last_row) & (track.site[np.minimum(after, last_row)] == site)
-    before = np.where(has_before, before, np.minimum(after, last_row))
-    after = np.where(has_after, after, before)
-    gap_s = track.at_s[after] - track.at_s[before]
-    into_s = at_s - track.at_s[before]
-    quality = np.select(
-        [~(has_before & has_after), gap_s <= CLOSE_NEIGHBOURS_S, gap_s <= FAR_NEIGHBOURS_S],
-        [_MISSING, _OK, _ESTIMATED],
-        default=_MISSING,
-    )
-    quality = np.maximum(quality, np.maximum(track.quality[before], track.quality[after]))
+    """Find each instant in a track of at least one row."""
+    asked, last_row = site * _INSTANTS + at_s, len(track.key) - 1
+    found = np.searchsorted(track.key, asked, side="left")
+    after = np.minimum(found, last_row)
+    before = np.where(track.key[after] == asked, after, np.maximum(found - 1, 0))
+    has_before = (track.key[before] <= asked) & (track.key[before] // _INSTANTS == site)
+    has_after = (track.key[after] >= asked) & (track.key[after] // _INSTANTS == site)
+    before, after = np.where(has_before, before, after), np.where(has_after, after, before)
+    gap_s = track.key[after] - track.key[before]
+    into_s = asked - track.key[before]
+    quality = np.where(gap_s <= CLOSE_NEIGHBOURS_S, _OK, _ESTIMATED)
+    quality = np.where(has_before & has_after & (gap_s <= FAR_NEIGHBOURS_S), quality, _MISSING)
     return _Edges(
         before=before,
         after=after,
         outward_wh=_between(track.outward_wh, before, after, into_s, gap_s),
         inward_wh=_between(track.inward_wh, before, after, into_s, gap_s),
-        quality=quality,
+        quality=np.maximum(quality, np.maximum(track.quality[before], track.quality[after])),
+        known=has_before | has_after,
     )
 
 
@@ -263,27 +261,20 @@ def net_energy(
       reset lies inside such a gap.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.
     """
-    if not len(site):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    energy = np.zeros(len(site), dtype=np.int64)
-    quality = np.full(len(site), _MISSING, dtype=np.int64)
-    known = np.isin(site, track.site)
-    if not known.any():
-        return energy, quality
-    start = _edges(track, site[known], from_s[known])
-    end = _edges(track, site[known], until_s[known])
+    if not len(site) or not len(track.key):
+        return np.zeros(len(site), dtype=np.int64), np.full(len(site), _MISSING, dtype=np.int64)
+    start, end = _edges(track, site, from_s), _edges(track, site, until_s)
     first, last = start.before, end.after
-    worst = np.maximum(start.quality, end.quality)
+    quality = np.maximum(start.quality, end.quality)
     resets = track.resets_before[last + 1] - track.resets_before[first + 1]
     lost = track.lost_before[last + 1] - track.lost_before[first + 1]
     bad = track.bad_before[last + 1] - track.bad_before[first]
-    worst = np.maximum(worst, np.where(resets > 0, _ESTIMATED, _OK))
-    worst = np.maximum(worst, np.where(lost > 0, _MISSING, _OK))
-    worst = np.where(bad > 0, _BAD, worst)
+    quality = np.maximum(quality, np.where(resets > 0, _ESTIMATED, _OK))
+    quality = np.maximum(quality, np.where(lost > 0, _MISSING, _OK))
+    quality = np.where(bad > 0, _BAD, quality)
+    quality = np.where(start.known & end.known, quality, _MISSING)
     net = (end.outward_wh - start.outward_wh) - (end.inward_wh - start.inward_wh)
-    energy[known] = np.where(worst <= _ESTIMATED, net, 0)
-    quality[known] = worst
-    return energy, quality
+    return np.where(quality <= _ESTIMATED, net, 0), quality
 
 
 class ReadingFault(StrEnum):
