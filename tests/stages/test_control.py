@@ -7,6 +7,7 @@ from vpp.domain.command import Action, Refusal
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import plan_at
+from vpp.domain.interval import to_epoch
 from vpp.ports import StaleEpoch
 
 
@@ -36,7 +37,10 @@ async def test_nothing_is_sent_again_while_leases_are_young_and_acknowledged() -
     assert first is not None
     await world.answer(first)
 
-    quiet = [await world.tick(seconds=15) for _ in range(10)]
+    quiet = []
+    for _ in range(10):
+        world.deliver(soc_permille=[900, 900, 800, 210])
+        quiet.append(await world.tick(seconds=15))
 
     assert quiet == [None] * 10
 
@@ -49,9 +53,12 @@ async def test_leases_are_renewed_at_the_same_power_after_a_third_and_not_all_at
     await world.answer(first)
     powers = world.link.take(Action.DISCHARGE)
 
-    ticks = [await world.tick(seconds=15) for _ in range(32)]  # eight minutes: a third, and its spread
+    renewals = []
+    for _ in range(32):  # eight minutes: a third of the lease, and its spread
+        world.deliver(soc_permille=[900] * 40)
+        tick = await world.tick(seconds=15)
+        renewals += [] if tick is None else [tick]
 
-    renewals = [tick for tick in ticks if tick is not None]
     assert all((tick.at - first.at).total_seconds() >= 300 for tick in renewals)
     assert len(renewals) > 3
     assert world.link.take(Action.DISCHARGE) == powers
@@ -61,7 +68,10 @@ async def test_command_without_an_answer_is_sent_again_three_times_and_then_wait
     world = await World.of([a_request(0)], soc_permille=[900])
     await world.signal(2_000)
 
-    ticks = [await world.tick(seconds=15) for _ in range(18)]  # four and a half minutes
+    ticks = []
+    for _ in range(18):  # four and a half minutes
+        world.deliver(soc_permille=[900])
+        ticks.append(await world.tick(seconds=15))
 
     assert sum(tick is not None for tick in ticks) == 4
 
@@ -204,3 +214,68 @@ async def test_every_site_has_one_reason() -> None:
     assert Reason.SELECTED in words
     assert len(words) == 4
     assert PROGRAM in world.programs
+
+
+async def test_home_that_proves_short_keeps_what_it_gives_and_others_make_it_good() -> None:
+    world = await World.of([a_request(site) for site in range(6)], soc_permille=[900] * 6)
+    await world.signal(12_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    for _ in range(20):
+        world.deliver(soc_permille=[900] * 6, short={0: 800})
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick)
+
+    plan = world.board.plans["ev-1"]
+    assert plan.setpoint_w[0] == 800
+    assert plan.setpoint_w.sum() == 12_000
+    assert REASONS[plan.reason_code[0]] is Reason.HELD_BACK
+
+
+async def test_silent_home_fades_is_replaced_and_is_not_renewed() -> None:
+    world = await World.of([a_request(site) for site in range(6)], soc_permille=[900] * 6)
+    await world.signal(12_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    commanded_last = 0
+    for number in range(80):
+        world.deliver(soc_permille=[900] * 6)
+        world.fleet.sampled_at_s[0] = min(world.fleet.sampled_at_s[0], to_epoch(EVENING) + 180)
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick)
+            if any(0 in order.site_no for order in tick.orders if order.action is Action.DISCHARGE):
+                commanded_last = number
+
+    plan = world.board.plans["ev-1"]
+    assert commanded_last * 15 < 400
+    assert plan.setpoint_w[0] == 0
+    assert plan.setpoint_w.sum() == 12_000
+    assert REASONS[plan.reason_code[0]] is Reason.STALE
+
+
+async def test_when_most_fall_silent_at_once_leases_are_renewed_and_nothing_moves() -> None:
+    world = await World.of([a_request(site) for site in range(12)], soc_permille=[900] * 12)
+    await world.signal(24_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    world.deliver(soc_permille=[900] * 12)
+    planned = world.board.plans["ev-1"].setpoint_w.tolist()
+
+    renewed: set[int] = set()
+    for _ in range(60):
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick)
+            renewed |= {int(site) for order in tick.orders for site in order.site_no}
+
+    assert world.board.assessment is not None
+    assert world.board.assessment.blind
+    assert renewed == set(range(12))
+    assert world.board.plans["ev-1"].setpoint_w.tolist() == planned

@@ -133,6 +133,13 @@ class World:
             ),
         )
 
+    def deliver(self, *, soc_permille: Sequence[int], short: dict[int, int] | None = None) -> None:
+        """Let every home report that it gives what it was asked, but for those that give less."""
+        powers = self.board.leases.setpoint_w.tolist()
+        for site, power_w in (short or {}).items():
+            powers[site] = power_w
+        self.sample(soc_permille=soc_permille, battery_w=powers)
+
     async def signal(
         self,
         power_w: int | None,

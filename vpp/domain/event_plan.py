@@ -30,6 +30,7 @@ from vpp.domain.lease import NO_EVENT, Wanted
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 STALE_AFTER_S = 600  # two idle telemetry periods
+SILENT_AFTER_S = 60  # two telemetry periods of a commanded site
 DEADBAND_PERMILLE = 10
 DEADBAND_W = 500
 LIMIT_SLACK_PERMILLE = 100  # a limit that dips this little below a setpoint moves nobody
@@ -136,6 +137,7 @@ def eligibility(
     held_back: BoolColumn,
     busy: BoolColumn,
     planned: BoolColumn,
+    waiting: BoolColumn,
     now_s: int,
 ) -> IntColumn:
     """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
@@ -146,9 +148,10 @@ def eligibility(
         busy: Sites that a more important event holds now.
         planned: Sites that this event's plan uses already. They stay while they have charge above
             the floor; a new site must be able to hold 500 W to the end.
+        waiting: Sites that are starting, or that nobody can judge now: not yet stale.
         now_s: Seconds since 1970.
     """
-    seconds = demand.profile.seconds
+    seconds, age_s = demand.profile.seconds, now_s - fleet.sampled_at_s
     offers = offers_of(fleet, np.arange(len(fleet)), Limits(_NONE, _NONE))
     unknown = planned & (fleet.sampled_at_s == 0)  # after a restart, until its next sample
     above = fleet.soc_permille > fleet.binding_reserve_permille()
@@ -165,8 +168,11 @@ def eligibility(
             (Reason.OTHER_PROGRAM, fleet.program_no != demand.program_no),
             (Reason.NOT_TARGETED, ~demand.targeted),
             (Reason.OPTED_OUT, opted_out | fleet.opted_out_at_home),
-            (Reason.OFFLINE, ~fleet.online & ~planned),
-            (Reason.STALE, (now_s - fleet.sampled_at_s > STALE_AFTER_S) & ~planned),
+            (Reason.OFFLINE, ~fleet.online & ~unknown),
+            (
+                Reason.STALE,
+                np.where(planned, ~unknown & ~waiting & (age_s > SILENT_AFTER_S), age_s > STALE_AFTER_S),
+            ),
             (Reason.ISLANDED, fleet.islanded),
             (Reason.STORM_MODE, fleet.storm_mode),
             (Reason.FAULTED, fleet.faulted),
@@ -195,34 +201,69 @@ def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What planning counts each site at, and what is known against it; columns indexed by ``site_no``.
+
+    ``short`` sites proved to give less than asked, ``silent`` ones do not report (their lease runs on
+    but nothing more is asked of them), ``refused`` ones said no. Whoever cannot be judged counts at the
+    setpoint, so that no power is moved for what is not seen.
+    """
+
+    counted_w: IntColumn
+    short: BoolColumn
+    silent: BoolColumn
+    refused: BoolColumn
+
+
 def plan_event(
-    plan: EventPlan, demand: Demand, fleet: FleetState, codes: IntColumn, limits: Limits
+    plan: EventPlan,
+    demand: Demand,
+    fleet: FleetState,
+    codes: IntColumn,
+    limits: Limits,
+    delivered: Delivered,
 ) -> EventPlan:
     """Return the event's plan for now: the same object when nothing has to change.
 
-    A new version, power, end or authority solves afresh. Otherwise sites that are still eligible are
-    held where they are, lowered where their limit fell, and only what is missing beyond the deadband
-    is solved, over all sites with room.
+    A new version, power, end or authority solves afresh, and so does a fleet that gives too much.
+    Otherwise sites are held where they are, lowered where their limit fell or they proved short, and
+    only what is missing beyond the deadband is solved, over all sites with room.
     """
-    eligible = codes == reason_code(Reason.SELECTED)
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
-    floor = np.where(eligible | (plan.setpoint_w > 0), known_floor, plan.floor_permille)
-    if plan.asked != demand.asked:
-        return _solved(plan, demand, fleet, codes, limits, np.zeros(len(fleet), dtype=np.int64), floor)
-    held = np.where(eligible, _within_limit(plan.setpoint_w, fleet), 0)
-    floor_raised = (held > 0) & (floor != plan.floor_permille)
-    missing_w = plan.requested_w - int(held.sum())
+    held = _still_held(plan, fleet, codes, delivered)
+    counted_w = np.minimum(delivered.counted_w, held)
+    missing_w = plan.requested_w - int(counted_w.sum())
     deadband_w = max(plan.requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
-    lost = bool((held != plan.setpoint_w).any())
-    newly_able = (
-        plan.shortfall_w > deadband_w and _spare_w(demand, fleet, eligible & (held == 0)) > deadband_w
+    used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
+    floor = np.where(used, known_floor, plan.floor_permille)
+    if plan.asked != demand.asked or missing_w < -deadband_w:
+        after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
+    elif missing_w > deadband_w:
+        after = _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
+    else:
+        after = _held(plan, held, floor, codes)
+    return plan if _same_commands(plan, after) else after
+
+
+def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:
+    """Return the setpoints that stand: those of eligible sites, and of held-back ones what they give."""
+    held_back = (codes == reason_code(Reason.HELD_BACK)) & ~delivered.refused
+    stays = (codes == reason_code(Reason.SELECTED)) | held_back | delivered.silent
+    held = np.where(stays, _within_limit(plan.setpoint_w, fleet), 0)
+    proved = np.where(delivered.short, np.minimum(held, delivered.counted_w), held)
+    return np.where(proved < MIN_COMMAND_W, 0, proved)
+
+
+def _same_commands(before: EventPlan, after: EventPlan) -> bool:
+    """Return whether two plans tell every home the same thing, for the same request."""
+    return (
+        before.asked == after.asked
+        and before.revision > 0
+        and bool((before.setpoint_w == after.setpoint_w).all())
+        and bool((before.floor_permille == after.floor_permille).all())
     )
-    if not lost and not newly_able and not floor_raised.any():
-        return plan
-    if missing_w <= deadband_w and not newly_able:
-        return _held(plan, held, floor, codes)
-    return _solved(plan, demand, fleet, codes, limits, held, floor)
 
 
 def _within_limit(setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
@@ -232,11 +273,6 @@ def _within_limit(setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
     fell = (limit_w < setpoint_w - slack_w) & (fleet.sampled_at_s > 0)
     lowered = np.where(fell, limit_w, setpoint_w)
     return np.where(lowered < MIN_COMMAND_W, 0, lowered)
-
-
-def _spare_w(demand: Demand, fleet: FleetState, unused: BoolColumn) -> int:
-    offers = offers_of(fleet, np.flatnonzero(unused), Limits(_NONE, _NONE))
-    return int(sustainable_w(offers, demand.profile.seconds).sum())
 
 
 def _held(plan: EventPlan, held: IntColumn, floor: IntColumn, codes: IntColumn) -> EventPlan:
@@ -257,34 +293,35 @@ def _solved(
     limits: Limits,
     held: IntColumn,
     floor: IntColumn,
+    missing_w: int | None,
 ) -> EventPlan:
-    """Return the plan with the request's missing power shared over every eligible site's headroom."""
+    """Return the plan with what is missing shared over every eligible site's headroom; None: all of it."""
     rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
-    profile = demand.profile
+    profile, most_w = demand.profile, demand.authorized_w
+    if missing_w is not None:
+        # Held sites give their part of every stretch already; the top-up is flat. Setpoints that are
+        # not proved may stand beside it, but all together never pass 1.1 times what is approved.
+        room_w = missing_w if most_w is None else min(missing_w, most_w * 11 // 10 - int(held.sum()))
+        profile = Profile(max(0, room_w), max(0, room_w), profile.seconds)
     offers, caps = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds, limits)
-    held_w = int(held.sum())
-    asked = profile if profile.now_w is None else replace(profile, now_w=max(0, profile.now_w - held_w))
-    if held_w:
-        # Held sites give their part of every stretch already; the top-up is flat.
-        asked = replace(asked, peak_w=asked.now_w)
-    share = plan_dispatch(asked, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
-    most_w = demand.authorized_w
-    if profile.now_w is None and most_w is not None and held_w + share.requested_w > most_w:
-        bounded = Profile(max(0, most_w - held_w), None, profile.seconds)
+    share = plan_dispatch(profile, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
+    if profile.now_w is None and most_w is not None and share.requested_w > most_w:
+        bounded = Profile(most_w, None, profile.seconds)
         share = plan_dispatch(bounded, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
     setpoint_w = held.copy()
     setpoint_w[rows] += share.setpoint_w
     capped = np.zeros(len(fleet), dtype=np.bool_)
     capped[rows] = share.capped
+    top_up = missing_w is not None
     return EventPlan(
         revision=plan.revision,
         asked=demand.asked,
         setpoint_w=setpoint_w,
         floor_permille=_floors(plan, setpoint_w, floor),
         reason_code=_explained(codes, setpoint_w, capped),
-        requested_w=held_w + share.requested_w,
+        requested_w=plan.requested_w if top_up else share.requested_w,
         shortfall_w=share.shortfall_w,
-        level_permille=share.level_permille if not held_w else plan.level_permille,
+        level_permille=plan.level_permille if top_up else share.level_permille,
     )
 
 

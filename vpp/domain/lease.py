@@ -165,17 +165,18 @@ class Due:
     release: IntColumn
 
 
-def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, now_s: int) -> Due:
+def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: BoolColumn, now_s: int) -> Due:
     """Return which sites need a command in this tick.
 
     A discharge is due where the wanted power, floor, event or event end is not what was sent, where a
     third of the lease has passed (spread by site, so that a fleet is never renewed at once), and where
-    no answer came in time, three times. A release is due every tick, until it is acknowledged, while a
-    lease that is no longer wanted may still run.
+    no answer came in time, three times; never for a ``silent`` site. A release is due every tick, until
+    it is acknowledged, while a lease that is no longer wanted may still run.
     """
     wants = wanted.setpoint_w > 0
+    spoken_to = wants & ~silent
     live = leases.discharging(now_s) & (leases.event_no == wanted.event_no)
-    changed = wants & (
+    changed = spoken_to & (
         ~live
         | (leases.setpoint_w != wanted.setpoint_w)
         | (leases.floor_permille != wanted.floor_permille)
@@ -184,9 +185,9 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, now_s: int) 
     length_s = leases.expires_at_s - leases.issued_at_s
     spread_s = np.arange(len(leases)) * 2_654_435_761 % 2**32 * (length_s // 6) >> 32
     old = now_s >= leases.issued_at_s + length_s // 3 + spread_s
-    renewal = wants & live & old & (leases.expires_at_s < wanted.event_ends_at_s)
+    renewal = spoken_to & live & old & (leases.expires_at_s < wanted.event_ends_at_s)
     unanswered = (leases.standing == Standing.WAITING) & (now_s - leases.issued_at_s >= terms.ack_timeout_s)
-    resend = wants & live & unanswered & (leases.resends < RESENDS)
+    resend = spoken_to & live & unanswered & (leases.resends < RESENDS)
     leases.standing[live & unanswered & (leases.resends >= RESENDS)] = Standing.NO_ANSWER
     may_run = ~wants & (leases.running_until_s > now_s)
     return Due(discharge=np.flatnonzero(changed | renewal | resend), release=np.flatnonzero(may_run))

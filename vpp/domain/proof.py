@@ -30,6 +30,10 @@ class ProofState(IntEnum):
     RELEASED = 8
 
 
+SHORT_AFTER_SAMPLES = 2
+BLIND_FROM_SITES = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """How fast homes are expected to answer, in seconds."""
@@ -38,69 +42,147 @@ class Response:
     ramp_s: int
     sample_period_s: int  # between samples while commanded
 
+    @property
+    def settling_s(self) -> int:
+        """Return how long after its start a site is only modelled: spread, ramp and two samples."""
+        return self.spread_s + self.ramp_s + 2 * self.sample_period_s
+
+
+class ProofLog:
+    """What has to be remembered of samples to judge them; columns indexed by ``site_no``.
+
+    ``low_samples`` counts samples in a row under the tolerance, ``back_since_s`` is when a silent site
+    reported again, ``silent`` who was silent at the last look.
+    """
+
+    def __init__(self, sites: int = 0) -> None:
+        self.seen_at_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.back_since_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.low_samples: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.silent: BoolColumn = np.zeros(sites, dtype=np.bool_)
+
+    def grow(self, sites: int) -> None:
+        """Make room for newly enrolled sites."""
+        missing = sites - len(self.seen_at_s)
+        if missing <= 0:
+            return
+        pad = np.zeros(missing, dtype=np.int64)
+        self.seen_at_s = np.append(self.seen_at_s, pad)
+        self.back_since_s = np.append(self.back_since_s, pad)
+        self.low_samples = np.append(self.low_samples, pad)
+        self.silent = np.append(self.silent, pad.astype(np.bool_))
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One row per site: its state, and the power that counts towards the target."""
+    """One row per site: its state, the power it is thought to give, and what planning counts it at.
+
+    A starting site gives its modelled power and counts at its setpoint: what is on its way is not asked
+    for twice. ``waiting`` marks those nobody can judge now. ``blind`` is true when so many fell silent
+    at once that it is we who cannot see.
+    """
 
     state: IntColumn
     effective_w: IntColumn
+    counted_w: IntColumn
+    waiting: BoolColumn
+    blind: bool
 
     def count(self, state: ProofState) -> int:
         """Return how many sites are in a state."""
         return int((self.state == state).sum())
 
+    def sites_in(self, state: ProofState) -> BoolColumn:
+        """Return which sites are in a state."""
+        found: BoolColumn = self.state == state
+        return found
 
-def assess(fleet: FleetState, leases: Leases, response: Response, now_s: int) -> Assessment:
-    """Return what every site is proved to do now.
 
-    *Starting* counts at the modelled power until the spread delay, the ramp and two samples have
-    passed; *delivering* and *short* at what is measured, at most the setpoint; *silent*, with no sample
-    for two periods, at its last proven power, fading to zero at the lease's end.
+def assess(
+    fleet: FleetState, leases: Leases, log: ProofLog, response: Response, *, now_s: int, judged_from_s: int
+) -> Assessment:
+    """Return what every site is proved to do now, and write what was seen into the log.
+
+    *Starting* until the spread delay, the ramp and two samples have passed; *delivering* and *short* at
+    what is measured, at most the setpoint; *silent*, with no sample for two periods, at its last proven
+    power, fading to zero at the lease's end. Nobody is judged before ``judged_from_s`` or while the
+    event winds down: those count at their setpoint.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
     measured_w = np.clip(fleet.battery_w, 0, setpoint_w)
-    begins_s = leases.first_start_s
-    settled_s = begins_s + response.spread_s + response.ramp_s + 2 * response.sample_period_s
-    starting = running & (now_s < settled_s)
-    quiet_since = np.maximum(fleet.sampled_at_s, leases.first_start_s)
-    silent = running & ~starting & ((now_s - quiet_since > 2 * response.sample_period_s) | ~fleet.online)
-    enough_w = setpoint_w - np.maximum(setpoint_w * TOLERANCE_PERMILLE // 1000, TOLERANCE_W)
-    delivering = running & ~starting & ~silent & (measured_w >= enough_w)
-    state = np.select(
-        [
-            running & (leases.standing == Standing.REJECTED),
-            running & (leases.standing == Standing.NO_ANSWER),
-            running & starting & (leases.standing == Standing.WAITING),
-            starting, silent, delivering, running,
-            (leases.setpoint_w == 0) & (leases.standing != Standing.NONE),
-        ],
-        [
-            ProofState.REFUSED, ProofState.NO_ANSWER, ProofState.SENT, ProofState.STARTING,
-            ProofState.SILENT, ProofState.DELIVERING, ProofState.SHORT, ProofState.RELEASED,
-        ],
-        default=ProofState.IDLE,
-    )  # fmt: skip
-    modelled_w = _modelled_w(setpoint_w, begins_s, response, now_s)
+    begins_s = np.maximum(leases.first_start_s, log.back_since_s)
+    unjudged = (
+        (now_s < begins_s + response.settling_s)
+        | (now_s < judged_from_s)
+        | (now_s >= leases.event_ends_at_s - response.settling_s)
+    )
+    _note_samples(fleet, log, setpoint_w - measured_w > _tolerance_w(setpoint_w), running & ~unjudged)
+    quiet_since = np.maximum(fleet.sampled_at_s, begins_s)
+    offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
+    quiet = ~unjudged & (now_s - quiet_since > 2 * response.sample_period_s)
+    silent = running & (offline | quiet)
+    blind = _is_blind(running, silent)
+    short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
+    log.back_since_s[log.silent & ~silent & running] = now_s
+    log.silent = silent
+    state = _states(leases, running=running, unjudged=unjudged, silent=silent, short=short)
     left_s = np.maximum(leases.expires_at_s - now_s, 0)
     whole_s = np.maximum(leases.expires_at_s - quiet_since, 1)
     fading_w = measured_w * np.minimum(left_s, whole_s) // whole_s
-    effective_w = np.select(
-        [_is(state, ProofState.SENT, ProofState.STARTING), state == ProofState.SILENT,
-         _is(state, ProofState.DELIVERING, ProofState.SHORT, ProofState.NO_ANSWER)],
-        [modelled_w, fading_w, measured_w],
-        default=0,
-    )  # fmt: skip
-    return Assessment(state.astype(np.int64), effective_w.astype(np.int64))
+    proved_w = np.where(silent, fading_w, measured_w)
+    waiting = running & unjudged & ~silent
+    modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, response, now_s), measured_w)
+    effective_w = np.where(waiting, modelled_w, np.where(running, proved_w, 0))
+    counted_w = np.where(waiting | (running & blind), setpoint_w, np.where(running, proved_w, 0))
+    refused = running & (leases.standing == Standing.REJECTED)
+    return Assessment(
+        state, np.where(refused, 0, effective_w), np.where(refused, 0, counted_w), waiting, blind
+    )
 
 
-def _is(state: IntColumn, *states: ProofState) -> BoolColumn:
-    return np.isin(state, states)
+def _tolerance_w(setpoint_w: IntColumn) -> IntColumn:
+    tolerance_w: IntColumn = np.maximum(setpoint_w * TOLERANCE_PERMILLE // 1000, TOLERANCE_W)
+    return tolerance_w
+
+
+def _note_samples(fleet: FleetState, log: ProofLog, low: BoolColumn, judged: BoolColumn) -> None:
+    """Count new samples in a row that fell short; anything else begins the count again."""
+    fresh = fleet.sampled_at_s > log.seen_at_s
+    log.low_samples = np.where(
+        judged & low, log.low_samples + fresh, np.where(fresh | ~judged, 0, log.low_samples)
+    )
+    log.seen_at_s = fleet.sampled_at_s.copy()
+
+
+def _is_blind(running: BoolColumn, silent: BoolColumn) -> bool:
+    """Return whether more than half of what is commanded fell silent: then it is we who cannot see."""
+    commanded = int(running.sum())
+    return commanded >= BLIND_FROM_SITES and 2 * int(silent.sum()) > commanded
+
+
+def _states(
+    leases: Leases, *, running: BoolColumn, unjudged: BoolColumn, silent: BoolColumn, short: BoolColumn
+) -> IntColumn:
+    standing = leases.standing
+    cases = (
+        (running & (standing == Standing.REJECTED), ProofState.REFUSED),
+        (silent, ProofState.SILENT),
+        (running & (standing == Standing.NO_ANSWER), ProofState.NO_ANSWER),
+        (running & unjudged & (standing == Standing.WAITING), ProofState.SENT),
+        (running & unjudged, ProofState.STARTING),
+        (short, ProofState.SHORT),
+        (running, ProofState.DELIVERING),
+        ((leases.setpoint_w == 0) & (standing != Standing.NONE), ProofState.RELEASED),
+    )
+    state = np.select(
+        [applies for applies, _ in cases], [int(each) for _, each in cases], default=int(ProofState.IDLE)
+    )
+    return state.astype(np.int64)
 
 
 def _modelled_w(setpoint_w: IntColumn, begins_s: IntColumn, response: Response, now_s: int) -> IntColumn:
     """Return the power of a fleet that starts evenly over the spread and ramps up."""
-    passed_s = np.clip(now_s - begins_s, 0, response.spread_s + response.ramp_s)
-    modelled_w: IntColumn = setpoint_w * passed_s // max(response.spread_s + response.ramp_s, 1)
+    whole_s = max(response.spread_s + response.ramp_s, 1)
+    modelled_w: IntColumn = setpoint_w * np.clip(now_s - begins_s, 0, whole_s) // whole_s
     return modelled_w

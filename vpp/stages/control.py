@@ -14,6 +14,7 @@ import numpy as np
 from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Order, Refusal
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
+    Delivered,
     Demand,
     EventPlan,
     Limits,
@@ -37,7 +38,7 @@ from vpp.domain.grid_event import (
 from vpp.domain.interval import from_epoch, to_epoch, whole_second
 from vpp.domain.lease import Due, Leases, LeaseTerms, due_commands, note_acks, note_sent
 from vpp.domain.program import Program
-from vpp.domain.proof import Assessment, Response, assess
+from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.ports import Clock, DeviceLink, DispatchStore, Registry, SignalStore
 
@@ -71,12 +72,15 @@ class Board:
     plans: dict[str, EventPlan] = field(default_factory=dict)
     held_back_until_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     held_back_for_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    proof: ProofLog = field(default_factory=ProofLog)
+    judged_from_s: int = 0
     assessment: Assessment | None = None
     idle: bool = True
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
         self.leases.grow(sites)
+        self.proof.grow(sites)
         missing = sites - len(self.held_back_until_s)
         if missing > 0:
             pad = np.zeros(missing, dtype=np.int64)
@@ -89,11 +93,15 @@ class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
     """The part of the store that control reads and writes."""
 
 
-async def resume(*, store: ControlStore, sites: int, clock: Clock) -> Board:
-    """Become leader and return the board as committed ticks and stored acknowledgements tell it."""
+async def resume(*, store: ControlStore, sites: int, clock: Clock, sample_period_s: int = 30) -> Board:
+    """Become leader and return the board as committed ticks and stored acknowledgements tell it.
+
+    Nobody is judged in the first two telemetry periods: what was sampled meanwhile is not known.
+    """
     now = clock.now()
     board = Board(await store.take_epoch(at=now), await store.last_tick_number(), Leases(sites))
     board.grow(sites)
+    board.judged_from_s = to_epoch(now) + 2 * sample_period_s
     since = now - LONGEST_LEASE
     for history in await store.histories(ending_after=since):
         event_id = history.latest.event_id
@@ -122,14 +130,20 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     every tick would only be refused again.
     """
     refused = note_acks(board.leases, acks, board.epoch)
-    for row in refused:
-        if acks.refusal[row] is Refusal.STALE_SEQUENCE:
-            continue
-        site = acks.site_no[row]
-        wait_s = min(max(2 * board.held_back_for_s[site], HOLD_BACK_FIRST_S), HOLD_BACK_MOST_S)
-        board.held_back_for_s[site] = wait_s
-        board.held_back_until_s[site] = to_epoch(now) + wait_s
+    lasting = [row for row in refused if acks.refusal[row] is not Refusal.STALE_SEQUENCE]
+    _hold_back(board, acks.site_no[lasting], to_epoch(now))
     return bool(len(refused))
+
+
+def _hold_back(board: Board, sites: IntColumn, now_s: int) -> None:
+    """Ask no more of these sites for a while, doubled each time up to the most."""
+    wait_s = np.clip(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
+    board.held_back_for_s[sites] = wait_s
+    board.held_back_until_s[sites] = now_s + wait_s
+
+
+def _newly_short(board: Board, assessment: Assessment, now_s: int) -> BoolColumn:
+    return assessment.sites_in(ProofState.SHORT) & (board.held_back_until_s <= now_s)
 
 
 async def control(
@@ -161,15 +175,25 @@ async def control(
         now=now,
     )
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
-    board.assessment = assess(fleet, board.leases, response, to_epoch(now))
-    planned = _plans(board, scene)
+    assessment = assess(
+        fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
+    )
+    board.assessment = assessment
+    _hold_back(board, np.flatnonzero(_newly_short(board, assessment, to_epoch(now))), to_epoch(now))
+    planned = _plans(board, scene, assessment)
     revisions = [
         revision_of(_before(board, demand, fleet), plan, demand=demand, at=now)
         for demand, plan in planned
         if plan.revision != _before(board, demand, fleet).revision
     ]
     wanted = merge(len(fleet), planned)
-    due = due_commands(board.leases, wanted, LeaseTerms(terms.lease_s, terms.ack_timeout_s), to_epoch(now))
+    due = due_commands(
+        board.leases,
+        wanted,
+        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
+        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
+        now_s=to_epoch(now),
+    )
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
     orders = _releases(board, plans, due, terms, now) + _discharges(planned, due, terms, now)
     if not orders and not revisions:
@@ -260,7 +284,7 @@ def _targeted(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
     return targeted
 
 
-def _plans(board: Board, scene: _Scene) -> list[tuple[Demand, EventPlan]]:
+def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[Demand, EventPlan]]:
     """Return every demanded event's plan, made in order of precedence: a site serves one event.
 
     A plan that differs from the one before carries the next revision number.
@@ -268,6 +292,10 @@ def _plans(board: Board, scene: _Scene) -> list[tuple[Demand, EventPlan]]:
     fleet, roster, now_s = scene.fleet, scene.roster, to_epoch(scene.now)
     limits = Limits(
         _caps(scene.terms.feeder_caps_w, roster.feeders), _caps(scene.terms.zone_caps_w, roster.counties)
+    )
+    running = board.leases.discharging(now_s)
+    short, silent, refused = (
+        assessment.sites_in(state) for state in (ProofState.SHORT, ProofState.SILENT, ProofState.REFUSED)
     )
     busy = np.zeros(len(fleet), dtype=np.bool_)
     planned: list[tuple[Demand, EventPlan]] = []
@@ -285,9 +313,13 @@ def _plans(board: Board, scene: _Scene) -> list[tuple[Demand, EventPlan]]:
             held_back=board.held_back_until_s > now_s,
             busy=busy,
             planned=before.setpoint_w > 0,
+            waiting=assessment.waiting | assessment.blind,
             now_s=now_s,
         )
-        plan = plan_event(before, demand, fleet, codes, limits)
+        # A planned site whose lease is not running is about to be commanded: it counts as planned.
+        counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
+        delivered = Delivered(counted_w, short, silent, refused)
+        plan = plan_event(before, demand, fleet, codes, limits, delivered)
         if plan is not before:
             plan = replace(plan, revision=before.revision + 1)
         planned.append((demand, plan))

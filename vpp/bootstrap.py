@@ -1,0 +1,210 @@
+"""The only place where adapters meet stages. Nothing is decided here; everything is handed over."""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
+from vpp.adapters.ids import RandomIds
+from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
+from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.domain.fleet import FleetState, Roster, enroll
+from vpp.domain.grid_event import EventHistory, RawSignal
+from vpp.domain.program import Program
+from vpp.ports import Clock, Ids, Keys, Packet, Store, Transport
+from vpp.runner import Runner, Stages
+from vpp.settings import Settings, load_programs
+from vpp.stages.collect import collect
+from vpp.stages.control import Board, DispatchTerms, control, hear, resume
+from vpp.stages.intake import arrive, intake
+from vpp.stages.pay import pay
+from vpp.stages.settle import settle
+
+SETTLE_EVERY_S = 30
+
+
+@dataclass(slots=True)
+class Controller:
+    """The running product: one fleet, one store, one connection to the broker, one loop."""
+
+    clock: Clock
+    store: Store
+    transport: Transport
+    link: GatewayLink
+    feed: OpenAdrFeed
+    programs: Mapping[str, Program]
+    terms: DispatchTerms
+    fleet: FleetState = field(default_factory=FleetState)
+    roster: Roster = field(default_factory=Roster)
+    board: Board | None = None
+    runner: Runner = field(init=False)
+    _changed_sites: set[str] = field(default_factory=set)
+
+    @property
+    def connected(self) -> bool:
+        """Return whether the broker can be reached now."""
+        return self.transport.connected
+
+    def wake(self, site_id: str | None = None) -> None:
+        """Let control look at once; with a site, read that site's enrolment again first."""
+        if site_id is not None:
+            self._changed_sites.add(site_id)
+        self.runner.wake()
+
+    async def turn(self) -> bool:
+        """Handle what has arrived and what is due now; return whether packets were handled."""
+        return await self.runner.turn()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop."""
+        await self.runner.run(stop)
+
+    async def settle_event(self, event_id: str) -> None:
+        """Settle and book one event now."""
+        history = await self.store.history(event_id)
+        if history is not None:
+            await self.settle(history)
+
+    async def collect(self, packets: Sequence[Packet]) -> bool:
+        """Take in what gateways sent; return whether control should look at once."""
+        board = await self._ready_board()
+        heard = self.link.decode(packets)
+        failures = self.runner.failures
+        failures.received.update(heard.received)
+        failures.refused.update(heard.refused)
+        collected = await collect(
+            heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
+        )
+        refused = hear(board, heard.acks, self.clock.now())
+        return refused or collected.urgent
+
+    async def arrive(self, signals: Sequence[RawSignal]) -> Counter[str]:
+        """Keep grid signals as they came; return a count of those that cannot be answered."""
+        arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
+        return arrival.refused
+
+    async def intake(self, raw: RawSignal) -> bool:
+        """Judge and answer one grid signal."""
+        await self._ready_board()
+        await intake(
+            raw,
+            feed=self.feed,
+            store=self.store,
+            registry=self.store,
+            programs=self.programs,
+            roster=self.roster,
+            clock=self.clock,
+        )
+        return True
+
+    async def control(self) -> bool:
+        """Decide and command once, for every site that was enrolled until now."""
+        board = await self._ready_board()
+        await self._read_new_sites()
+        tick = await control(
+            board=board,
+            fleet=self.fleet,
+            roster=self.roster,
+            programs=self.programs,
+            store=self.store,
+            link=self.link,
+            clock=self.clock,
+            terms=self.terms,
+        )
+        return tick is not None
+
+    async def settle(self, history: EventHistory) -> bool:
+        """Settle one event and book what it says."""
+        settlement = await settle(history, store=self.store, programs=self.programs, clock=self.clock)
+        if settlement is not None:
+            await pay(settlement, books=self.store, clock=self.clock)
+        return settlement is not None
+
+    async def _ready_board(self) -> Board:
+        """Return the board; the first time, become leader and read what was committed."""
+        if self.board is None:
+            await self._read_new_sites()
+            self.board = await resume(store=self.store, sites=len(self.fleet), clock=self.clock)
+        return self.board
+
+    async def _read_new_sites(self) -> None:
+        """Give newly enrolled sites their rows, and read those again that somebody changed."""
+        first = len(self.roster.enrollments)
+        enroll(self.fleet, self.roster, await self.store.enrollments(from_site_no=first))
+        while self._changed_sites:
+            changed = await self.store.enrollment(self._changed_sites.pop())
+            if changed is not None:
+                enroll(self.fleet, self.roster, [changed])
+
+
+def dispatch_terms(settings: Settings) -> DispatchTerms:
+    """Return how the fleet is driven, as the settings say."""
+    dispatch = settings.dispatch
+    return DispatchTerms(
+        lease_s=dispatch.lease_s,
+        spread_s=dispatch.spread_s,
+        ramp_s=dispatch.ramp_s,
+        ack_timeout_s=dispatch.ack_timeout_s,
+        sample_period_s=dispatch.sample_period_s,
+        feeder_caps_w=dispatch.feeder_caps_w,
+        zone_caps_w=dispatch.zone_caps_w,
+    )
+
+
+def assemble(
+    settings: Settings,
+    *,
+    clock: Clock,
+    store: Store,
+    keys: Keys,
+    transport: Transport,
+    ids: Ids | None = None,
+) -> Controller:
+    """Return a controller on any store and transport; memory adapters serve as well as real ones."""
+    roster = Roster()
+    controller = Controller(
+        clock=clock,
+        store=store,
+        transport=transport,
+        link=GatewayLink(transport, keys, roster),
+        feed=OpenAdrFeed(transport, keys),
+        programs=load_programs(settings),
+        terms=dispatch_terms(settings),
+        roster=roster,
+    )
+    stages = Stages(
+        collect=controller.collect,
+        arrive=controller.arrive,
+        intake=controller.intake,
+        control=controller.control,
+        settle=controller.settle,
+    )
+    controller.runner = Runner(
+        stages,
+        clock=clock,
+        ids=ids or RandomIds(),
+        transport=transport,
+        signals=store,
+        tick_s=settings.dispatch.tick_s,
+        settle_s=SETTLE_EVERY_S,
+    )
+    return controller
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings, *, clock: Clock, store: Store, keys: Keys, broker_url: str
+) -> AsyncIterator[Controller]:
+    """Yield a controller connected to a broker by MQTT, for as long as the context lasts."""
+    access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
+    jitter: Callable[[], float] = secrets.SystemRandom().random
+    async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
+        yield assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    files = settings.broker_tls
+    return None if files is None else TlsFiles(ca=files.ca, certificate=files.certificate, key=files.key)
