@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import ipaddress
+import ssl
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,31 @@ async def test_the_connection_is_encrypted_and_the_broker_proves_itself(tmp_path
             problem = await first_problem(refused)
             assert not refused.connected
             assert "certificate" in problem.lower()
+
+
+async def test_the_shipped_configuration_takes_a_home_by_its_certificate_only(tmp_path: Path) -> None:
+    home_files, extra = _shipped(tmp_path)
+
+    async with Mosquitto(tmp_path, extra=extra) as broker:
+        url = broker.url.replace("mqtt:", "mqtts:")
+        known = TlsFiles(str(tmp_path / "ca.crt"), home_files.certificate, home_files.key)
+        async with client(Access.from_url(url, client_id="s-7f3a", tls=known)) as home:
+            await asyncio.wait_for(home.wait_connected(), WITHIN_S)
+        nameless = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+        reader, _ = await asyncio.open_connection("127.0.0.1", broker.port, ssl=nameless)
+        with pytest.raises(ssl.SSLError, match="certificate required"):
+            await reader.read(1)
+
+
+def _shipped(folder: Path) -> tuple[TlsFiles, str]:
+    """Return a home's files, and the shipped configuration with every path inside the test's folder."""
+    broker, home = _certificate(folder, "broker"), _certificate(folder, "s-7f3a")
+    (folder / "ca.crt").write_bytes(b"".join(Path(str(each.ca)).read_bytes() for each in (broker, home)))
+    lines = (Path(__file__).parents[2] / "config" / "mosquitto.conf").read_text().splitlines()
+    # The test's own broker names its port, and says these already.
+    own = ("listener", "set_tcp_nodelay", "persistence true", "max_queued_messages", "max_inflight_messages")
+    extra = "\n".join(line for line in lines if not line.startswith(own))
+    return home, extra.replace("/etc/vpp/certs", str(folder)).replace("/var/lib/mosquitto", str(folder))
 
 
 def _certificate(folder: Path, name: str) -> TlsFiles:

@@ -26,6 +26,7 @@ IN_FLIGHT = 50  # aiomqtt walks all open publishes on each publish: 100 and more
 INCOMING_LIMIT = 50_000
 OUTGOING_LIMIT = 200_000
 SUBSCRIBE_AT_ONCE = 100  # filters in one SUBSCRIBE packet
+ANSWER_WITHIN_S = 5.0  # to a CONNECT or SUBSCRIBE; a broker that is stopped answers nothing
 STEADY_AFTER_S = 10  # a shorter connection counts as a failed attempt: somebody keeps ending it
 _NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -305,6 +306,7 @@ class MqttTransport:
             protocol=aiomqtt.ProtocolVersion.V311,
             clean_session=not access.persistent,
             keepalive=access.keepalive_s,
+            timeout=ANSWER_WITHIN_S,
             queue_type=Incoming,
             max_inflight_messages=self._in_flight_limit,
             socket_options=(_NODELAY,),
