@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from simulators.batched_client import BrokerGone
 from simulators.demo import PacketsMissing, add_demo_arguments, run_demo
 from simulators.fleet import add_fleet_arguments, run_fleet
 from simulators.grid import add_grid_arguments, make_key_file, run_grid
@@ -16,6 +17,16 @@ from simulators.scenario import UnknownScenario
 from vpp.adapters.clock import WallClock
 from vpp.adapters.mqtt import NotABrokerUrl
 from vpp.wire.signed import NotAKey
+
+_REFUSALS = (
+    UnusableFile,
+    UnknownScenario,
+    NotABrokerUrl,
+    NotAKey,
+    PacketsMissing,
+    BrokerGone,
+    FileExistsError,
+)
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -51,14 +62,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 public_key = make_key_file(arguments.out).text
                 sys.stdout.write(json.dumps({"key": str(arguments.out), "public_key": public_key}) + "\n")
                 return 0
-    except (
-        UnusableFile,
-        UnknownScenario,
-        NotABrokerUrl,
-        NotAKey,
-        PacketsMissing,
-        FileExistsError,
-    ) as problem:
+    except _REFUSALS as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
 

@@ -21,11 +21,10 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from random import Random
 
+from simulators.batched_client import BatchedClient
 from simulators.grid import Operator
 from simulators.home_files import (
     UnusableFile,
@@ -36,7 +35,7 @@ from simulators.home_files import (
 )
 from simulators.homes import FILTERS, Homes, load_homes
 from simulators.scenario import Scenario, load_scenario, simulated_source_key
-from vpp.adapters.mqtt import Access, MqttTransport
+from vpp.adapters.mqtt import Access
 from vpp.domain.interval import to_epoch
 from vpp.ports import Packet
 from vpp.wire.strict_json import time_text
@@ -52,7 +51,7 @@ class Story:
     """Homes and the grid operator between two steps."""
 
     def __init__(
-        self, homes: Homes, scenario: Scenario | None, operator: Operator | None, transport: MqttTransport
+        self, homes: Homes, scenario: Scenario | None, operator: Operator | None, transport: BatchedClient
     ) -> None:
         self._homes = homes
         self._operator = operator
@@ -161,9 +160,8 @@ async def run_demo(arguments: argparse.Namespace) -> int:
         key = simulated_source_key(kept.seed, scenario.source)
         operator = Operator(scenario.source, key, pinned)
     filters = [*FILTERS, *([operator.receipt_topic] if operator else [])]
-    access = replace(Access.from_url(arguments.broker, client_id="simulated-homes"), persistent=False)
-    async with MqttTransport(access, filters=filters, jitter=Random().random) as transport:
-        await transport.wait_connected()
+    access = Access.from_url(arguments.broker, client_id="simulated-homes")
+    async with BatchedClient(access, filters=filters) as transport:
         story = Story(homes, scenario, operator, transport)
         _say(await story.begin(online, start))
         async for line in _lines():

@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from simulators.__main__ import main
+from simulators.batched_client import BatchedClient, BrokerGone
 from simulators.history import three_weeks_before
 from simulators.home_files import (
     UnusableFile,
@@ -294,6 +295,31 @@ def _topic(packet: Packet) -> GatewayTopic:
     found = parse_topic(packet.topic)
     assert isinstance(found, GatewayTopic)
     return found
+
+
+async def test_batches_over_one_connection_arrive_whole_and_in_order() -> None:
+    async with EmbeddedBroker() as broker, asyncio.timeout(30):
+        access = Access.from_url(broker.url, client_id="homes")
+        async with BatchedClient(access, filters=["t/+"]) as client:
+            sent = [
+                Packet(f"t/{number % 7}", b"x" * (number % 300), qos=number % 5 and 1)
+                for number in range(3_000)
+            ]
+            await client.send(sent)
+            await client.flush()
+            heard: list[Packet] = []
+            while len(heard) < len(sent):
+                heard.extend(await client.receive())
+
+    assert [each.payload for each in heard] == [each.payload for each in sent]
+
+
+async def test_story_without_a_broker_says_where_it_looked() -> None:
+    access = Access.from_url("mqtt://127.0.0.1:1", client_id="homes")
+
+    with pytest.raises(BrokerGone, match=r"no broker at 127\.0\.0\.1:1"):
+        async with BatchedClient(access, filters=[]):
+            pass
 
 
 def test_history_begins_three_weeks_before_the_evening() -> None:
