@@ -4,15 +4,33 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_evening_history, local
+from tests.domain.money_world import (
+    EVENT_DAY,
+    PACIFIC,
+    a_meter,
+    a_program,
+    an_evening_history,
+    an_event,
+    local,
+    weekdays_before,
+)
 from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory, a_dispatched_home
+from vpp.domain.baseline import excluded_days
 from vpp.domain.command import Action
 from vpp.domain.delivery import Quality
 from vpp.domain.grid_event import Grant, GrantKind
 from vpp.domain.interval import Interval
 from vpp.domain.program import NegativePolicy
-from vpp.domain.quantities import dollars
-from vpp.domain.settlement import Settlement, SettlementReason, SettlementState, SiteQuality
+from vpp.domain.quantities import column, dollars
+from vpp.domain.settlement import (
+    NEVER_OPTED_OUT,
+    SettledSites,
+    Settlement,
+    SettlementReason,
+    SettlementState,
+    SiteQuality,
+    settle_sites,
+)
 from vpp.stages import settle as settle_stage
 
 
@@ -247,6 +265,36 @@ async def test_homes_are_settled_alike_in_chunks_of_any_size(monkeypatch: pytest
     assert in_chunks is not None
     assert [line.site_id for line in in_chunks.lines] == [f"home-{number}" for number in range(5)]
     assert [line.incremental_wh for line in in_chunks.lines] == [9_000 + 3 * number for number in range(5)]
+
+
+async def test_a_home_with_gaps_far_back_is_settled_as_from_all_its_readings():
+    story = MoneyStory()
+    days = [[1_000 + 100 * back] * 3 for back in range(20)]
+    evening = an_evening_history([4_000] * 3, days)
+    gone = set(weekdays_before(EVENT_DAY, 20)[1:9])
+    rows = [row for row in a_meter(evening) if row[0].astimezone(PACIFIC).date() not in gone]
+    thin = [row for row in rows if row[0].astimezone(PACIFIC).minute % 15 == 5]
+    for name, readings in (("gaps", rows), ("thin", thin)):
+        await story.home(name)
+        await story.metered(name, readings)
+    await story.event()
+    await story.dispatched(0, 1)
+    event = an_event(program=story.program)
+    everything = await story.store.readings(
+        ("gaps", "thin"), [Interval(STARTS_AT - timedelta(days=60), ENDS_AT)]
+    )
+    sites = SettledSites(
+        ("gaps", "thin"),
+        ("owner-gaps", "owner-thin"),
+        column([NEVER_OPTED_OUT] * 2),
+        excluded_days(event.day, 2, []),
+    )
+
+    settlement = await story.settled()
+
+    assert settlement is not None
+    assert settlement.lines == settle_sites(event, sites, everything)
+    assert len(settlement.lines[0].baseline_days.chosen) == 10
 
 
 async def test_a_season_that_nets_carries_what_earlier_events_lost():

@@ -1,11 +1,11 @@
 """What of an event is settled: the part inside its terms, its clock hours, and the same hours before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, clock_hour_of
-from vpp.domain.interval import Interval, clock_hours
+from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, clock_hour_of, rest_days
+from vpp.domain.interval import Interval, clock_hours, union
 from vpp.domain.program import Program, Terms
 
 
@@ -108,24 +108,41 @@ def event_hours(event: SettledEvent) -> tuple[Interval, ...]:
 
 READ_AROUND = timedelta(hours=1)
 """How far beyond an hour a reading can matter: farther neighbours say nothing."""
+READ_CLOSE_AROUND = timedelta(seconds=300)
+"""How far beyond an hour its readings lie where a meter keeps to its five minutes."""
+LIKELY_DAYS = 14
+"""Enough similar days for nearly every baseline; a site that needs more is asked again."""
 
 
 def reading_intervals(event: SettledEvent) -> tuple[Interval, ...]:
-    """Return when readings are needed: the event's clock hours on its day and on the days before.
+    """Return when readings can matter: the event's clock hours on its day and on the 45 days before.
 
     In order and apart, with an hour on either side for the neighbours of the edges.
     """
+    return _around_hours(event, range(LOOKBACK_DAYS), READ_AROUND)
+
+
+def likely_intervals(event: SettledEvent) -> tuple[Interval, ...]:
+    """Return when readings matter for a site whose meter is whole: fewer days, and close to the hours.
+
+    What is settled from these stands where every hour is OK and no day was passed over for its data;
+    any other site needs :func:`reading_intervals`.
+    """
+    is_rest_day = rest_days(event.terms.holidays)
+    kind = is_rest_day(event.day)
+    similar = [
+        back for back in range(LOOKBACK_DAYS) if is_rest_day(event.day - timedelta(days=back + 1)) == kind
+    ]
+    # The days of any kind show that the account has enough data, where few similar days are averaged.
+    near = range(LIKELY_DAYS) if kind else ()
+    return _around_hours(event, sorted({*similar[:LIKELY_DAYS], *near}), READ_CLOSE_AROUND)
+
+
+def _around_hours(event: SettledEvent, days_back: Iterable[int], around: timedelta) -> tuple[Interval, ...]:
     hours = event_hours(event)
-    asked = list(hours)
-    for positions in hours_of_days(event, hours):
-        asked.extend(hour for hour in positions if hour is not None)
-    joined: list[Interval] = []
-    for hour in sorted(asked):
-        wide = Interval(hour.starts_at - READ_AROUND, hour.ends_at + READ_AROUND)
-        if joined and wide.starts_at <= joined[-1].ends_at:
-            wide = Interval(joined.pop().starts_at, wide.ends_at)
-        joined.append(wide)
-    return tuple(joined)
+    on_days = hours_of_days(event, hours)
+    asked = [*hours, *(hour for back in days_back for hour in on_days[back] if hour is not None)]
+    return union(Interval(hour.starts_at - around, hour.ends_at + around) for hour in asked)
 
 
 def hours_of_days(event: SettledEvent, hours: Sequence[Interval]) -> list[list[Interval | None]]:
