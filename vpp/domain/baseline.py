@@ -211,6 +211,7 @@ def rest_days(calendar: str) -> Callable[[date], bool]:
         raise UnknownBaseline(f"holiday calendar {calendar!r} is not one of NERC, none")
 
     def is_rest_day(day: date) -> bool:
+        """Return whether a local day is a weekend day or a holiday."""
         if day.weekday() >= _SATURDAY:
             return True
         return calendar == "NERC" and day in nerc_holidays(day.year)
