@@ -181,8 +181,10 @@ class Registry(Protocol):
         """Append an owner's no; the same site and event again keeps the first unless taken back."""
         ...
 
-    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
-        """End a standing opt-out of ours; False when there is none."""
+    async def take_back_opt_out(
+        self, site_id: str, event_id: str, *, at: datetime, heard_at_home: bool = False
+    ) -> bool:
+        """End a standing opt-out of ours, or one heard at home; False when there is none of that kind."""
         ...
 
     async def opt_outs(self, event_ids: Sequence[str]) -> Sequence[OptOut]:

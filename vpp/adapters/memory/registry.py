@@ -58,10 +58,12 @@ class MemoryRegistry:
         if self._standing(opt_out.site_id, opt_out.event_id) is None:
             self._opt_outs.append(opt_out)
 
-    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
-        """End a standing opt-out of ours; False when there is none."""
+    async def take_back_opt_out(
+        self, site_id: str, event_id: str, *, at: datetime, heard_at_home: bool = False
+    ) -> bool:
+        """End a standing opt-out of ours, or one heard at home; False when there is none of that kind."""
         place = self._standing(site_id, event_id)
-        if place is None or self._opt_outs[place].origin == "home":
+        if place is None or (self._opt_outs[place].origin == "home") is not heard_at_home:
             return False
         self._opt_outs[place] = replace(self._opt_outs[place], taken_back_at=at)
         return True

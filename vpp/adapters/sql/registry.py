@@ -90,11 +90,13 @@ class SqlRegistry:
                     )
                 )
 
-    async def take_back_opt_out(self, site_id: str, event_id: str, *, at: datetime) -> bool:
-        """End a standing opt-out of ours; False when there is none."""
+    async def take_back_opt_out(
+        self, site_id: str, event_id: str, *, at: datetime, heard_at_home: bool = False
+    ) -> bool:
+        """End a standing opt-out of ours, or one heard at home; False when there is none of that kind."""
         async with self._database.write() as session:
             standing = await _standing(session, site_id, event_id)
-            if standing is None or standing.origin == "home":
+            if standing is None or (standing.origin == "home") is not heard_at_home:
                 return False
             standing.taken_back_at_us = to_us(at)
             session.add(standing)

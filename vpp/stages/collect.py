@@ -1,0 +1,339 @@
+"""Take in what the homes say: samples into the fleet, answers and meter evidence into the store.
+
+Idempotent and free of order: any number of copies in any order lead to the same fleet and the same
+rows. Refuses to decide what follows from it; it only says which sites control should look at now.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+
+from vpp.domain.command import AckBatch, Refusal
+from vpp.domain.delivery import (
+    QUALITY_CODES,
+    MeterMessage,
+    MeterReading,
+    SiteStatus,
+    judge_message,
+)
+from vpp.domain.enrollment import OptOut
+from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
+from vpp.domain.grid_event import EventStatus, steps_in_force
+from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
+from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
+from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
+
+CLOCK_TOLERANCE_S = 30
+PLAUSIBLE_TIMES = 2  # a home may report a second pack before it is enrolled, not a tenfold one
+LOOK_BACK = timedelta(hours=1)
+
+_NO_SITES = np.zeros(0, dtype=np.int64)
+
+
+class CollectStore(MeterStore, DispatchStore, Registry, SignalStore, Protocol):
+    """The part of the store that collect reads and writes."""
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a batch came to. Site numbers are sorted and unique.
+
+    ``stored``, ``duplicate`` and ``refused`` count messages by topic kind (``refused`` also by reason);
+    together with what the link refused they are all that was received.
+    """
+
+    stored: Counter[str] = field(default_factory=Counter)
+    duplicate: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    changed: IntColumn = field(default_factory=lambda: _NO_SITES)  # what control must not overlook
+    opted_out: IntColumn = field(default_factory=lambda: _NO_SITES)  # said no at home just now
+    opted_in: IntColumn = field(default_factory=lambda: _NO_SITES)  # took that back at home just now
+    came_online: IntColumn = field(default_factory=lambda: _NO_SITES)  # by a live status
+
+    @property
+    def urgent(self) -> bool:
+        """Return whether control should look at once."""
+        return bool(len(self.changed))
+
+
+async def collect(
+    heard: Heard, *, fleet: FleetState, roster: Roster, store: CollectStore, link: DeviceLink, clock: Clock
+) -> Collected:
+    """Write one batch into fleet and store, then send the receipts its meter readings earned.
+
+    Raises:
+        StoreUnavailable: The fleet is up to date, but answers and readings were not stored and no
+            receipt was sent: homes and controller repeat them.
+    """
+    now = clock.now()
+    collected = Collected()
+    samples = _trusted(heard.telemetry, fleet, roster, to_epoch(now), collected)
+    collected.opted_out, collected.opted_in = _minds_changed(samples, fleet)
+    changed = [collected.opted_out, _take_samples(samples, fleet)]
+    changed.append(_take_statuses(heard.statuses, fleet, collected))
+    changed.append(_refusals(heard.acks))
+    collected.changed = np.unique(np.concatenate(changed))
+    await _note_minds(collected, fleet, roster, store, now)
+    await _store_acks(heard.acks, store, collected)
+    await _store_meter(heard.meter, roster, store, link, collected, now)
+    return collected
+
+
+def _trusted(
+    batch: TelemetryBatch, fleet: FleetState, roster: Roster, now_s: int, collected: Collected
+) -> TelemetryBatch:
+    """Return the samples that may steer, and count the others by the first reason that applies."""
+    sites = batch.site_no
+    if not len(sites):
+        return batch
+    full_wh = np.array([roster.enrollments[site].full_energy_wh for site in sites.tolist()], dtype=np.int64)
+    rated_w = PLAUSIBLE_TIMES * fleet.max_discharge_w[sites]
+    known_s = fleet.sampled_at_s[sites]
+    reasons = {
+        "not_enrolled": ~(fleet.enrolled[sites] & fleet.consented[sites]),
+        "from_the_future": batch.at_s > now_s + CLOCK_TOLERANCE_S,
+        "energy_out_of_range": batch.energy_full_wh > PLAUSIBLE_TIMES * full_wh,
+        "power_out_of_range": np.abs(batch.battery_w) > rated_w,
+        "older_than_known": batch.at_s < known_s,
+    }
+    trusted = np.ones(len(sites), dtype=np.bool_)
+    for reason, applies in reasons.items():
+        collected.refused["telemetry", reason] += int((trusted & applies).sum())
+        trusted &= ~applies
+    collected.refused = +collected.refused  # reasons that did not occur are not counted as zero
+    kept = _select(batch, trusted)
+    moments = kept.site_no * (now_s + 2 * CLOCK_TOLERANCE_S) + kept.at_s
+    fresh = len(np.unique(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]]))
+    collected.stored["telemetry"] += fresh
+    collected.duplicate["telemetry"] += len(kept) - fresh
+    # The enrolled power is the contract: a home that could do more is not asked for more.
+    return replace(
+        kept, discharge_limit_w=np.minimum(kept.discharge_limit_w, fleet.max_discharge_w[kept.site_no])
+    )
+
+
+def _select(batch: TelemetryBatch, rows: BoolColumn) -> TelemetryBatch:
+    return TelemetryBatch(**{each.name: getattr(batch, each.name)[rows] for each in fields(batch)})
+
+
+def _minds_changed(samples: TelemetryBatch, fleet: FleetState) -> tuple[IntColumn, IntColumn]:
+    """Return the sites whose owner now says no at home, and those who no longer do.
+
+    A first sample without a no counts as taken back: what was stored before a restart may have ended.
+    """
+    newest = _newest(samples)
+    rows = newest[samples.at_s[newest] > fleet.sampled_at_s[samples.site_no[newest]]]
+    sites, says_no = samples.site_no[rows], samples.opted_out[rows]
+    said_no, unheard = fleet.opted_out_at_home[sites], fleet.sampled_at_s[sites] == 0
+    return np.unique(sites[says_no & ~said_no]), np.unique(sites[~says_no & (said_no | unheard)])
+
+
+def _newest(samples: TelemetryBatch) -> IntColumn:
+    """Return the row of the newest sample of each site; of several in one second, one that says no."""
+    order = np.lexsort((samples.opted_out, samples.at_s, samples.site_no))
+    sites = samples.site_no[order]
+    return order[np.append(sites[1:] != sites[:-1], True)] if len(order) else order
+
+
+def _take_samples(samples: TelemetryBatch, fleet: FleetState) -> IntColumn:
+    """Write samples into the fleet; return the sites that must not wait for the next tick."""
+    sites = np.unique(samples.site_no)
+    before = _hindrances(fleet, sites)
+    reserve = fleet.home_reserve_permille[sites].copy()
+    update(fleet, samples)
+    _be_careful_within_a_second(samples, fleet)
+    hindered = (_hindrances(fleet, sites) & ~before).any(axis=0)
+    raised = fleet.home_reserve_permille[sites] > reserve
+    return sites[hindered | raised]
+
+
+def _hindrances(fleet: FleetState, sites: IntColumn) -> BoolColumn:
+    return np.stack((fleet.islanded[sites], fleet.storm_mode[sites], fleet.faulted[sites]))
+
+
+def _be_careful_within_a_second(samples: TelemetryBatch, fleet: FleetState) -> None:
+    """Join samples of one site and second: the worse of each value stands, whichever came first.
+
+    Times have whole seconds, and a home that goes off the grid says so at once: the sample before may
+    carry the same time.
+    """
+    tied = samples.at_s == fleet.sampled_at_s[samples.site_no]
+    same = _select(samples, tied)
+    sites = same.site_no
+    np.minimum.at(fleet.soc_permille, sites, same.soc_permille)
+    np.minimum.at(fleet.battery_w, sites, same.battery_w)
+    np.minimum.at(fleet.discharge_limit_w, sites, same.discharge_limit_w)
+    np.minimum.at(fleet.energy_full_wh, sites, same.energy_full_wh)
+    np.maximum.at(fleet.home_reserve_permille, sites, same.reserve_permille)
+    np.maximum.at(fleet.in_force_sequence, sites, same.sequence)
+    np.logical_or.at(fleet.islanded, sites, ~same.grid_connected)
+    np.logical_or.at(fleet.storm_mode, sites, same.storm_mode)
+    np.logical_or.at(fleet.faulted, sites, same.faulted)
+    np.logical_or.at(fleet.opted_out_at_home, sites, same.opted_out)
+
+
+def _take_statuses(statuses: Sequence[SiteStatus], fleet: FleetState, collected: Collected) -> IntColumn:
+    """Write presence into the fleet in order of arrival; return the sites that fell silent."""
+    silent = []
+    online = []
+    for status in statuses:
+        site = status.site_no
+        if not (fleet.enrolled[site] and fleet.consented[site]):
+            collected.refused["status", "not_enrolled"] += 1
+            continue
+        known = bool(fleet.online[site]) is status.online
+        (collected.duplicate if known else collected.stored)["status"] += 1
+        fleet.online[site] = status.online
+        if not status.online and not known:
+            silent.append(site)
+        if status.online and not status.retained:
+            online.append(site)
+    collected.came_online = _sites(online)
+    return _sites(silent)
+
+
+def _refusals(acks: AckBatch) -> IntColumn:
+    """Return the sites that refused; a stale sequence only says that something newer is known there."""
+    rows = [row for row, refusal in enumerate(acks.refusal) if refusal not in (None, Refusal.STALE_SEQUENCE)]
+    return acks.site_no[rows]
+
+
+def _sites(numbers: Iterable[int]) -> IntColumn:
+    return np.unique(np.array(list(numbers), dtype=np.int64))
+
+
+async def _note_minds(
+    collected: Collected, fleet: FleetState, roster: Roster, store: CollectStore, now: datetime
+) -> None:
+    """Store what owners said at home against the event that runs, or else the next one."""
+    if not len(collected.opted_out) and not len(collected.opted_in):
+        return
+    event_of_program = await _running_or_next(store, now)
+    for site in collected.opted_out.tolist():
+        event_id = event_of_program.get(roster.programs.word(int(fleet.program_no[site])))
+        if event_id is not None:
+            await store.opt_out(OptOut(roster.site_id(site), event_id, now, "home"))
+    back = {roster.site_id(site) for site in collected.opted_in.tolist()}
+    for opt_out in await store.opt_outs(sorted(event_of_program.values())):
+        if opt_out.site_id in back and opt_out.origin == "home" and opt_out.taken_back_at is None:
+            await store.take_back_opt_out(opt_out.site_id, opt_out.event_id, at=now, heard_at_home=True)
+
+
+async def _running_or_next(store: SignalStore, now: datetime) -> dict[str, str]:
+    """Return by program the event that runs, or the next to begin."""
+    starts: dict[str, tuple[datetime, str]] = {}
+    for history in await store.histories(ending_after=now):
+        event = history.latest
+        left = [step.interval for step in steps_in_force(history) if step.interval.ends_at > now]
+        if left and event.status is not EventStatus.CANCELLED:
+            candidate = (max(left[0].starts_at, now), event.event_id)
+            starts[event.program_id] = min(starts.get(event.program_id, candidate), candidate)
+    return {program_id: event_id for program_id, (_, event_id) in starts.items()}
+
+
+async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected) -> None:
+    if not len(acks):
+        return
+    await store.record_acks(acks)
+    keys = np.stack((acks.site_no, acks.epoch, acks.sequence), axis=1)
+    distinct = len(np.unique(keys, axis=0))
+    collected.stored["ack"] += distinct
+    collected.duplicate["ack"] += len(acks) - distinct
+
+
+async def _store_meter(
+    messages: Sequence[MeterMessage],
+    roster: Roster,
+    store: MeterStore,
+    link: DeviceLink,
+    collected: Collected,
+    now: datetime,
+) -> None:
+    """Judge and store readings, and only then answer: the home forgets what a receipt covers."""
+    if not messages:
+        return
+    judged = await _judged(messages, roster, store, now)
+    receipts = await store.append(judged, at=now)
+    await link.acknowledge(receipts)
+    distinct = len({(each.site_id, each.boot_id, each.readings) for each in messages})
+    collected.stored["meter"] += distinct
+    collected.duplicate["meter"] += len(messages) - distinct
+
+
+async def _judged(
+    messages: Sequence[MeterMessage], roster: Roster, store: MeterStore, now: datetime
+) -> list[MeterMessage]:
+    """Return the messages with every reading judged against the one before it in time."""
+    known = await _known_before(messages, store)
+    judged: list[MeterMessage] = []
+    for message in sorted(messages, key=_begins_at):
+        rated = roster.enrollments[roster.site_no_of[message.site_id]].max_discharge_w
+        earlier = [each for each in known[message.site_id] if each.at < _begins_at(message)]
+        judged.append(
+            judge_message(
+                message,
+                previous=max(earlier, key=lambda each: each.at, default=None),
+                rated_discharge=rated,
+                rated_charge=rated,
+                received_at=now,
+            )
+        )
+        known[message.site_id] += message.readings
+    return judged
+
+
+async def _known_before(
+    messages: Sequence[MeterMessage], store: MeterStore
+) -> defaultdict[str, list[MeterReading]]:
+    """Return stored readings by site among which the one before each message is.
+
+    An hour back holds it for a home that reports regularly; for others the newest usable one is asked.
+    """
+    known: defaultdict[str, list[MeterReading]] = defaultdict(list)
+    by_hour: defaultdict[datetime, list[MeterMessage]] = defaultdict(list)
+    for message in messages:
+        by_hour[_begins_at(message).replace(minute=0, second=0)].append(message)
+    for group in by_hour.values():
+        begins = [_begins_at(message) for message in group]
+        window = Interval(min(begins) - LOOK_BACK, max(begins) + timedelta(seconds=1))
+        await _read(known, sorted({message.site_id for message in group}), [window], store)
+    begin_of: dict[str, datetime] = {}
+    for message in sorted(messages, key=_begins_at, reverse=True):
+        begin_of[message.site_id] = _begins_at(message)
+    missing = [site for site, at in begin_of.items() if not any(each.at < at for each in known[site])]
+    newest = await store.newest_reading_at(sorted(missing))
+    for at in sorted({whole_second(each) for each in newest.values()}):
+        sites = sorted(site for site, seen_at in newest.items() if whole_second(seen_at) == at)
+        await _read(known, sites, [Interval(at, at + timedelta(seconds=1))], store)
+    return known
+
+
+async def _read(
+    known: defaultdict[str, list[MeterReading]],
+    site_ids: Sequence[str],
+    intervals: Sequence[Interval],
+    store: MeterStore,
+) -> None:
+    rows = await store.readings(site_ids, intervals)
+    columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
+    for site, at_s, discharged, charged, quality in zip(*(each.tolist() for each in columns), strict=True):
+        known[site_ids[site]].append(
+            MeterReading(
+                site_id=site_ids[site],
+                boot_id="",  # of any boot: counters run on through a restart
+                index=0,
+                at=from_epoch(at_s),
+                discharged_wh=WattHours(discharged),
+                charged_wh=WattHours(charged),
+                soc_permille=None,
+                quality=QUALITY_CODES[quality],
+            )
+        )
+
+
+def _begins_at(message: MeterMessage) -> datetime:
+    return min(reading.at for reading in message.readings)
