@@ -5,10 +5,10 @@ rows. Refuses to decide what follows from it; it only says which sites control s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,8 @@ CLOCK_TOLERANCE_S = 30
 PLAUSIBLE_TIMES = 2  # a home may report a second pack before it is enrolled, not a tenfold one
 LOOK_BACK = timedelta(hours=1)
 
+KeyT = TypeVar("KeyT", bound=Hashable)
+
 _NO_SITES = np.zeros(0, dtype=np.int64)
 
 
@@ -51,7 +53,7 @@ class Collected:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     changed: IntColumn = field(default_factory=lambda: _NO_SITES)  # what control must not overlook
     opted_out: IntColumn = field(default_factory=lambda: _NO_SITES)  # said no at home just now
-    opted_in: IntColumn = field(default_factory=lambda: _NO_SITES)  # took that back at home just now
+    opted_in: IntColumn = field(default_factory=lambda: _NO_SITES)  # or a first sample without a no
     came_online: IntColumn = field(default_factory=lambda: _NO_SITES)  # by a live status
 
     @property
@@ -102,18 +104,22 @@ def _trusted(
     }
     trusted = np.ones(len(sites), dtype=np.bool_)
     for reason, applies in reasons.items():
-        collected.refused["telemetry", reason] += int((trusted & applies).sum())
+        _count(collected.refused, ("telemetry", reason), int((trusted & applies).sum()))
         trusted &= ~applies
-    collected.refused = +collected.refused  # reasons that did not occur are not counted as zero
     kept = _select(batch, trusted)
     moments = kept.site_no * (now_s + 2 * CLOCK_TOLERANCE_S) + kept.at_s
     fresh = len(np.unique(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]]))
-    collected.stored["telemetry"] += fresh
-    collected.duplicate["telemetry"] += len(kept) - fresh
+    _count(collected.stored, "telemetry", fresh)
+    _count(collected.duplicate, "telemetry", len(kept) - fresh)
     # The enrolled power is the contract: a home that could do more is not asked for more.
     return replace(
         kept, discharge_limit_w=np.minimum(kept.discharge_limit_w, fleet.max_discharge_w[kept.site_no])
     )
+
+
+def _count(counter: Counter[KeyT], key: KeyT, times: int) -> None:
+    if times:  # what did not occur is absent, not zero
+        counter[key] += times
 
 
 def _select(batch: TelemetryBatch, rows: BoolColumn) -> TelemetryBatch:
@@ -241,8 +247,8 @@ async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected
     await store.record_acks(acks)
     keys = np.stack((acks.site_no, acks.epoch, acks.sequence), axis=1)
     distinct = len(np.unique(keys, axis=0))
-    collected.stored["ack"] += distinct
-    collected.duplicate["ack"] += len(acks) - distinct
+    _count(collected.stored, "ack", distinct)
+    _count(collected.duplicate, "ack", len(acks) - distinct)
 
 
 async def _store_meter(
@@ -260,8 +266,8 @@ async def _store_meter(
     receipts = await store.append(judged, at=now)
     await link.acknowledge(receipts)
     distinct = len({(each.site_id, each.boot_id, each.readings) for each in messages})
-    collected.stored["meter"] += distinct
-    collected.duplicate["meter"] += len(messages) - distinct
+    _count(collected.stored, "meter", distinct)
+    _count(collected.duplicate, "meter", len(messages) - distinct)
 
 
 async def _judged(
