@@ -78,6 +78,7 @@ class Controller:
         collected = await collect(
             heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
         )
+        failures.refused.update(collected.refused)
         refused = hear(board, heard.acks, self.clock.now())
         return refused or collected.urgent
 

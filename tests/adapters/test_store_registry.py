@@ -106,6 +106,17 @@ async def test_no_said_at_the_home_is_not_ours_to_take_back(store: Store) -> Non
     assert [each.taken_back_at for each in await store.opt_outs([EVENT])] == [None]
 
 
+async def test_the_home_takes_back_its_own_no_and_nobody_elses(store: Store) -> None:
+    await store.enroll([a_request("s-ada"), a_request("s-ben")], at=NOON)
+    await store.opt_out(OptOut("s-ada", EVENT, after(1), "home"))
+    await store.opt_out(OptOut("s-ben", EVENT, after(1), "portal"))
+
+    assert await store.take_back_opt_out("s-ada", EVENT, at=after(2), heard_at_home=True)
+    assert not await store.take_back_opt_out("s-ben", EVENT, at=after(2), heard_at_home=True)
+
+    assert [each.taken_back_at for each in await store.opt_outs([EVENT])] == [after(2), None]
+
+
 async def test_nothing_about_a_home_without_consent_is_stored(store: Store) -> None:
     await store.enroll([a_request("s-ada")], at=NOON)
 

@@ -27,6 +27,7 @@ from vpp.wire.gateway import (
     command_body,
     decode_ack,
     decode_status,
+    gateway_filters,
     parse_topic,
     topic,
 )
@@ -35,7 +36,7 @@ from vpp.wire.gateway_telemetry import TELEMETRY_COLUMNS, decode_telemetry_row
 from vpp.wire.signed import BadSignature, VerifyingKey, split, verify
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
 
-GATEWAY_FILTERS = tuple(f"vpp/v1/+/+/{kind}" for kind in FROM_GATEWAYS)
+GATEWAY_FILTERS = gateway_filters()
 """What a controller of the whole fleet subscribes to."""
 
 STOP_LANE, COMMAND_LANE, RECEIPT_LANE = 0, 1, 2

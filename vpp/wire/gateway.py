@@ -127,9 +127,14 @@ def parse_topic(text: str) -> GatewayTopic | GridTopic:
     raise UnknownTopic(f"{text[:80]!r} is no topic of this protocol")
 
 
+def gateway_filters() -> tuple[str, ...]:
+    """Return the topic filters under which a controller hears every gateway."""
+    return tuple(f"vpp/v1/+/+/{kind}" for kind in FROM_GATEWAYS)
+
+
 def controller_filters() -> tuple[str, ...]:
-    """Return the topic filters a controller of the whole fleet subscribes to."""
-    return (*(f"vpp/v1/+/+/{kind}" for kind in FROM_GATEWAYS), f"grid/v1/+/{GridKind.EVENT}")
+    """Return the topic filters under which a controller hears every gateway and grid operator."""
+    return (*gateway_filters(), f"grid/v1/+/{GridKind.EVENT}")
 
 
 class WrongSite(MalformedMessage):
