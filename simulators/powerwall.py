@@ -266,7 +266,8 @@ class Gateway:
 
     def _plan_messages(self, now_s: int) -> None:
         self._sample_due_s = self._next_s(now_s, self._sample_period_s(now_s))
-        self._meter_due_s = self._next_s(now_s, EVENT_METER_S if self._in_event(now_s) else IDLE_METER_S)
+        # Also when an event ends: the reading at its last boundary is what closes its last hour.
+        self._meter_due_s = self._next_s(now_s, EVENT_METER_S)
 
     def _next_s(self, now_s: int, period_s: int) -> int:
         """Return the next instant of a period at this site's own offset, so that no two homes are alike."""
