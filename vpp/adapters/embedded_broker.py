@@ -61,16 +61,17 @@ class EmbeddedBroker:
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us: homes are released before the broker goes
         )  # fmt: skip
+        accepts = False
         try:
             await asyncio.wait_for(self._accepts(self._child), START_WITHIN_S)
+            accepts = True
         except TimeoutError:
-            await self._stop()
             raise BrokerDidNotStart(
                 f"the embedded broker took no connection on port {self.port} within {START_WITHIN_S:.0f} s"
             ) from None
-        except BaseException:
-            await self._stop()
-            raise
+        finally:
+            if not accepts:
+                await self._stop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
