@@ -1,12 +1,13 @@
 """Rows of the whole fleet in one statement: columns in, columns out, no object for each site.
 
-PostgreSQL takes each column as one array, so its limit of 32,767 parameters is never near, and gives
-numbers back as binary COPY, which numpy reads in place. SQLite takes rows one after another inside its
-own loop and lists as one JSON value.
+PostgreSQL takes each column as one array, so its limit of 32,767 parameters is never near; large batches
+it takes by COPY, and numbers it gives back as binary COPY, which numpy reads in place. SQLite takes rows
+one after another inside its own loop, and lists as one JSON value.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from vpp.domain.quantities import IntColumn
 
 Column = Sequence[Any]
 
+_KEEP_FIRST = "ON CONFLICT DO NOTHING"
+_ROWS_WORTH_A_COPY = 1_000
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER_BYTES = 2
 
@@ -27,7 +30,7 @@ def _is_sqlite(session: AsyncSession) -> bool:
 
 async def insert_new(session: AsyncSession, table: Table, columns: Mapping[str, Column]) -> int:
     """Insert the rows whose key is not there yet; return how many were new."""
-    return await _insert(session, table, columns, "ON CONFLICT DO NOTHING")
+    return await _insert(session, table, columns, _KEEP_FIRST)
 
 
 async def insert_or_replace(
@@ -49,11 +52,31 @@ async def _insert(session: AsyncSession, table: Table, columns: Mapping[str, Col
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {clause}"
         rows = list(zip(*columns.values(), strict=True))
         return (await connection.exec_driver_sql(statement, rows)).rowcount
+    if clause == _KEEP_FIRST and len(next(iter(columns.values()))) >= _ROWS_WORTH_A_COPY:
+        return await _copy_new(session, table, columns)
     arrays = ", ".join(f"${place}::{_array_type(table, name)}" for place, name in enumerate(columns, start=1))
     statement = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}) {clause}"
     return (
         await connection.exec_driver_sql(statement, tuple(list(each) for each in columns.values()))
     ).rowcount
+
+
+async def _copy_new(session: AsyncSession, table: Table, columns: Mapping[str, Column]) -> int:
+    """Insert new rows by way of a table of this connection's own, because COPY cannot skip known keys."""
+    connection = await session.connection()
+    names = ", ".join(columns)
+    incoming = f"incoming_{table.name}"
+    await connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+    )
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    rows = zip(*columns.values(), strict=True)
+    await driver.copy_records_to_table(incoming, records=rows, columns=list(columns))
+    inserted = await connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {incoming} {_KEEP_FIRST}"
+    )
+    await connection.exec_driver_sql(f"DELETE FROM {incoming}")
+    return inserted.rowcount
 
 
 def _array_type(table: Table, name: str) -> str:
@@ -87,7 +110,8 @@ class Asked:
         query = f"{self._expressions()} {statement}"
         if _is_sqlite(self._session):
             rows = await driver.execute_fetchall(query, self._parameters())
-            table = np.array(rows, dtype=np.int64).reshape(-1, count)
+            numbers = chain.from_iterable(rows)
+            table = np.fromiter(numbers, dtype=np.int64, count=count * len(rows)).reshape(-1, count)
         else:
             table = await _copied(driver, query, self._parameters(), count)
         return [np.ascontiguousarray(table[:, place]) for place in range(count)]

@@ -21,6 +21,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 BUSY_TIMEOUT_MS = 10_000
+SQLITE_CACHE_KIB = 32_768
 CONNECT_TIMEOUT_S = 10
 POOLED_CONNECTIONS = 5
 
@@ -111,6 +112,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         "journal_mode = WAL",
         "synchronous = FULL",  # a commit that was answered survives a power cut
         "foreign_keys = ON",
+        f"cache_size = -{SQLITE_CACHE_KIB}",  # a settlement reads far more than the default 2 MiB
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

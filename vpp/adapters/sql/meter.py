@@ -35,8 +35,11 @@ _COUNTERS = (
     f"r.discharged_wh, r.charged_wh, COALESCE(r.imported_wh, {NOT_METERED}),"
     f" COALESCE(r.exported_wh, {NOT_METERED})"
 )
-_ASKED_SPANS = "FROM site CROSS JOIN span JOIN {table} r ON r.site_id = site.site_id"
-_IN_SPAN = "r.at_s BETWEEN span.starts_s AND span.ends_s"
+# SQLite takes CROSS JOIN in the order written: for each site and span one stretch of the time index.
+_ASKED = (
+    "FROM site CROSS JOIN span CROSS JOIN {table} r"
+    " WHERE r.site_id = site.site_id AND r.at_s BETWEEN span.starts_s AND span.ends_s"
+)
 _DOUBTED = (
     "EXISTS (SELECT 1 FROM doubted_reading d WHERE d.site_id = r.site_id AND d.boot_id = r.boot_id"
     " AND d.reading_index = r.reading_index)"
@@ -79,12 +82,11 @@ class SqlMeter(SqlRegistry):
             "site": {"place": range(len(site_ids)), "site_id": site_ids},
             "span": {"starts_s": [low for low, _ in spans], "ends_s": [high for _, high in spans]},
         }
-        first = _ASKED_SPANS.format(table="meter_reading")
-        further = _ASKED_SPANS.format(table="doubted_reading")
+        first, further = _ASKED.format(table="meter_reading"), _ASKED.format(table="doubted_reading")
         statement = (
             f"SELECT site.place, r.at_s, {_COUNTERS}, CASE WHEN {_DOUBTED} THEN {_BAD} ELSE r.quality END"
-            f" {first} AND {_IN_SPAN} UNION ALL"
-            f" SELECT site.place, r.at_s, {_COUNTERS}, {_BAD} {further} AND {_IN_SPAN}"
+            f" {first} UNION ALL"
+            f" SELECT site.place, r.at_s, {_COUNTERS}, {_BAD} {further}"
         )
         async with self._meter_database.read() as session:
             table = await Asked(session, lists).columns(statement, 7)
