@@ -23,7 +23,7 @@ from vpp.stages.intake import arrive, intake
 from vpp.stages.pay import pay
 from vpp.stages.settle import settle
 
-SETTLE_EVERY_S = 30
+SETTLE_EVERY_S = 60
 
 
 @dataclass(slots=True)
@@ -101,10 +101,11 @@ class Controller:
         )
         return True
 
-    async def control(self) -> bool:
-        """Decide and command once, for every site that was enrolled until now."""
+    async def control(self, fresh: bool) -> bool:
+        """Decide and command once; ``fresh``: somebody enrolled, spoke or signalled since the last time."""
         board = await self._ready_board()
-        await self._read_new_sites()
+        if fresh:
+            await self._read_new_sites()
         tick = await control(
             board=board,
             fleet=self.fleet,
@@ -114,6 +115,7 @@ class Controller:
             link=self.link,
             clock=self.clock,
             terms=self.terms,
+            fresh=fresh,
         )
         return tick is not None
 

@@ -32,7 +32,7 @@ class Stages:
     collect: Callable[[Sequence[Packet]], Awaitable[bool]]
     arrive: Callable[[Sequence[RawSignal]], Awaitable[Counter[str]]]
     intake: Callable[[RawSignal], Awaitable[bool]]
-    control: Callable[[], Awaitable[bool]]
+    control: Callable[[bool], Awaitable[bool]]  # told whether something new was stored
     settle: Callable[[EventHistory], Awaitable[bool]]
 
 
@@ -177,13 +177,14 @@ class Runner:
     async def _control_if_due(self, now: datetime) -> None:
         if not self._woken and self._next_tick is not None and now < self._next_tick:
             return
-        self._woken = False
-        again = await self._attempt("control", "tick", lambda _: self._stages.control(), now)
+        fresh, self._woken = self._woken, False
+        again = await self._attempt("control", "tick", self._stages.control, fresh)
         if again:
             self._woken = True
         if self._next_tick is None or now >= self._next_tick:
             self._next_tick = whole_second(now) + self._tick
-        if again is None:
+        if again is None:  # what was new is still unread
+            self._woken = self._woken or fresh
             self._next_tick = now + timedelta(seconds=1)
 
     async def _settle_if_due(self, now: datetime) -> None:

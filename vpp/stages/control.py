@@ -44,6 +44,7 @@ from vpp.ports import Clock, DeviceLink, DispatchStore, Registry, SignalStore
 
 LEAD = timedelta(seconds=120)
 LONGEST_LEASE = timedelta(minutes=30)
+READ_AGAIN = timedelta(minutes=1)
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
 
@@ -61,6 +62,16 @@ class DispatchTerms:
     zone_caps_w: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What owners, operators and the grid said, as read at one moment."""
+
+    read_at: datetime
+    histories: Sequence[EventHistory]
+    sources: Mapping[str, GridSource]
+    opt_outs: Sequence[OptOut]
+
+
 @dataclass(slots=True)
 class Board:
     """What control knows between ticks: leader epoch, last tick, leases, and each event's plan."""
@@ -75,7 +86,7 @@ class Board:
     proof: ProofLog = field(default_factory=ProofLog)
     judged_from_s: int = 0
     assessment: Assessment | None = None
-    idle: bool = True
+    facts: "Facts | None" = None
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
@@ -156,24 +167,20 @@ async def control(
     link: DeviceLink,
     clock: Clock,
     terms: DispatchTerms,
+    fresh: bool = True,
 ) -> DispatchTick | None:
-    """Commit and send what the events in force need now; return the tick, or None when nothing is due."""
+    """Commit and send what the events in force need now; return the tick, or None when nothing is due.
+
+    ``fresh`` reads again what people and the grid said; without it, what was read within the last
+    minute is good enough, because whoever stores such a fact wakes control.
+    """
     now = whole_second(clock.now())
-    histories = await store.histories(ending_after=now - LONGEST_LEASE)
+    if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
+        board.facts = await _read_facts(store, now)
     board.grow(len(fleet))
-    board.idle = not histories and not bool((board.leases.running_until_s > to_epoch(now)).any())
-    if board.idle:
+    if not board.facts.histories and not (board.leases.running_until_s > to_epoch(now)).any():
         return None
-    scene = _Scene(
-        fleet=fleet,
-        roster=roster,
-        programs=programs,
-        histories=histories,
-        sources={source.name: source for source in await store.sources()},
-        opt_outs=await store.opt_outs([history.latest.event_id for history in histories]),
-        terms=terms,
-        now=now,
-    )
+    scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
     assessment = assess(
         fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
@@ -217,11 +224,19 @@ class _Scene:
     fleet: FleetState
     roster: Roster
     programs: Mapping[str, Program]
-    histories: Sequence[EventHistory]
-    sources: Mapping[str, GridSource]
-    opt_outs: Sequence[OptOut]
+    facts: Facts
     terms: DispatchTerms
     now: datetime
+
+
+async def _read_facts(store: ControlStore, now: datetime) -> Facts:
+    histories = await store.histories(ending_after=now - LONGEST_LEASE)
+    return Facts(
+        read_at=now,
+        histories=histories,
+        sources={source.name: source for source in await store.sources()},
+        opt_outs=await store.opt_outs([history.latest.event_id for history in histories]),
+    )
 
 
 def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:
@@ -235,7 +250,7 @@ def _demands(board: Board, scene: _Scene) -> list[Demand]:
     """
     found = []
     roster = scene.roster
-    for history in sorted(scene.histories, key=lambda each: precedence_key(each.latest)):
+    for history in sorted(scene.facts.histories, key=lambda each: precedence_key(each.latest)):
         event = history.latest
         steps = steps_in_force(history)
         program_no = roster.programs.find(event.program_id)
@@ -301,7 +316,7 @@ def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[De
     planned: list[tuple[Demand, EventPlan]] = []
     for open_demand in _demands(board, scene):
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
-        authorized = authorized_power(scene.histories, scene.sources, scene.now, used_w)
+        authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
         demand = replace(open_demand, authorized_w=authorized.get(open_demand.event_id))
         before = _before(board, demand, fleet)
         if before.revision and before.asked is None:
@@ -309,7 +324,7 @@ def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[De
         codes = eligibility(
             fleet,
             demand,
-            opted_out=_opted_out(scene.opt_outs, demand.event_id, len(fleet), roster),
+            opted_out=_opted_out(scene.facts.opt_outs, demand.event_id, len(fleet), roster),
             held_back=board.held_back_until_s > now_s,
             busy=busy,
             planned=before.setpoint_w > 0,
