@@ -274,6 +274,11 @@ async def test_file_in_a_folder_that_is_not_there_is_unavailable(tmp_path: Path)
         await SqlStore.open(f"sqlite:///{tmp_path / 'missing' / 'vpp.db'}")
 
 
+def test_option_that_the_driver_does_not_know_is_refused_by_name() -> None:
+    with pytest.raises(UnknownDatabase, match="'options'"):
+        driver_url("postgresql://db/vpp?options=-csearch_path%3Dvpp")
+
+
 async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "vpp.db").write_text("a letter to the grid operator\n" * 100)
 
@@ -288,6 +293,7 @@ async def test_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
         ("sqlite:///vpp.db", "sqlite+aiosqlite:///vpp.db"),
         ("postgresql://vpp:pw@db:5433/vpp", "postgresql+asyncpg://vpp:pw@db:5433/vpp"),
         ("postgres://db/vpp", "postgresql+asyncpg://db/vpp"),
+        ("postgresql://db/vpp?sslmode=require", "postgresql+asyncpg://db/vpp?ssl=require"),
         ("postgresql:///vpp?host=/run/postgresql", "postgresql+asyncpg:///vpp?host=%2Frun%2Fpostgresql"),
     ],
 )

@@ -41,6 +41,8 @@ _PASSING_STATES = frozenset(
 )
 """Classes of SQLSTATE that say nothing about the fact itself."""
 
+_POSTGRESQL_OPTIONS = frozenset(("host", "port", "ssl"))
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -85,8 +87,17 @@ def driver_url(given: str) -> URL:
             raise UnknownDatabase(f"database URL {given!r} names no file; write sqlite:///path")
         return url.set(drivername="sqlite+aiosqlite")
     if engine in ("postgresql", "postgres"):
-        return url.set(drivername="postgresql+asyncpg")
+        return _asyncpg_url(url)
     raise UnknownDatabase(f"database URL names {engine!r}; write sqlite:///path or postgresql://…")
+
+
+def _asyncpg_url(url: URL) -> URL:
+    # libpq's word for encryption, which everybody types, is not asyncpg's.
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    unknown = sorted(query.keys() - _POSTGRESQL_OPTIONS)
+    if unknown:
+        raise UnknownDatabase(f"database URL has an option {unknown[0]!r}; known are host, port and sslmode")
+    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 def make_engine(url: URL) -> AsyncEngine:

@@ -1,5 +1,7 @@
 """The whole store on one database, opened by its URL."""
 
+from contextlib import AsyncExitStack
+
 from sqlalchemy import text
 
 from vpp.adapters.sql.books import SqlBooks
@@ -30,12 +32,11 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks):
         """
         database = Database(make_engine(driver_url(url)))
         await database.probe()
-        try:
+        async with AsyncExitStack() as unless_opened:
+            unless_opened.push_async_callback(database.close)
             async with database.write() as session:
                 await (await session.connection()).run_sync(bring_up_to_date)
-        except BaseException:
-            await database.close()
-            raise
+            unless_opened.pop_all()
         return cls(database)
 
     async def ready(self) -> None:

@@ -26,7 +26,9 @@ APPEND_ONLY = (
 
 def upgrade() -> None:
     _registry()
+    _words_of_owners_and_operators()
     _signals()
+    _events()
     _dispatch()
     _meter()
     _books()
@@ -100,6 +102,9 @@ def _registry() -> None:
         sa.PrimaryKeyConstraint("number"),
     )
     op.create_index("ix_reserve_change_site_id", "reserve_change", ["site_id"])
+
+
+def _words_of_owners_and_operators() -> None:
     op.create_table(
         "opt_out",
         _counted(),
@@ -173,6 +178,9 @@ def _signals() -> None:
         _text("content_sha256"),
         sa.PrimaryKeyConstraint("source", "event_id", "operation", "modified_at_us", "content_sha256"),
     )
+
+
+def _events() -> None:
     op.create_table(
         "grid_event",
         _text("event_id"),
