@@ -19,12 +19,11 @@ from vpp.domain.baseline import (
     baseline_method,
     clock_hour_of,
     excluded_days,
-    nerc_holidays,
-    rest_days,
     ten_of_ten,
 )
 from vpp.domain.delivery import QUALITY_CODES, Quality
 from vpp.domain.interval import Interval
+from vpp.domain.rest_days import UnknownCalendar, nerc_holidays, rest_days
 
 OK, ESTIMATED, MISSING, BAD = (QUALITY_CODES.index(quality) for quality in Quality)
 DROPPED = [None, *DayDropped]
@@ -199,9 +198,9 @@ def test_moving_holidays_fall_where_the_public_calendar_has_them(year: int):
 
 
 def test_a_method_or_calendar_that_is_not_built_is_named():
-    with pytest.raises(UnknownBaseline, match="'guess' is not one of ten_of_ten"):
+    with pytest.raises(UnknownBaseline, match="'guess' is not one of caiso_ten_of_ten, five_of_ten"):
         baseline_method("guess")
-    with pytest.raises(UnknownBaseline, match="'ICS' is not one of NERC, none"):
+    with pytest.raises(UnknownCalendar, match="'ICS' is not one of NERC, none"):
         rest_days("ICS")
 
 

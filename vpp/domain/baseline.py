@@ -1,6 +1,6 @@
 """What homes would have done anyway: the average of similar days, chosen by a named method.
 
-Knows days, holidays and clock hours in a program's own zone, over many sites at once. Where the days'
+Knows days and clock hours in a program's own zone, over many sites at once. Where the days'
 energies come from and what they are worth is not its business.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,7 +24,6 @@ FEWEST_VALID_DAYS = 10
 """An account needs this many days of interval data, of any kind, for a valid baseline."""
 
 _WORST_VALID = QUALITY_CODES.index(Quality.ESTIMATED)
-_MONDAY, _THURSDAY, _SATURDAY, _SUNDAY = 0, 3, 5, 6
 
 
 class DayDropped(StrEnum):
@@ -33,6 +33,7 @@ class DayDropped(StrEnum):
     DUAL_EVENT = "dual_event"
     OUTAGE = "outage"
     INVALID_DATA = "invalid_data"
+    NOT_AMONG_HIGHEST = "not_among_highest"  # looked at by a method that averages the highest days
 
 
 DROP_CODES: tuple[DayDropped | None, ...] = (None, *DayDropped)
@@ -40,7 +41,7 @@ DROP_CODES: tuple[DayDropped | None, ...] = (None, *DayDropped)
 
 
 class UnknownBaseline(ValueError):
-    """A program names a baseline method or a holiday calendar that is not built."""
+    """A program names a baseline method that is not built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +99,60 @@ class DayEnergies:
 class Baselines:
     """The baseline of many sites, exact: ``sum_wh`` (site, hour) over ``divisor``.
 
-    ``valid`` is false for a site without enough days; its sums mean nothing. ``too_few_days`` tells
-    which rule failed: true where not even ten days hold data. ``chosen`` (site, day) are the days
-    averaged, ``dropped`` (site, day) codes of similar days passed over on the way to them.
+    ``weights`` (site, day) is what each day counts, in whole parts of ``divisor``; ``dropped`` (site,
+    day) are codes of similar days passed over on the way to them. ``valid`` is false for a site without
+    enough days; its sums mean nothing. ``too_few_days`` tells which rule failed: true where not even ten
+    days hold data.
     """
 
     sum_wh: NDArray[np.int64]
     divisor: IntColumn  # by site
     valid: BoolColumn
     too_few_days: BoolColumn
-    chosen: NDArray[np.bool_]
+    weights: NDArray[np.int64]
     dropped: NDArray[np.int64]
 
+    @property
+    def chosen(self) -> NDArray[np.bool_]:
+        """Return, by site and day, whether the day is averaged."""
+        return self.weights > 0
 
-BaselineMethod = Callable[[DayEnergies, Callable[[date], bool]], Baselines]
+
+SelectDays = Callable[[DayEnergies, Callable[[date], bool]], Baselines]
 """Takes the days and the program's rule for weekend and holiday days; one entry per site comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfAdjustment:
+    """How a grid meter's baseline follows the event day itself: by a ratio inside these bounds.
+
+    The ratio compares the first three of the four clock hours before the event with the same hours of
+    the days averaged; with ``after_too``, the last three of the four after it count as well.
+    """
+
+    lowest: Fraction
+    highest: Fraction
+    after_too: bool = False
+
+    def factor(self, metered_wh: int, baseline_wh: Fraction) -> Fraction:
+        """Return what the baseline is multiplied by: metered over baseline energy, inside the bounds.
+
+        Where the baseline of those hours is nothing or export, a ratio has no meaning: then one.
+        """
+        if baseline_wh <= 0:
+            return Fraction(1)
+        return min(max(metered_wh / baseline_wh, self.lowest), self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineMethod:
+    """How days are chosen and weighed, and how a grid meter's baseline follows the event day.
+
+    A battery's own counters are never adjusted: what the home uses does not show in them.
+    """
+
+    select: SelectDays
+    adjustment: DayOfAdjustment | None
 
 
 def ten_of_ten(days: DayEnergies, is_rest_day: Callable[[date], bool]) -> Baselines:
@@ -123,15 +163,50 @@ def ten_of_ten(days: DayEnergies, is_rest_day: Callable[[date], bool]) -> Baseli
     Source: PG&E ELRP Group A terms, "average of the preceding similar days"; the counts of ten and four
     are PG&E's Capacity Bidding wording, read as the same here.
     """
-    return average_of_latest(days, is_rest_day, weekdays=10, rest_days=4)
+    wanted = 4 if is_rest_day(days.event_day) else 10
+    return average_of_latest(days, is_rest_day, latest=wanted, weights=[1] * wanted)
+
+
+def five_of_ten(days: DayEnergies, is_rest_day: Callable[[date], bool]) -> Baselines:
+    """Return the five highest of the ten latest weekdays, or the three highest of five rest days, weighted.
+
+    Weekend and holiday days count 50, 30 and 20 hundredths, the highest most. A day is as high as its
+    energy in all the event's clock hours; of equal days the later one counts as higher.
+
+    Source: PG&E Power Saver Rewards (ELRP A.6), powersaver.pge.com/faq; the weights are decided here,
+    the page says only "weighted".
+    """
+    if is_rest_day(days.event_day):
+        return average_of_latest(days, is_rest_day, latest=5, weights=[50, 30, 20])
+    return average_of_latest(days, is_rest_day, latest=10, weights=[1] * 5)
+
+
+def without_baseline(days: DayEnergies, _: Callable[[date], bool]) -> Baselines:
+    """Return zero for every site, for programs that pay all that is delivered. No day is looked at."""
+    sites, _days, hours = days.energy_wh.shape
+    nothing = np.zeros((sites, days.energy_wh.shape[1]), dtype=np.int64)
+    return Baselines(
+        sum_wh=np.zeros((sites, hours), dtype=np.int64),
+        divisor=column(np.ones(sites)),
+        valid=np.ones(sites, dtype=np.bool_),
+        too_few_days=np.zeros(sites, dtype=np.bool_),
+        weights=nothing,
+        dropped=nothing,
+    )
 
 
 def average_of_latest(
-    days: DayEnergies, is_rest_day: Callable[[date], bool], *, weekdays: int, rest_days: int
+    days: DayEnergies, is_rest_day: Callable[[date], bool], *, latest: int, weights: Sequence[int]
 ) -> Baselines:
-    """Return the plain average over the latest days of the event's own kind."""
+    """Return the weighted average over the highest of the latest days of the event's own kind.
+
+    Args:
+        days: What was metered.
+        is_rest_day: Tells the two kinds of days apart.
+        latest: How many days are looked at; a site with fewer has no baseline.
+        weights: What the highest day counts, the second, and so on; whole parts of their sum.
+    """
     wants_rest = is_rest_day(days.event_day)
-    wanted = rest_days if wants_rest else weekdays
     positions = range(days.energy_wh.shape[1])
     similar = np.array([is_rest_day(days.day(position)) == wants_rest for position in positions], dtype=bool)
     has_data = (days.quality <= _WORST_VALID).all(axis=2)
@@ -139,22 +214,50 @@ def average_of_latest(
     code = np.where((code == 0) & ~has_data, DROP_CODES.index(DayDropped.INVALID_DATA), code)
     eligible = similar & (code == 0)
     rank = np.cumsum(eligible, axis=1)
-    chosen = eligible & (rank <= wanted)
-    # Days older than the last chosen one were never looked at, so they are not "passed over".
-    reached = rank - eligible < wanted
-    enough_similar = chosen.sum(axis=1) == wanted
+    looked_at = eligible & (rank <= latest)
+    # Days older than the last one looked at were never looked at, so they are not "passed over".
+    reached = rank - eligible < latest
+    counts = _weigh(looked_at, days.energy_wh, latest, weights)
+    code = np.where(looked_at & (counts == 0), DROP_CODES.index(DayDropped.NOT_AMONG_HIGHEST), code)
     too_few_days = has_data.sum(axis=1) < FEWEST_VALID_DAYS
     return Baselines(
-        sum_wh=np.where(chosen[:, :, None], days.energy_wh, 0).sum(axis=1),
-        divisor=column(np.full(len(chosen), wanted)),
-        valid=enough_similar & ~too_few_days,
+        sum_wh=weighted_sum(counts, days.energy_wh),
+        divisor=column(np.full(len(counts), sum(weights))),
+        valid=(looked_at.sum(axis=1) == latest) & ~too_few_days,
         too_few_days=too_few_days,
-        chosen=chosen,
+        weights=counts,
         dropped=np.where(similar & reached, code, 0),
     )
 
 
-METHODS: Mapping[str, BaselineMethod] = {"ten_of_ten": ten_of_ten}
+def _weigh(
+    looked_at: NDArray[np.bool_], energy_wh: NDArray[np.int64], latest: int, weights: Sequence[int]
+) -> NDArray[np.int64]:
+    if len(weights) == latest and len(set(weights)) == 1:
+        return looked_at * np.int64(weights[0])
+    height = np.where(looked_at, energy_wh.sum(axis=2), np.iinfo(np.int64).min)
+    # A stable sort of the turned-round days keeps the later of equal days last, so it is the higher one.
+    order = np.argsort(height[:, ::-1], axis=1, kind="stable")[:, ::-1]
+    highest = height.shape[1] - 1 - order[:, : len(weights)]
+    counts = np.zeros(looked_at.shape, dtype=np.int64)
+    np.put_along_axis(counts, highest, np.array(weights, dtype=np.int64)[None, :], axis=1)
+    return np.where(looked_at, counts, 0)
+
+
+def weighted_sum(weights: NDArray[np.int64], energy_wh: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, by site and hour, the energies of the days times what each day counts."""
+    summed: NDArray[np.int64] = np.einsum("sd,sdh->sh", weights, energy_wh)
+    return summed
+
+
+METHODS: Mapping[str, BaselineMethod] = {
+    "ten_of_ten": BaselineMethod(ten_of_ten, DayOfAdjustment(Fraction(1), Fraction(140, 100))),
+    "caiso_ten_of_ten": BaselineMethod(ten_of_ten, DayOfAdjustment(Fraction(80, 100), Fraction(120, 100))),
+    "five_of_ten": BaselineMethod(
+        five_of_ten, DayOfAdjustment(Fraction(60, 100), Fraction(140, 100), after_too=True)
+    ),
+    "none": BaselineMethod(without_baseline, None),
+}
 """Every baseline method by the name that program files use."""
 
 
@@ -167,56 +270,6 @@ def baseline_method(name: str) -> BaselineMethod:
     if name not in METHODS:
         raise UnknownBaseline(f"baseline method {name!r} is not one of {', '.join(sorted(METHODS))}")
     return METHODS[name]
-
-
-def nerc_holidays(year: int) -> Sequence[date]:
-    """Return the six NERC holidays of a year, in order.
-
-    New Year, Memorial, Independence, Labor, Thanksgiving and Christmas Day. One that falls on a Sunday
-    is kept on the Monday after; on a Saturday it stays.
-
-    Source: NERC, "Additional Off-peak Days".
-    """
-    return (
-        _off_sunday(date(year, 1, 1)),
-        _last_monday_of_may(year),
-        _off_sunday(date(year, 7, 4)),
-        _nth(1, _MONDAY, year, 9),
-        _nth(4, _THURSDAY, year, 11),
-        _off_sunday(date(year, 12, 25)),
-    )
-
-
-def _off_sunday(day: date) -> date:
-    return day + timedelta(days=1) if day.weekday() == _SUNDAY else day
-
-
-def _last_monday_of_may(year: int) -> date:
-    last = date(year, 5, 31)
-    return last - timedelta(days=last.weekday())
-
-
-def _nth(count: int, weekday: int, year: int, month: int) -> date:
-    first = date(year, month, 1)
-    return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (count - 1))
-
-
-def rest_days(calendar: str) -> Callable[[date], bool]:
-    """Return the rule that tells weekend and holiday days from weekdays in a named calendar.
-
-    Raises:
-        UnknownBaseline: No such calendar is built; ``NERC`` and ``none`` are.
-    """
-    if calendar not in ("NERC", "none"):
-        raise UnknownBaseline(f"holiday calendar {calendar!r} is not one of NERC, none")
-
-    def is_rest_day(day: date) -> bool:
-        """Return whether a local day is a weekend day or a holiday."""
-        if day.weekday() >= _SATURDAY:
-            return True
-        return calendar == "NERC" and day in nerc_holidays(day.year)
-
-    return is_rest_day
 
 
 def excluded_days(

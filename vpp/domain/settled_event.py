@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, clock_hour_of, rest_days
+from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, DayOfAdjustment, baseline_method, clock_hour_of
 from vpp.domain.interval import Interval, clock_hours, union
-from vpp.domain.program import Program, Terms
+from vpp.domain.program import MeterOfRecord, Program, Terms
+from vpp.domain.rest_days import rest_days
 
 
 class NoTerms(ValueError):
@@ -17,8 +18,9 @@ class NoTerms(ValueError):
 class SettledEvent:
     """What of an event is settled, and under which terms.
 
-    ``day`` is the local date on which the event starts. ``parts`` are in order and apart; they lie
-    inside the event and inside the terms, and are empty when nothing does.
+    ``day`` is the local date on which the event starts. ``on`` is from when to when it was really on,
+    None if it never was. ``parts`` are in order and apart; they lie inside the event and inside the
+    terms, and are empty when nothing does.
     """
 
     event_id: str
@@ -26,10 +28,16 @@ class SettledEvent:
     terms: Terms
     day: date
     parts: tuple[Interval, ...]
+    on: Interval | None = None
 
 
 def settled_event(
-    event_id: str, program: Program, intervals: Sequence[Interval], span: Interval | None
+    event_id: str,
+    program: Program,
+    intervals: Sequence[Interval],
+    span: Interval | None,
+    *,
+    season_left_s: int | None = None,
 ) -> SettledEvent:
     """Return the part of an event that is settled.
 
@@ -39,6 +47,7 @@ def settled_event(
         intervals: What the version that counts asks for, at least one, in order and apart.
         span: From when to when the event was really on: it begins at the latest of its start, its
             first commit and the leave it needed, and ends at its end or its cancel. None: never.
+        season_left_s: What earlier events left of the season's hours; None where that is not known.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
@@ -48,17 +57,22 @@ def settled_event(
     if terms is None:
         raise NoTerms(f"program {program.program_id} has no terms for {day}; nothing can be settled")
     held = [part for each in intervals if span is not None and (part := each.overlap(span)) is not None]
-    return SettledEvent(event_id, program, terms, day, inside_terms(held, program, terms))
+    on = Interval(held[0].starts_at, held[-1].ends_at) if held else None
+    longest_s = terms.event_max_s if season_left_s is None else min(terms.event_max_s, season_left_s)
+    parts = inside_terms(held, program, terms, longest_s=longest_s)
+    return SettledEvent(event_id, program, terms, day, parts, on)
 
 
-def inside_terms(parts: Sequence[Interval], program: Program, terms: Terms) -> tuple[Interval, ...]:
-    """Return what of the parts lies inside season and daily window, at most the longest event.
+def inside_terms(
+    parts: Sequence[Interval], program: Program, terms: Terms, *, longest_s: int
+) -> tuple[Interval, ...]:
+    """Return what of the parts lies inside season and daily window, its first ``longest_s`` seconds.
 
     An event inside its program loses nothing; one that was forced is paid for this part only. The
     shortest length does not cut: it is a rule for signals, not for energy that was delivered.
     """
     allowed: list[Interval] = []
-    left_s = terms.event_max_s
+    left_s = longest_s
     for part in parts:
         for window in _windows(part, program, terms):
             inside = part.overlap(window)
@@ -106,6 +120,33 @@ def event_hours(event: SettledEvent) -> tuple[Interval, ...]:
     return tuple(sorted(touched))
 
 
+def adjustment_hours(event: SettledEvent) -> tuple[Interval, ...]:
+    """Return the clock hours by which a grid meter's baseline is adjusted, in order; none for a battery.
+
+    The first three of the four before the clock hour in which the event begins and, where the method
+    asks for it, the last three of the four after the one in which it ends.
+
+    Source: PG&E Capacity Bidding wording, read as the same for ELRP. Interpretation: the hours after are
+    taken as the mirror of those before.
+    """
+    adjustment = adjustment_of(event)
+    if adjustment is None or event.on is None:
+        return ()
+    hours = tuple(clock_hours(event.on, event.program.zone))
+    first, last = hours[0].starts_at, hours[-1].ends_at
+    asked = [first - timedelta(hours=back) for back in (4, 3, 2)]
+    if adjustment.after_too:
+        asked += [last + timedelta(hours=past) for past in (1, 2, 3)]
+    return tuple(Interval(starts_at, starts_at + timedelta(hours=1)) for starts_at in asked)
+
+
+def adjustment_of(event: SettledEvent) -> DayOfAdjustment | None:
+    """Return how the event's baselines are adjusted; None where the battery's own counters count."""
+    if event.terms.meter is not MeterOfRecord.SITE:
+        return None
+    return baseline_method(event.terms.baseline_method).adjustment
+
+
 READ_AROUND = timedelta(hours=1)
 """How far beyond an hour a reading can matter: farther neighbours say nothing."""
 READ_CLOSE_AROUND = timedelta(seconds=300)
@@ -117,7 +158,8 @@ LIKELY_DAYS = 14
 def reading_intervals(event: SettledEvent) -> tuple[Interval, ...]:
     """Return when readings can matter: the event's clock hours on its day and on the 45 days before.
 
-    In order and apart, with an hour on either side for the neighbours of the edges.
+    In order and apart, with an hour on either side for the neighbours of the edges; with the hours by
+    which a grid meter's baseline is adjusted.
     """
     return _around_hours(event, range(LOOKBACK_DAYS), READ_AROUND)
 
@@ -139,7 +181,7 @@ def likely_intervals(event: SettledEvent) -> tuple[Interval, ...]:
 
 
 def _around_hours(event: SettledEvent, days_back: Iterable[int], around: timedelta) -> tuple[Interval, ...]:
-    hours = event_hours(event)
+    hours = (*event_hours(event), *adjustment_hours(event))
     on_days = hours_of_days(event, hours)
     asked = [*hours, *(hour for back in days_back for hour in on_days[back] if hour is not None)]
     return union(Interval(hour.starts_at - around, hour.ends_at + around) for hour in asked)

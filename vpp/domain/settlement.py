@@ -20,7 +20,7 @@ from vpp.domain.baseline import (
     Baselines,
     DayEnergies,
     baseline_method,
-    rest_days,
+    weighted_sum,
 )
 from vpp.domain.delivery import (
     QUALITY_CODES,
@@ -33,7 +33,14 @@ from vpp.domain.delivery import (
 from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn, MicroDollars, WattHours
-from vpp.domain.settled_event import SettledEvent, event_hours, hours_of_days
+from vpp.domain.rest_days import rest_days
+from vpp.domain.settled_event import (
+    SettledEvent,
+    adjustment_hours,
+    adjustment_of,
+    event_hours,
+    hours_of_days,
+)
 from vpp.domain.tariff import incremental_kwh, paid_energy
 
 
@@ -60,6 +67,7 @@ class SettlementReason(StrEnum):
 
     OPTED_OUT = "opted_out"
     OUTSIDE_TERMS = "outside_terms"
+    NEVER_ON = "never_on"  # cancelled before it began
     TOO_FEW_SIMILAR_DAYS = "too_few_similar_days"
     TOO_FEW_DAYS_OF_DATA = "too_few_days_of_data"
     READINGS_MISSING = "readings_missing"
@@ -87,6 +95,7 @@ class BaselineDays:
 
 
 _NO_MARGIN = MicroDollars(0)
+_UNADJUSTED = Fraction(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ class SettlementLine:
     quality: SiteQuality
     reason: str | None
     margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
+    adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +170,51 @@ def settle_sites(
     """
     hours = event_hours(event)
     track = counter_track(readings, event.terms.meter)
-    count = len(sites.site_ids)
+    sign = -1 if event.terms.meter is MeterOfRecord.SITE else 1  # load is import minus export
     metered = _metered(event, hours, track, sites.opted_out_s)
+    metered = replace(metered, metered_wh=sign * metered.metered_wh)
     days = _day_energies(event, hours, track, sites.excluded)
-    if event.terms.meter is MeterOfRecord.SITE:  # load is import minus export
-        metered = replace(metered, metered_wh=-metered.metered_wh)
-        days = replace(days, energy_wh=-days.energy_wh)
+    days = replace(days, energy_wh=sign * days.energy_wh)
     method = baseline_method(event.terms.baseline_method)
-    baselines = method(days, rest_days(event.terms.holidays))
+    baselines = method.select(days, rest_days(event.terms.holidays))
+    adjustments = _adjustments(event, track, sites, baselines)
     chosen_days = _chosen_days(days, baselines)
     return tuple(
-        _line(event, sites, hours, metered, baselines, chosen_days[site], site) for site in range(count)
+        _line(event, sites, hours, metered, baselines, adjustments[site], chosen_days[site], site)
+        for site in range(len(sites.site_ids))
     )
+
+
+def _adjustments(
+    event: SettledEvent, track: CounterTrack, sites: SettledSites, baselines: Baselines
+) -> list[Fraction]:
+    """Return each site's day-of adjustment of its baseline.
+
+    It is one where an adjustment hour is MISSING or BAD on the event's day or on a day averaged: no
+    ratio is guessed.
+    """
+    hours, adjustment = adjustment_hours(event), adjustment_of(event)
+    count = len(sites.site_ids)
+    if adjustment is None or not hours:
+        return [Fraction(1)] * count
+    everyone = np.arange(count, dtype=np.int64)
+    load_wh = np.zeros(count, dtype=np.int64)
+    worst = np.zeros(count, dtype=np.int64)
+    for hour in hours:
+        from_s = np.full(count, to_epoch(hour.starts_at), dtype=np.int64)
+        net_export_wh, quality = net_energy(track, everyone, from_s, from_s + 3600)
+        load_wh -= net_export_wh
+        worst = np.maximum(worst, quality)
+    days = _day_energies(event, hours, track, sites.excluded)
+    averaged_wh = -weighted_sum(baselines.weights, days.energy_wh).sum(axis=1)
+    on_days = np.where(baselines.chosen[:, :, None], days.quality, 0).max(axis=(1, 2))
+    known = baselines.valid & (np.maximum(worst, on_days) <= QUALITY_CODES.index(Quality.ESTIMATED))
+    return [
+        adjustment.factor(int(load_wh[site]), Fraction(int(averaged_wh[site]), int(baselines.divisor[site])))
+        if known[site]
+        else Fraction(1)
+        for site in range(count)
+    ]
 
 
 def _metered(
@@ -235,11 +278,12 @@ def _line(
     hours: Sequence[Interval],
     metered: _EventEnergy,
     baselines: Baselines,
+    adjustment: Fraction,
     days: BaselineDays,
     site: int,
 ) -> SettlementLine:
     lines = tuple(
-        _hour_line(event, hour, position, metered, baselines, site)
+        _hour_line(event, hour, position, metered, baselines, adjustment, site)
         for position, hour in enumerate(hours)
         if metered.seconds[site, position] > 0
     )
@@ -263,6 +307,7 @@ def _line(
         amount=earned.amount,
         gross=earned.gross,
         margin=earned.margin,
+        adjustment=adjustment,
         quality=quality,
         reason=reason,
     )
@@ -274,6 +319,7 @@ def _hour_line(
     position: int,
     metered: _EventEnergy,
     baselines: Baselines,
+    adjustment: Fraction,
     site: int,
 ) -> HourLine:
     fraction = Fraction(int(metered.seconds[site, position]), 3600)
@@ -282,7 +328,7 @@ def _hour_line(
     baseline = None
     if baselines.valid[site]:
         average = Fraction(int(baselines.sum_wh[site, position]), int(baselines.divisor[site]))
-        baseline = average * fraction
+        baseline = average * adjustment * fraction
     incremental = Fraction(0)
     if energy is not None and baseline is not None:
         incremental = energy - baseline if event.terms.meter is MeterOfRecord.DEVICE else baseline - energy
@@ -310,7 +356,8 @@ def _verdict(
 ) -> tuple[SiteQuality, SettlementReason | None]:
     """Return the worst that an owner must know, and the reason for it if there is one."""
     if not event.parts:
-        return SiteQuality.OK, SettlementReason.OUTSIDE_TERMS
+        reason = SettlementReason.NEVER_ON if event.on is None else SettlementReason.OUTSIDE_TERMS
+        return SiteQuality.OK, reason
     if lines and not baselines.valid[site]:
         few_data = baselines.too_few_days[site]
         return SiteQuality.NO_BASELINE, (

@@ -17,6 +17,7 @@ from vpp.domain.program import NegativePolicy, Program
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import (
     SettledEvent,
+    adjustment_of,
     likely_intervals,
     reading_intervals,
     settled_event,
@@ -268,9 +269,11 @@ async def _settle_group(
     """Return each site's line with its number, reading the meters chunk by chunk.
 
     A home whose meter is whole needs a fifth of the readings that can matter; the others are read again.
+    Adjusting a grid meter's baseline needs all of them at once: whether its hours are whole shows nowhere.
     """
     lines: dict[int, SettlementLine] = {}
-    for intervals in (likely_intervals(case.event), reading_intervals(case.event)):
+    needed = [likely_intervals(case.event), reading_intervals(case.event)]
+    for intervals in needed if adjustment_of(case.event) is None else needed[1:]:
         open_nos = column(site_no for site_no in site_nos.tolist() if not _stands(lines.get(site_no)))
         for first in range(0, len(open_nos), CHUNK_SITES):
             chunk = open_nos[first : first + CHUNK_SITES]
