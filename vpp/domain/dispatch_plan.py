@@ -368,9 +368,11 @@ class _Search:
     least: IntColumn
 
     def only(self, open_groups: BoolColumn) -> "_Search":
+        """Return the search for some of the groups."""
         return _Search(*(getattr(self, name)[open_groups] for name in self.__slots__))
 
     def middle(self, *, bisect: bool) -> IntColumn:
+        """Return the next level to look at: halfway, or where a straight line would meet the target."""
         if bisect:
             return (self.above + self.below) // 2
         share = (self.most - self.target) / np.maximum(self.most - self.least, 1)
@@ -379,6 +381,7 @@ class _Search:
         return middle
 
     def narrowed(self, middle: IntColumn, energy: IntColumn) -> "_Search":
+        """Return the search after each group's energy at a level was found."""
         enough = energy > self.target
         return replace(
             self,
