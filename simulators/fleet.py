@@ -13,9 +13,12 @@ from random import Random
 from simulators.home_files import read_controller_key, read_gateway_file, read_shards, read_site_ids
 from simulators.homes import Homes, load_homes
 from vpp.adapters.clock import WallClock
+from vpp.adapters.keys import FileKeys
 from vpp.adapters.mqtt import Access, Backoff, MqttTransport
 from vpp.domain.interval import to_epoch
 from vpp.ports import Packet
+from vpp.settings import load_settings
+from vpp.wire.signed import VerifyingKey
 
 OWN_CONNECTION_UP_TO = 2_000  # homes; each takes a descriptor here and one at the broker
 HOMES_PER_SHARED_CONNECTION = 100
@@ -124,26 +127,38 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line of a fleet."""
     parser.add_argument("--broker", required=True, help="mqtt[s]://[user:password@]host:port")
     parser.add_argument("--sites", type=Path, required=True, help="the enrolment file")
-    parser.add_argument("--keys", type=Path, required=True, help="gateways.json, or the directory it is in")
+    parser.add_argument(
+        "--keys", type=Path, help="gateways.json, or the directory it is in; default: beside the sites"
+    )
     parser.add_argument(
         "--shards",
         type=Path,
         help="output of 'vpp site enroll --json'; without it the file was enrolled first",
     )
-    parser.add_argument("--controller-key", help="KID:BASE64URL")
+    parser.add_argument(
+        "--controller-key", help="KID:BASE64URL; default: the key in this machine's VPP_STATE_DIR"
+    )
     parser.add_argument("--controller-key-file", type=Path, help="output of 'vpp keys show --json'")
     parser.add_argument("--connections", type=int, help="share this many; default: one for each home")
     parser.add_argument("--for-seconds", type=float, help="stop by itself; default: at Ctrl-C")
 
 
+def _pinned(text: str | None, path: Path | None) -> dict[str, VerifyingKey]:
+    """Return the controller's key as given, or the one of the controller that runs on this machine."""
+    if text is None and path is None:
+        keys = FileKeys(load_settings().state_dir)
+        return {keys.kid: VerifyingKey(keys.public_key)}
+    return read_controller_key(text, path)
+
+
 async def run_fleet(arguments: argparse.Namespace) -> int:
     """Run the homes until stopped, then print what they saw as one line of JSON; return the exit code."""
     homes, online = load_homes(
-        read_gateway_file(arguments.keys),
+        read_gateway_file(arguments.keys or arguments.sites.parent),
         read_site_ids(arguments.sites),
         until=WallClock().now(),
         shards=None if arguments.shards is None else read_shards(arguments.shards),
-        controller_keys=read_controller_key(arguments.controller_key, arguments.controller_key_file),
+        controller_keys=_pinned(arguments.controller_key, arguments.controller_key_file),
     )
     links = make_links(homes, online, broker=arguments.broker, connections=arguments.connections)
     stop = asyncio.Event()
