@@ -12,10 +12,11 @@ import pytest
 from tests.domain.money_world import EVENT_DAY, Row, a_meter, an_evening_history, columns, local
 from vpp.domain.delivery import Quality
 from vpp.domain.program import MeterOfRecord
-from vpp.wire.evidence import BadEvidence, read_bundle, read_event, recompute, write_event
+from vpp.wire.evidence import read_bundle, read_event, recompute, write_event
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle, write_bundle
-from vpp.wire.evidence_csv import as_it_was, harmless, read_meter_csv, write_meter_csv
+from vpp.wire.meter_file import read_meter_csv, write_meter_csv
 from vpp.wire.signed import SigningKey, sign
+from vpp.wire.table import BadFile, as_it_was, harmless
 
 PROGRAM = (Path(__file__).parents[2] / "config" / "programs" / "elrp-a4-pge.toml").read_bytes()
 TEN_DAYS = [[1_000, 1_200, 600]] * 10
@@ -223,7 +224,7 @@ def found_in(files: Mapping[str, bytes]) -> Sequence[str]:
     """Return what is wrong with a bundle, whether it can be computed or not."""
     try:
         return verify_bundle(files).differences
-    except BadEvidence as failure:
+    except BadFile as failure:
         return failure.faults
 
 
@@ -267,20 +268,20 @@ def test_results_of_someone_else_may_have_fewer_columns_and_write_numbers_their_
 @pytest.mark.parametrize(
     ("name", "change", "fault"),
     [
-        ("meter.csv", (b",12319540,", b",1.5,"), "meter.csv, line 2, discharged_wh: '1.5' is not a whole"),
-        ("meter.csv", (b",OK", b",MAYBE"), "meter.csv, line 2, quality: 'MAYBE' is not OK, ESTIMATED or BAD"),
+        ("meter.csv", (b",12319540,", b",1.5,"), "meter.csv:2: discharged_wh: '1.5' is not a whole"),
+        ("meter.csv", (b",OK", b",MAYBE"), "meter.csv:2: quality: 'MAYBE' is not OK, ESTIMATED or BAD"),
         (
             "meter.csv",
             (b"2026-08-26T", b"26/08/2026 "),
-            "meter.csv, line 2, at: '26/08/2026 01:00:00Z' is not",
+            "meter.csv:2: at: '26/08/2026 01:00:00Z' is not",
         ),
-        ("meter.csv", (b"T01:00:00Z", b"T01:00:00"), "meter.csv, line 2, at: '2026-08-26T01:00:00' names no"),
-        ("meter.csv", (b"quality", b"colour"), "meter.csv, line 1: columns are"),
-        ("sites.csv", (b",device", b",solar"), "sites.csv, line 2, meter: 'solar' is not device or site"),
-        ("sites.csv", (b"owner_id", b"who"), "sites.csv, line 1: columns are"),
-        ("sites.csv", (b"device,", b"device"), "sites.csv, line 2, all columns: 3 cells"),
-        ("excluded_days.csv", (b"son\n", b"son\n*,2026-13-01,event\n"), "excluded_days.csv, line 2, date: "),
-        ("excluded_days.csv", (b"son\n", b"son\n*,2026-09-01,rain\n"), "excluded_days.csv, line 2, reason: "),
+        ("meter.csv", (b"T01:00:00Z", b"T01:00:00"), "meter.csv:2: at: '2026-08-26T01:00:00' names no"),
+        ("meter.csv", (b"quality", b"colour"), "meter.csv:1: columns are"),
+        ("sites.csv", (b",device", b",solar"), "sites.csv:2: meter: 'solar' is not device or site"),
+        ("sites.csv", (b"owner_id", b"who"), "sites.csv:1: columns are"),
+        ("sites.csv", (b"device,", b"device"), "sites.csv:2: all columns: 3 cells"),
+        ("excluded_days.csv", (b"son\n", b"son\n*,2026-13-01,event\n"), "excluded_days.csv:2: date: "),
+        ("excluded_days.csv", (b"son\n", b"son\n*,2026-09-01,rain\n"), "excluded_days.csv:2: reason: "),
         ("event.json", (b'"status": "scheduled"', b'"status": "maybe"'), "event.json: versions[0].status"),
         ("event.json", (b"America/Los_Angeles", b"America/Denver"), "event.json: time_zone is "),
         ("program.toml", (b"net_event_floor_zero", b"whatever"), "program.toml:"),
@@ -293,7 +294,7 @@ def test_a_file_that_cannot_be_used_is_named_with_line_and_column(
     assert change[0] in files[name]
     files[name] = files[name].replace(*change, 1)
 
-    with pytest.raises(BadEvidence) as refused:
+    with pytest.raises(BadFile) as refused:
         verify_bundle(files)
     assert refused.value.faults[0].startswith(fault)
 
@@ -303,7 +304,7 @@ def test_a_needed_file_that_is_absent_is_named(name: str):
     files = a_foreign_bundle({"s-1": an_evening()})
     del files[name]
 
-    with pytest.raises(BadEvidence, match=f"{name} is not in the bundle"):
+    with pytest.raises(BadFile, match=f"{name} is not in the bundle"):
         verify_bundle(files)
 
 

@@ -10,6 +10,7 @@ Nothing here needs a database, a clock or a key of ours: a bundle made by someon
 same way.
 """
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -25,13 +26,8 @@ from vpp.domain.program import MeterOfRecord, Program
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event
 from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementLine, settle_sites
-from vpp.wire.evidence_csv import (
-    BadEvidence,
-    EvidenceSite,
-    read_excluded_days,
-    read_meter_csv,
-    read_sites,
-)
+from vpp.wire.evidence_csv import EvidenceSite, read_excluded_days, read_sites
+from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.program_file import ProgramFileError, read_program
 from vpp.wire.strict_json import (
     JsonObject,
@@ -42,6 +38,7 @@ from vpp.wire.strict_json import (
     require_text,
     time_text,
 )
+from vpp.wire.table import BadFile
 
 REQUIRED = ("event.json", "program.toml", "sites.csv", "meter.csv", "excluded_days.csv")
 OPTIONAL = ("settlement.csv", "totals.csv", "manifest.json")
@@ -71,12 +68,12 @@ class EvidenceEvent:
         """Return the part of the event that is settled.
 
         Raises:
-            BadEvidence: No version asks for anything, or the program has no terms for that day.
+            BadFile: No version asks for anything, or the program has no terms for that day.
         """
         last = self.versions[-1]
         asking = next((each for each in reversed(self.versions) if each.intervals), None)
         if asking is None:
-            raise BadEvidence(["event.json: no version holds an interval, so there is nothing to settle"])
+            raise BadFile(["event.json: no version holds an interval, so there is nothing to settle"])
         begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
         ends_at = asking.intervals[-1].ends_at
         if last.status is EventStatus.CANCELLED:
@@ -85,7 +82,7 @@ class EvidenceEvent:
         try:
             return settled_event(self.event_id, program, asking.intervals, span)
         except NoTerms as failure:
-            raise BadEvidence([f"program.toml: {failure}"]) from failure
+            raise BadFile([f"program.toml: {failure}"]) from failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +101,25 @@ def read_bundle(files: Mapping[str, bytes]) -> Bundle:
     """Return what the files of a bundle say.
 
     Raises:
-        BadEvidence: A needed file is absent, or cannot be used; file, line and column are named.
+        BadFile: A needed file is absent, or cannot be used; file, line and column are named.
     """
     absent = [name for name in REQUIRED if name not in files]
     if absent:
-        raise BadEvidence([f"{name} is not in the bundle" for name in absent])
-    event = read_event(files["event.json"])
+        raise BadFile([f"{name} is not in the bundle" for name in absent])
+    event = read_event(files["event.json"].removeprefix(codecs.BOM_UTF8))
     try:
-        program_text = files["program.toml"].decode()
+        program_text = files["program.toml"].decode("utf-8-sig")
         program = read_program(program_text, file_name="program.toml")
     except UnicodeDecodeError as failure:
-        raise BadEvidence(["program.toml: not UTF-8"]) from failure
+        raise BadFile(["program.toml: not UTF-8"]) from failure
     except ProgramFileError as failure:
-        raise BadEvidence([str(failure)]) from failure
+        raise BadFile([str(failure)]) from failure
     for name, said, held in (
         ("program_id", event.program_id, program.program_id),
         ("time_zone", event.time_zone, program.zone.key),
     ):
         if said != held:
-            raise BadEvidence([f"event.json: {name} is {said!r}, program.toml says {held!r}"])
+            raise BadFile([f"event.json: {name} is {said!r}, program.toml says {held!r}"])
     sites = read_sites(files["sites.csv"])
     metered, readings = read_meter_csv(files["meter.csv"])
     return Bundle(
@@ -154,7 +151,7 @@ def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
     season, the event is computed as if it were the season's first: a bundle holds one event.
 
     Raises:
-        BadEvidence: The event cannot be settled under the program.
+        BadFile: The event cannot be settled under the program.
     """
     event = bundle.event.settled(bundle.program)
     lines: dict[int, SettlementLine] = {}
@@ -193,7 +190,7 @@ def read_event(content: bytes) -> EvidenceEvent:
     """Return what ``event.json`` says.
 
     Raises:
-        BadEvidence: It cannot be used; the field is named.
+        BadFile: It cannot be used; the field is named.
     """
     try:
         body = parse(content, max_bytes=LARGEST_EVENT)
@@ -208,7 +205,7 @@ def read_event(content: bytes) -> EvidenceEvent:
             versions=versions,
         )
     except MalformedMessage as failure:
-        raise BadEvidence([f"event.json: {failure.reason}"]) from failure
+        raise BadFile([f"event.json: {failure.reason}"]) from failure
 
 
 def _version(value: object, where: str) -> EvidenceVersion:

@@ -17,22 +17,11 @@ from fractions import Fraction
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.settlement import HourLine, SettlementLine
 from vpp.wire.evidence import OPTIONAL, Bundle, read_bundle, recompute, write_event
-from vpp.wire.evidence_csv import (
-    SETTLEMENT,
-    TOTALS,
-    BadEvidence,
-    Table,
-    as_it_was,
-    by_key,
-    harmless,
-    read_table,
-    write_excluded_days,
-    write_meter_csv,
-    write_sites,
-    write_table,
-)
+from vpp.wire.evidence_csv import SETTLEMENT, TOTALS, write_excluded_days, write_sites
+from vpp.wire.meter_file import write_meter_csv
 from vpp.wire.signed import BadSignature, NotAKey, VerifyingKey, split, verify
 from vpp.wire.strict_json import MalformedMessage, parse, require_object, require_text, time_text
+from vpp.wire.table import BadFile, Table, as_it_was, harmless, read_table, write_table
 
 SCHEMA = "vpp.evidence/1"
 LARGEST_MANIFEST = 1_000_000
@@ -91,15 +80,15 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     then they are reported as absent, which is no difference.
 
     Raises:
-        BadEvidence: A file that is needed is absent or cannot be read; each fault names its place.
+        BadFile: A file that is needed is absent or cannot be read; each fault names its place.
     """
     differences = list(_manifest_differences(files))
     try:
         bundle = read_bundle(files)
         lines = recompute(bundle)
-    except BadEvidence as failure:
+    except BadFile as failure:
         # A file that was changed after signing explains why it cannot be read.
-        raise BadEvidence([*differences, *failure.faults]) from failure
+        raise BadFile([*differences, *failure.faults]) from failure
     differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(lines), 2))
     differences.extend(_table_differences(files, "totals.csv", _total_rows(lines), 1))
     return EvidenceReport(
@@ -226,12 +215,14 @@ def _table_differences(
     key_names = columns[:keys]
     try:
         table = read_table(files[file_name], file_name=file_name, required=key_names)
-    except BadEvidence as failure:
+    except BadFile as failure:
         yield from failure.faults
         return
-    stated = dict(by_key(table, key_names))
-    if len(stated) != len(table.rows):
-        yield f"{file_name}: {len(table.rows)} rows, but only {len(stated)} different ones"
+    rows = [row for _, row in table.rows()]
+    yield from table.faults
+    stated = {tuple(as_it_was(row[name].strip()) for name in key_names): row for row in rows}
+    if len(stated) != len(rows):
+        yield f"{file_name}: {len(rows)} rows, but only {len(stated)} different ones"
     for row in computed:
         key = tuple(row[name] for name in key_names)
         theirs = stated.pop(key, None)

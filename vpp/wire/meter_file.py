@@ -1,51 +1,95 @@
 """The meter file: lifetime counters of many homes as CSV, one reading per line.
 
-Columns, in any order: ``site_id, at`` (RFC 3339 with zone), ``discharged_wh, charged_wh`` (lifetime Wh of the
-battery), ``imported_wh, exported_wh`` (lifetime Wh of the grid meter, empty where not shared), ``quality``
-(``OK``, ``ESTIMATED`` or ``BAD``). The same columns stand in an evidence bundle. Knows nothing of who is
-enrolled; counters and qualities are taken as they stand.
+Columns, in any order: ``site_id``; ``at`` (RFC 3339 with zone); ``discharged_wh, charged_wh`` (lifetime Wh of
+the battery) and ``imported_wh, exported_wh`` (lifetime Wh of the grid meter), whole numbers, empty where
+unused; ``quality`` (``OK``, ``ESTIMATED`` or ``BAD``), which is not judged again. For example::
+
+    site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality
+    s-7f3a,2026-09-10T01:05:00Z,12319890,13853641,,,OK
+
+The same file is ``meter.csv`` of an evidence bundle and what ``vpp meter import`` takes. Knows nothing of
+who is enrolled.
 """
 
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
-from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+import numpy as np
+
+from vpp.domain.delivery import (
+    NOT_METERED,
+    QUALITY_CODES,
+    MeterMessage,
+    MeterReading,
+    Quality,
+    ReadingColumns,
+)
 from vpp.domain.enrollment import NotASiteId, require_site_id
-from vpp.domain.interval import to_epoch
-from vpp.domain.quantities import WattHours
+from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.quantities import IntColumn, WattHours, column
+from vpp.wire.strict_json import time_text
+from vpp.wire.table import BadCell, BadFile, Table, as_it_was, harmless, instant_of, read_table, write_table
 
 HEADER = ("site_id", "at", "discharged_wh", "charged_wh", "imported_wh", "exported_wh", "quality")
 IMPORT_BOOT = "import"
 """Stands for the boot of readings that no gateway sent; their index is the reading's time in seconds."""
 
-_COUNTER = re.compile(r"[0-9]{1,15}")
-_QUALITIES = {quality.value: quality for quality in (Quality.OK, Quality.ESTIMATED, Quality.BAD)}
+_COUNTERS = HEADER[2:6]
+_WHOLE = re.compile(r"[0-9]{1,15}")
+_QUALITY_CODE = {
+    each.value: QUALITY_CODES.index(each) for each in (Quality.OK, Quality.ESTIMATED, Quality.BAD)
+}
 
 
-class BadMeterFile(Exception):
-    """The file was refused as a whole; ``faults`` names every line with its reason."""
+def read_meter_csv(content: bytes, *, file_name: str = "meter.csv") -> tuple[tuple[str, ...], ReadingColumns]:
+    """Return the site ids of a meter file, sorted, and its readings, by site and time.
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    Two rows for one site and instant are kept: settlement makes them one, or BAD where they differ.
+
+    Raises:
+        BadFile: The file cannot be used; nothing of it is returned.
+    """
+    table = read_table(content, file_name=file_name, required=("site_id", "at", "quality"))
+    names: list[str] = []
+    numbers: list[tuple[int, ...]] = []
+    for _, name, cells in _rows(table):
+        names.append(name)
+        numbers.append(cells)
+    table.require_faultless()
+    site_ids = tuple(sorted(set(names)))
+    position = {site_id: place for place, site_id in enumerate(site_ids)}
+    grid = np.array(numbers, dtype=np.int64).reshape(-1, 6)
+    site = np.array([position[name] for name in names], dtype=np.int64)
+    order = np.lexsort((grid[:, 0], site))
+    return site_ids, ReadingColumns(column(site[order]), *(column(grid[order, place]) for place in range(6)))
 
 
-class _BadCell(ValueError):
-    """A cell does not say what its column needs."""
+def _rows(table: Table) -> Iterator[tuple[int, str, tuple[int, ...]]]:
+    """Yield line number, site id, and (seconds, four counters, quality code) of each usable row."""
+    seconds: dict[str, int] = {}  # many homes report the same instants
+    for line, row in table.rows():
+        try:
+            at = row["at"]
+            if at not in seconds:
+                seconds[at] = to_epoch(instant_of("at", at))
+            counters = tuple(_counter(name, row.get(name, "")) for name in _COUNTERS)
+            code = _QUALITY_CODE.get(row["quality"].strip())
+            if code is None:
+                raise BadCell("quality", f"{row['quality'][:40]!r} is not OK, ESTIMATED or BAD")
+        except BadCell as failure:
+            table.refuse(line, failure.column_name, str(failure))
+            continue
+        yield line, as_it_was(row["site_id"].strip()), (seconds[at], *counters, code)
 
 
-@dataclass(slots=True)
-class _Sheet:
-    file_name: str
-    faults: list[str] = field(default_factory=list)
-    readings: dict[str, dict[int, MeterReading]] = field(default_factory=dict)
-
-    def refuse(self, line: int, reason: str) -> None:
-        self.faults.append(f"{self.file_name}:{line}: {reason}")
+def _counter(name: str, text: str) -> int:
+    text = text.strip()
+    if not text:
+        return NOT_METERED
+    if not _WHOLE.fullmatch(text):
+        raise BadCell(name, f"{text[:40]!r} is not a whole number of watt-hours")
+    return int(text)
 
 
 def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[MeterMessage, ...]:
@@ -59,88 +103,77 @@ def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[M
         file_name: For the messages.
 
     Raises:
-        BadMeterFile: At least one line cannot be used; all of them are named.
+        BadFile: At least one line cannot be used, or has no battery counters.
     """
-    sheet = _Sheet(file_name)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as failure:
-        line = content[: failure.start].count(b"\n") + 1
-        raise BadMeterFile([f"{file_name}:{line}: is not UTF-8"]) from failure
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = _header(next(reader, []), file_name)
-        for cells in reader:
-            if cells:
-                _take(sheet, header, cells, reader.line_num, now)
-    except csv.Error as failure:
-        sheet.refuse(reader.line_num, f"is not CSV: {failure}")
-    if not sheet.readings and not sheet.faults:
-        sheet.refuse(1, "has a header and no readings below it")
-    if sheet.faults:
-        raise BadMeterFile(sheet.faults)
+    table = read_table(content, file_name=file_name, required=HEADER)
+    readings: dict[str, dict[int, MeterReading]] = {}
+    for line, site_id, cells in _rows(table):
+        try:
+            reading = _reading(site_id, cells, now)
+        except BadCell as failure:
+            table.refuse(line, failure.column_name, str(failure))
+            continue
+        of_site = readings.setdefault(site_id, {})
+        if reading.index in of_site:
+            problem = f"site {site_id} has another line for {reading.at:%Y-%m-%dT%H:%M:%SZ}"
+            table.refuse(line, "at", problem)
+        of_site[reading.index] = reading
+    table.require_faultless()
+    if not readings:
+        raise BadFile([f"{file_name}:1: has a header and no readings below it"])
     return tuple(
-        MeterMessage(site_id, IMPORT_BOOT, min(readings), tuple(readings[key] for key in sorted(readings)))
-        for site_id, readings in sorted(sheet.readings.items())
+        MeterMessage(site_id, IMPORT_BOOT, min(of_site), tuple(of_site[key] for key in sorted(of_site)))
+        for site_id, of_site in sorted(readings.items())
     )
 
 
-def _header(cells: list[str], file_name: str) -> Mapping[str, int]:
-    if sorted(cells) != sorted(HEADER):
-        raise BadMeterFile([f"{file_name}:1: columns are {','.join(cells)}; expected {','.join(HEADER)}"])
-    return {name: position for position, name in enumerate(cells)}
-
-
-def _take(sheet: _Sheet, header: Mapping[str, int], cells: list[str], line: int, now: datetime) -> None:
-    if len(cells) != len(header):
-        sheet.refuse(line, f"has {len(cells)} cells, the header {len(header)}")
-        return
+def _reading(site_id: str, cells: Sequence[int], now: datetime) -> MeterReading:
+    at_s, code, counters = cells[0], cells[5], dict(zip(_COUNTERS, cells[1:5], strict=True))
+    if from_epoch(at_s) > now:
+        raise BadCell("at", f"{time_text(from_epoch(at_s))} is in the future")
+    for name in _COUNTERS[:2]:
+        if counters[name] == NOT_METERED:
+            raise BadCell(name, "'' is not a whole number of watt-hours")
     try:
-        reading = _reading({name: cells[position].strip() for name, position in header.items()}, now)
-    except (_BadCell, NotASiteId) as failure:
-        sheet.refuse(line, str(failure))
-        return
-    of_site = sheet.readings.setdefault(reading.site_id, {})
-    if reading.index in of_site:
-        sheet.refuse(line, f"site {reading.site_id} has another line for {reading.at:%Y-%m-%dT%H:%M:%SZ}")
-        return
-    of_site[reading.index] = reading
-
-
-def _reading(row: Mapping[str, str], now: datetime) -> MeterReading:
-    at = _past(row["at"], now)
-    quality = _QUALITIES.get(row["quality"])
-    if quality is None:
-        raise _BadCell(f"quality {row['quality'][:30]!r} is not OK, ESTIMATED or BAD")
-    imported_wh, exported_wh = row["imported_wh"], row["exported_wh"]
+        require_site_id(site_id)
+    except NotASiteId as failure:
+        raise BadCell("site_id", str(failure)) from failure
+    quality = QUALITY_CODES[code]
     return MeterReading(
-        site_id=require_site_id(row["site_id"]),
+        site_id=site_id,
         boot_id=IMPORT_BOOT,
-        index=to_epoch(at),
-        at=at,
-        discharged_wh=_counter("discharged_wh", row["discharged_wh"]),
-        charged_wh=_counter("charged_wh", row["charged_wh"]),
+        index=at_s,
+        at=from_epoch(at_s),
+        discharged_wh=WattHours(counters["discharged_wh"]),
+        charged_wh=WattHours(counters["charged_wh"]),
         soc_permille=None,
         quality=quality,
         reason=None if quality is Quality.OK else "imported",
-        imported_wh=_counter("imported_wh", imported_wh) if imported_wh else None,
-        exported_wh=_counter("exported_wh", exported_wh) if exported_wh else None,
+        imported_wh=_shared(counters, "imported_wh"),
+        exported_wh=_shared(counters, "exported_wh"),
     )
 
 
-def _counter(name: str, text: str) -> WattHours:
-    if not _COUNTER.fullmatch(text):
-        raise _BadCell(f"{name} {text[:30]!r} is not a whole number of watt-hours")
-    return WattHours(int(text))
+def _shared(counters: Mapping[str, int], name: str) -> WattHours | None:
+    return None if counters[name] == NOT_METERED else WattHours(counters[name])
 
 
-def _past(text: str, now: datetime) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as failure:
-        raise _BadCell(f"at {text[:40]!r} is not RFC 3339") from failure
-    if at.tzinfo is None or "T" not in text.upper():
-        raise _BadCell(f"at {text[:40]!r} is not RFC 3339 with a zone, such as 2026-05-01T09:00:00Z")
-    if at > now:
-        raise _BadCell(f"at {text} is in the future")
-    return at.astimezone(UTC).replace(microsecond=0)
+def write_meter_csv(site_ids: Sequence[str], readings: ReadingColumns) -> bytes:
+    """Return ``meter.csv``."""
+
+    def cells(values: IntColumn) -> Iterator[str]:
+        return ("" if value == NOT_METERED else str(value) for value in values.tolist())
+
+    return write_table(
+        HEADER,
+        zip(
+            (harmless(site_ids[site]) for site in readings.site.tolist()),
+            (time_text(from_epoch(at_s)) for at_s in readings.at_s.tolist()),
+            cells(readings.discharged_wh),
+            cells(readings.charged_wh),
+            cells(readings.imported_wh),
+            cells(readings.exported_wh),
+            (QUALITY_CODES[code].value for code in readings.quality.tolist()),
+            strict=True,
+        ),
+    )

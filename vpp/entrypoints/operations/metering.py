@@ -6,7 +6,8 @@ from itertools import islice
 
 from vpp.domain.delivery import MeterMessage
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.wire.meter_file import BadMeterFile, read_meter_file
+from vpp.wire.meter_file import read_meter_file
+from vpp.wire.table import BadFile
 
 READINGS_PER_COMMIT = 20_000
 
@@ -35,7 +36,7 @@ async def import_readings(
     """
     try:
         messages = read_meter_file(content, now=desk.clock.now(), file_name=file_name)
-    except BadMeterFile as failure:
+    except BadFile as failure:
         raise OperationRefused(
             f"{file_name}: {len(failure.faults)} faults, nothing of it was stored", faults=failure.faults
         ) from failure

@@ -1,0 +1,51 @@
+"""``vpp evidence``: a bundle from which anyone computes every watt-hour and cent again."""
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vpp.entrypoints.asking import JsonFlag, answer, fail
+from vpp.entrypoints.rendering import kilowatt_hours, table
+from vpp.wire.evidence import OPTIONAL, REQUIRED
+from vpp.wire.evidence_check import EvidenceReport, verify_bundle
+from vpp.wire.table import BadFile
+
+evidence_app = typer.Typer(no_args_is_help=True, help="Evidence bundles.")
+
+
+@evidence_app.command(
+    "verify", help="Check a bundle, offline.\n\n" + str(inspect.getdoc(EvidenceReport.as_json))
+)
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with event.json and its tables.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Compute a bundle again and say where it differs; exit 1 where it does."""
+    try:
+        names = [name for name in (*REQUIRED, *OPTIONAL) if (folder / name).is_file()]
+        report = verify_bundle({name: (folder / name).read_bytes() for name in names})
+    except OSError as failure:
+        fail(f"{failure.filename}: {failure.strerror}")
+    except BadFile as failure:
+        fail("\n".join(failure.faults))
+    answer(report.as_json(), _show_report, as_json=as_json)
+    if not report.agrees:
+        raise typer.Exit(1)
+
+
+def _show_report(console: Console, report: dict[str, Any]) -> None:
+    rows = [
+        (site["site_id"], kilowatt_hours(site["incremental_wh"]), f"${site['amount_usd']}", site["quality"])
+        for site in report["sites"]
+    ]
+    columns = ("site", "beyond the baseline", "amount", "quality")
+    console.print(table(*columns, rows=rows, right=columns[1:3]))
+    for name in report["absent"]:
+        console.print(f"{name} is absent; it was computed")
+    for difference in report["differences"]:
+        console.print(difference, markup=False, soft_wrap=True)
+    verdict = "everything agrees" if report["agrees"] else "the bundle and its own numbers differ"
+    console.print(f"{report['event_id']}: ${report['total_usd']}; {verdict}", markup=False)

@@ -1,0 +1,128 @@
+"""CSV files that people exchange: RFC 4180, UTF-8, a header, the unit as the last word of a column.
+
+A file is taken as a whole, or refused with the line and the column of everything that is wrong. Columns may
+stand in any order. A text that a spreadsheet would run as a formula is written with an apostrophe before
+it, which is taken off again when it is read.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+MOST_FAULTS = 20
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+class BadFile(Exception):
+    """A file cannot be used, and nothing of it is; ``faults`` names file, line and column of each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class BadCell(ValueError):
+    """A cell does not say what its column needs."""
+
+    def __init__(self, column_name: str, problem: str) -> None:
+        super().__init__(problem)
+        self.column_name = column_name
+
+
+@dataclass(slots=True)
+class Table:
+    """A CSV file, read row by row, gathering what is wrong with it."""
+
+    file_name: str
+    columns: tuple[str, ...]
+    _cells: Iterator[list[str]]
+    _line: Callable[[], int]
+    faults: list[str] = field(default_factory=list)
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield, once, the line number and the texts by column of each row that has the header's width."""
+        try:
+            for cells in self._cells:
+                if len(cells) == len(self.columns):
+                    yield self._line(), dict(zip(self.columns, cells, strict=True))
+                elif cells:
+                    problem = f"{len(cells)} cells, the header has {len(self.columns)}"
+                    self.refuse(self._line(), "all columns", problem)
+        except csv.Error as failure:
+            self.refuse(self._line(), "all columns", f"is not CSV: {failure}")
+
+    def refuse(self, line: int, column_name: str, problem: str) -> None:
+        """Note a fault; more than twenty are not collected."""
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(f"{self.file_name}:{line}: {column_name}: {problem}")
+
+    def require_faultless(self) -> None:
+        """Return only if nothing was refused; asked after the last row.
+
+        Raises:
+            BadFile: Something was.
+        """
+        if self.faults:
+            raise BadFile(self.faults)
+
+
+def read_table(content: bytes, *, file_name: str, required: Sequence[str]) -> Table:
+    """Return a CSV file whose header holds the required columns; unknown ones stay in its rows.
+
+    Raises:
+        BadFile: Not UTF-8, no header that can be read, or a required column is absent or stands twice.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as failure:
+        line = content[: failure.start].count(b"\n") + 1
+        raise BadFile([f"{file_name}:{line}: is not UTF-8"]) from failure
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = tuple(cell.strip() for cell in next(reader, []))
+    except csv.Error as failure:
+        raise BadFile([f"{file_name}:1: is not CSV: {failure}"]) from failure
+    if set(required) - set(columns) or len(set(columns)) != len(columns):
+        found = ",".join(columns)
+        raise BadFile(
+            [f"{file_name}:1: columns are {found}; each of {', '.join(required)} must be there once"]
+        )
+    return Table(file_name, columns, reader, lambda: reader.line_num)
+
+
+def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """Return a CSV file."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def harmless(text: str) -> str:
+    """Return a text that no spreadsheet runs as a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def as_it_was(text: str) -> str:
+    """Return the text that ``harmless`` was given."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def instant_of(column_name: str, text: str) -> datetime:
+    """Return a cell's time as UTC in whole seconds.
+
+    Raises:
+        BadCell: It is not RFC 3339, or names no zone.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError as failure:
+        raise BadCell(
+            column_name, f"{text[:40]!r} is not RFC 3339, such as 2026-09-10T01:05:00Z"
+        ) from failure
+    if at.tzinfo is None:
+        raise BadCell(column_name, f"{text[:40]!r} names no zone; write 2026-09-10T01:05:00Z")
+    return at.astimezone(UTC).replace(microsecond=0)
