@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import cli_money, cli_service
+from vpp.entrypoints import cli_demo, cli_money, cli_service
 from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_events import event_app
+from vpp.entrypoints.cli_evidence import evidence_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
 from vpp.entrypoints.operations import money
@@ -28,9 +29,11 @@ app.add_typer(site_app, name="site")
 app.add_typer(source_app, name="source")
 app.add_typer(meter_app, name="meter")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(evidence_app, name="evidence")
 app.add_typer(keys_app, name="keys")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
+app.command("demo")(cli_demo.demo)
 app.command("serve")(cli_service.serve)
 app.command("doctor", help=cli_service.doctor_help)(cli_service.doctor)
 

@@ -137,7 +137,7 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     qualities = ", ".join(f"{count} {quality}" for quality, count in settlement["qualities"].items())
     console.print(
         f"{settlement['state']} settlement of {settlement['sites']} sites ({qualities}): "
-        f"{kilowatt_hours(settlement['metered_wh'])} discharged, "
+        f"{kilowatt_hours(settlement['delivered_wh'])} discharged, "
         f"{kilowatt_hours(settlement['incremental_wh'])} beyond the baseline, "
         f"${settlement['paid_usd']} to owners"
     )

@@ -17,6 +17,7 @@ from vpp.domain.grid_event import (
     Operation,
     Receipt,
     authorized_power,
+    steps_in_force,
 )
 from vpp.domain.interval import whole_second
 from vpp.domain.settlement import Settlement
@@ -89,17 +90,20 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
         ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
         ``planned_w``, ``shortfall_w``, ``sites``, ``level_pct``, ``reasons``: sites by reason);
         ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``); ``settlement``
-        (``state, metered_wh, incremental_wh, paid_usd, gross_usd``) or None before one.
+        (``state, delivered_wh`` (gross battery output)``, incremental_wh`` (beyond the baseline)``, paid_usd,
+        gross_usd``) or None before one; ``requested_wh``, what was asked in all.
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
     ticks = await desk.store.event_ticks(event_id)
+    revisions = await desk.store.revisions(event_id)
     return event_facts(desk, history) | {
         "authorized_w": await _authorized_w(desk, event_id),
         "versions": [_version_facts(version) for version in history.versions],
         "grants": [_grant_facts(grant) for grant in history.grants],
         "receipts": [_receipt_facts(receipt) for receipt in await desk.store.receipts(event_id)],
-        "plan": _plan_facts(await desk.store.revisions(event_id)),
+        "requested_wh": requested_wh(history, revisions),
+        "plan": _plan_facts(revisions),
         "commands": await _command_facts(desk, event_id, ticks),
         "settlement": settlement_facts(settlement) if settlement else None,
     }
@@ -140,6 +144,24 @@ def _receipt_facts(receipt: Receipt) -> Json:
         "reason": receipt.reason,
         "at": instant(receipt.at),
     }
+
+
+def requested_wh(history: EventHistory, revisions: Sequence[PlanRevision]) -> int:
+    """Return the energy an event asks for between its beginning and its end, in Wh.
+
+    Where all that can be sustained is asked, it is what the plans in force took for the target.
+    """
+    watt_seconds = 0
+    for step in steps_in_force(history):
+        if step.power is not None:
+            watt_seconds += step.power * step.interval.seconds
+            continue
+        follows = [*(revision.at for revision in revisions[1:]), step.interval.ends_at]
+        for revision, until in zip(revisions, follows, strict=False):
+            begins = max(revision.at, step.interval.starts_at)
+            ends = min(until, step.interval.ends_at)
+            watt_seconds += revision.requested_w * max(0, int((ends - begins).total_seconds()))
+    return watt_seconds // 3600
 
 
 def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
@@ -190,12 +212,12 @@ async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick
 
 def settlement_facts(settlement: Settlement) -> Json:
     """Return a settlement's totals; energy in whole Wh, money in dollars as a string."""
-    metered_wh = sum(hour.metered_wh or 0 for line in settlement.lines for hour in line.hours)
+    delivered_wh = sum(hour.metered_wh or 0 for line in settlement.lines for hour in line.hours)
     return {
         "state": settlement.state.value,
         "settled_at": instant(settlement.settled_at),
         "sites": len(settlement.lines),
-        "metered_wh": metered_wh,
+        "delivered_wh": delivered_wh,
         "incremental_wh": round(sum(line.incremental_wh for line in settlement.lines)),
         "paid_usd": usd(sum(line.amount for line in settlement.lines)),
         "gross_usd": usd(sum(line.gross for line in settlement.lines)),

@@ -1,0 +1,166 @@
+"""``vpp serve`` as a process: it starts whatever is down, and ends in order."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.entrypoints.builders import an_enrollment_file
+from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE
+from vpp.settings import PREFIX
+
+START_WITHIN_S = 60.0
+
+Serve = Callable[..., subprocess.Popen[str]]
+
+
+def environment(state_dir: Path, **more: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    usual = {"VPP_STATE_DIR": str(state_dir), "VPP_HTTP_PORT": "0", "VPP_EMBEDDED_BROKER_PORT": "0"}
+    return clean | usual | more
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    with ExitStack() as running:
+
+        def start(**more: str) -> subprocess.Popen[str]:
+            child = running.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "vpp", "serve"],
+                    env=environment(tmp_path / "state", **more),
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            running.callback(child.kill)
+            return child
+
+        yield start
+
+
+def card_of(state_dir: Path, child: subprocess.Popen[str]) -> dict[str, Any]:
+    """Return where the service listens, as soon as it says so."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline:
+        assert child.poll() is None, child.stderr.read() if child.stderr else ""
+        if (state_dir / SERVICE_FILE).exists():
+            card = json.loads((state_dir / SERVICE_FILE).read_text())
+            assert isinstance(card, dict)
+            return card
+        time.sleep(0.05)
+    raise AssertionError("vpp serve did not say where it listens")
+
+
+def answer_of(port: int, path: str, *, status: int) -> dict[str, Any]:
+    """Return what the service answers as soon as it answers with that status."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+        except httpx.ConnectError:
+            answer = None
+        if answer is not None and answer.status_code == status:
+            found = answer.json()
+            assert isinstance(found, dict)
+            return found
+        assert time.monotonic() < deadline, answer and answer.text
+        time.sleep(0.05)
+
+
+def vpp(state_dir: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vpp", *words]
+    return subprocess.run(
+        command, env=environment(state_dir, **more), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_service_on_its_own_broker_is_ready_serves_commands_and_ends_in_order(
+    serve: Serve, tmp_path: Path
+) -> None:
+    state_dir = tmp_path / "state"
+    child = serve()
+    card = card_of(state_dir, child)
+    assert answer_of(card["port"], "/health/ready", status=200) == {"database": True, "broker": True}
+
+    sites = tmp_path / "sites.csv"
+    sites.write_bytes(an_enrollment_file("s-1"))
+    enrolled = vpp(state_dir, "site", "enroll", "--file", str(sites), "--json")
+    second = vpp(state_dir, "serve")
+    (state_dir / TOKEN_FILE).chmod(0o600)
+    child.send_signal(signal.SIGTERM)
+
+    assert json.loads(enrolled.stdout) == {"sites": [{"site_id": "s-1", "shard": "00"}]}
+    assert second.returncode == 1
+    assert "runs on" in second.stderr
+    assert child.wait(timeout=START_WITHIN_S) == 0
+    assert not (state_dir / SERVICE_FILE).exists()
+    assert not (state_dir / TOKEN_FILE).exists()
+    after = vpp(state_dir, "site", "list", "--json")
+    assert [site["site_id"] for site in json.loads(after.stdout)["sites"]] == ["s-1"]
+
+
+def test_a_service_starts_while_the_database_is_down_and_says_so(serve: Serve, tmp_path: Path) -> None:
+    child = serve(VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp")
+    card = card_of(tmp_path / "state", child)
+
+    ready = answer_of(card["port"], "/health/ready", status=503)
+    refused = vpp(tmp_path / "state", "event", "list", VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp")
+    child.send_signal(signal.SIGINT)
+
+    assert ready == {"database": False, "broker": False}
+    assert refused.returncode == 1
+    assert "waits for the database" in refused.stderr
+    assert child.wait(timeout=START_WITHIN_S) == 0
+    assert child.stderr is not None
+    assert "the database is down" in child.stderr.read()
+
+
+def test_a_service_starts_while_the_broker_is_down_and_takes_commands(serve: Serve, tmp_path: Path) -> None:
+    child = serve(VPP_BROKER_URL="mqtt://127.0.0.1:1")
+    card = card_of(tmp_path / "state", child)
+
+    answer_of(card["port"], "/health/live", status=200)
+    added: subprocess.CompletedProcess[str] | None = None
+    deadline = time.monotonic() + START_WITHIN_S
+    while added is None or (added.returncode != 0 and time.monotonic() < deadline):
+        added = vpp(tmp_path / "state", "source", "add", "caiso", "--json")
+    ready = answer_of(card["port"], "/health/ready", status=503)
+    child.send_signal(signal.SIGTERM)
+
+    assert json.loads(added.stdout)["name"] == "caiso"
+    assert ready == {"database": True, "broker": False}
+    assert child.wait(timeout=START_WITHIN_S) == 0
+
+
+def test_a_taken_port_is_named_with_the_setting_that_changes_it(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        child = serve(VPP_HTTP_PORT=str(port))
+        _, complaint = child.communicate(timeout=START_WITHIN_S)
+
+    assert child.returncode == 1
+    assert f"port {port} on 127.0.0.1 is taken by another program; set VPP_HTTP_PORT" in complaint
+
+
+def test_a_taken_broker_port_is_replaced_by_a_free_one_that_is_named(serve: Serve, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        child = serve(VPP_EMBEDDED_BROKER_PORT=str(port))
+        card = card_of(tmp_path / "state", child)
+        answer_of(card["port"], "/health/ready", status=200)
+        child.send_signal(signal.SIGTERM)
+        _, log = child.communicate(timeout=START_WITHIN_S)
+
+    assert f"port {port} on 127.0.0.1 is taken" in log
+    assert "broker listens" in log

@@ -1,0 +1,272 @@
+"""``vpp demo``: a grid emergency from its signal to each owner's dollars, in one command.
+
+The real controller, a real broker and a real database in a folder that is thrown away; only the homes and the
+grid operator are simulated, in a child process. The clock is stepped five seconds at a time.
+"""
+
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from vpp.adapters.clock import SteppedClock
+from vpp.adapters.device_link import GATEWAY_FILTERS
+from vpp.adapters.embedded_broker import EmbeddedBroker
+from vpp.adapters.ids import SeededIds
+from vpp.adapters.keys import FileKeys
+from vpp.adapters.mqtt import Access, MqttTransport
+from vpp.adapters.openadr import EVENT_FILTER
+from vpp.adapters.sql.store import SqlStore
+from vpp.bootstrap import Controller, assemble
+from vpp.entrypoints.demo_fleet import Homes, HomesProcess, MeasuredTransport, make_homes, run_homes
+from vpp.entrypoints.operations import metering, money, sites, sources
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
+from vpp.entrypoints.operations.events import requested_wh
+from vpp.ports import Store
+from vpp.settings import Settings
+
+STEP = timedelta(seconds=5)
+
+
+class Audience(Protocol):
+    """Whoever watches: told what is being prepared, then each instant of the story."""
+
+    def preparing(self, what: str) -> None:
+        """Hear what is being done before the story begins."""
+        ...
+
+    def reading(self, done: int, total: int) -> None:
+        """Hear how much history was stored."""
+        ...
+
+    def playing(self, moment: "Moment") -> None:
+        """See one instant."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What an instant of the story looks like; power in watts."""
+
+    at: datetime
+    starts_at: datetime
+    ends_at: datetime
+    asked_w: int
+    planned_w: int
+    measured_w: int
+    sites_asked: int
+    acknowledged: int
+    commands: int
+    charge_pct: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the demonstration is to show."""
+
+    sites: int = 200
+    seed: int = 1
+    scenario: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of a demonstration (``summary`` is what ``--json`` prints), and what stands beside them."""
+
+    summary: Json
+    homes: Homes
+    peak_w: int
+    hours: float
+    owners: tuple[tuple[str, int, int], ...]  # owner, delivered Wh, micro-dollars; best paid first
+
+
+async def play(wanted: Wanted, settings: Settings, audience: Audience) -> Outcome:
+    """Play a story and return what came of it.
+
+    Raises:
+        OperationRefused: It cannot be played: no such story, or the homes went away.
+    """
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="vpp-demo-") as folder:
+        audience.preparing(f"three weeks in the life of {wanted.sites} homes")
+        homes = await make_homes(
+            Path(folder) / "homes", sites=wanted.sites, seed=wanted.seed, scenario=wanted.scenario
+        )
+        async with _stage(homes, wanted, settings, Path(folder)) as stage:
+            await _prepare(stage, homes, audience)
+            await stage.begin()
+            await _run(stage, homes, audience)
+            return await _outcome(stage, homes, wanted, began)
+
+
+@dataclass(slots=True)
+class _Stage:
+    """Controller, homes, and the one clock that both follow."""
+
+    controller: Controller
+    desk: Desk
+    clock: SteppedClock
+    wire: MeasuredTransport
+    homes: HomesProcess
+    peak_w: int = 0
+
+    async def begin(self) -> None:
+        """Take in what the homes said when they came online."""
+        packets = await self.wire.receive_all(await self.homes.ready())
+        await self.controller.runner.turn(packets)
+
+    async def step_to(self, at: datetime) -> None:
+        """Move both sides to an instant and let them talk until neither has anything new to say."""
+        self.clock.step_to(at)
+        while True:
+            said = self.wire.sent
+            packets = await self.wire.receive_all(await self.homes.step(at, said))
+            await self.controller.runner.turn(packets)
+            await self.wire.flush()
+            if not packets and self.wire.sent == said:
+                return
+
+
+@asynccontextmanager
+async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path) -> AsyncIterator[_Stage]:
+    """Give everything connected: broker, database, controller, homes."""
+    settings = settings.model_copy(update={"state_dir": folder, "database_url": "", "production": False})
+    clock, keys = SteppedClock(homes.starts_at), FileKeys(folder)
+    store = await SqlStore.open(settings.store_url)
+    try:
+        async with EmbeddedBroker() as broker:
+            access = Access.from_url(broker.url, client_id=keys.kid)
+            jitter = secrets.SystemRandom().random
+            async with MqttTransport(
+                access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter
+            ) as transport:
+                await transport.wait_connected()
+                wire = MeasuredTransport(transport)
+                controller = assemble(
+                    settings, clock=clock, store=store, keys=keys, transport=wire, ids=SeededIds(wanted.seed)
+                )
+                desk = Desk(store, clock, keys, controller.programs, changed=controller.wake)
+                key = await sources.show_keys(desk)
+                async with run_homes(
+                    homes, broker_url=broker.url, controller_key=f"{key['kid']}:{key['public_key']}"
+                ) as child:
+                    yield _Stage(controller, desk, clock, wire, child)
+    finally:
+        await store.close()
+
+
+async def _prepare(stage: _Stage, homes: Homes, audience: Audience) -> None:
+    """Enrol the homes, import their history, let the grid operator signal: all by the usual operations."""
+    audience.preparing("enrolment")
+    await sites.enroll_sites(stage.desk, content=homes.sites_file.read_bytes(), file_name="sites.csv")
+    await metering.import_readings(
+        stage.desk,
+        content=homes.history_file.read_bytes(),
+        file_name="history.csv",
+        progress=audience.reading,
+    )
+    await sources.add_source(
+        stage.desk, name=homes.source, key=homes.source_public_key, max_mw=str(homes.max_mw)
+    )
+
+
+async def _run(stage: _Stage, homes: Homes, audience: Audience) -> None:
+    at = homes.starts_at
+    while at < homes.ends_at:
+        at = min(at + STEP, homes.ends_at)
+        await stage.step_to(at)
+        moment = _moment(stage, homes)
+        stage.peak_w = max(stage.peak_w, moment.measured_w)
+        audience.playing(moment)
+    for event_id in homes.event_ids:
+        await stage.controller.settle_event(event_id)
+
+
+def _moment(stage: _Stage, homes: Homes) -> Moment:
+    fleet, board = stage.controller.fleet, stage.controller.board
+    plans = list(board.plans.values()) if board else []
+    planned = sum((plan.setpoint_w for plan in plans), start=fleet.battery_w * 0)
+    asked = planned > 0
+    known = fleet.sampled_at_s > 0
+    return Moment(
+        at=stage.clock.now(),
+        starts_at=homes.starts_at,
+        ends_at=homes.ends_at,
+        asked_w=sum(plan.requested_w for plan in plans if plan.setpoint_w.any()),
+        planned_w=int(planned.sum()),
+        measured_w=int(fleet.battery_w[asked].clip(0).sum()),
+        sites_asked=int(asked.sum()),
+        acknowledged=len(stage.wire.answered_s),
+        commands=stage.wire.commands,
+        charge_pct=round(float(fleet.soc_permille[known].mean()) / 10, 1) if known.any() else 0.0,
+    )
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over the events of a story; energy in Wh, money in micro-dollars."""
+
+    requested_wh: int = 0
+    delivered_wh: int = 0
+    incremental_wh: int = 0
+    paid: int = 0
+    hours: float = 0.0
+    dispatched: set[int] = field(default_factory=set)
+    owners: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    async def add(self, store: Store, event_id: str) -> None:
+        """Add one event as the store tells it."""
+        history = await store.history(event_id)
+        if history is None:
+            raise OperationRefused(f"the signal of {event_id} was not accepted; see the log above")
+        self.requested_wh += requested_wh(history, await store.revisions(event_id))
+        interval = history.versions[0].interval
+        self.hours = max(self.hours, interval.seconds / 3600 if interval else 0.0)
+        for tick in await store.event_ticks(event_id):
+            for order in tick.orders:
+                self.dispatched.update(order.site_no.tolist())
+        settlement = await store.settlement(event_id)
+        for line in settlement.lines if settlement else ():
+            metered_wh = sum(hour.metered_wh or 0 for hour in line.hours)
+            self.delivered_wh += metered_wh
+            self.incremental_wh += round(line.incremental_wh)
+            self.paid += line.amount
+            energy_wh, amount = self.owners.get(line.owner_id, (0, 0))
+            self.owners[line.owner_id] = (energy_wh + metered_wh, amount + line.amount)
+
+
+async def _outcome(stage: _Stage, homes: Homes, wanted: Wanted, began: float) -> Outcome:
+    sums = _Sums()
+    for event_id in homes.event_ids:
+        await sums.add(stage.desk.store, event_id)
+    seen = await stage.homes.report()
+    books = await money.verify_ledger(stage.desk)
+    summary: Json = {
+        "event_id": "+".join(homes.event_ids),
+        "scenario": homes.scenario,
+        "sites_enrolled": wanted.sites,
+        "sites_dispatched": len(sums.dispatched),
+        "requested_wh": sums.requested_wh,
+        "delivered_wh": sums.delivered_wh,
+        "incremental_wh": sums.incremental_wh,
+        "paid_usd": usd(sums.paid),
+        "ledger_balanced": bool(books["balanced"] and books["chain_holds"]),
+        "reserve_violations": seen["reserve_violations"],
+        "commands_sent": stage.wire.commands,
+        "commands_acknowledged": len(stage.wire.answered_s),
+        "acked_p99_s": stage.wire.answered_p99_s(),
+        "wall_s": round(time.perf_counter() - began, 1),
+    }
+    best = sorted(sums.owners.items(), key=lambda each: (-each[1][1], each[0]))
+    return Outcome(
+        summary=summary,
+        homes=homes,
+        peak_w=stage.peak_w,
+        hours=sums.hours,
+        owners=tuple((owner, energy_wh, amount) for owner, (energy_wh, amount) in best),
+    )
