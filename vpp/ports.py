@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
+from vpp.domain.access import LoginLink, Session, TrailEntry, User
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
@@ -346,7 +347,51 @@ class Books(Protocol):
         ...
 
 
-class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Protocol):
+class Accounts(Protocol):
+    """Who may log in, who is logged in, and the trail of what people did and read."""
+
+    async def keep_user(self, user: User) -> None:
+        """Add somebody, or replace the one of that name; a replaced one's sessions and links end."""
+        ...
+
+    async def user(self, name: str) -> User | None:
+        """Return somebody by name, None for an unknown one."""
+        ...
+
+    async def users(self) -> Sequence[User]:
+        """Return everybody by name."""
+        ...
+
+    async def begin_session(self, session: Session) -> None:
+        """Store a login; sessions that ended before it began are forgotten."""
+        ...
+
+    async def session(self, key: str) -> Session | None:
+        """Return a session by its key, None for an unknown or ended one; it may have expired."""
+        ...
+
+    async def end_session(self, key: str) -> None:
+        """End a session; an unknown one is ended already."""
+        ...
+
+    async def add_login_link(self, link: LoginLink) -> None:
+        """Store a link that logs in once."""
+        ...
+
+    async def use_login_link(self, key: str) -> LoginLink | None:
+        """Return the link and forget it, None for an unknown or used one: of two at once one gets it."""
+        ...
+
+    async def leave_trail(self, entries: Sequence[TrailEntry]) -> None:
+        """Append what people did or read; nothing of it is ever changed."""
+        ...
+
+    async def trail(self, *, subject: str | None = None, limit: int = 200) -> Sequence[TrailEntry]:
+        """Return the newest entries first, with a subject those about it."""
+        ...
+
+
+class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Accounts, Protocol):
     """All stores of one database."""
 
     async def ready(self) -> None:

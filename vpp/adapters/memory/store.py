@@ -1,5 +1,6 @@
 """A whole store in memory: what simulations and tests run the real stages on."""
 
+from vpp.adapters.memory.accounts import MemoryAccounts
 from vpp.adapters.memory.books import MemoryBooks
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.adapters.memory.dispatch import MemoryDispatch
@@ -8,7 +9,7 @@ from vpp.adapters.memory.signals import MemorySignals
 from vpp.ports import StoreUnavailable
 
 
-class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks):
+class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryAccounts):
     """``ports.Store`` without a disk. No method awaits anything, so each is one transaction."""
 
     def __init__(self) -> None:
@@ -17,6 +18,7 @@ class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks):
         MemorySignals.__init__(self, chain)
         MemoryDispatch.__init__(self, chain)
         MemoryBooks.__init__(self, chain)
+        MemoryAccounts.__init__(self)
         self._open = True
 
     async def ready(self) -> None:

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from sqlalchemy import text
 
+from vpp.adapters.sql.accounts import SqlAccounts
 from vpp.adapters.sql.books import SqlBooks
 from vpp.adapters.sql.dispatch import SqlDispatch
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
@@ -12,7 +13,7 @@ from vpp.adapters.sql.migrate import bring_up_to_date
 from vpp.adapters.sql.signals import SqlSignals
 
 
-class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks):
+class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts):
     """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
 
     def __init__(self, database: Database) -> None:
@@ -21,6 +22,7 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks):
         SqlSignals.__init__(self, database)
         SqlDispatch.__init__(self, database)
         SqlBooks.__init__(self, database)
+        SqlAccounts.__init__(self, database)
 
     @classmethod
     async def open(cls, url: str) -> "SqlStore":

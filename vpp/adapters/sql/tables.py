@@ -390,3 +390,47 @@ APPEND_ONLY = (
     "chain_link",
 )
 """Tables on which a trigger refuses UPDATE and DELETE."""
+
+
+class PersonRow(Row, table=True):
+    """Somebody who may log in. Named person because ``user`` is a word of SQL."""
+
+    __tablename__ = "person"
+    name: str = Field(primary_key=True)
+    role: str
+    owner_id: str | None = None
+    password_hash: str
+    added_at_us: int = _big()
+
+
+class LoginSessionRow(Row, table=True):
+    """One login, known by the hash of its secret."""
+
+    __tablename__ = "login_session"
+    key: str = Field(primary_key=True)
+    user_name: str = Field(foreign_key="person.name", index=True)
+    started_at_us: int = _big()
+    expires_at_us: int = _big()
+
+
+class LoginLinkRow(Row, table=True):
+    """A link that logs in once, known by the hash of its secret."""
+
+    __tablename__ = "login_link"
+    key: str = Field(primary_key=True)
+    user_name: str = Field(foreign_key="person.name", index=True)
+    made_at_us: int = _big()
+    expires_at_us: int = _big()
+
+
+class TrailRow(Row, table=True):
+    """Who did or read what, and why. Never changed."""
+
+    __tablename__ = "trail_entry"
+    number: int | None = _number()
+    at_us: int = _big()
+    actor: str
+    action: str
+    subject: str = Field(index=True)
+    reason: str
+    request_id: str
