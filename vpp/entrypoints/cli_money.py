@@ -50,10 +50,16 @@ def _progress(bar: Progress) -> Callable[[int, int], None]:
 
 
 def settle(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")], as_json: JsonFlag = False
+    event: Annotated[
+        str | None, typer.Argument(metavar="[EVENT]", help="Event id; without, all that are over.")
+    ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Settle one event from the readings there are now."""
-    answer(ask(money.settle_event, event_id=event), rendering.show_settlement, as_json=as_json)
+    """Settle one event, or all that are over, from the readings there are now."""
+    if event is None:
+        answer(ask(money.settle_ended), rendering.show_settlements, as_json=as_json)
+    else:
+        answer(ask(money.settle_event, event_id=event), rendering.show_settlement, as_json=as_json)
 
 
 def statement(

@@ -124,11 +124,13 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     console.print(
         f"{summary['sites_dispatched']} of {summary['sites_enrolled']} homes helped and earned "
         f"${float(summary['paid_usd']):,.2f}; reserves touched: {summary['reserve_violations']}; "
-        f"the ledger {'balances' if summary['ledger_balanced'] else 'DOES NOT BALANCE'}"
+        f"the ledger {'balances' if summary['ledger_balanced'] else 'DOES NOT BALANCE'}",
+        soft_wrap=True,
     )
     console.print(
         f"{summary['commands_acknowledged']} of {summary['commands_sent']} commands acknowledged, "
-        f"99 % within {summary['acked_p99_s']} s; all in {summary['wall_s']} s of wall time"
+        f"99 % within {summary['acked_p99_s']} s; all in {summary['wall_s']} s of wall time",
+        soft_wrap=True,
     )
     best = outcome.owners[:OWNERS_SHOWN]
     owners = [(owner, kilowatt_hours(energy_wh), f"${usd(amount)}") for owner, energy_wh, amount in best]

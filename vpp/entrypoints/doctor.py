@@ -160,9 +160,12 @@ def _port(port: int, service: RunningService | None) -> Finding:
 
 
 async def _broker(settings: Settings, service: RunningService | None) -> Finding:
+    if service is not None:
+        needs = await asyncio.to_thread(service.readiness)
+        if needs.get("broker"):
+            return Finding("broker", "ok", "vpp serve is connected to it")
     if settings.broker_url == "embedded":
-        runs = "runs inside vpp serve" if service else "starts with vpp serve"
-        return Finding("broker", "ok", f"the embedded broker {runs}")
+        return Finding("broker", "ok", "the embedded broker starts with vpp serve")
     fix = "start the broker, or set VPP_BROKER_URL to one that runs"
     try:
         access = Access.from_url(

@@ -143,6 +143,14 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     )
 
 
+def show_settlements(console: Console, answer: dict[str, Any]) -> None:
+    """Print the totals of several settlements."""
+    for settlement in answer["events"]:
+        console.print(settlement["event_id"], style="bold", markup=False)
+        show_settlement(console, settlement)
+    console.print(f"{len(answer['events'])} events settled")
+
+
 def show_statement(console: Console, statement: dict[str, Any]) -> None:
     """Print a statement hour by hour, so that its sums can be made by hand."""
     console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)

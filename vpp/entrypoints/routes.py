@@ -40,6 +40,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     events.cancel_event: Route("POST", f"{_API}/events/{{event_id}}/cancel"),
     metering.import_readings: Route("POST", f"{_API}/meter-readings"),
     money.settle_event: Route("POST", f"{_API}/events/{{event_id}}/settlement"),
+    money.settle_ended: Route("POST", f"{_API}/settlements"),
     money.show_statement: Route("GET", f"{_API}/owners/{{owner_id}}/statement"),
     money.verify_ledger: Route("GET", f"{_API}/ledger/verification"),
 }

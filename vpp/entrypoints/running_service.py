@@ -64,6 +64,16 @@ class RunningService:
             ) from failure
         return _read_answer(answer)
 
+    def readiness(self) -> Json:
+        """Return what the service needs and whether each is there; nothing where it does not answer."""
+        try:
+            found = httpx.get(
+                f"http://127.0.0.1:{self.port}/health/ready", timeout=CONNECT_S, trust_env=False
+            ).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
 
 def _read_answer(answer: httpx.Response) -> Json:
     try:

@@ -172,6 +172,11 @@ async def settle_event(desk: AtDesk, event_id: str) -> Json:
     return await money.settle_event(desk, event_id=event_id)
 
 
+@_router.post("/settlements")
+async def settle_ended(desk: AtDesk) -> Json:
+    return await money.settle_ended(desk)
+
+
 @_router.post("/meter-readings")
 async def import_readings(desk: AtDesk, request: Request, file_name: str = "the file") -> Json:
     return await metering.import_readings(desk, content=await request.body(), file_name=file_name)

@@ -1,7 +1,7 @@
 """Grid events as an operator sees them, and what a person may decide about them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
@@ -24,8 +24,12 @@ from vpp.domain.settlement import Settlement
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent, usd
 
 
-def event_state(history: EventHistory, now: datetime) -> str:
-    """Return ``cancelled``, ``waiting_for_force``, ``scheduled``, ``active`` or ``ended``."""
+def event_state(history: EventHistory, now: datetime, *, authorized_w: int | None = None) -> str:
+    """Return what an event is at an instant, in one word.
+
+    ``cancelled``, ``ended``, ``waiting_for_force`` (out of its program), ``waiting_for_approval`` (nothing of
+    it may be dispatched: ``authorized_w`` is zero and it asks for power), ``scheduled`` or ``active``.
+    """
     latest = history.latest
     interval = latest.interval
     if latest.status is EventStatus.CANCELLED or interval is None:
@@ -34,6 +38,8 @@ def event_state(history: EventHistory, now: datetime) -> str:
         return "ended"
     if latest.out_of_program and not _forced(history, latest.version):
         return "waiting_for_force"
+    if authorized_w == 0 and any(step.power != 0 for step in latest.steps):
+        return "waiting_for_approval"
     return "active" if interval.starts_at <= now else "scheduled"
 
 
@@ -41,7 +47,7 @@ def _forced(history: EventHistory, version: int) -> bool:
     return any(grant.kind is GrantKind.FORCE and grant.version == version for grant in history.grants)
 
 
-def event_facts(desk: Desk, history: EventHistory) -> Json:
+def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) -> Json:
     """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked."""
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
@@ -49,7 +55,7 @@ def event_facts(desk: Desk, history: EventHistory) -> Json:
     return {
         "event_id": latest.event_id,
         "name": latest.name,
-        "state": event_state(history, desk.clock.now()),
+        "state": event_state(history, desk.clock.now(), authorized_w=authorized_w),
         "version": latest.version,
         "status": latest.status.value,
         "source": latest.source,
@@ -60,6 +66,7 @@ def event_facts(desk: Desk, history: EventHistory) -> Json:
         "starts_at": instant(interval.starts_at) if interval else None,
         "ends_at": instant(interval.ends_at) if interval else None,
         "steps": _steps(asked),
+        "authorized_w": authorized_w,
         "out_of_program": list(latest.out_of_program),
         "forced": _forced(history, latest.version),
         "test": latest.test,
@@ -78,16 +85,25 @@ def _steps(version: GridEvent) -> list[Json]:
 
 
 async def list_events(desk: Desk) -> Json:
-    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags."""
-    return {"events": [event_facts(desk, history) for history in await desk.store.histories()]}
+    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags.
+
+    ``authorized_w`` is the power that needs no further leave, in W; None means no bound.
+    """
+    histories = await desk.store.histories()
+    allowed = await _authorized(desk)
+    return {
+        "events": [
+            event_facts(desk, history, authorized_w=allowed.get(history.latest.event_id, 0))
+            for history in histories
+        ]
+    }
 
 
 async def show_event(desk: Desk, *, event_id: str) -> Json:
     """Return everything about one event.
 
     Returns:
-        What ``vpp event list`` has, and ``authorized_w`` (W that need no further leave, None: no bound);
-        ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
+        What ``vpp event list`` has, and ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
         ``planned_w``, ``shortfall_w``, ``sites``, ``level_pct``, ``reasons``: sites by reason);
         ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``); ``settlement``
         (``state, delivered_wh`` (gross battery output)``, incremental_wh`` (beyond the baseline)``, paid_usd,
@@ -97,8 +113,8 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     settlement = await desk.store.settlement(event_id)
     ticks = await desk.store.event_ticks(event_id)
     revisions = await desk.store.revisions(event_id)
-    return event_facts(desk, history) | {
-        "authorized_w": await _authorized_w(desk, event_id),
+    allowed = await _authorized(desk)
+    return event_facts(desk, history, authorized_w=allowed.get(event_id, 0)) | {
         "versions": [_version_facts(version) for version in history.versions],
         "grants": [_grant_facts(grant) for grant in history.grants],
         "receipts": [_receipt_facts(receipt) for receipt in await desk.store.receipts(event_id)],
@@ -109,10 +125,11 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     }
 
 
-async def _authorized_w(desk: Desk, event_id: str) -> int | None:
+async def _authorized(desk: Desk) -> Mapping[str, int | None]:
+    """Return what events that are not over may use now, in W, by event id; None means no bound."""
     now = desk.clock.now()
     sources = {source.name: source for source in await desk.store.sources()}
-    return authorized_power(await desk.store.histories(ending_after=now), sources, now).get(event_id, 0)
+    return authorized_power(await desk.store.histories(ending_after=now), sources, now)
 
 
 def _version_facts(version: GridEvent) -> Json:

@@ -47,6 +47,24 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
     return {"event_id": event_id} | settlement_facts(settlement)
 
 
+async def settle_ended(desk: Desk) -> Json:
+    """Settle every event that is over, from the readings there are now, and book it.
+
+    Returns:
+        ``events``: one object as of ``vpp settle EVENT`` for each that commanded a home.
+    """
+    settled = []
+    for history in await desk.store.histories():
+        event_id = history.latest.event_id
+        if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
+            continue
+        settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+        if settlement is not None:
+            await pay(settlement, books=desk.store, clock=desk.clock)
+            settled.append({"event_id": event_id} | settlement_facts(settlement))
+    return {"events": settled}
+
+
 async def show_statement(desk: Desk, *, owner_id: str) -> Json:
     """Return all that an owner earned, with every number behind it.
 
