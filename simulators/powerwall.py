@@ -110,6 +110,11 @@ class Gateway:
         body = encode_status(Status(self.identity.site_id, None))
         return Packet(self._topics[GatewayKind.STATUS], body, retain=True)
 
+    @property
+    def buffers(self) -> tuple[MeterBuffer, ...]:
+        """Return what it holds of every boot, oldest first."""
+        return (*self._old_buffers, self._buffer)
+
     def connect(self, now_s: int) -> list[Packet]:
         """Return what it says first on a new connection: its presence, a sample, what nobody confirmed."""
         out = self.advance(now_s)
@@ -319,7 +324,7 @@ class Gateway:
         if not self.online:
             return
         self._old_buffers = [buffer for buffer in self._old_buffers if len(buffer)]
-        for buffer in (*self._old_buffers, self._buffer):
+        for buffer in self.buffers:
             out.extend(self._signed(GatewayKind.METER, encode_meter(each)) for each in buffer.messages())
 
     def _signed(self, kind: GatewayKind, body: bytes) -> Packet:
@@ -381,7 +386,7 @@ class Gateway:
         except (MalformedMessage, BadSignature) as untrusted:
             self.dropped[str(untrusted)] += 1
             return
-        for buffer in (*self._old_buffers, self._buffer):
+        for buffer in self.buffers:
             if buffer.boot_id == receipt.boot_id:
                 buffer.confirm(receipt)
 

@@ -13,6 +13,7 @@ from typing import Self
 from vpp.ports import Packet
 
 QUEUE_LIMIT = 100_000
+ROUTES_KEPT = 100_000
 
 Courier = Callable[[str, Packet], Sequence[Packet]]
 """Given a client id and a packet for it, what is delivered now. What is held back is the courier's."""
@@ -55,11 +56,13 @@ class MemoryBroker:
         self._sessions: dict[str, _Session] = {}
         self._retained: dict[str, Packet] = {}
         self._clients: list[MemoryTransport] = []
+        self._routes: dict[str, tuple[tuple[str, int], ...]] = {}  # topic to client ids and granted QoS
 
     def crash(self) -> None:
         """Stop and forget everything: sessions, queues, retained messages, wills."""
         self.up = False
         self._sessions.clear()
+        self._routes.clear()
         self._retained.clear()
 
     def start(self) -> None:
@@ -77,11 +80,25 @@ class MemoryBroker:
                 self._retained[packet.topic] = packet
             else:
                 self._retained.pop(packet.topic, None)
-        for client_id, session in tuple(self._sessions.items()):
-            granted = [qos for each, qos in session.filters.items() if topic_matches(each, packet.topic)]
-            if granted:
-                qos = min(packet.qos, max(granted))
-                self._give(client_id, replace(packet, qos=qos, retain=False))
+        for client_id, granted in self._route(packet.topic):
+            qos = min(packet.qos, granted)
+            copy = (
+                packet if qos == packet.qos and not packet.retain else replace(packet, qos=qos, retain=False)
+            )
+            self._give(client_id, copy)
+
+    def _route(self, topic: str) -> tuple[tuple[str, int], ...]:
+        """Return who listens to a topic; worked out once until somebody's session or filters change."""
+        route = self._routes.get(topic)
+        if route is None:
+            if len(self._routes) >= ROUTES_KEPT:
+                self._routes.clear()
+            granted = (
+                (client_id, [qos for each, qos in session.filters.items() if topic_matches(each, topic)])
+                for client_id, session in self._sessions.items()
+            )
+            route = self._routes[topic] = tuple((client_id, max(qos)) for client_id, qos in granted if qos)
+        return route
 
     def deliver(self, client_id: str, packet: Packet) -> None:
         """Put a packet into a client's queue past the courier, for one that it had held back."""
@@ -114,6 +131,7 @@ class MemoryBroker:
             session = self._sessions.get(client.client_id)
         if session is None or not (persistent and session.persistent):
             session = self._sessions[client.client_id] = _Session()
+            self._routes.clear()
         session.client, session.will, session.persistent = client, will, persistent
 
     def close(self, client: "MemoryTransport", *, with_will: bool) -> None:
@@ -124,12 +142,14 @@ class MemoryBroker:
         session.client, will, session.will = None, session.will, None
         if not session.persistent:
             del self._sessions[client.client_id]
+            self._routes.clear()
         if with_will and will is not None:
             self.publish(will)
 
     def subscribe(self, client: "MemoryTransport", filters: Sequence[str], qos: int = 1) -> None:
         """Add filters to a connected client; it gets the retained messages they cover."""
         session = self._sessions[client.client_id]
+        self._routes.clear()
         for wanted in filters:
             session.filters[wanted] = qos
             for packet in tuple(self._retained.values()):

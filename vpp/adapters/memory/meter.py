@@ -1,5 +1,6 @@
 """Meter evidence, kept in memory."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
@@ -15,7 +16,7 @@ from vpp.domain.delivery import (
     Quality,
     ReadingColumns,
 )
-from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.interval import Interval, to_epoch, union
 from vpp.domain.quantities import column
 
 _Key = tuple[str, int]  # boot id, index
@@ -55,12 +56,14 @@ class MemoryMeter(MemoryRegistry):
 
         ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
         """
+        asked = union(intervals)
+        starts = [each.starts_at for each in asked]
         rows = [
             _row(position, value, doubted=len(values) > 1)
             for position, site_id in enumerate(site_ids)
             for values in self._readings.get(site_id, {}).values()
             for value in values
-            if any(each.starts_at <= value.at <= each.ends_at for each in intervals)
+            if (place := bisect_right(starts, value.at)) and value.at <= asked[place - 1].ends_at
         ]
         rows.sort()
         table = np.array(rows, dtype=np.int64).reshape(-1, 7).T

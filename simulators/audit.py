@@ -1,0 +1,216 @@
+"""What must be true once the trouble is over, and what the store must say in the end.
+
+I19 liveness after healing; I9 balanced, I10 paid once, I11 no money without energy, I12 exact, I13
+tamper-evident, I21 one plan per version, I22 no silent loss.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from fractions import Fraction
+
+from simulators.kernel import drive
+from simulators.online_home import OnlineHome
+from simulators.suburb import BEGINS
+from simulators.world import World
+from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT
+from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.lease import Standing
+from vpp.domain.ledger import Account, EntryState, JournalEntry
+from vpp.domain.settlement import HourLine, Settlement, SettlementLine
+
+UNANSWERED_S = 45  # an answer's 10 s, and a tick or two to send again
+COUNTER_SLACK_WH = 3  # two counters in whole watt-hours, and half of one for a straight line
+AFTER_THE_END_S = 90
+
+
+class Audit:
+    """Looks at a world from outside, when its history is over or nearly so."""
+
+    def __init__(self, world: World) -> None:
+        self.healed_s = 0
+        self.paid = 0
+        self._world = world
+        self._report = world.findings.report
+
+    # I19: a minute after the trouble is over.
+
+    def converged(self) -> None:
+        """Report what is still pending although nothing has gone wrong for a minute."""
+        world = self._world
+        waiting = world.operator.unanswered()
+        if waiting:
+            self._report("I19", f"{waiting} grid signals have no receipt")
+        pending = drive(world.store.pending())
+        if pending:
+            self._report("I19", f"{len(pending)} signals are kept and not answered")
+        leader = world.leader
+        if leader is None or leader.controller.board is None:
+            self._report("I19", "no controller leads")
+            return
+        failures = leader.controller.runner.failures.pending
+        for (stage, fact), why in failures.items():
+            self._report("I19", f"{stage} of {fact} still fails: {why}")
+        for home in world.homes.values():
+            self._all_confirmed(home)
+        self._all_answered()
+        self._ended_events_closed(self.healed_s)
+
+    def _all_confirmed(self, home: OnlineHome) -> None:
+        for buffer in home.gateway.buffers:
+            for message in buffer.messages()[:1]:
+                oldest_s = to_epoch(message.readings[0].at)
+                if oldest_s + 30 < self.healed_s and not home.hijacked:
+                    self._report("I19", f"a reading of {message.readings[0].at} has no receipt",
+                                 site_id=home.site_id)  # fmt: skip
+
+    def _all_answered(self) -> None:
+        leader = self._world.leader
+        board = leader.controller.board if leader is not None else None
+        if board is None:
+            return
+        now_s = self._world.kernel.now_s
+        for site, told in self._world.dispatch_checker.live_discharges():
+            waits = board.leases.standing[site] == Standing.WAITING
+            if waits and to_epoch(told.tick.at) + UNANSWERED_S < now_s:
+                self._report("I19", f"command {told.tick.number} to site {site} is neither ended nor retried")
+
+    def closed(self) -> None:
+        """Report events that have ended and are not settled."""
+        self._ended_events_closed(self._world.kernel.now_s - 60)
+
+    def _ended_events_closed(self, until_s: int) -> None:
+        world = self._world
+        for event_id in sorted(world.dispatch_checker.event_ids):
+            event = world.operator.events.get(event_id)
+            if event is None:
+                self._report("I21", f"event {event_id} commanded homes and nobody signalled it")
+                continue
+            ends_at = min(event.ends_at, event.cancelled_at or event.ends_at)
+            began = event.starts_at < ends_at
+            if began and to_epoch(ends_at) < until_s and drive(world.store.settlement(event_id)) is None:
+                self._report("I19", f"event {event_id} ended and is not settled")
+
+    # The books and the store.
+
+    def books(self) -> None:
+        """Report whatever the store says that cannot be."""
+        entries = drive(self._world.store.entries())
+        settlements = drive(self._world.store.settlements())
+        self._balanced(entries)
+        self._paid_once(entries, settlements)
+        for settlement in settlements:
+            for line in settlement.lines:
+                self._earned(line)
+        broken = drive(self._world.store.verify_chain())
+        if broken is not None:
+            self._report("I13", f"the chain does not hold: {broken}")
+        ticks = drive(self._world.store.ticks(since=BEGINS - timedelta(days=1)))
+        if [tick.number for tick in ticks] != [tick.number for tick in self._world.dispatch_checker.ticks]:
+            self._report("I13", f"{len(ticks)} ticks are stored of {len(self._world.dispatch_checker.ticks)}")
+        self._versions()
+        self._readings()
+
+    def _balanced(self, entries: Sequence[JournalEntry]) -> None:
+        for entry in entries:
+            amounts = [posting.amount for posting in entry.postings]
+            if sum(amounts) != 0 or len(amounts) < 2:
+                self._report("I9", f"entry {entry.entry_id} sums to {sum(amounts)}")
+            if any(type(amount) is not int for amount in amounts):
+                self._report("I12", f"entry {entry.entry_id} holds a number that is not whole")
+
+    def _paid_once(self, entries: Sequence[JournalEntry], settlements: Sequence[Settlement]) -> None:
+        ended = {entry.resolves for entry in entries if entry.resolves is not None}
+        ended |= {entry.corrects for entry in entries if entry.corrects is not None}
+        live = [
+            entry
+            for entry in entries
+            if entry.settles is not None
+            and entry.entry_id not in ended
+            and entry.state is not EntryState.VOIDED
+        ]
+        for key, count in Counter(entry.settles for entry in live).items():
+            if count > 1:
+                self._report("I10", f"{key} is settled {count} times")
+        booked = {entry.settles: entry for entry in live}
+        for settlement in settlements:
+            for line in settlement.lines:
+                key = (line.owner_id, line.site_id, settlement.program_id, settlement.event_id)
+                owed = _owed(booked[key]) if key in booked else 0
+                self.paid += owed
+                if owed != line.amount:
+                    self._report("I10", f"{owed} is booked of {line.amount}", site_id=line.site_id)
+
+    def _earned(self, line: SettlementLine) -> None:
+        home = self._world.homes[line.site_id]
+        numbers = (line.amount, line.gross, line.margin)
+        if any(type(number) is not int for number in numbers):
+            self._report("I12", "a settlement holds money that is not whole", site_id=line.site_id)
+        for hour in line.hours:
+            if hour.metered_wh is None or line.settled is None:
+                continue
+            baseline = hour.baseline_wh or Fraction(0)
+            if hour.incremental_wh > hour.metered_wh + max(Fraction(0), -baseline):
+                self._report("I11", f"{hour.incremental_wh} Wh are paid of {hour.metered_wh} metered",
+                             site_id=line.site_id)  # fmt: skip
+            part = hour.hour.overlap(line.settled)
+            if part is not None:
+                self._metered(home, hour, part)
+
+    def _metered(self, home: OnlineHome, hour: HourLine, part: Interval) -> None:
+        """Compare what was metered with what the battery can give, and with what it gave."""
+        metered = hour.metered_wh or 0
+        possible = home.inverter.battery.max_discharge_w * part.seconds * PLAUSIBLE_POWER_PERCENT // 360_000
+        if metered > possible + COUNTER_SLACK_WH:
+            self._report("I11", f"{metered} Wh are metered of {possible} possible", site_id=home.site_id)
+        if home.lies_by_wh or home.cloned or not home.counted_ws:
+            return
+        instants = sorted(home.counted_ws)
+        first = instants[max(0, bisect_right(instants, to_epoch(part.starts_at)) - 1)]
+        last = instants[min(len(instants) - 1, bisect_left(instants, to_epoch(part.ends_at)))]
+        gave = (home.counted_ws[last][0] - home.counted_ws[first][0]) // 3600
+        if metered > gave + COUNTER_SLACK_WH:
+            self._report("I11", f"{metered} Wh are metered and {gave} were given", site_id=home.site_id)
+
+    def _versions(self) -> None:
+        said = self._world.operator.said()
+        for history in drive(self._world.store.histories()):
+            keys = [(each.modified_at, each.operation, each.content_sha256) for each in history.versions]
+            if len(set(keys)) != len(keys):
+                self._report("I21", f"a version of {history.latest.event_id} was taken twice")
+            numbers = [each.version for each in history.versions]
+            if numbers != list(range(1, len(numbers) + 1)):
+                self._report("I21", f"versions of {history.latest.event_id} are numbered {numbers}")
+            for version in history.versions:
+                if (version.event_id, version.operation, version.modified_at) not in said:
+                    self._report(
+                        "I21", f"version {version.version} of {version.event_id} was never signalled"
+                    )
+
+    def _readings(self) -> None:
+        """Everything that an honest gateway measured and was told is stored, is stored as it was."""
+        world = self._world
+        stored: dict[str, set[tuple[int, int, int]]] = {}
+        always = Interval(BEGINS - timedelta(hours=1), BEGINS + timedelta(days=1))
+        site_ids = list(world.homes)
+        rows = drive(world.store.readings(site_ids, [always]))
+        columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh)
+        for site, *numbers in zip(*(each.tolist() for each in columns), strict=True):
+            stored.setdefault(site_ids[site], set()).add((numbers[0], numbers[1], numbers[2]))
+        held = {
+            (home.site_id, message.boot_id, reading.index)
+            for home in world.homes.values()
+            for buffer in home.gateway.buffers
+            for message in buffer.messages()
+            for reading in message.readings
+        }
+        for key, reading in world.home_checker.readings.items():
+            row = (to_epoch(reading.at), int(reading.discharged_wh), int(reading.charged_wh))
+            if row not in stored.get(key[0], ()) and key not in held:
+                self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",
+                             site_id=key[0])  # fmt: skip
+
+
+def _owed(entry: JournalEntry) -> int:
+    return -sum(posting.amount for posting in entry.postings if posting.account is Account.OWNER_PAYABLE)

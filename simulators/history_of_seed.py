@@ -1,0 +1,176 @@
+"""One seed is one history: events under fire, then healing, then what must be true, then the audit."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+
+from simulators.attacker import Attacker
+from simulators.audit import Audit
+from simulators.faults import Climate
+from simulators.findings import Violation
+from simulators.kernel import drive
+from simulators.mischief import Mischief
+from simulators.operators import AskedEvent
+from simulators.suburb import BEGINS, PROGRAMS
+from simulators.world import World
+from vpp.domain.enrollment import OptOut
+
+HEALED_WITHIN_MS = 60_000
+STOPPED_WITHIN_MS = 5_000
+CLOSED_WITHIN_MS = 65_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one history came to."""
+
+    seed: int
+    event_seconds: int
+    faults: Counter[str]
+    violations: tuple[Violation, ...]
+    trace_hash: str
+    steps: int = 0
+    looks: int = 0
+    ticks: int = 0
+    paid_micro_dollars: int = 0
+
+
+class BrokenHistory(Exception):
+    """An invariant does not hold: there is no use in going on."""
+
+
+@dataclass(slots=True)
+class HistoryOfSeed:
+    """Plays one seed from beginning to end."""
+
+    seed: int
+    climate: Climate | None = None
+    world: World = field(init=False)
+    audit: Audit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.world = World(self.seed, self.climate)
+        self.audit = Audit(self.world)
+
+    def play(self) -> Outcome:
+        """Return what came of the history; it ends at the first violation."""
+        world = self.world
+        random = world.kernel.random
+        try:
+            world.begin()
+            events = _events(random)
+            for event in events:
+                self._ask(event)
+            Mischief(world, Attacker(world)).begin()
+            last = max(event.ends_at for event in events)
+            in_the_middle = random.random() < 0.75
+            heals_at = max(event.starts_at for event in events) + timedelta(minutes=50)
+            self._run_until(heals_at if in_the_middle else last + timedelta(seconds=30))
+            self._heal()
+            self._run_for(HEALED_WITHIN_MS)
+            self.audit.converged()
+            self._check()
+            self._stop_someone(random)
+            self._cancel_all()
+            self._run_for(CLOSED_WITHIN_MS)
+            self.audit.closed()
+            self.audit.books()
+        except BrokenHistory:
+            pass
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        world = self.world
+        now = world.kernel.now()
+        return Outcome(
+            seed=self.seed,
+            event_seconds=sum(_seconds_on(event, now) for event in world.operator.events.values()),
+            faults=Counter({kind.value: count for kind, count in world.climate.counted.items()}),
+            violations=tuple(world.findings.violations),
+            trace_hash=world.kernel.trace_hash(),
+            steps=world.kernel.steps,
+            looks=world.home_checker.looks_made,
+            ticks=len(world.dispatch_checker.ticks),
+            paid_micro_dollars=self.audit.paid,
+        )
+
+    def _ask(self, event: AskedEvent) -> None:
+        world = self.world
+        lead_ms = 1000 * int((event.starts_at - BEGINS).total_seconds())
+        said_ms = world.kernel.random.randint(10_000, max(11_000, lead_ms))
+        world.kernel.after(said_ms, lambda: world.operator.ask(event))
+
+    def _run_for(self, for_ms: int) -> None:
+        self._run_until(self.world.kernel.now() + timedelta(milliseconds=for_ms))
+
+    def _run_until(self, at: datetime) -> None:
+        until_ms = int((at - BEGINS).total_seconds() * 1000)
+        if until_ms > self.world.kernel.now_ms:
+            self.world.kernel.run_until(until_ms, self._check)
+
+    def _check(self) -> None:
+        if self.world.findings.violations:
+            raise BrokenHistory
+        self.world.watch_restarts()
+
+    def _heal(self) -> None:
+        self.world.heal()
+        self.audit.healed_s = self.world.kernel.now_s
+
+    def _stop_someone(self, random: Random) -> None:
+        """An owner says no in a healthy system: the battery rests within seconds (I7)."""
+        world = self.world
+        running = [
+            home
+            for home in world.homes.values()
+            if home.inverter.discharging and not home.hijacked and home.gateway.online
+        ]
+        if not running:
+            return
+        home = random.choice(running)
+        lease = home.inverter.running_lease
+        assert lease is not None, "it discharges"
+        drive(world.store.opt_out(OptOut(home.site_id, lease.event_id, world.kernel.now(), "portal")))
+        world.ring(home.site_id)
+        self._run_for(STOPPED_WITHIN_MS)
+        home.live()
+        running_now = home.inverter.running_lease
+        if running_now is not None and running_now.event_id == lease.event_id:
+            world.findings.report("I7", "it still discharges 5 s after the opt-out", site_id=home.site_id)
+        self._check()
+
+    def _cancel_all(self) -> None:
+        """The operator takes everything back in a healthy system: the fleet rests within seconds (I6)."""
+        world = self.world
+        now = world.kernel.now()
+        for event in list(world.operator.events.values()):
+            if event.cancelled_at is None and event.ends_at > now:
+                world.operator.cancel(event.event_id)
+        self._run_for(STOPPED_WITHIN_MS)
+        for home in world.homes.values():
+            home.live()
+            if home.inverter.discharging and not home.hijacked:
+                world.findings.report("I6", "it still discharges 5 s after the cancel", site_id=home.site_id)
+        self._check()
+
+
+def _events(random: Random) -> list[AskedEvent]:
+    """Return two to four events of about an hour that overlap, of one program or of two."""
+    starts_at = BEGINS + timedelta(minutes=4)
+    return [
+        AskedEvent(
+            event_id=f"ev-{letter}",
+            program_id=PROGRAMS[number] if number < len(PROGRAMS) else random.choice(PROGRAMS),
+            starts_at=starts_at + timedelta(seconds=random.randint(0, 600)),
+            minutes=random.randint(60, 80),
+            power_w=None if random.random() < 0.15 else 1000 * random.randint(5, 45),
+            priority=random.choice((None, None, 1, 2)),
+        )
+        for number, letter in enumerate("abcd"[: random.choice((2, 3, 3, 4))])
+    ]
+
+
+def _seconds_on(event: AskedEvent, now: datetime) -> int:
+    ends_at = min(event.ends_at, now, event.cancelled_at or now)
+    return max(0, int((ends_at - event.starts_at).total_seconds()))

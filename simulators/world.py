@@ -1,0 +1,205 @@
+"""A whole world around the real controller: homes, owners, grid operators, broker, network and store.
+
+Only the world is simulated. The controller is the product as ``vpp serve`` assembles it, the gateways
+are those of the fleet simulator, and what passes between them are the bytes of the protocol.
+"""
+
+from datetime import timedelta
+from random import Random
+
+from simulators.dispatch_checker import DispatchChecker
+from simulators.faults import Climate, Fault
+from simulators.findings import Findings
+from simulators.home_checker import HomeChecker
+from simulators.homes import make_gateway
+from simulators.kernel import Kernel, drive
+from simulators.network import Network
+from simulators.online_home import CuttableDisk, OnlineHome
+from simulators.operators import PersistentOperator
+from simulators.processes import ControllerKeys, ControllerProcess
+from simulators.scenario import simulated_source_key
+from simulators.suburb import BEGINS, SUBURBS, Suburb, suburb
+from vpp.adapters.memory.store import MemoryStore
+from vpp.domain.enrollment import shard_of
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Watts
+from vpp.settings import Settings
+from vpp.wire.signed import SigningKey
+
+SITES = 24
+CONTROLLER_KEY = SigningKey(bytes(range(32)))
+KID = "vpp-sim"
+SOURCE = "caiso"
+MAX_POWER_W = 500_000
+
+
+class World:
+    """Everything that one seed sets in motion."""
+
+    def __init__(self, seed: int, climate: Climate | None = None, *, sites: int = SITES) -> None:
+        self.kernel = Kernel(seed, BEGINS)
+        random = self.kernel.random
+        self.climate = Climate.drawn(random) if climate is None else climate
+        self.findings = Findings(self.kernel)
+        self.network = Network(self.kernel, self.climate, self._arrived)
+        self.store = MemoryStore()
+        self.settings = Settings()
+        self.keys = ControllerKeys(KID, CONTROLLER_KEY)
+        self.suburb = suburb(random.randrange(SUBURBS), sites)
+        self.home_checker = HomeChecker(self.kernel, self.findings)
+        self.dispatch_checker = DispatchChecker(self.kernel, self.findings, self.climate, self.store, sites)
+        self._enroll(self.suburb)
+        self.homes = self._settle_homes(self.suburb, random)
+        self.operator = self._open_desk()
+        self.processes: list[ControllerProcess] = []
+        self._lives = 0
+        self._restarting = False
+
+    @property
+    def leader(self) -> ControllerProcess | None:
+        """Return the controller that was started last and lives, or None."""
+        living = [process for process in self.processes if process.alive]
+        return living[-1] if living else None
+
+    def begin(self) -> None:
+        """Start the controller and bring the homes online."""
+        self.start_controller()
+        for home in self.homes.values():
+            self.kernel.after(self.kernel.random.randint(0, 5_000), home.connect)
+
+    def start_controller(self) -> ControllerProcess:
+        """Start one more controller on the same store."""
+        self._lives += 1
+        names = {process.name for process in self.processes if process.alive}
+        process = ControllerProcess(
+            self.kernel,
+            name=KID if KID not in names else f"{KID}-{self._lives}",
+            number=self._lives,
+            store=self.store,
+            broker=self.network.broker,
+            keys=self.keys,
+            settings=self.settings,
+            ears=self.dispatch_checker,
+            climate=self.climate,
+            died=self._died,
+            froze=self._froze,
+        )
+        self.processes = [each for each in self.processes if each.alive] + [process]
+        process.start()
+        return process
+
+    def ring(self, site_id: str) -> None:
+        """Tell the controller that an owner spoke, as its API does after the commit."""
+        leader = self.leader
+        if leader is not None:
+            leader.controller.wake(site_id)
+            leader.wake(rang=True)
+
+    def kill(self, process: ControllerProcess) -> None:
+        """Kill a controller; another is started a little later."""
+        if process.alive:
+            process.kill()
+            self._died(process)
+
+    def watch_restarts(self) -> None:
+        """Have every controller judged once, when it has read what was committed."""
+        for process in self.processes:
+            if not process.judged and process.controller.board is not None:
+                process.judged = True
+                self.dispatch_checker.restarted(process)
+
+    def heal(self) -> None:
+        """Let all trouble end: one controller, a whole network, homes that know the time and are online."""
+        self.climate.over = True
+        self.network.heal()
+        for process in self.processes:
+            process.troubles.forget()
+            if process.suspended or process is not self.leader:
+                process.kill()
+        if not self.network.broker.up:
+            self.network.broker.start()
+        if self.leader is None:
+            self.start_controller()
+        for home in self.homes.values():
+            home.off_by_s, home.gateway.clock_offset_ms, home.disk.cut = 0, 0, None
+            home.grid_goes(False)
+            home.storm_comes(False)
+            home.battery_fails(None)
+            home.disconnect()
+            self.kernel.after(self.kernel.random.randint(0, 5_000), home.connect)
+
+    def home(self, random: Random) -> OnlineHome:
+        """Return any home."""
+        return random.choice(list(self.homes.values()))
+
+    def _died(self, process: ControllerProcess) -> None:
+        self.kernel.note(b"died", process.name.encode())
+        newest = self.processes[-1]
+        if (process is newest or not newest.alive) and not self._restarting:
+            self._restarting = True
+            self.kernel.after(self.kernel.random.randint(500, 20_000), self._start_again)
+
+    def _start_again(self) -> None:
+        self._restarting = False
+        if not self.processes[-1].alive:
+            self.start_controller()
+
+    def _froze(self, process: ControllerProcess) -> None:
+        """Another controller takes over while one stands still; the old one lives on for a while."""
+        self.kernel.after(self.kernel.random.randint(500, 5_000), self._take_over)
+        lives_ms = process.troubles.freeze_ms + self.kernel.random.randint(5_000, 60_000)
+        self.kernel.after(lives_ms, lambda: self.kill(process))
+
+    def _take_over(self) -> None:
+        if not self.climate.over:
+            self.start_controller()
+
+    def _arrived(self, client_id: str) -> None:
+        home = self.homes.get(client_id)
+        if home is not None:
+            home.take()
+        elif client_id == self.operator.client_id:
+            self.operator.take()
+        else:
+            for process in self.processes:
+                if process.name == client_id and process.alive:
+                    process.wake()
+
+    def _enroll(self, place: Suburb) -> None:
+        before = BEGINS - timedelta(days=30)
+        drive(self.store.enroll(place.requests, at=before))
+        drive(self.store.append(place.messages, at=before))
+        key = simulated_source_key(0, SOURCE)
+        source = GridSource(SOURCE, key.verifying_key.raw, Watts(MAX_POWER_W), before)
+        drive(self.store.add_source(source))
+
+    def _settle_homes(self, place: Suburb, random: Random) -> dict[str, OnlineHome]:
+        homes = {}
+        for row, site_id in enumerate(place.homes.site_id):
+            disk = CuttableDisk()
+            gateway = make_gateway(
+                place.homes,
+                row,
+                history=place.history,
+                surroundings=place.surroundings,
+                key=place.keys[row],
+                shard=shard_of(row),
+                controller_keys={KID: CONTROLLER_KEY.verifying_key},
+                disk=disk,
+                boot_id=f"{random.getrandbits(128):032x}",
+            )
+            battery = gateway.inverter.battery
+            battery.stored_tenths = battery.full_tenths * random.randint(150, 1000) // 1000
+            homes[site_id] = OnlineHome(self.kernel, gateway, disk, self.network.broker, self.home_checker)
+        return homes
+
+    def _open_desk(self) -> PersistentOperator:
+        key = simulated_source_key(0, SOURCE)
+        return PersistentOperator(
+            self.kernel, SOURCE, key, {KID: CONTROLLER_KEY.verifying_key}, self.network.broker
+        )
+
+    def count(self, kind: Fault) -> None:
+        """Remember that a kind of trouble happened."""
+        self.climate.count(kind)
+        self.kernel.note(kind.encode())
