@@ -20,7 +20,7 @@ from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
 from vpp.stages.control import Board, DispatchTerms, control, hear, resume
 from vpp.stages.intake import arrive, intake
-from vpp.stages.pay import pay
+from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
 
 SETTLE_EVERY_S = 60
@@ -124,6 +124,7 @@ class Controller:
         settlement = await settle(history, store=self.store, programs=self.programs, clock=self.clock)
         if settlement is not None:
             await pay(settlement, books=self.store, clock=self.clock)
+            await accrue(self.programs, store=self.store, clock=self.clock)
         return settlement is not None
 
     async def _ready_board(self) -> Board:

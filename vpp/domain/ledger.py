@@ -97,7 +97,7 @@ def post(
         entry_id=_identity("settlement", *settles, *amounts, replaces),
         at=at,
         state=EntryState.PENDING,
-        memo=f"Event {event_id}, site {line.site_id}",
+        memo=f"Settlement of {event_id}, site {line.site_id}",
         postings=tuple(postings),
         settles=settles,
     )

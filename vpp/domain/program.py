@@ -1,11 +1,12 @@
 """What a program pays for, when, and how: the terms, effective-dated, each number with its source."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import assert_never
 from zoneinfo import ZoneInfo
 
 from vpp.domain.interval import Interval, union
@@ -25,6 +26,62 @@ class NegativePolicy(StrEnum):
     NET_EVENT_FLOOR_ZERO = "net_event_floor_zero"
     CLAMP_INTERVAL = "clamp_interval"
     NET_SEASON_FLOOR_ZERO = "net_season_floor_zero"
+
+
+class TariffRule(StrEnum):
+    """What a program pays for."""
+
+    PER_KWH_INCREMENTAL = "per_kwh_incremental"  # energy beyond the baseline
+    PER_KWH_DELIVERED = "per_kwh_delivered"  # all energy discharged; there is no baseline
+    PER_KW_SEASON_AVERAGE = "per_kw_season_average"  # mean power over the season's events
+    PER_KW_MONTH_WEIGHTED = "per_kw_month_weighted"  # weighted mean power over a month's events
+    FIXED_CREDIT = "fixed_credit"  # for each Powerwall, whatever it does
+
+
+class Period(StrEnum):
+    """How long a home's result is gathered before it is final."""
+
+    EVENT = "event"
+    MONTH = "month"
+    SEASON = "season"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """How energy, power or presence become money, in the program's currency.
+
+    The rate for a kilowatt-hour stands in ``Terms.rate``. Caps and the minimum hold for one site and
+    one period; those in money bound what the owner gets.
+    """
+
+    rule: TariffRule = TariffRule.PER_KWH_INCREMENTAL
+    per_kw_season: Decimal = Decimal(0)
+    per_kw_month: tuple[tuple[int, Decimal], ...] = ()  # (month, rate); a month not named pays nothing
+    credit: Decimal = Decimal(0)  # for one Powerwall and ``credit_every``
+    credit_every: Period = Period.MONTH
+    bonus: Decimal = Decimal(1)  # multiplies what is earned
+    cap_kwh: Decimal | None = None
+    cap_amount: Decimal | None = None
+    minimum_amount: Decimal = Decimal(0)
+
+    @property
+    def period(self) -> Period:
+        """Return how long results are gathered."""
+        match self.rule:
+            case TariffRule.PER_KWH_INCREMENTAL | TariffRule.PER_KWH_DELIVERED:
+                return Period.EVENT
+            case TariffRule.PER_KW_SEASON_AVERAGE:
+                return Period.SEASON
+            case TariffRule.PER_KW_MONTH_WEIGHTED:
+                return Period.MONTH
+            case TariffRule.FIXED_CREDIT:
+                return self.credit_every
+            case _ as unreachable:
+                assert_never(unreachable)
+
+
+_INCREMENTAL = Tariff()
 
 
 class Departure(StrEnum):
@@ -58,6 +115,7 @@ class Terms:
     baseline_method: str  # a name in ``domain/baseline.py``
     negative_policy: NegativePolicy
     holidays: str  # a calendar's name, such as "NERC"
+    tariff: Tariff = _INCREMENTAL
 
     @property
     def owner_micro_dollars_per_wh(self) -> Fraction:
@@ -76,6 +134,8 @@ class Program:
     zone: ZoneInfo
     close_after_days: int  # late readings are taken until then
     editions: tuple[Terms, ...]
+    currency: str = "USD"
+    text: str = field(default="", repr=False, compare=False)  # the file it came from, for evidence
 
     def terms_on(self, day: date) -> Terms | None:
         """Return the terms in force for an event on a local date, or None before the first edition."""

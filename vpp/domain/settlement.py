@@ -41,7 +41,7 @@ from vpp.domain.settled_event import (
     event_hours,
     hours_of_days,
 )
-from vpp.domain.tariff import incremental_kwh, paid_energy
+from vpp.domain.tariff import earned_in_event, paid_energy
 
 
 class SettlementState(StrEnum):
@@ -60,6 +60,9 @@ class SiteQuality(StrEnum):
     MISSING = "MISSING"
     BAD = "BAD"
     NO_BASELINE = "NO_BASELINE"
+
+
+_COUNTING = (SiteQuality.OK, SiteQuality.ESTIMATED)
 
 
 class SettlementReason(StrEnum):
@@ -114,6 +117,7 @@ class SettlementLine:
     quality: SiteQuality
     reason: str | None
     margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
+    event_s: int = 0  # how long the settled event was, whether or not the site stayed in
     adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
 
 
@@ -290,12 +294,12 @@ def _line(
     incremental = sum((line.incremental_wh for line in lines), start=Fraction(0))
     carried = sites.carried_wh[site] if sites.carried_wh is not None else Fraction(0)
     paid = paid_energy([line.incremental_wh for line in lines], event.terms.negative_policy, carried)
-    earned = incremental_kwh(event.terms, paid)
     opted_out_s = int(sites.opted_out_s[site])
     settled = _settled(event, opted_out_s)
     quality, reason = _verdict(
         event, lines, baselines, site, opted_out=settled != _settled(event, NEVER_OPTED_OUT)
     )
+    earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in _COUNTING)
     return SettlementLine(
         site_id=sites.site_ids[site],
         owner_id=sites.owner_ids[site],
@@ -307,6 +311,7 @@ def _line(
         amount=earned.amount,
         gross=earned.gross,
         margin=earned.margin,
+        event_s=sum(part.seconds for part in event.parts),
         adjustment=adjustment,
         quality=quality,
         reason=reason,

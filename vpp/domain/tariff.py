@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import assert_never
 
-from vpp.domain.program import NegativePolicy, Terms
+from vpp.domain.program import NegativePolicy, Period, Terms
 from vpp.domain.quantities import MicroDollars, cents_half_up
 
 
@@ -39,19 +40,67 @@ class Earned:
     margin: MicroDollars
 
 
-def incremental_kwh(terms: Terms, paid_wh: Fraction) -> Earned:
-    """Return what incremental energy earns at the program's rate; the one tariff rule built so far.
+NOTHING = Earned(MicroDollars(0), MicroDollars(0), MicroDollars(0))
+MICRO_DOLLARS = 1_000_000
+"""Micro-dollars of one dollar."""
+
+
+def earned_in_event(terms: Terms, paid_wh: Fraction, *, counts: bool) -> Earned:
+    """Return what one event's energy earns a site; nothing where the tariff gathers longer than an event.
+
+    Args:
+        terms: The program's.
+        paid_wh: After the rule for hours below the baseline, before any cap.
+        counts: Whether the site's result is usable; only then is a minimum paid.
+    """
+    if terms.tariff.period is not Period.EVENT:
+        return NOTHING
+    cap_kwh = terms.tariff.cap_kwh
+    capped_wh = paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
+    return _bounded(terms, capped_wh * terms.rate.micro_dollars_per_wh, counts=counts)
+
+
+def earned_by_power(terms: Terms, average_kw: Fraction, per_kw: Decimal) -> Earned:
+    """Return what an average power earns a site in one period."""
+    return _bounded(terms, average_kw * Fraction(per_kw) * MICRO_DOLLARS, counts=True)
+
+
+def earned_by_presence(terms: Terms, powerwalls: int) -> Earned:
+    """Return the fixed credit of one period for a site's Powerwalls."""
+    return _bounded(terms, Fraction(terms.tariff.credit) * powerwalls * MICRO_DOLLARS, counts=True)
+
+
+def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
+    """Return the weighted mean of powers, zero of none.
+
+    Args:
+        stretches: (weight, kW). A season weighs each of its events one; a month weighs each hour, by
+            its wholesale price where that is known.
+
+    Raises:
+        ValueError: The weights of at least one stretch do not sum to more than zero.
+    """
+    weight = sum((weight for weight, _ in stretches), start=Fraction(0))
+    if stretches and weight <= 0:
+        raise ValueError(f"{len(stretches)} stretches weigh {weight}; a mean needs a weight above zero")
+    weighted = sum((weight * kw for weight, kw in stretches), start=Fraction(0))
+    return weighted / weight if stretches else Fraction(0)
+
+
+def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
+    """Return the parts of an exact gross in micro-dollars, after bonus, cap and minimum.
 
     The owner's part is rounded once, half up to the cent. Gross and margin go to the nearest
     micro-dollar; what rounding leaves between the three is booked by the ledger.
     """
-    exact = paid_wh * terms.rate.micro_dollars_per_wh
     share = Fraction(terms.owner_share)
-    return Earned(
-        amount=cents_half_up(exact * share),
-        gross=_nearest(exact),
-        margin=_nearest(exact * (1 - share)),
-    )
+    owner = exact * Fraction(terms.tariff.bonus) * share
+    if terms.tariff.cap_amount is not None:
+        owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
+    if counts:
+        owner = max(owner, Fraction(terms.tariff.minimum_amount) * MICRO_DOLLARS or owner)
+    gross = owner / share
+    return Earned(amount=cents_half_up(owner), gross=_nearest(gross), margin=_nearest(gross - owner))
 
 
 def _nearest(exact: Fraction) -> MicroDollars:

@@ -1,9 +1,18 @@
-"""Pay: book what a settlement says, once."""
+"""Pay: book what settlements say, once; and what a month, a season or a year has come to."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
+from vpp.domain.accrual import accrue_credits, accrue_events
 from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry, entries_due
+from vpp.domain.program import Period, Program
 from vpp.domain.settlement import Settlement
-from vpp.ports import Books, Clock
+from vpp.ports import Books, Clock, Registry
+
+
+class PayStore(Registry, Books, Protocol):
+    """What accruals are computed from, and where they are booked."""
 
 
 async def pay(settlement: Settlement, *, books: Books, clock: Clock) -> tuple[JournalEntry, ...]:
@@ -14,3 +23,32 @@ async def pay(settlement: Settlement, *, books: Books, clock: Clock) -> tuple[Jo
     due = entries_due(settlement, await books.entries(), at=whole_second(clock.now()))
     await books.post(due)
     return due
+
+
+async def accrue(
+    programs: Mapping[str, Program], *, store: PayStore, clock: Clock
+) -> tuple[JournalEntry, ...]:
+    """Append what periods longer than an event have come to, for every program that pays by them.
+
+    Pending while a period runs; posted when it is closed. Doing it again appends nothing by itself.
+    """
+    appended: list[JournalEntry] = []
+    for program_id in sorted(programs):
+        if all(each.tariff.period is Period.EVENT for each in programs[program_id].editions):
+            continue
+        for run in await accruals(programs[program_id], store=store, clock=clock):
+            appended += await pay(run, books=store, clock=clock)
+    return tuple(appended)
+
+
+async def accruals(program: Program, *, store: PayStore, clock: Clock) -> tuple[Settlement, ...]:
+    """Return one settlement for each month, season or year of a program that has anything to pay."""
+    now = whole_second(clock.now())
+    roster = await store.enrollments()
+    runs = [run for run in await store.settlements() if run.program_id == program.program_id]
+    opt_outs = await store.opt_outs([run.event_id for run in runs])
+    owner_of = {each.site_id: each.owner_id for each in roster if each.program_id == program.program_id}
+    return (
+        *accrue_events(program, runs, opt_outs, owner_of, at=now),
+        *accrue_credits(program, roster, at=now),
+    )

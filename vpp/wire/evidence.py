@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from vpp.domain.accrual import as_first_of_period
 from vpp.domain.baseline import DayDropped, excluded_days
 from vpp.domain.delivery import ReadingColumns
 from vpp.domain.grid_event import EventStatus
@@ -25,7 +26,14 @@ from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event
-from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementLine, settle_sites
+from vpp.domain.settlement import (
+    NEVER_OPTED_OUT,
+    SettledSites,
+    Settlement,
+    SettlementLine,
+    SettlementState,
+    settle_sites,
+)
 from vpp.wire.evidence_csv import EvidenceSite, read_excluded_days, read_sites
 from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.program_file import ProgramFileError, read_program
@@ -147,8 +155,8 @@ def _rows(readings: ReadingColumns, rows: IntColumn) -> ReadingColumns:
 def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
     """Return every site's settlement line, computed from the bundle alone, in the order of its sites.
 
-    Each site is settled by the meter that ``sites.csv`` names for it. Where a program nets over its
-    season, the event is computed as if it were the season's first: a bundle holds one event.
+    Each site is settled by the meter that ``sites.csv`` names for it. Where a program nets or pays over a
+    month, a season or a year, the event is computed as if it were the only one: a bundle holds one event.
 
     Raises:
         BadFile: The event cannot be settled under the program.
@@ -160,7 +168,14 @@ def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
         if members:
             by_meter = replace(event, terms=replace(event.terms, meter=meter))
             lines.update(zip(members, _settle(by_meter, bundle, members), strict=True))
-    return tuple(lines[place] for place in sorted(lines))
+    run = Settlement(
+        event_id=bundle.event.event_id,
+        program_id=bundle.program.program_id,
+        state=SettlementState.PROVISIONAL,
+        settled_at=bundle.event.versions[-1].effective_at,
+        lines=tuple(lines[place] for place in sorted(lines)),
+    )
+    return as_first_of_period(bundle.program, run).lines
 
 
 def _settle(event: SettledEvent, bundle: Bundle, members: Sequence[int]) -> tuple[SettlementLine, ...]:

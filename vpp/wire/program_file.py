@@ -7,17 +7,26 @@ lie; settings do.
 import difflib
 import re
 import tomllib
+from collections.abc import Callable, Mapping
 from datetime import date, time
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from vpp.domain.baseline import METHODS
-from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, Terms
+from vpp.domain.program import (
+    MeterOfRecord,
+    NegativePolicy,
+    Period,
+    Program,
+    Tariff,
+    TariffRule,
+    Terms,
+)
 from vpp.domain.quantities import Price
 
 _HEADER = re.compile(r"\s*\[\[?\s*([A-Za-z0-9_.\- ]+?)\s*\]\]?")
@@ -45,6 +54,8 @@ class _Sourced(_Strict, Generic[ValueT]):
 _ObjectId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 _MonthDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 _Hours = Annotated[int, Field(ge=1, le=8784)]
+_Rate = Annotated[Decimal, Field(gt=0, le=10_000)]
+_Month = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])$")]
 
 
 class _Edition(_Strict):
@@ -62,8 +73,35 @@ class _Edition(_Strict):
     season_minimum_h: _Sourced[Annotated[int, Field(ge=0, le=8784)]] = Field(
         description="whole hours, such as 20"
     )
-    rate_usd_per_kwh: _Sourced[Annotated[Decimal, Field(gt=0, le=100)]] = Field(
-        description="dollars with decimals, such as 2.00"
+    tariff: _Sourced[Annotated[TariffRule, Field(strict=False)]] | None = Field(
+        default=None, description=f"one of {', '.join(TariffRule)}"
+    )
+    rate_usd_per_kwh: _Sourced[_Rate] | None = Field(
+        default=None, description="dollars with decimals, such as 2.00"
+    )
+    rate_per_kw_season: _Sourced[_Rate] | None = Field(
+        default=None, description="money with decimals, such as 225.00"
+    )
+    rate_per_kw_month: _Sourced[dict[_Month, _Rate]] | None = Field(
+        default=None, description='money by month, such as { "07" = 13.10, "08" = 14.04 }'
+    )
+    credit_per_powerwall: _Sourced[_Rate] | None = Field(
+        default=None, description="money with decimals, such as 10.00"
+    )
+    credit_every: _Sourced[Literal["month", "year"]] | None = Field(
+        default=None, description='"month" or "year"'
+    )
+    bonus_multiplier: _Sourced[Annotated[Decimal, Field(ge=1, le=10)]] | None = Field(
+        default=None, description="a factor with decimals from 1.00 to 10.00"
+    )
+    cap_kwh: _Sourced[_Rate] | None = Field(
+        default=None, description="kWh of one site and period, with decimals"
+    )
+    cap_amount: _Sourced[_Rate] | None = Field(
+        default=None, description="money of one owner's site and period, with decimals"
+    )
+    minimum_amount: _Sourced[_Rate] | None = Field(
+        default=None, description="money of one owner's site and period, with decimals"
     )
     owner_share: _Sourced[Annotated[Decimal, Field(gt=0, le=1)]] = Field(
         description="a share with decimals above 0 and up to 1.00"
@@ -81,6 +119,7 @@ class _ProgramFile(_Strict):
     name: str = Field(min_length=1, max_length=128, description="the program's name in 1 to 128 characters")
     utility: _ObjectId = Field(description='the utility as sites name it, such as "pge"')
     groups: list[_ObjectId] = Field(description='words a signal may target, such as ["a4"]')
+    currency: Literal["USD", "AUD"] = Field(default="USD", description='"USD" or "AUD"')
     time_zone: str = Field(description='a zone of the tz database, such as "America/Los_Angeles"')
     close_after_days: _Sourced[Annotated[int, Field(ge=1, le=366)]] = Field(
         description="whole days, such as 8"
@@ -124,6 +163,8 @@ def read_program(text: str, *, file_name: str) -> Program:
         editions=tuple(
             _terms(edition, number, text, file_name) for number, edition in enumerate(file.edition)
         ),
+        currency=file.currency,
+        text=text,
     )
 
 
@@ -137,6 +178,7 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         raise refuse("event_max_h", f"is under event_min_h, {edition.event_min_h.value}")
     if edition.baseline_method.value not in METHODS:
         raise refuse("baseline_method", f"is not known; write one of {', '.join(sorted(METHODS))}")
+    tariff = _tariff(edition, refuse)
     days = {}
     for key, value in (("season_first", edition.season_first), ("season_last", edition.season_last)):
         month, day = (int(part) for part in value.value.split("-"))
@@ -156,13 +198,52 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         event_max_s=edition.event_max_h.value * 3600,
         season_cap_s=edition.season_cap_h.value * 3600,
         season_minimum_s=edition.season_minimum_h.value * 3600,
-        rate=Price(edition.rate_usd_per_kwh.value),
+        rate=Price(edition.rate_usd_per_kwh.value if edition.rate_usd_per_kwh else Decimal(0)),
         owner_share=edition.owner_share.value,
         meter=edition.meter.value,
         baseline_method=edition.baseline_method.value,
         negative_policy=edition.negative_policy.value,
         holidays=edition.holidays.value,
+        tariff=tariff,
     )
+
+
+_RATE_OF: Mapping[TariffRule, tuple[str, ...]] = {
+    TariffRule.PER_KWH_INCREMENTAL: ("rate_usd_per_kwh",),
+    TariffRule.PER_KWH_DELIVERED: ("rate_usd_per_kwh",),
+    TariffRule.PER_KW_SEASON_AVERAGE: ("rate_per_kw_season",),
+    TariffRule.PER_KW_MONTH_WEIGHTED: ("rate_per_kw_month",),
+    TariffRule.FIXED_CREDIT: ("credit_per_powerwall", "credit_every"),
+}
+"""The keys that each rule needs; those of other rules must be absent."""
+
+
+def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -> Tariff:
+    rule = edition.tariff.value if edition.tariff else TariffRule.PER_KWH_INCREMENTAL
+    for key in sorted({key for keys in _RATE_OF.values() for key in keys}):
+        if key in _RATE_OF[rule] and getattr(edition, key) is None:
+            description = _Edition.model_fields[key].description
+            raise refuse(key, f"is missing, {rule} needs it; write {description}")
+        if key not in _RATE_OF[rule] and getattr(edition, key) is not None:
+            raise refuse(key, f"is not used by {rule}; write {', '.join(_RATE_OF[rule])} alone")
+    if rule is TariffRule.PER_KWH_DELIVERED and edition.baseline_method.value != "none":
+        raise refuse("baseline_method", f'must be "none": {rule} pays all that is delivered')
+    by_month = edition.rate_per_kw_month.value if edition.rate_per_kw_month else {}
+    return Tariff(
+        rule=rule,
+        per_kw_season=_or(edition.rate_per_kw_season, Decimal(0)),
+        per_kw_month=tuple((int(month), rate) for month, rate in sorted(by_month.items())),
+        credit=_or(edition.credit_per_powerwall, Decimal(0)),
+        credit_every=Period(_or(edition.credit_every, "month")),
+        bonus=_or(edition.bonus_multiplier, Decimal(1)),
+        cap_kwh=edition.cap_kwh.value if edition.cap_kwh else None,
+        cap_amount=edition.cap_amount.value if edition.cap_amount else None,
+        minimum_amount=_or(edition.minimum_amount, Decimal(0)),
+    )
+
+
+def _or(sourced: _Sourced[ValueT] | None, otherwise: ValueT) -> ValueT:
+    return otherwise if sourced is None else sourced.value
 
 
 def _zone(name: str, text: str, file_name: str) -> ZoneInfo:
@@ -214,7 +295,8 @@ def _is_sourced(where: tuple[int | str, ...]) -> bool:
     model, names = _named(where)
     field = model.model_fields.get(names[0])
     annotation: Any = field.annotation if field is not None else None
-    return isinstance(annotation, type) and issubclass(annotation, _Sourced)
+    kinds = get_args(annotation) or (annotation,)
+    return any(isinstance(kind, type) and issubclass(kind, _Sourced) for kind in kinds)
 
 
 def _fields_at(where: tuple[int | str, ...]) -> list[str]:

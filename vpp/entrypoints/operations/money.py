@@ -11,7 +11,7 @@ from vpp.domain.program import Program, Terms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.events import event_state, settlement_facts
-from vpp.stages.pay import pay
+from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
 
 WHAT_COUNTS = (
@@ -44,6 +44,7 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
             f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
         )
     await pay(settlement, books=desk.store, clock=desk.clock)
+    await accrue(desk.programs, store=desk.store, clock=desk.clock)
     return {"event_id": event_id} | settlement_facts(settlement)
 
 

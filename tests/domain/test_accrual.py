@@ -1,0 +1,229 @@
+"""What a month, a season or a year earns, and how energy and power become money."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_event, local, settle_one
+from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_first_of_period
+from vpp.domain.enrollment import Consent, Enrollment, OptOut
+from vpp.domain.program import Program, Tariff, TariffRule
+from vpp.domain.quantities import Permille, Price, WattHours, Watts
+from vpp.domain.settlement import Settlement, SettlementState
+from vpp.domain.tariff import average_power_kw, earned_by_power, earned_in_event
+from vpp.wire.program_file import read_program
+
+PROGRAMS = Path(__file__).parents[2] / "config" / "programs"
+IN_SEASON = datetime(2026, 9, 20, tzinfo=UTC)
+
+
+def shipped(program_id: str) -> Program:
+    return read_program((PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+
+
+def dollars_of(*amounts: str) -> list[int]:
+    return [int(Decimal(amount) * 1_000_000) for amount in amounts]
+
+
+def an_afternoon(program: Program, net_wh: int, day: date, event_id: str) -> Settlement:
+    """Settle an event from 16:00 to 19:00 in which one home gave ``net_wh``."""
+    hours = {local(day, hour): net_wh // 3 for hour in (16, 17, 18)}
+    line = settle_one(a_meter(hours), an_event(local(day, 16), local(day, 19), program))
+    return Settlement(event_id, program.program_id, SettlementState.FINAL, IN_SEASON, (line,))
+
+
+def seasonal(program: Program, energies_wh: Sequence[int]) -> list[Settlement]:
+    return [
+        an_afternoon(program, net_wh, EVENT_DAY + timedelta(days=number), f"ev-{number}")
+        for number, net_wh in enumerate(energies_wh)
+    ]
+
+
+def a_program_for_power(per_kw: str) -> Program:
+    tariff = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(per_kw))
+    return a_program(tariff=tariff, baseline_method="none", rate=Price(Decimal(0)))
+
+
+@pytest.mark.parametrize(
+    ("per_kw", "energies_wh", "amount"),
+    [
+        ("275", [15_000] * 3, "1375.00"),
+        ("225", [15_000] * 3, "1125.00"),
+        ("225", [14_400, 12_600, 0], "675.00"),
+    ],
+)
+def test_a_season_pays_the_mean_power_of_its_events(per_kw: str, energies_wh: list[int], amount: str):
+    program = a_program_for_power(per_kw)
+
+    (season,) = accrue_events(program, seasonal(program, energies_wh), (), {}, at=IN_SEASON)
+
+    assert [line.amount for line in season.lines] == dollars_of(amount)
+    assert season.event_id == "season-2026-05-01"
+
+
+def test_an_event_opted_out_of_counts_as_no_power():
+    program = a_program_for_power("275")
+    runs = seasonal(program, [15_000] * 3)
+    opted_out = replace_lines(runs[2])
+    other = OptOut("s-1", "ev-2", IN_SEASON, "portal")
+    taken_back = OptOut("s-1", "ev-2", IN_SEASON, "portal", taken_back_at=IN_SEASON)
+
+    (season,) = accrue_events(program, [*runs[:2], opted_out], (other,), {"s-1": "o-1"}, at=IN_SEASON)
+    (without,) = accrue_events(program, [*runs[:2], opted_out], (taken_back,), {"s-1": "o-1"}, at=IN_SEASON)
+
+    assert [line.amount for line in season.lines if line.site_id == "s-1"] == dollars_of("916.67")
+    assert [line.amount for line in without.lines if line.site_id == "s-1"] == dollars_of("1375.00")
+
+
+def replace_lines(run: Settlement) -> Settlement:
+    """Return the same event as another home's: ours was not commanded."""
+    return replace(run, lines=tuple(replace(line, site_id="s-2", owner_id="o-2") for line in run.lines))
+
+
+def test_a_season_is_final_some_days_after_its_end_and_not_before():
+    program = a_program_for_power("275")
+    runs = seasonal(program, [15_000])
+    closes_at = datetime(2026, 11, 9, 7, tzinfo=UTC) + timedelta(hours=1)  # eight days after 1 November, PST
+
+    before, after = (
+        accrue_events(program, runs, (), {}, at=at)[0].state
+        for at in (closes_at - timedelta(seconds=3_601), closes_at)
+    )
+
+    assert (before, after) == (SettlementState.PROVISIONAL, SettlementState.FINAL)
+
+
+def test_a_month_pays_its_own_rate_for_the_mean_power_of_its_hours():
+    program = shipped("dsgs-3")
+    august, september = date(2025, 8, 20), date(2025, 9, 10)
+    runs = []
+    for event_id, day, kilowatts in (
+        ("aug", august, 5),
+        ("sep-1", september, 5),
+        ("sep-2", date(2025, 9, 11), 3),
+    ):
+        hours = {local(day, hour): kilowatts * 1_000 for hour in (18, 19)}
+        line = settle_one(a_meter(hours), an_event(local(day, 18), local(day, 20), program))
+        runs.append(Settlement(event_id, program.program_id, SettlementState.FINAL, IN_SEASON, (line,)))
+
+    months = accrue_events(program, runs, (), {}, at=IN_SEASON)
+
+    assert [month.event_id for month in months] == ["month-2025-08", "month-2025-09"]
+    assert [month.lines[0].amount for month in months] == dollars_of("70.20", "59.88")
+
+
+def test_hours_weigh_by_their_wholesale_price():
+    assert average_power_kw([(Fraction(100), Fraction(5)), (Fraction(300), Fraction(1))]) == 2
+    assert average_power_kw([]) == 0
+    with pytest.raises(ValueError, match="a mean needs a weight above zero"):
+        average_power_kw([(Fraction(0), Fraction(5))])
+
+
+def test_six_months_of_one_kilowatt_earn_the_sum_that_owners_were_told():
+    terms = shipped("dsgs-3").terms_on(date(2025, 9, 1))
+    assert terms is not None
+
+    earned = [earned_by_power(terms, Fraction(5), rate).amount for _, rate in terms.tariff.per_kw_month]
+
+    assert sum(earned) == dollars_of("322.75")[0]
+
+
+def test_delivered_energy_pays_the_owner_a_share_and_us_the_rest():
+    terms = shipped("cbes-pr").terms_on(EVENT_DAY)
+    assert terms is not None
+
+    earned = earned_in_event(terms, Fraction(10_400), counts=True)
+
+    assert [earned.amount, earned.gross, earned.margin] == dollars_of("10.40", "13.00", "2.60")
+
+
+@pytest.mark.parametrize(
+    ("tariff", "energy_wh", "amount"),
+    [
+        (Tariff(bonus=Decimal("1.30")), 1_000, "2.60"),
+        (Tariff(cap_kwh=Decimal(3)), 8_000, "6.00"),
+        (Tariff(cap_amount=Decimal("5.50")), 8_000, "5.50"),
+        (Tariff(minimum_amount=Decimal(4)), 500, "4.00"),
+        (Tariff(minimum_amount=Decimal(4)), 8_000, "16.00"),
+    ],
+)
+def test_bonus_caps_and_minimum_change_what_an_event_earns(tariff: Tariff, energy_wh: int, amount: str):
+    terms = a_program(tariff=tariff).editions[0]
+
+    assert earned_in_event(terms, Fraction(energy_wh), counts=True).amount == dollars_of(amount)[0]
+
+
+def test_no_minimum_is_paid_for_a_result_that_does_not_count():
+    terms = a_program(tariff=Tariff(minimum_amount=Decimal(4))).editions[0]
+
+    assert earned_in_event(terms, Fraction(0), counts=False).amount == 0
+
+
+def test_a_cap_bounds_what_the_owner_gets_and_the_program_owes_in_proportion():
+    terms = a_program(tariff=Tariff(cap_amount=Decimal(8)), owner_share=Decimal("0.80")).editions[0]
+
+    earned = earned_in_event(terms, Fraction(10_400), counts=True)
+
+    assert [earned.amount, earned.gross, earned.margin] == dollars_of("8.00", "10.00", "2.00")
+
+
+def a_home(
+    *, enrolled_at: datetime, full_energy_wh: int = 13_305, withdrawn_at: datetime | None = None
+) -> Enrollment:
+    return Enrollment(
+        site_no=0, site_id="s-1", owner_id="o-1", program_id="tesla-electric-tx", utility="u", county="c",
+        feeder="f", full_energy_wh=WattHours(full_energy_wh), max_discharge_w=Watts(5_000),
+        reserve_permille=Permille(200), gateway_public_key=bytes(32), consent=Consent("1", enrolled_at),
+        enrolled_at=enrolled_at, withdrawn_at=withdrawn_at,
+    )  # fmt: skip
+
+
+def test_a_fixed_credit_is_earned_by_each_whole_month_and_each_powerwall():
+    program = shipped("tesla-electric-tx")
+    home = a_home(enrolled_at=datetime(2026, 6, 15, tzinfo=UTC), full_energy_wh=25_995)
+
+    months = accrue_credits(program, [home], at=IN_SEASON)
+
+    assert [month.event_id for month in months] == ["month-2026-07", "month-2026-08", "month-2026-09"]
+    assert {line.amount for month in months for line in month.lines} == set(dollars_of("20.00"))
+    assert [month.state for month in months] == ["final", "final", "provisional"]
+
+
+def test_no_credit_is_earned_in_the_month_of_withdrawal():
+    program = shipped("tesla-electric-tx")
+    home = a_home(
+        enrolled_at=datetime(2026, 6, 15, tzinfo=UTC), withdrawn_at=datetime(2026, 8, 20, tzinfo=UTC)
+    )
+
+    assert [month.event_id for month in accrue_credits(program, [home], at=IN_SEASON)] == ["month-2026-07"]
+
+
+def test_a_year_of_credit_is_one_period():
+    program = shipped("tesla-energy-plan-au")
+
+    period = accrual_period(program, date(2026, 7, 1))
+
+    assert period is not None
+    assert period.period_id == "year-2026"
+    assert period.interval.starts_at == datetime(2025, 12, 31, 13, tzinfo=UTC)
+
+
+def test_a_program_that_pays_by_the_event_has_no_other_period():
+    program = a_program()
+    run = an_afternoon(program, 9_000, EVENT_DAY, "ev-1")
+
+    assert accrual_period(program, EVENT_DAY) is None
+    assert as_first_of_period(program, run) == run
+
+
+def test_an_event_alone_is_worth_what_its_season_would_be():
+    program = a_program_for_power("275")
+
+    line = as_first_of_period(program, an_afternoon(program, 15_000, EVENT_DAY, "ev-1")).lines[0]
+
+    assert (line.amount, line.incremental_wh) == (dollars_of("1375.00")[0], 15_000)

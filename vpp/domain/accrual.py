@@ -1,0 +1,290 @@
+"""What a month, a season or a year has earned so far, for programs that do not pay by the event.
+
+Makes of the settlements of a period's events, or of being enrolled, one settlement of the period. It is
+provisional while the period runs and final some days after its end, like an event's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from itertools import chain
+from types import MappingProxyType
+
+from vpp.domain.enrollment import Enrollment, OptOut
+from vpp.domain.interval import Interval
+from vpp.domain.program import Period, Program, TariffRule, Terms
+from vpp.domain.quantities import MicroDollars
+from vpp.domain.settlement import (
+    BaselineDays,
+    Settlement,
+    SettlementLine,
+    SettlementState,
+    SiteQuality,
+)
+from vpp.domain.tariff import Earned, average_power_kw, earned_by_power, earned_by_presence
+
+POWERWALL_WH = 13_500
+"""Usable energy of one Powerwall; a site's capacity tells how many it has."""
+NO_PRICES: Mapping[datetime, Fraction] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AccrualPeriod:
+    """A stretch that is paid as one. ``period_id`` stands in the ledger where an event's id would."""
+
+    period_id: str
+    interval: Interval
+    terms: Terms
+
+
+def accrual_period(program: Program, day: date) -> AccrualPeriod | None:
+    """Return the period a local day belongs to; None where the program pays by the event or not at all."""
+    terms = program.terms_on(day)
+    if terms is None or terms.tariff.period is Period.EVENT:
+        return None
+    if terms.tariff.period is Period.SEASON:
+        season = program.season_around(day)
+        if season is None:
+            return None
+        return AccrualPeriod(f"season-{season.starts_at.astimezone(program.zone).date()}", season, terms)
+    by_month = terms.tariff.period is Period.MONTH
+    first = day.replace(day=1) if by_month else day.replace(month=1, day=1)
+    after = (first + timedelta(days=32 if by_month else 366)).replace(day=1)
+    edges = [datetime.combine(edge, time(), tzinfo=program.zone).astimezone(UTC) for edge in (first, after)]
+    return AccrualPeriod(
+        f"month-{first:%Y-%m}" if by_month else f"year-{first:%Y}", Interval(edges[0], edges[1]), terms
+    )
+
+
+def accrue_events(
+    program: Program,
+    runs: Sequence[Settlement],
+    opt_outs: Sequence[OptOut],
+    owner_of: Mapping[str, str],
+    *,
+    at: datetime,
+    prices: Mapping[datetime, Fraction] = NO_PRICES,
+) -> tuple[Settlement, ...]:
+    """Return one settlement for each period that has events, by period, for programs that pay for power.
+
+    A site's power in an event is its paid energy over the whole event's length. An event it opted out
+    of counts as zero power; one for which it was not needed does not count.
+
+    Args:
+        program: Whose events they are.
+        runs: The newest settlement of each of the program's events.
+        opt_outs: Of those events. Ones taken back do not count.
+        owner_of: The owner of each site.
+        at: Now.
+        prices: Wholesale price by the start of the clock hour, to weigh a month's hours; all hours
+            weigh the same where none is known.
+    """
+    declined: dict[str, list[str]] = {}
+    for opt_out in opt_outs:
+        if opt_out.taken_back_at is None:
+            declined.setdefault(opt_out.event_id, []).append(opt_out.site_id)
+    periods: dict[str, AccrualPeriod] = {}
+    gathered: dict[str, list[Settlement]] = {}
+    for run in runs:
+        starts = [line.settled.starts_at for line in run.lines if line.settled is not None]
+        period = accrual_period(program, min(starts).astimezone(program.zone).date()) if starts else None
+        if period is not None and period.terms.tariff.rule is not TariffRule.FIXED_CREDIT:
+            periods[period.period_id] = period
+            gathered.setdefault(period.period_id, []).append(run)
+    return tuple(
+        _settled_period(
+            program,
+            periods[period_id],
+            _power_lines(periods[period_id], gathered[period_id], declined, owner_of, prices),
+            at,
+            corrected=any(run.state is SettlementState.CORRECTED for run in gathered[period_id]),
+        )
+        for period_id in sorted(periods)
+    )
+
+
+def _power_lines(
+    period: AccrualPeriod,
+    runs: Sequence[Settlement],
+    declined: Mapping[str, Sequence[str]],
+    owner_of: Mapping[str, str],
+    prices: Mapping[datetime, Fraction],
+) -> tuple[SettlementLine, ...]:
+    lines: dict[tuple[str, str], list[SettlementLine]] = {}
+    stretches: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = {}
+    by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
+    for run in runs:
+        event_s = max((line.event_s for line in run.lines), default=0)
+        for line in run.lines:
+            key = (line.owner_id, line.site_id)
+            found = [_event_power(line)] if by_event else _hour_powers(line, prices)
+            lines.setdefault(key, []).append(line)
+            stretches.setdefault(key, []).extend(found)
+        settled = {line.site_id for line in run.lines}
+        for site_id in declined.get(run.event_id, ()):
+            if site_id not in settled and site_id in owner_of and event_s:
+                weight = Fraction(1) if by_event else Fraction(event_s, 3600)
+                stretches.setdefault((owner_of[site_id], site_id), []).append((weight, Fraction(0)))
+    return tuple(
+        power_line(period, owner_id, site_id, lines.get((owner_id, site_id), ()), found)
+        for (owner_id, site_id), found in sorted(stretches.items())
+    )
+
+
+def _event_power(line: SettlementLine) -> tuple[Fraction, Fraction]:
+    """Return an event's mean power with its weight in a season, one."""
+    return Fraction(1), _kilowatts(line.paid_wh, line.event_s)
+
+
+def _hour_powers(
+    line: SettlementLine, prices: Mapping[datetime, Fraction]
+) -> list[tuple[Fraction, Fraction]]:
+    """Return each hour's power with its weight in a month; what a site left undone counts as zero."""
+    found = [
+        (
+            hour.fraction * prices.get(hour.hour.starts_at, Fraction(1)),
+            hour.incremental_wh / hour.fraction / 1_000,
+        )
+        for hour in line.hours
+    ]
+    left_s = line.event_s - sum((hour.fraction * 3600 for hour in line.hours), start=Fraction(0))
+    return [*found, (left_s / 3600, Fraction(0))] if left_s > 0 else found
+
+
+def _kilowatts(energy_wh: Fraction, seconds: int) -> Fraction:
+    return energy_wh * 3600 / (seconds * 1_000) if seconds else Fraction(0)
+
+
+def power_line(
+    period: AccrualPeriod,
+    owner_id: str,
+    site_id: str,
+    lines: Sequence[SettlementLine],
+    stretches: Sequence[tuple[Fraction, Fraction]],
+) -> SettlementLine:
+    """Return what one site's powers earn in a period; ``reason`` says from how many of them."""
+    average_kw = max(Fraction(0), average_power_kw(stretches))
+    tariff = period.terms.tariff
+    by_event = tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
+    month = _middle(period.interval).month
+    per_kw = tariff.per_kw_season if by_event else dict(tariff.per_kw_month).get(month, Decimal(0))
+    said = f"{average_kw} kW, the mean of {len(stretches)} {'events' if by_event else 'stretches of events'}"
+    return _line(
+        owner_id,
+        site_id,
+        earned_by_power(period.terms, average_kw, per_kw),
+        said,
+        incremental_wh=sum((line.incremental_wh for line in lines), start=Fraction(0)),
+        paid_wh=sum((line.paid_wh for line in lines), start=Fraction(0)),
+    )
+
+
+def _middle(interval: Interval) -> datetime:
+    """Return an instant far from both edges, so that no zone moves it into another month."""
+    return interval.starts_at + (interval.ends_at - interval.starts_at) / 2
+
+
+def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: datetime) -> tuple[Settlement, ...]:
+    """Return one settlement for each period of a fixed credit up to now, by period.
+
+    A home is credited for each period that began after its enrolment and that has not ended after its
+    withdrawal. How many Powerwalls it has follows from its enrolled capacity.
+    """
+    homes = [each for each in roster if each.program_id == program.program_id]
+    day = min((each.enrolled_at for each in homes), default=at).astimezone(program.zone).date()
+    found: list[Settlement] = []
+    while (starts_at := datetime.combine(day, time(), tzinfo=program.zone).astimezone(UTC)) <= at:
+        period = accrual_period(program, day)
+        if period is None or period.terms.tariff.rule is not TariffRule.FIXED_CREDIT:
+            day += timedelta(days=1)
+            continue
+        day = period.interval.ends_at.astimezone(program.zone).date()
+        credited = [home for home in homes if _credited(home, period)]
+        lines = tuple(
+            _line(
+                home.owner_id,
+                home.site_id,
+                earned_by_presence(period.terms, _powerwalls(home)),
+                f"{_powerwalls(home)} Powerwalls enrolled",
+            )
+            for home in sorted(credited, key=lambda each: (each.owner_id, each.site_id))
+        )
+        if lines and starts_at <= at:
+            found.append(_settled_period(program, period, lines, at))
+    return tuple(found)
+
+
+def _credited(home: Enrollment, period: AccrualPeriod) -> bool:
+    stayed = home.withdrawn_at is None or home.withdrawn_at >= period.interval.ends_at
+    return home.enrolled_at <= period.interval.starts_at and stayed
+
+
+def _powerwalls(home: Enrollment) -> int:
+    """Return how many Powerwalls an enrolled capacity stands for; an aged one still is one."""
+    return max(1, -(-home.full_energy_wh // POWERWALL_WH))
+
+
+def _settled_period(
+    program: Program,
+    period: AccrualPeriod,
+    lines: tuple[SettlementLine, ...],
+    at: datetime,
+    *,
+    corrected: bool = False,
+) -> Settlement:
+    closed = at >= period.interval.ends_at + timedelta(days=program.close_after_days)
+    state = SettlementState.CORRECTED if corrected and closed else SettlementState.FINAL
+    return Settlement(
+        event_id=period.period_id,
+        program_id=program.program_id,
+        state=state if closed else SettlementState.PROVISIONAL,
+        settled_at=at,
+        lines=lines,
+    )
+
+
+def _line(
+    owner_id: str,
+    site_id: str,
+    earned: Earned,
+    reason: str,
+    *,
+    incremental_wh: Fraction = Fraction(0),
+    paid_wh: Fraction = Fraction(0),
+) -> SettlementLine:
+    return SettlementLine(
+        site_id=site_id,
+        owner_id=owner_id,
+        settled=None,
+        hours=(),
+        baseline_days=BaselineDays((), ()),
+        incremental_wh=incremental_wh,
+        paid_wh=paid_wh,
+        amount=earned.amount,
+        gross=earned.gross,
+        quality=SiteQuality.OK,
+        reason=reason,
+        margin=MicroDollars(earned.margin),
+    )
+
+
+def as_first_of_period(program: Program, run: Settlement) -> Settlement:
+    """Return an event's settlement with the amounts its period would have if it were the only event.
+
+    The same settlement where the program pays by the event.
+    """
+    amounts = {
+        line.site_id: line
+        for line in chain.from_iterable(
+            each.lines for each in accrue_events(program, [run], (), {}, at=run.settled_at)
+        )
+    }
+    return replace(run, lines=tuple(_with_amount(line, amounts.get(line.site_id)) for line in run.lines))
+
+
+def _with_amount(line: SettlementLine, of_period: SettlementLine | None) -> SettlementLine:
+    if of_period is None:
+        return line
+    return replace(line, amount=of_period.amount, gross=of_period.gross, margin=of_period.margin)
