@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vpp.entrypoints.asking import JsonFlag, answer, fail
+from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, settings_or_exit
+from vpp.entrypoints.operations import evidence
+from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.rendering import kilowatt_hours, table
 from vpp.wire.evidence import OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
@@ -34,6 +36,40 @@ def verify(
     answer(report.as_json(), _show_report, as_json=as_json)
     if not report.agrees:
         raise typer.Exit(1)
+
+
+@evidence_app.command("export", help=inspect.getdoc(evidence.export_evidence))
+def export(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An empty folder, or one to be made.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a settled event's bundle into a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            fail(f"{folder} is not empty; nothing was written")
+        found = run(_write(event, folder))
+    except OSError as failure:
+        fail(f"{failure.filename}: {failure.strerror}")
+    answer(found, _show_files, as_json=as_json)
+
+
+async def _write(event_id: str, folder: Path) -> Json:
+    async with open_desk(settings_or_exit()) as desk:
+        files = await evidence.export_evidence(desk, event_id=event_id)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return {"event_id": event_id, "folder": str(folder), "files": sorted(files)}
+
+
+def _show_files(console: Console, found: dict[str, Any]) -> None:
+    console.print(
+        f"{found['event_id']}: {len(found['files'])} files in {found['folder']}; "
+        f"vpp evidence verify {found['folder']} computes them again",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _show_report(console: Console, report: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
-from vpp.domain.interval import Interval, to_epoch, union, whole_second
-from vpp.domain.program import NegativePolicy, Program
+from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
+from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import (
     SettledEvent,
@@ -54,6 +54,66 @@ class _Case:
     opted_out_s: IntColumn
     exclusions: tuple[Exclusion, ...]
     carried_wh: Mapping[str, Fraction]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteGrounds:
+    """A settled site, when its own opt-out was committed, and when another event held it."""
+
+    enrollment: Enrollment
+    opted_out_at: datetime | None
+    held_elsewhere: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """All that an event's settlement stands on, besides the readings; sites by their number.
+
+    ``on`` are the stretches in which the event was on. ``excluded`` are (site id or ``*``, local day,
+    why), of the settled sites and the days that baselines look back to.
+    """
+
+    event: SettledEvent
+    on: tuple[Interval, ...]
+    sites: tuple[SiteGrounds, ...]
+    excluded: tuple[tuple[str, date, DayDropped], ...]
+
+
+async def settlement_grounds(
+    history: EventHistory, *, store: SettleStore, programs: Mapping[str, Program]
+) -> Grounds | None:
+    """Return what an event's settlement stands on; None where it was never on.
+
+    Raises:
+        NoTerms: The program has no terms for the event's date.
+    """
+    others = await _other_events(history, store)
+    asked = await _asked([history, *others], store)
+    on = asked[history.latest.event_id]
+    if not on:
+        return None
+    case = await _case(history, others, programs[history.latest.program_id], on, store)
+    taken = await _taken(history, others, asked, store)
+    commanded = _commanded(await store.event_ticks(history.latest.event_id))
+    sites = []
+    for site_no in commanded.tolist():
+        out_s = int(case.opted_out_s[site_no])
+        opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
+        sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
+    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded))
+
+
+def _excluded(case: _Case, commanded: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
+    found: list[tuple[str, date, DayDropped]] = []
+    for site_nos, day, reason in case.exclusions:
+        if not 0 < (case.event.day - day).days <= LOOKBACK_DAYS:
+            continue
+        if site_nos is None:
+            found.append(("*", day, reason))
+        else:
+            settled = np.intersect1d(site_nos, commanded)
+            found.extend((case.roster[site_no].site_id, day, reason) for site_no in settled.tolist())
+    return tuple(sorted(found))
 
 
 async def settle(
@@ -141,7 +201,13 @@ async def _case(
     on: Sequence[Interval],
     store: SettleStore,
 ) -> _Case:
-    event = settled_event(history.latest.event_id, program, on, Interval(on[0].starts_at, on[-1].ends_at))
+    event = settled_event(
+        history.latest.event_id,
+        program,
+        on,
+        Interval(on[0].starts_at, on[-1].ends_at),
+        season_left_s=await _season_left_s(history, program, on[0].starts_at, store),
+    )
     roster = await store.enrollments()
     nets_season = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
     return _Case(
@@ -154,6 +220,22 @@ async def _case(
         ),
         carried_wh=await _carried_wh(event, store) if nets_season else {},
     )
+
+
+async def _season_left_s(
+    history: EventHistory, program: Program, starts_at: datetime, store: SettleStore
+) -> int | None:
+    """Return what earlier events left of the season's hours, for an event that was flagged to pass them."""
+    flagged = any(Departure.SEASON_CAP in version.out_of_program for version in history.versions)
+    day = starts_at.astimezone(program.zone).date()
+    season, terms = program.season_around(day), program.terms_on(day)
+    if not flagged or season is None or terms is None:
+        return None
+    histories = [each for each in await store.histories() if each.latest.program_id == program.program_id]
+    asked = await _asked(histories, store)
+    mine = (starts_at, history.latest.event_id)
+    earlier = [on for event_id, on in asked.items() if on and (on[0].starts_at, event_id) < mine]
+    return max(0, terms.season_cap_s - seconds_within([each for on in earlier for each in on], season))
 
 
 async def _opted_out_s(

@@ -25,7 +25,7 @@ from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.domain.quantities import IntColumn, column
-from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event
+from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
 from vpp.domain.settlement import (
     NEVER_OPTED_OUT,
     SettledSites,
@@ -163,11 +163,12 @@ def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
     """
     event = bundle.event.settled(bundle.program)
     lines: dict[int, SettlementLine] = {}
-    for meter in MeterOfRecord:
-        members = [place for place, site in enumerate(bundle.sites) if site.meter is meter]
-        if members:
-            by_meter = replace(event, terms=replace(event.terms, meter=meter))
-            lines.update(zip(members, _settle(by_meter, bundle, members), strict=True))
+    groups: dict[tuple[MeterOfRecord, tuple[Interval, ...]], list[int]] = {}
+    for place, site in enumerate(bundle.sites):
+        groups.setdefault((site.meter, site.held_elsewhere), []).append(place)
+    for (meter, held), members in groups.items():
+        of_group = replace(without(event, held), terms=replace(event.terms, meter=meter))
+        lines.update(zip(members, _settle(of_group, bundle, members), strict=True))
     run = Settlement(
         event_id=bundle.event.event_id,
         program_id=bundle.program.program_id,

@@ -2,7 +2,9 @@
 
 ====================  ==========================================================================
 ``sites.csv``         ``site_id, owner_id, meter`` (``device`` or ``site``), ``opted_out_at``
-                      (RFC 3339, empty: stayed in)
+                      (RFC 3339, empty: stayed in); and, only where a more important event held a
+                      site for a while, ``held_elsewhere``: ``start/end`` of each stretch, parted by
+                      spaces
 ``meter.csv``         see ``meter_file.py``
 ``excluded_days.csv`` ``site_id`` (``*``: every site), ``date`` (local), ``reason`` (``event``,
                       ``dual_event`` or ``outage``)
@@ -22,10 +24,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from vpp.domain.baseline import DayDropped
+from vpp.domain.interval import EmptyInterval, Interval
 from vpp.domain.program import MeterOfRecord
 from vpp.wire.strict_json import time_text
 from vpp.wire.table import BadCell, as_it_was, harmless, instant_of, read_table, write_table
 
+HELD_ELSEWHERE = "held_elsewhere"
 SITES = ("site_id", "owner_id", "meter", "opted_out_at")
 EXCLUDED_DAYS = ("site_id", "date", "reason")
 SETTLEMENT = (
@@ -42,6 +46,7 @@ class EvidenceSite:
     owner_id: str
     meter: MeterOfRecord
     opted_out_at: datetime | None
+    held_elsewhere: tuple[Interval, ...] = ()
 
 
 def read_sites(content: bytes) -> tuple[EvidenceSite, ...]:
@@ -63,29 +68,48 @@ def read_sites(content: bytes) -> tuple[EvidenceSite, ...]:
             opted_out_at = (
                 instant_of("opted_out_at", row["opted_out_at"]) if row["opted_out_at"].strip() else None
             )
+            held = _stretches(row.get(HELD_ELSEWHERE, ""))
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))
             continue
         owner_id = as_it_was(row["owner_id"].strip())
-        found[site_id] = EvidenceSite(site_id, owner_id, MeterOfRecord(meter), opted_out_at)
+        found[site_id] = EvidenceSite(site_id, owner_id, MeterOfRecord(meter), opted_out_at, held)
     table.require_faultless()
     return tuple(found.values())
 
 
 def write_sites(sites: Iterable[EvidenceSite]) -> bytes:
     """Return ``sites.csv``."""
+    listed = tuple(sites)
+    optional = any(each.held_elsewhere for each in listed)
     return write_table(
-        SITES,
+        (*SITES, HELD_ELSEWHERE) if optional else SITES,
         (
             (
                 harmless(each.site_id),
                 harmless(each.owner_id),
                 each.meter.value,
                 time_text(each.opted_out_at) if each.opted_out_at else "",
+                *((_written(each.held_elsewhere),) if optional else ()),
             )
-            for each in sites
+            for each in listed
         ),
     )
+
+
+def _written(stretches: Iterable[Interval]) -> str:
+    return " ".join(f"{time_text(each.starts_at)}/{time_text(each.ends_at)}" for each in stretches)
+
+
+def _stretches(text: str) -> tuple[Interval, ...]:
+    found = []
+    for part in text.split():
+        starts, _, ends = part.partition("/")
+        try:
+            found.append(Interval(instant_of(HELD_ELSEWHERE, starts), instant_of(HELD_ELSEWHERE, ends)))
+        except EmptyInterval as failure:
+            raise BadCell(HELD_ELSEWHERE, f"{part[:60]!r} ends at or before its start") from failure
+    return tuple(found)
 
 
 def read_excluded_days(content: bytes) -> tuple[tuple[str, date, DayDropped], ...]:

@@ -1,0 +1,135 @@
+"""Evidence of one event, gathered from the store, so that anyone can compute it again without us."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
+
+import numpy as np
+
+from vpp.domain.delivery import ReadingColumns
+from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.program import NegativePolicy, Period
+from vpp.domain.settled_event import reading_intervals
+from vpp.domain.settlement import Settlement, SettlementLine
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.stages.settle import Grounds, settlement_grounds
+from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion, recompute
+from vpp.wire.evidence_check import write_bundle
+from vpp.wire.evidence_csv import EvidenceSite
+
+SITES_AT_ONCE = 250
+
+
+async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
+    """Return the files of an event's evidence bundle by name, with a signed manifest.
+
+    ``settlement.csv`` and ``totals.csv`` say what was booked; a program that nets or pays over more than
+    an event is an exception: there they hold the event as if it were the only one.
+
+    Raises:
+        OperationRefused: The event is not known or not settled, or its program's file is not here.
+    """
+    history = await desk.history(event_id)
+    settlement = await desk.store.settlement(event_id)
+    program = desk.programs.get(history.latest.program_id)
+    if settlement is None or program is None or not program.text:
+        raise OperationRefused(
+            f"event {event_id} is not settled; vpp settle {event_id} does it after its end"
+            if settlement is None
+            else f"program {history.latest.program_id} has no file here; evidence needs its terms",
+            HTTPStatus.CONFLICT,
+        )
+    grounds = await settlement_grounds(history, store=desk.store, programs=desk.programs)
+    if grounds is None:
+        raise OperationRefused(
+            f"event {event_id} was never on, so there is no evidence of it", HTTPStatus.CONFLICT
+        )
+    bundle = Bundle(
+        event=_event(history, grounds),
+        program_text=program.text,
+        program=program,
+        sites=tuple(_site(grounds, place) for place in range(len(grounds.sites))),
+        readings=await _readings(desk, grounds),
+        excluded=grounds.excluded,
+    )
+    return write_bundle(
+        bundle,
+        _lines(bundle, grounds, settlement),
+        chain_head=await desk.store.chain_head(),
+        sign=desk.keys.sign,
+        signer=(desk.keys.kid, base64.urlsafe_b64encode(desk.keys.public_key).decode().rstrip("=")),
+    )
+
+
+def _event(history: EventHistory, grounds: Grounds) -> EvidenceEvent:
+    """Return the versions as they were committed and, where they alone would not tell, what was really on.
+
+    A forced or approved event is on later than its versions say, and one beyond the season's hours pays
+    for a part of it.
+    """
+    program = grounds.event.program
+    versions = tuple(
+        EvidenceVersion(
+            each.committed_at.replace(microsecond=0),
+            each.status,
+            tuple(step.interval for step in each.steps if step.power != 0),
+        )
+        for each in history.versions
+    )
+    told = EvidenceEvent(history.latest.event_id, program.program_id, program.zone.key, versions)
+    if any(each.intervals for each in versions) and told.settled(program) == grounds.event:
+        return told
+    latest_word = max([versions[-1].effective_at, *(each.granted_at for each in history.grants)])
+    on = grounds.on if _told_by(told, grounds) else grounds.event.parts
+    return replace(
+        told,
+        versions=(
+            *versions,
+            EvidenceVersion(latest_word.replace(microsecond=0), EventStatus.SCHEDULED, on or grounds.on),
+        ),
+    )
+
+
+def _told_by(told: EvidenceEvent, grounds: Grounds) -> bool:
+    """Return whether the stretches in which the event was on, cut by the terms alone, are what is settled."""
+    last = EvidenceVersion(told.versions[-1].effective_at, EventStatus.SCHEDULED, grounds.on)
+    whole = replace(told, versions=(*told.versions, last))
+    return whole.settled(grounds.event.program).parts == grounds.event.parts
+
+
+def _site(grounds: Grounds, place: int) -> EvidenceSite:
+    site = grounds.sites[place]
+    return EvidenceSite(
+        site.enrollment.site_id,
+        site.enrollment.owner_id,
+        grounds.event.terms.meter,
+        site.opted_out_at,
+        site.held_elsewhere,
+    )
+
+
+async def _readings(desk: Desk, grounds: Grounds) -> ReadingColumns:
+    """Return all readings that can matter; ``site`` is the position among the settled sites."""
+    site_ids = [site.enrollment.site_id for site in grounds.sites]
+    intervals = reading_intervals(grounds.event)
+    found = []
+    for first in range(0, len(site_ids), SITES_AT_ONCE):
+        part = await desk.store.readings(site_ids[first : first + SITES_AT_ONCE], intervals)
+        found.append(replace(part, site=part.site + first))
+    return ReadingColumns(
+        *(
+            np.concatenate([getattr(part, name) for part in found] or [np.zeros(0, dtype=np.int64)])
+            for name in ReadingColumns.__slots__
+        )
+    )
+
+
+def _lines(bundle: Bundle, grounds: Grounds, settlement: Settlement) -> Sequence[SettlementLine]:
+    terms = grounds.event.terms
+    if (
+        terms.tariff.period is Period.EVENT
+        and terms.negative_policy is not NegativePolicy.NET_SEASON_FLOOR_ZERO
+    ):
+        return settlement.lines
+    return recompute(bundle)
