@@ -27,9 +27,9 @@ logger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The verbs, bound to their ports. Each returns whether dispatch should look again at once."""
+    """The verbs, bound to their ports."""
 
-    collect: Callable[[Sequence[Packet]], Awaitable[bool]]
+    collect: Callable[[Sequence[Packet]], Awaitable[bool]]  # returns whether control should look at once
     arrive: Callable[[Sequence[RawSignal]], Awaitable[Counter[str]]]
     intake: Callable[[RawSignal], Awaitable[bool]]
     control: Callable[[bool], Awaitable[bool]]  # told whether something new was stored
@@ -178,12 +178,10 @@ class Runner:
         if not self._woken and self._next_tick is not None and now < self._next_tick:
             return
         fresh, self._woken = self._woken, False
-        again = await self._attempt("control", "tick", self._stages.control, fresh)
-        if again:
-            self._woken = True
+        decided = await self._attempt("control", "tick", self._stages.control, fresh)
         if self._next_tick is None or now >= self._next_tick:
             self._next_tick = whole_second(now) + self._tick
-        if again is None:  # what was new is still unread
+        if decided is None:  # it failed: what was new is still unread
             self._woken = self._woken or fresh
             self._next_tick = now + timedelta(seconds=1)
 

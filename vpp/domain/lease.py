@@ -15,6 +15,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 
 NO_EVENT = -1
 RESENDS = 3
+RELEASE_AGAIN_S = 5  # control may be woken several times a second; a release is not repeated that fast
 
 
 class Standing(IntEnum):
@@ -189,5 +190,6 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     unanswered = (leases.standing == Standing.WAITING) & (now_s - leases.issued_at_s >= terms.ack_timeout_s)
     resend = spoken_to & live & unanswered & (leases.resends < RESENDS)
     leases.standing[live & unanswered & (leases.resends >= RESENDS)] = Standing.NO_ANSWER
-    may_run = ~wants & (leases.running_until_s > now_s)
+    told = (leases.setpoint_w == 0) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
+    may_run = ~wants & (leases.running_until_s > now_s) & ~told
     return Due(discharge=np.flatnonzero(changed | renewal | resend), release=np.flatnonzero(may_run))
