@@ -164,7 +164,6 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, *, within_s: fl
     while not await holds():
         assert time.monotonic() - began < within_s, f"waited {within_s:.0f} s for {what}"
         await asyncio.sleep(0.1)
-    print(what, time.monotonic() - began)
     return time.monotonic() - began
 
 

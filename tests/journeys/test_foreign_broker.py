@@ -122,6 +122,8 @@ async def _cancel_releases_everyone(operator: Operator) -> None:
         return not any(_commanded(operator).values())
 
     assert await until(all_released, "everyone's release") < 5
+    # A command, a change, a release and a few repeats each: nobody is told the same thing in a loop.
+    assert len(operator.said("command")) < 8 * HOMES
 
 
 async def _owners_are_paid(operator: Operator) -> None:
