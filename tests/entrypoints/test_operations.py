@@ -158,6 +158,23 @@ async def test_an_event_out_of_its_program_waits_until_a_person_forces_it(desk: 
     assert forced["forced_by"] == "operator:ada"
 
 
+async def test_an_event_of_a_source_without_a_limit_of_its_own_waits_for_approval(desk: Desk) -> None:
+    before = await events.show_event(desk, event_id="ev-1")
+    await sources.add_source(desk, name="caiso", max_mw="0")
+    after = await events.show_event(desk, event_id="ev-1")
+
+    assert (before["state"], before["authorized_w"]) == ("scheduled", 400_000)
+    assert (after["state"], after["authorized_w"]) == ("waiting_for_approval", 0)
+
+
+async def test_the_energy_asked_is_power_times_time(desk: Desk) -> None:
+    assert (await events.show_event(desk, event_id="ev-1"))["requested_wh"] == 800_000
+
+
+async def test_settling_all_that_is_over_leaves_what_runs_alone(desk: Desk) -> None:
+    assert await money.settle_ended(desk) == {"events": []}
+
+
 async def test_an_event_inside_its_program_needs_no_force(desk: Desk) -> None:
     with pytest.raises(OperationRefused, match="needs no force"):
         await events.force_event(desk, event_id="ev-1", actor="operator:ada")

@@ -127,7 +127,6 @@ class _Stage:
             said = self.wire.sent
             packets = await self.wire.receive_all(await self.homes.step(at, said))
             await self.controller.runner.turn(packets)
-            await self.wire.flush()
             if not packets and self.wire.sent == said:
                 return
 
