@@ -14,7 +14,7 @@ from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
 from vpp.domain.program import Program
-from vpp.ports import Clock, Ids, Keys, Packet, Store, Transport
+from vpp.ports import Clock, ConflictingFact, Ids, Keys, Packet, Store, StoreUnavailable, Transport
 from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
@@ -106,17 +106,22 @@ class Controller:
         board = await self._ready_board()
         if fresh:
             await self._read_new_sites()
-        tick = await control(
-            board=board,
-            fleet=self.fleet,
-            roster=self.roster,
-            programs=self.programs,
-            store=self.store,
-            link=self.link,
-            clock=self.clock,
-            terms=self.terms,
-            fresh=fresh,
-        )
+        try:
+            tick = await control(
+                board=board,
+                fleet=self.fleet,
+                roster=self.roster,
+                programs=self.programs,
+                store=self.store,
+                link=self.link,
+                clock=self.clock,
+                terms=self.terms,
+                fresh=fresh,
+            )
+        except (StoreUnavailable, ConflictingFact):
+            # Whether the tick stands is not known: what was committed is read back before the next one.
+            self.board = None
+            raise
         return tick is not None
 
     async def settle(self, history: EventHistory) -> bool:
@@ -139,7 +144,12 @@ class Controller:
         first = len(self.roster.enrollments)
         enroll(self.fleet, self.roster, await self.store.enrollments(from_site_no=first))
         while self._changed_sites:
-            changed = await self.store.enrollment(self._changed_sites.pop())
+            site_id = self._changed_sites.pop()
+            try:
+                changed = await self.store.enrollment(site_id)
+            except StoreUnavailable:
+                self._changed_sites.add(site_id)
+                raise
             if changed is not None:
                 enroll(self.fleet, self.roster, [changed])
 

@@ -132,13 +132,13 @@ class Runner:
     async def _collect(self, packets: Sequence[Packet]) -> None:
         if not packets:
             return
-        urgent = await self._attempt("collect", f"{len(packets)} packets", self._stages.collect, packets)
+        urgent = await self._attempt("collect", "packets", self._stages.collect, packets)
         self._woken = self._woken or bool(urgent)
 
     async def _take_signals(self, packets: Sequence[Packet], now: datetime) -> None:
         """Store signals as they came, then answer whatever is unanswered, oldest first."""
-        if packets:
-            await self._attempt("keep", f"{len(packets)} signals", self._keep, packets)
+        if packets and await self._attempt("keep", "signals", self._keep, packets) is None:
+            self._signals_pending = True  # they may be kept all the same: the store did not say
         if not self._signals_pending:
             return
         pending = await self._attempt("pending", "signals", self._pending_signals, now)
