@@ -188,12 +188,14 @@ async def _run(stage: _Stage, homes: Homes, audience: Audience) -> None:
 
 def _moment(stage: _Stage, homes: Homes) -> Moment:
     fleet, board = stage.controller.fleet, stage.controller.board
-    plans = list(board.plans.values()) if board else []
+    now = stage.clock.now()
+    stands = list(board.plans.values()) if board else []
+    plans = [plan for plan in stands if plan.asked is not None and plan.asked[3] > now]  # that end later
     planned = sum((plan.setpoint_w for plan in plans), start=fleet.battery_w * 0)
     asked = planned > 0
     known = fleet.sampled_at_s > 0
     return Moment(
-        at=stage.clock.now(),
+        at=now,
         starts_at=homes.starts_at,
         ends_at=homes.ends_at,
         asked_w=sum(plan.requested_w for plan in plans if plan.setpoint_w.any()),
