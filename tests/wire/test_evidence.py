@@ -12,8 +12,9 @@ import pytest
 from tests.domain.money_world import EVENT_DAY, Row, a_meter, an_evening_history, columns, local
 from vpp.domain.delivery import Quality
 from vpp.domain.program import MeterOfRecord
-from vpp.wire.evidence import read_bundle, read_event, recompute, write_event
+from vpp.wire.evidence import OPTIONAL, REQUIRED, read_bundle, read_event, recompute, write_event
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle, write_bundle
+from vpp.wire.evidence_help import EXAMPLE, formats
 from vpp.wire.meter_file import read_meter_csv, write_meter_csv
 from vpp.wire.signed import SigningKey, sign
 from vpp.wire.table import BadFile, as_it_was, harmless
@@ -367,3 +368,23 @@ def test_a_bundle_is_computed_with_fractions_and_no_float():
 
     assert isinstance(line.incremental_wh, Fraction)
     assert replace(line) == line
+
+
+def test_the_example_that_people_are_shown_can_be_read():
+    files = {name: text.encode() for name, text in EXAMPLE.items()} | {"program.toml": PROGRAM}
+
+    bundle = read_bundle(files)
+
+    assert [site.meter for site in bundle.sites] == [MeterOfRecord.DEVICE, MeterOfRecord.SITE]
+    assert len(bundle.readings) == 2
+    assert all(name in formats() for name in (*REQUIRED, *OPTIONAL))
+
+
+def test_a_byte_order_mark_and_carriage_returns_change_nothing():
+    files = a_foreign_bundle({"s-1": an_evening()})
+    marked = {
+        name: b"\xef\xbb\xbf" + (content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+        for name, content in files.items()
+    }
+
+    assert verify_bundle(marked).lines == verify_bundle(files).lines

@@ -13,14 +13,22 @@ from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.rendering import kilowatt_hours, table
 from vpp.wire.evidence import OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
+from vpp.wire.evidence_help import formats
 from vpp.wire.table import BadFile
 
 evidence_app = typer.Typer(no_args_is_help=True, help="Evidence bundles.")
 
 
-@evidence_app.command(
-    "verify", help="Check a bundle, offline.\n\n" + str(inspect.getdoc(EvidenceReport.as_json))
-)
+_VERIFY_HELP = f"""Compute a bundle again, offline, and say where its own numbers differ.
+
+Exit 0 when all agrees or was computed, 1 with the first differences.
+
+JSON: {inspect.getdoc(EvidenceReport.as_json)}
+
+{formats()}"""
+
+
+@evidence_app.command("verify", help=_VERIFY_HELP)
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with event.json and its tables.")],
     as_json: JsonFlag = False,

@@ -1,0 +1,60 @@
+"""The formats of an evidence bundle, said once for people: in ``--help``, and beside the code."""
+
+EXAMPLE = {
+    "event.json": """{"event_id": "ev-2026-09-09-1", "program_id": "elrp-a4-pge",
+ "time_zone": "America/Los_Angeles", "versions": [
+ {"effective_at": "2026-09-09T19:00:00Z", "status": "scheduled",
+  "intervals": [{"starts_at": "2026-09-10T01:00:00Z",
+                 "ends_at": "2026-09-10T04:00:00Z"}]},
+ {"effective_at": "2026-09-10T02:37:00Z", "status": "cancelled",
+  "intervals": []}]}
+""",
+    "sites.csv": """site_id,owner_id,meter,opted_out_at
+s-7f3a,o-19,device,
+s-90b2,o-20,site,2026-09-10T02:10:00Z
+""",
+    "meter.csv": """site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality
+s-7f3a,2026-09-10T01:00:00Z,12319540,13853641,,,OK
+s-90b2,2026-09-10T01:00:00Z,,,8812400,903110,ESTIMATED
+""",
+    "excluded_days.csv": """site_id,date,reason
+*,2026-09-03,event
+s-90b2,2026-08-28,outage
+""",
+    "settlement.csv": """site_id,hour_starts_at,metered_wh,baseline_wh,fraction,incremental_wh,quality
+s-7f3a,2026-09-10T02:00:00Z,2600,1200,37/60,1860,OK
+""",
+    "totals.csv": """site_id,owner_id,incremental_wh,paid_wh,amount_usd,quality,reason
+s-7f3a,o-19,5360,5360,10.72,OK,
+""",
+}
+"""What each file looks like; ``program.toml`` is a file of ``config/programs``."""
+
+_MEANING = {
+    "event.json": "The last version counts. A cancel ends the event at its effective_at, the controller's "
+    "commit; the event begins no earlier than its first version's. Times are RFC 3339.",
+    "sites.csv": "The settled sites. meter: device (the battery's counters) or site (the grid meter, whose "
+    "baseline follows the event day). opted_out_at: settlement of the site ends there; may be empty.",
+    "meter.csv": "Lifetime counters in whole Wh, empty where unused; any order of rows. quality: OK, "
+    "ESTIMATED or BAD, taken as it stands. Two values for one site and instant make the hour BAD.",
+    "excluded_days.csv": "Local days kept out of baselines; * is every site. reason: event, dual_event or "
+    "outage.",
+    "settlement.csv": "Optional, compared. One row per site and clock hour, Wh exact (a whole number or a "
+    "fraction such as 37/3). baseline_wh is of the whole hour, fraction the part of it that counts: "
+    "incremental_wh = metered_wh - baseline_wh x fraction; for a grid meter (load) the other way round.",
+    "totals.csv": "Optional, compared. incremental_wh is signed, before the rule for hours below the "
+    "baseline; paid_wh after it; amount_usd is rounded once, half up to the cent.",
+}
+
+
+def formats() -> str:
+    """Return each file's meaning and an example, for a terminal; ``\\b`` keeps a block's lines."""
+    parts = []
+    for name, example in EXAMPLE.items():
+        parts.append(f"{name}: {_MEANING[name]}")
+        parts.append("\b\n" + example.rstrip())
+    parts.append("program.toml: the program's terms, as in config/programs.")
+    parts.append(
+        "manifest.json: optional; SHA-256 of each file, the head of the ledger's hash chain, and a signature."
+    )
+    return "\n\n".join(parts)
