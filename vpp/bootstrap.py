@@ -79,6 +79,8 @@ class Controller:
             heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
         )
         failures.refused.update(collected.refused)
+        if collected.stored["meter"]:
+            self.runner.readings_stored()
         refused = hear(board, heard.acks, self.clock.now())
         return refused or collected.urgent
 

@@ -78,10 +78,15 @@ class Runner:
         self._settle_every = timedelta(seconds=settle_s)
         self._next_tick: datetime | None = None
         self._next_settle: datetime | None = None
-        self._settle_again: dict[str, datetime] = {}
+        self._settled_at: dict[str, datetime] = {}
+        self._read_at: datetime | None = None
         self._woken = True
         self._signals_pending = True
         self._bell = asyncio.Event()
+
+    def readings_stored(self) -> None:
+        """Let events that are over be settled again: their meters said something new."""
+        self._read_at = self._clock.now()
 
     def wake(self) -> None:
         """Let control look at once: an owner spoke, a signal came, a home refused."""
@@ -194,23 +199,26 @@ class Runner:
     async def settle_ended(self, now: datetime) -> bool:
         """Settle and book events that have ended and are due; return whether all of them could be.
 
-        An event is settled within a minute of its end and again while late readings may come: every
-        minute at first, then ever more rarely, once an hour at least.
+        An event is settled within a minute of its end, and again as late readings come: every minute at
+        first, then ever more rarely, and once an hour whatever comes, because its close date passes too.
         """
         done = True
         for history in await self._signals.histories():
-            event = history.latest
-            ended_at = event.committed_at if event.interval is None else event.interval.ends_at
-            if event.status is EventStatus.CANCELLED:
-                ended_at = min(ended_at, event.committed_at)
-            if ended_at > now or self._settle_again.get(event.event_id, now) > now:
+            event_id, ended_at = history.latest.event_id, _ended_at(history)
+            if ended_at > now or not self._due_to_settle(event_id, ended_at, now):
                 continue
-            if await self._attempt("settle", event.event_id, self._stages.settle, history) is None:
+            if await self._attempt("settle", event_id, self._stages.settle, history) is None:
                 done = False
-                continue
-            wait = min(timedelta(hours=1), max(timedelta(minutes=1), (now - ended_at) / 10))
-            self._settle_again[event.event_id] = now + wait
+            else:
+                self._settled_at[event_id] = now
         return done
+
+    def _due_to_settle(self, event_id: str, ended_at: datetime, now: datetime) -> bool:
+        settled_at = self._settled_at.get(event_id)
+        if settled_at is None or now - settled_at >= timedelta(hours=1):
+            return True
+        wait = max(timedelta(minutes=1), (settled_at - ended_at) / 10)
+        return self._read_at is not None and self._read_at >= settled_at and now - settled_at >= wait
 
     async def _attempt(
         self, stage: str, fact: str, call: Callable[[FactT], Awaitable[ResultT]], argument: FactT
@@ -225,3 +233,11 @@ class Runner:
             return None
         self.failures.pending.pop((stage, fact), None)
         return result
+
+
+def _ended_at(history: EventHistory) -> datetime:
+    """Return when an event was over: at its last end, or at its cancel where that came before."""
+    event = history.latest
+    ends = [version.interval.ends_at for version in history.versions if version.interval is not None]
+    ended_at = event.interval.ends_at if event.interval is not None else max(ends, default=event.committed_at)
+    return min(ended_at, event.committed_at) if event.status is EventStatus.CANCELLED else ended_at
