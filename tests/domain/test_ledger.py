@@ -19,7 +19,6 @@ from vpp.domain.ledger import (
     correct,
     entries_due,
     live_settlements,
-    pay_out,
     post,
     void,
 )
@@ -181,21 +180,6 @@ def test_an_entry_is_named_by_its_content_and_never_by_the_time():
     assert entries_due(a_settlement(a_line()), [], at=later)[0].entry_id == first.entry_id
     assert entries_due(a_settlement(a_line(1_601)), [], at=NOON)[0].entry_id != first.entry_id
     assert void(first, at=NOON).entry_id == void(first, at=later).entry_id
-
-
-def test_a_payout_run_pays_an_owner_once():
-    books = booked([], a_settlement(a_line(), state=FINAL))
-
-    once = pay_out("run-1", "o-1", MicroDollars(16_000_000), at=NOON)
-
-    assert owed([*books, once]) == (0, 0)
-    assert once.entry_id == pay_out("run-1", "o-1", MicroDollars(16_000_000), at=NOON).entry_id
-    assert once.entry_id != pay_out("run-2", "o-1", MicroDollars(16_000_000), at=NOON).entry_id
-
-
-def test_an_owner_who_is_owed_nothing_is_paid_nothing():
-    with pytest.raises(ValueError, match="owed 0 micro-dollars"):
-        pay_out("run-1", "o-1", MicroDollars(0), at=NOON)
 
 
 CENTS = st.lists(st.integers(-500, 3_000), min_size=3, max_size=3)

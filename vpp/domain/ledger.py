@@ -28,6 +28,7 @@ class Account(StrEnum):
     AGGREGATOR_MARGIN = "aggregator_margin"
     ROUNDING = "rounding"
     PAID_OUT = "paid_out"
+    RECEIVED = "received"  # what programs really paid us
 
 
 class EntryState(StrEnum):
@@ -94,7 +95,7 @@ def post(
     settles = (line.owner_id, line.site_id, program_id, event_id)
     amounts = [f"{posting.account} {posting.amount}" for posting in postings]
     return JournalEntry(
-        entry_id=_identity("settlement", *settles, *amounts, replaces),
+        entry_id=identity("settlement", *settles, *amounts, replaces),
         at=at,
         state=EntryState.PENDING,
         memo=f"Settlement of {event_id}, site {line.site_id}",
@@ -103,8 +104,8 @@ def post(
     )
 
 
-def _identity(kind: str, *content: str | None) -> str:
-    """Return an id that follows from content alone; a missing part counts as empty."""
+def identity(kind: str, *content: str | None) -> str:
+    """Return an id that begins with the kind and follows from content alone; a part may be missing."""
     written = json.dumps([kind, *content], separators=(",", ":")).encode()
     return f"{kind}-{hashlib.sha256(written).hexdigest()[:32]}"
 
@@ -112,7 +113,7 @@ def _identity(kind: str, *content: str | None) -> str:
 def void(pending: JournalEntry, *, at: datetime) -> JournalEntry:
     """Return the entry that ends a pending one without effect: its postings, turned round."""
     return JournalEntry(
-        entry_id=_identity("void", pending.entry_id),
+        entry_id=identity("void", pending.entry_id),
         at=at,
         state=EntryState.VOIDED,
         memo=f"Void: {pending.memo}",
@@ -125,7 +126,7 @@ def confirm(pending: JournalEntry, *, at: datetime) -> JournalEntry:
     """Return the posted entry that makes a pending one count, with the same postings."""
     return replace(
         pending,
-        entry_id=_identity("posted", pending.entry_id),
+        entry_id=identity("posted", pending.entry_id),
         at=at,
         state=EntryState.POSTED,
         resolves=pending.entry_id,
@@ -144,7 +145,7 @@ def correct(posted: JournalEntry, line: SettlementLine, *, at: datetime) -> tupl
     if posted.state is not EntryState.POSTED or posted.settles is None:
         raise ValueError(f"entry {posted.entry_id} is not a posted settlement, so nothing corrects it")
     reversal = JournalEntry(
-        entry_id=_identity("reversal", posted.entry_id),
+        entry_id=identity("reversal", posted.entry_id),
         at=at,
         state=EntryState.POSTED,
         memo=f"Reversal: {posted.memo}",
@@ -160,26 +161,6 @@ def correct(posted: JournalEntry, line: SettlementLine, *, at: datetime) -> tupl
 def reversed_postings(entry: JournalEntry) -> tuple[Posting, ...]:
     """Return the entry's postings with debit and credit exchanged."""
     return tuple(replace(posting, amount=MicroDollars(-posting.amount)) for posting in entry.postings)
-
-
-def pay_out(run_id: str, owner_id: str, balance: MicroDollars, *, at: datetime) -> JournalEntry:
-    """Return the entry that pays an owner's posted balance in one payout run; the run pays it once.
-
-    Raises:
-        ValueError: There is nothing to pay.
-    """
-    if balance <= 0:
-        raise ValueError(f"owner {owner_id} is owed {balance} micro-dollars; only a credit is paid out")
-    return JournalEntry(
-        entry_id=_identity("payout", run_id, owner_id),
-        at=at,
-        state=EntryState.POSTED,
-        memo=f"Payout run {run_id}",
-        postings=(
-            Posting(Account.OWNER_PAYABLE, owner_id, balance),
-            Posting(Account.PAID_OUT, owner_id, MicroDollars(-balance)),
-        ),
-    )
 
 
 def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str, str, str], JournalEntry]:
