@@ -133,7 +133,9 @@ def confirm(pending: JournalEntry, *, at: datetime) -> JournalEntry:
     )
 
 
-def correct(posted: JournalEntry, line: SettlementLine, *, at: datetime) -> tuple[JournalEntry, JournalEntry]:
+def correct(
+    posted: JournalEntry, line: SettlementLine, *, at: datetime, note: str = ""
+) -> tuple[JournalEntry, JournalEntry]:
     """Return a reversal of a posted settlement entry and the entry that stands in its place.
 
     Both name what they correct. The reversal settles nothing; the new entry settles the same owner,
@@ -154,7 +156,7 @@ def correct(posted: JournalEntry, line: SettlementLine, *, at: datetime) -> tupl
     )
     program_id, event_id = posted.settles[2:]
     new = post(line, event_id=event_id, program_id=program_id, at=at, replaces=posted.entry_id)
-    memo = f"Correction: {new.memo}"
+    memo = f"{note or 'Correction'}: {new.memo}"
     return reversal, replace(new, state=EntryState.POSTED, memo=memo, corrects=posted.entry_id)
 
 
@@ -182,13 +184,13 @@ def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str,
 
 
 def entries_due(
-    settlement: Settlement, booked: Sequence[JournalEntry], *, at: datetime
+    settlement: Settlement, booked: Sequence[JournalEntry], *, at: datetime, note: str = ""
 ) -> tuple[JournalEntry, ...]:
     """Return what must be appended to the books so that they say what a settlement says.
 
     Nothing when they do already, so paying twice books once. While provisional, an amount that changed
     voids its pending entry and makes a new one. A final run posts them. A posted amount is touched by a
-    corrected run only, which a person started: then by a reversal and a new entry.
+    corrected run only, which a person started: then by a reversal and a new entry, whose memo holds ``note``.
     """
     live = live_settlements(booked)
     last_for = {entry.settles: entry.entry_id for entry in booked if entry.settles is not None}
@@ -203,7 +205,7 @@ def entries_due(
             at=at,
             replaces=last_for.get(key),
         )
-        due.extend(_steps(standing, wanted, line, settlement.state, at))
+        due.extend(_steps(standing, wanted, line, settlement.state, at, note))
     return tuple(due)
 
 
@@ -213,11 +215,12 @@ def _steps(
     line: SettlementLine,
     state: SettlementState,
     at: datetime,
+    note: str,
 ) -> list[JournalEntry]:
     """Return how one line gets from the entry that stands to the one wanted."""
     if standing is not None and standing.state is EntryState.POSTED:
         if state is SettlementState.CORRECTED and standing.postings != wanted.postings:
-            return list(correct(standing, line, at=at))
+            return list(correct(standing, line, at=at, note=note))
         return []
     steps: list[JournalEntry] = []
     if standing is not None and standing.postings != wanted.postings:

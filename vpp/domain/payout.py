@@ -61,6 +61,7 @@ def pay_out(
 
 
 _RUN = "Payout run "
+_UTC = ZoneInfo("UTC")
 
 
 def payouts(entries: Iterable[JournalEntry]) -> tuple[Payout, ...]:
@@ -129,11 +130,17 @@ def end_run(
     )
 
 
-def paid_in_year(entries: Sequence[JournalEntry], year: int, zone: ZoneInfo) -> Mapping[str, MicroDollars]:
-    """Return what each owner was really paid in a calendar year of a zone, by owner, for tax."""
+def paid_in_year(
+    entries: Sequence[JournalEntry], year: int, zone_of: Mapping[str, ZoneInfo]
+) -> Mapping[str, MicroDollars]:
+    """Return what each owner was really paid in a calendar year where they live, by owner, for tax.
+
+    ``zone_of`` is by owner; the year of one who is not named there is that of UTC.
+    """
     paid: defaultdict[str, int] = defaultdict(int)
     for payout in payouts(entries):
         ended_at = payout.ended_at
+        zone = zone_of.get(payout.owner_id, _UTC)
         if payout.state is PayoutState.PAID and ended_at and ended_at.astimezone(zone).year == year:
             paid[payout.owner_id] += payout.amount
     return {owner_id: MicroDollars(paid[owner_id]) for owner_id in sorted(paid)}

@@ -15,12 +15,15 @@ class PayStore(Registry, Books, Protocol):
     """What accruals are computed from, and where they are booked."""
 
 
-async def pay(settlement: Settlement, *, books: Books, clock: Clock) -> tuple[JournalEntry, ...]:
+async def pay(
+    settlement: Settlement, *, books: Books, clock: Clock, note: str = ""
+) -> tuple[JournalEntry, ...]:
     """Append the entries that make the books say what a settlement says, and return them.
 
     Booking the same settlement again appends nothing: what is due follows from the books themselves.
+    ``note`` stands in the memo of corrections: who started them, and why.
     """
-    due = entries_due(settlement, await books.entries(), at=whole_second(clock.now()))
+    due = entries_due(settlement, await books.entries(), at=whole_second(clock.now()), note=note)
     await books.post(due)
     return due
 

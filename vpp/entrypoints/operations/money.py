@@ -77,7 +77,8 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
         ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
-        ``entries`` of the ledger; ``pending_usd, posted_usd, paid_out_usd``; ``chain_head`` of the books.
+        ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
+        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
     """
     entries = await desk.store.entries(owner_id=owner_id)
     homes = [each.site_id for each in await desk.store.enrollments() if each.owner_id == owner_id]
@@ -93,14 +94,16 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
+    sent = -paid.pending if paid else 0
     return {
         "owner_id": owner_id,
         "sites": homes,
         "what_counts": WHAT_COUNTS,
         "events": lines,
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
-        "pending_usd": usd(-owed.pending if owed else 0),
+        "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
+        "on_its_way_usd": usd(sent),
         "paid_out_usd": usd(-paid.posted if paid else 0),
         "chain_head": await desk.store.chain_head(),
     }

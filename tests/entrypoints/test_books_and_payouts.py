@@ -1,0 +1,233 @@
+"""Staff keep the books: they pay owners once, correct by reversal, and see what programs still owe."""
+
+import csv
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.domain.money_world import EVENT_DAY, an_evening_history, local
+from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory, a_dispatched_home
+from vpp.adapters.keys import FileKeys
+from vpp.domain.delivery import Quality
+from vpp.entrypoints.operations import books, days, money, payouts
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
+
+CLOSED = ENDS_AT + timedelta(days=9)
+
+
+def a_desk(story: MoneyStory, folder: Path) -> Desk:
+    return Desk(story.store, story.clock, FileKeys(folder), {story.program.program_id: story.program})
+
+
+async def closed_books(folder: Path) -> tuple[MoneyStory, Desk]:
+    """Return a world in which one owner is owed $18.00, posted."""
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    return story, a_desk(story, folder)
+
+
+def facts(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer
+
+
+async def test_a_run_is_made_once_and_tells_the_bank_whom_to_pay(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+
+    first = await payouts.run_payout(desk, run_id="2026-10")
+    again = await payouts.run_payout(desk, run_id="2026-10")
+
+    assert again == first
+    assert (first["owners"], first["totals"]) == (1, {"USD": "18.00"})
+    (row,) = csv.DictReader(io.StringIO(str(first["file"])))
+    assert (row["owner_id"], row["amount"], row["currency"], row["state"]) == (
+        "owner-home",
+        "18.00",
+        "USD",
+        "on_its_way",
+    )
+    with pytest.raises(OperationRefused, match="no owner is owed"):
+        await payouts.run_payout(desk, run_id="2026-11")
+
+
+async def test_a_run_that_is_called_back_is_owed_again_and_a_paid_one_stays_paid(tmp_path: Path):
+    story, desk = await closed_books(tmp_path)
+    await payouts.run_payout(desk, run_id="first")
+    await payouts.cancel_payout(desk, run_id="first")
+    await payouts.run_payout(desk, run_id="second")
+
+    paid = await payouts.confirm_payout(desk, run_id="second")
+
+    assert [each["state"] for each in facts(paid)["payouts"]] == ["paid"]
+    assert await story.owed("home") == (0, 0)
+    with pytest.raises(OperationRefused, match="payout run second is paid; it stays so"):
+        await payouts.cancel_payout(desk, run_id="second")
+    with pytest.raises(OperationRefused, match="payout run first is called back; it stays so"):
+        await payouts.confirm_payout(desk, run_id="first")
+    assert [run["state"] for run in facts(await payouts.list_payouts(desk))["runs"]] == [
+        "called_back",
+        "paid",
+    ]
+    assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def test_a_statement_tells_what_is_owed_from_what_is_on_its_way_and_paid(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    await payouts.run_payout(desk, run_id="2026-10")
+
+    on_its_way = await money.show_statement(desk, owner_id="owner-home")
+    await payouts.confirm_payout(desk, run_id="2026-10")
+    paid = await money.show_statement(desk, owner_id="owner-home")
+
+    names = ("pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd")
+    assert [on_its_way[name] for name in names] == ["0.00", "18.00", "18.00", "0.00"]
+    assert [paid[name] for name in names] == ["0.00", "0.00", "0.00", "18.00"]
+
+
+async def test_a_year_adds_up_what_was_paid(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    await payouts.run_payout(desk, run_id="2026-10")
+    await payouts.confirm_payout(desk, run_id="2026-10")
+
+    assert (await payouts.total_year(desk, year=2026))["owners"] == [
+        {"owner_id": "owner-home", "paid": "18.00", "currency": "USD"}
+    ]
+    assert (await payouts.total_year(desk, year=2025))["owners"] == []
+
+
+async def test_a_correction_reverses_and_books_anew_and_says_who_and_why(tmp_path: Path):
+    story, desk = await closed_books(tmp_path)
+    late = [(local(EVENT_DAY, 19), 1, 1, Quality.OK)]  # a second value for one instant
+    await story.metered("home", late)
+
+    found = await books.correct_event(desk, event_id="ev-1", reason="late readings", actor="operator:ada")
+    again = await books.correct_event(desk, event_id="ev-1", reason="once more", actor="operator:ada")
+
+    memos = [entry.memo for entry in await story.books()]
+    assert (found["entries"], again["entries"]) == (2, 0)
+    assert memos[-2].startswith("Reversal: ")
+    assert memos[-1].startswith("Correction by operator:ada: late readings: ")
+    assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def test_an_event_that_is_open_needs_no_correction(tmp_path: Path):
+    story = await a_dispatched_home()
+    await story.settled_and_paid()
+
+    with pytest.raises(OperationRefused, match="event ev-1 is not closed; vpp settle ev-1"):
+        await books.correct_event(a_desk(story, tmp_path), event_id="ev-1", reason="why not", actor="a")
+
+
+def payments(*lines: str) -> bytes:
+    return "\n".join(["program_id,period,reference,paid", *lines, ""]).encode()
+
+
+async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    content = payments("elrp-a4-pge,ev-1,wire-7,17.50")
+
+    first = await books.reconcile_ledger(desk, content=content, file_name="paid.csv")
+    again = await books.reconcile_ledger(desk, content=content, file_name="paid.csv")
+
+    assert [(each["booked"], each["known"]) for each in (first, again)] == [(1, 0), (0, 1)]
+    assert first["open"] == [
+        {
+            "program_id": "elrp-a4-pge",
+            "period": "ev-1",
+            "due_usd": "18.00",
+            "received_usd": "17.50",
+            "difference_usd": "0.50",
+        }
+    ]
+    rest = await books.reconcile_ledger(
+        desk, content=payments("elrp-a4-pge,ev-1,wire-8,0.5"), file_name="paid.csv"
+    )
+    assert rest["open"] == []
+    assert (await money.verify_ledger(desk))["balanced"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("elrp-a4-pge,ev-1,wire-7,1.234", "paid.csv:3: paid: '1.234' is not money"),
+        ("elrp-a4-pge,ev-1,,1", "paid.csv:3: reference: '' is not a text of 1"),
+        ("elrp-a4-pge,ev-1,wire-1,2", "paid.csv:3: reference: 'wire-1' stands twice for ev-1"),
+        ("elrp-a4-pge,ev-9,wire-2,2", "elrp-a4-pge owes nothing for ev-9"),
+    ],
+)
+async def test_a_payments_file_is_booked_whole_or_not_at_all(tmp_path: Path, line: str, fault: str):
+    story, desk = await closed_books(tmp_path)
+    before = await story.books()
+
+    with pytest.raises(OperationRefused) as refused:
+        await books.reconcile_ledger(
+            desk, content=payments("elrp-a4-pge,ev-1,wire-1,1.00", line), file_name="paid.csv"
+        )
+
+    assert refused.value.faults[0].startswith(fault)
+    assert await story.books() == before
+
+
+async def test_a_reference_with_another_amount_is_refused(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    await books.reconcile_ledger(
+        desk, content=payments("elrp-a4-pge,ev-1,wire-7,17.50"), file_name="paid.csv"
+    )
+
+    with pytest.raises(OperationRefused, match="booked with another amount"):
+        await books.reconcile_ledger(
+            desk, content=payments("elrp-a4-pge,ev-1,wire-7,18.00"), file_name="paid.csv"
+        )
+
+
+async def test_the_ledger_is_exported_posting_by_posting(tmp_path: Path):
+    story, desk = await closed_books(tmp_path)
+
+    found = await books.export_ledger(desk, layout="csv")
+
+    rows = list(csv.DictReader(io.StringIO(str(found["text"]))))
+    assert len(rows) == sum(len(entry.postings) for entry in await story.books())
+    assert {row["state"] for row in rows} == {"pending", "posted"}
+    owner = next(row for row in rows if row["account"] == "owner_payable")
+    assert (owner["party"], owner["amount"], owner["site_id"]) == ("owner-home", "-18.000000", "home")
+    assert found["chain_head"] == await story.store.chain_head()
+
+
+async def test_the_ledger_is_exported_for_beancount(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+
+    text = str((await books.export_ledger(desk, layout="beancount"))["text"])
+
+    assert '2026-09-19 * "Settlement of ev-1, site home"' in text
+    assert "  Liabilities:Payable:P-owner-home  -18.000000 USD\n" in text
+    assert "  Assets:Receivable:P-elrp-a4-pge  18.000000 USD\n" in text
+    assert text.count(" open ") == 2
+    with pytest.raises(OperationRefused, match="layout 'pdf' is not one of csv, beancount"):
+        await books.export_ledger(desk, layout="pdf")
+
+
+async def test_a_day_without_power_is_kept_out_of_a_homes_baseline(tmp_path: Path):
+    story = MoneyStory()
+    await story.home("home", an_evening_history([4_000] * 3, [[9_000] * 3, *TEN_DAYS]))
+    await story.event()
+    await story.dispatched(0)
+    desk = a_desk(story, tmp_path)
+
+    await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage")
+    again = await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage")
+
+    assert again in facts(await days.list_days(desk))["days"]
+    settlement = await story.settled()
+    assert settlement is not None
+    assert settlement.lines[0].incremental_wh == 9_000
+    for changes, fault in (
+        ({"reason": "rain"}, "reason 'rain' is not one of outage"),
+        ({"day": "2026-13-01"}, "day '2026-13-01' is not a date"),
+        ({"site_id": "nobody"}, "site nobody is not enrolled"),
+        ({"reason": "event"}, "2026-09-08 is excluded for home already, because of outage"),
+    ):
+        arguments = {"site_id": "home", "day": "2026-09-08", "reason": "outage"} | changes
+        with pytest.raises(OperationRefused, match=fault):
+            await days.exclude_day(desk, **arguments)

@@ -1,0 +1,114 @@
+"""The books as others need them: exported, corrected by a person, and held against what programs paid."""
+
+from http import HTTPStatus
+
+from vpp.domain.interval import whole_second
+from vpp.domain.payout import receivables, receive
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
+from vpp.entrypoints.operations.events import settlement_facts
+from vpp.ports import ConflictingFact
+from vpp.stages.pay import accrue, pay
+from vpp.stages.settle import settle
+from vpp.wire.ledger_file import read_payments, write_beancount, write_ledger_csv
+from vpp.wire.table import BadFile
+
+
+async def export_ledger(desk: Desk, *, layout: str) -> Json:
+    """Return all journal entries as text: ``csv``, one line per posting, or ``beancount``.
+
+    Returns:
+        ``layout, entries, chain_head`` of the books, and ``text``. CSV: ``entry_id, at, state, memo,
+        account, party, amount`` (six decimals, debits positive), ``currency, owner_id, site_id, program_id,
+        period, resolves, corrects``. Beancount: what is posted, and with ``!`` what is pending still.
+    """
+    writers = {"csv": write_ledger_csv, "beancount": write_beancount}
+    if layout not in writers:
+        raise OperationRefused(f"layout {layout[:40]!r} is not one of {', '.join(writers)}")
+    entries = await desk.store.entries()
+    currency_of = {program_id: program.currency for program_id, program in desk.programs.items()}
+    return {
+        "layout": layout,
+        "entries": len(entries),
+        "chain_head": await desk.store.chain_head(),
+        "text": writers[layout](entries, currency_of).decode(),
+    }
+
+
+async def reconcile_ledger(desk: Desk, *, content: bytes, file_name: str) -> Json:
+    """Book what programs really paid against what they owe, and list the differences by event.
+
+    A file with columns ``program_id, period`` (an event id, or a month, season or year as in the ledger),
+    ``reference`` (the payer's) and ``paid``. All of it is booked or nothing; a reference that is booked
+    already changes nothing.
+
+    Returns:
+        ``booked`` (new payments), ``known`` (booked before), ``open``: ``program_id, period, due_usd,
+        received_usd, difference_usd`` where due and received differ.
+    """
+    try:
+        payments = read_payments(content, file_name=file_name)
+    except BadFile as failure:
+        raise OperationRefused(
+            f"{file_name}: {len(failure.faults)} faults, nothing of it was booked", faults=failure.faults
+        ) from failure
+    entries = await desk.store.entries()
+    due = {(each.program_id, each.period) for each in receivables(entries)}
+    strange = [each for each in payments if (each.program_id, each.period) not in due]
+    if strange:
+        raise OperationRefused(
+            f"{file_name}: {len(strange)} payments are for nothing that was posted, nothing was booked",
+            faults=[f"{each.program_id} owes nothing for {each.period}" for each in strange],
+        )
+    new = [receive(each, at=whole_second(desk.clock.now())) for each in payments]
+    known = {entry.entry_id for entry in entries}
+    try:
+        await desk.store.post(new)
+    except ConflictingFact as failure:
+        raise OperationRefused(
+            f"{file_name}: a reference is booked with another amount, nothing was booked", HTTPStatus.CONFLICT
+        ) from failure
+    return {
+        "booked": sum(entry.entry_id not in known for entry in new),
+        "known": sum(entry.entry_id in known for entry in new),
+        "open": [
+            {
+                "program_id": each.program_id,
+                "period": each.period,
+                "due_usd": usd(each.due),
+                "received_usd": usd(each.received),
+                "difference_usd": usd(each.difference),
+            }
+            for each in receivables(await desk.store.entries())
+            if each.difference
+        ],
+    }
+
+
+async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -> Json:
+    """Settle a closed event again from all readings there are now, late ones included.
+
+    Each amount that changed is reversed and booked anew; who started it and why stands in the entries. An
+    event that is still open needs no correction.
+
+    Returns:
+        ``event_id, entries`` (how many were appended) and the settlement's totals as in ``vpp event show``.
+    """
+    if not 1 <= len(reason) <= 200 or not reason.isprintable():
+        raise OperationRefused("a correction needs a reason of 1 to 200 printable characters")
+    history = await desk.history(event_id)
+    standing = await desk.store.settlement(event_id)
+    if standing is None or standing.state.value == "provisional":
+        raise OperationRefused(
+            f"event {event_id} is not closed; vpp settle {event_id} takes in late readings until then",
+            HTTPStatus.CONFLICT,
+        )
+    corrected = await settle(
+        history, store=desk.store, programs=desk.programs, clock=desk.clock, correcting=True
+    )
+    assert corrected is not None
+    note = f"Correction by {actor}: {reason}"
+    entries = [
+        *await pay(corrected, books=desk.store, clock=desk.clock, note=note),
+        *await accrue(desk.programs, store=desk.store, clock=desk.clock),
+    ]
+    return {"event_id": event_id, "entries": len(entries)} | settlement_facts(corrected)
