@@ -1,6 +1,7 @@
 """What every wire promises: the broker in memory, the embedded one and mosquitto, with one set of tests."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -80,8 +81,9 @@ class MqttWire:
         assert isinstance(client, MqttTransport)
         assert client._client is not None
         connection = client._client._client.socket()
-        assert isinstance(connection, socket.socket)
-        connection.shutdown(socket.SHUT_RDWR)
+        assert connection is not None
+        with socket.socket(fileno=os.dup(connection.fileno())) as same_connection:
+            same_connection.shutdown(socket.SHUT_RDWR)
 
     async def restart(self) -> None:
         if isinstance(self.broker, Mosquitto):

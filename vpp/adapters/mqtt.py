@@ -7,30 +7,33 @@ it. Promises are kept above, by receipts and expiry. MQTT 3.1.1 and nothing of M
 import asyncio
 import contextlib
 import logging
-import math
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+import paho.mqtt.client as paho
 
 from vpp.ports import Packet
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 50  # aiomqtt walks all open publishes on each publish: 100 and more were slower
+IN_FLIGHT = 500  # what a stop may have to wait behind: some 20 ms
 INCOMING_LIMIT = 50_000
 OUTGOING_LIMIT = 200_000
 SUBSCRIBE_AT_ONCE = 100  # filters in one SUBSCRIBE packet
 ANSWER_WITHIN_S = 5.0  # to a CONNECT or SUBSCRIBE; a broker that is stopped answers nothing
 STEADY_AFTER_S = 10  # a shorter connection counts as a failed attempt: somebody keeps ending it
 _NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-_QUICKACK = (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1) if hasattr(socket, "TCP_QUICKACK") else None
-_QUICK = (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1) if hasattr(socket, "TCP_QUICKACK") else None  # Linux
+_QUICKACK = (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1) if hasattr(socket, "TCP_QUICKACK") else None  # Linux
+READ_AT_ONCE = 65_536
+WRITE_BEHIND = 262_144  # bytes that may wait for the kernel before the client is told to wait
+WRITE_AGAIN_S = 0.005
 
 
 class NotABrokerUrl(ValueError):
@@ -143,6 +146,132 @@ class _Lanes:
         return False
 
 
+class _BatchingSocket:
+    """A connected socket that reads and writes many packets with one system call.
+
+    The client library asks for each packet in three small reads and writes each by itself; a system call
+    costs more than the packet. What is written waits until the loop has run what is ready, then leaves
+    together.
+    """
+
+    def __init__(self, plain: "paho.SocketLike", loop: asyncio.AbstractEventLoop) -> None:
+        self._plain = plain
+        self._loop = loop
+        self._read = b""
+        self._at = 0
+        self._unsent = bytearray()
+        self._writing: asyncio.Handle | None = None
+        self._broken: OSError | None = None
+
+    def recv(self, buffer_size: int) -> bytes:
+        """Return at most that many bytes of what came. Raises BlockingIOError while nothing did."""
+        if self._at >= len(self._read):
+            self._read, self._at = self._plain.recv(READ_AT_ONCE), 0
+            self._acknowledge_at_once()
+        part = self._read[self._at : self._at + buffer_size]
+        self._at += len(part)
+        return part
+
+    def pending(self) -> int:
+        """Return how much can be read although the kernel has nothing to tell."""
+        held = len(self._read) - self._at
+        return held or (self._plain.pending() if isinstance(self._plain, ssl.SSLSocket) else 0)
+
+    def send(self, buffer: bytes | bytearray) -> int:
+        """Take bytes for writing. Raises BlockingIOError while too much waits, OSError when it broke."""
+        if self._broken is not None:
+            raise self._broken
+        if len(self._unsent) >= WRITE_BEHIND:
+            raise BlockingIOError
+        self._unsent += buffer
+        if self._writing is None:
+            self._writing = self._loop.call_soon(self._write)
+        return len(buffer)
+
+    def _write(self) -> None:
+        self._writing = None
+        try:
+            while self._unsent:
+                del self._unsent[: self._plain.send(self._unsent)]
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            self._writing = self._loop.call_later(WRITE_AGAIN_S, self._write)
+        except OSError as broken:  # the client hears of it when it reads or writes again
+            self._broken = broken
+
+    def _acknowledge_at_once(self) -> None:
+        # A broker that leaves Nagle's algorithm on (iotcore does) holds each small packet back until the
+        # one before is acknowledged: 40 ms for every exchange. The option wears off by itself.
+        if _QUICKACK is not None and isinstance(self._plain, socket.socket):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self._plain.setsockopt(*_QUICKACK)
+
+    def close(self) -> None:
+        """Write what can be written at once, and close."""
+        if self._writing is not None:
+            self._writing.cancel()
+        self._write()
+        if self._writing is not None:
+            self._writing.cancel()
+        self._plain.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the loop to watch."""
+        return self._plain.fileno()
+
+    def setblocking(self, flag: bool) -> None:
+        """Say whether reading may wait; the name is the socket's own."""
+        self._plain.setblocking(flag)
+
+
+class _Connection(aiomqtt.Client):
+    """One connection of aiomqtt that hands over messages and confirmations without a task for each."""
+
+    def __init__(
+        self,
+        access: Access,
+        in_flight: int,
+        arrived: Callable[[Packet], None],
+        confirmed: Callable[[int], None],
+    ) -> None:
+        tls, will = access.tls, access.will
+        super().__init__(
+            access.host,
+            access.port,
+            identifier=access.client_id,
+            username=access.username,
+            password=access.password,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            clean_session=not access.persistent,
+            keepalive=access.keepalive_s,
+            timeout=ANSWER_WITHIN_S,
+            max_inflight_messages=in_flight,
+            socket_options=(_NODELAY,),
+            tls_params=None if tls is None else aiomqtt.TLSParameters(tls.ca, tls.certificate, tls.key),
+            will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
+        )
+        self._arrived = arrived
+        self._confirmed = confirmed
+
+    def publish_now(self, packet: Packet) -> int | None:
+        """Give a packet to the connection and return its number, or None when the connection is gone."""
+        info = self._client.publish(packet.topic, packet.payload, packet.qos, packet.retain)
+        return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
+
+    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+        with contextlib.suppress(UnicodeDecodeError):  # no topic of ours, and no broker should pass it on
+            self._arrived(Packet(message.topic, bytes(message.payload), message.qos, message.retain))
+
+    def _on_publish(
+        self, _client: paho.Client, _userdata: object, mid: int, _reason: object, _properties: object
+    ) -> None:
+        self._confirmed(mid)
+
+    def _on_socket_open(self, client: paho.Client, userdata: object, sock: "paho.SocketLike") -> None:
+        batching = _BatchingSocket(sock, self._loop)
+        client._sock = batching  # noqa: SLF001  # paho makes its socket itself and gives no other way in
+        super()._on_socket_open(client, userdata, batching)
+
+
 class MqttTransport:
     """``ports.Transport`` over one broker connection. Use as an async context manager.
 
@@ -176,13 +305,11 @@ class MqttTransport:
         self._overfull = asyncio.Event()
         self._drained = asyncio.Event()
         self._lanes = _Lanes()
-        self._in_flight: dict[int, Packet] = {}  # by order of leaving
-        self._left = 0
-        self._senders: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[int, Packet] = {}  # by the connection's number, in order of leaving
+        self._refilling: asyncio.Handle | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._client: aiomqtt.Client | None = None
-        self._socket: Any = None  # paho's socket, plain or TLS
+        self._client: _Connection | None = None
         self._up = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
 
@@ -192,7 +319,10 @@ class MqttTransport:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._life is not None
-        self._life.cancel()
+        while not self._life.done():
+            # Before Python 3.12 ``wait_for`` may swallow a cancel that comes together with what it awaits.
+            self._life.cancel()
+            await asyncio.wait((self._life,), timeout=1.0)
         with contextlib.suppress(asyncio.CancelledError):
             await self._life
 
@@ -269,13 +399,11 @@ class MqttTransport:
 
     async def _one_connection(self) -> None:
         self._overfull.clear()
-        client = self._new_client()
+        client = _Connection(self._access, self._in_flight_limit, self._arrive, self._confirm)
         async with client:
             for start in range(0, len(self._filters), SUBSCRIBE_AT_ONCE):
                 await _subscribe(client, self._filters[start : start + SUBSCRIBE_AT_ONCE])
             self._client = client
-            paho = client._client  # noqa: SLF001 aiomqtt hands out its socket in no other way
-            self._socket = paho.socket()
             self.connections += 1
             self.last_problem = None
             self._up.set()
@@ -292,53 +420,7 @@ class MqttTransport:
                 lost.cancel()
                 self._end_sending()
 
-    def _new_client(self) -> aiomqtt.Client:
-        access = self._access
-        transport = self
-
-        class Incoming(asyncio.Queue[aiomqtt.Message]):
-            """Hands arriving messages over at once: aiomqtt's iterator makes a task for each of them."""
-
-            def put_nowait(self, item: aiomqtt.Message) -> None:
-                transport._arrive(item)
-
-        client = aiomqtt.Client(
-            access.host,
-            access.port,
-            identifier=access.client_id,
-            username=access.username,
-            password=access.password,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=not access.persistent,
-            keepalive=access.keepalive_s,
-            timeout=ANSWER_WITHIN_S,
-            queue_type=Incoming,
-            max_inflight_messages=self._in_flight_limit,
-            socket_options=(_NODELAY,),
-            tls_params=None
-            if access.tls is None
-            else aiomqtt.TLSParameters(access.tls.ca, access.tls.certificate, access.tls.key),
-            will=None
-            if access.will is None
-            else aiomqtt.Will(access.will.topic, access.will.payload, access.will.qos, access.will.retain),
-        )
-        client.pending_calls_threshold = self._in_flight_limit + SUBSCRIBE_AT_ONCE  # it warns at each publish
-        return client
-
-    def _acknowledge_at_once(self) -> None:
-        """Ask the kernel not to delay its next TCP acknowledgement.
-
-        A broker that leaves Nagle's algorithm on (iotcore does) holds each small packet back until the
-        one before is acknowledged: 40 ms for every exchange otherwise. The option wears off by itself.
-        """
-        open_socket = self._socket
-        if open_socket is not None and _QUICK is not None:
-            with contextlib.suppress(OSError):  # closed meanwhile
-                open_socket.setsockopt(*_QUICK)
-
-    def _arrive(self, message: aiomqtt.Message) -> None:
-        self._acknowledge_at_once()
-        packet = Packet(message.topic.value, bytes(message.payload), message.qos, message.retain)
+    def _arrive(self, packet: Packet) -> None:
         self.received += 1
         if len(self._incoming) >= self._incoming_limit:
             if _may_be_shed(packet):
@@ -349,58 +431,36 @@ class MqttTransport:
             self._overfull.set()
         self._incoming.append(packet)
         self._arrived.set()
-        self._confirm_at_once()
-
-    def _confirm_at_once(self) -> None:
-        """Let the kernel confirm what was just read now, not 40 ms later.
-
-        The embedded broker leaves Nagle on: it holds back a small packet until the one before is
-        confirmed, so without this a lone exchange takes 41 ms. The option lasts for one confirmation.
-        """
-        if _QUICKACK is None or self._client is None:
-            return
-        opened = self._client._client.socket()  # noqa: SLF001  # aiomqtt shows its socket nowhere else
-        if isinstance(opened, socket.socket):
-            opened.setsockopt(*_QUICKACK)
 
     def _keep_sending(self) -> None:
+        """Give the connection as much as may be under way."""
+        self._refilling = None
         if self._lanes or self._in_flight:
             self._quiet.clear()
-        if self._client is None:
-            return
-        for _ in range(min(self._in_flight_limit - len(self._senders), len(self._lanes))):
-            sender = asyncio.create_task(self._send_on(self._client))
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-
-    async def _send_on(self, client: aiomqtt.Client) -> None:
-        """Publish one packet after another until none waits; a lost connection ends this in silence."""
-        while self._lanes:
+        client = self._client
+        while client is not None and self._lanes and len(self._in_flight) < self._in_flight_limit:
             packet = self._lanes.take()
-            self._left += 1
-            number = self._left
+            number = client.publish_now(packet)
+            if number is None:
+                self._lanes.put_back([packet])
+                return  # the connection's end is about to be noticed
             self._in_flight[number] = packet
-            try:
-                # Without a limit: the connection's end cancels this, and asyncio needs no task for it.
-                await client.publish(
-                    packet.topic, packet.payload, packet.qos, packet.retain, timeout=math.inf
-                )
-            except aiomqtt.MqttError:
-                return  # the packet stays in flight and goes back when the connection is given up
-            del self._in_flight[number]
-            self.sent += 1
-            self._confirm_at_once()
-            self._acknowledge_at_once()
-        if not self._in_flight:
+
+    def _confirm(self, number: int) -> None:
+        """Note that the broker has a packet: it confirmed it, or none was asked for and it left."""
+        if self._in_flight.pop(number, None) is None:
+            return  # of a connection that was given up
+        self.sent += 1
+        if self._lanes and self._refilling is None:
+            self._refilling = asyncio.get_running_loop().call_soon(self._keep_sending)
+        elif not self._lanes and not self._in_flight:
             self._quiet.set()
 
     def _end_sending(self) -> None:
         """Put back in order what the broker has not confirmed: it is sent again, at least once."""
         self._up.clear()
-        self._client = self._socket = None
-        for sender in tuple(self._senders):
-            sender.cancel()
-        self._lanes.put_back([self._in_flight[number] for number in sorted(self._in_flight)])
+        self._client = None
+        self._lanes.put_back(list(self._in_flight.values()))
         self._in_flight.clear()
 
     def _note(self, problem: str) -> None:
