@@ -123,9 +123,7 @@ def write_bundle(
         "sites.csv": write_sites(bundle.sites),
         "meter.csv": write_meter_csv([site.site_id for site in bundle.sites], bundle.readings),
         "excluded_days.csv": write_excluded_days(bundle.excluded),
-        "settlement.csv": write_table(
-            SETTLEMENT, (_written(SETTLEMENT, row) for row in _settlement_rows(lines))
-        ),
+        "settlement.csv": write_settlement_csv(lines),
         "totals.csv": write_table(TOTALS, (_written(TOTALS, row) for row in _total_rows(lines))),
     }
     manifest: Json = {
@@ -139,6 +137,11 @@ def write_bundle(
         manifest["signature"] = sign(_canonical(manifest)).partition(b"\n")[2].decode()
     files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
     return files
+
+
+def write_settlement_csv(lines: Sequence[SettlementLine]) -> bytes:
+    """Return ``settlement.csv``: each site's clock hours."""
+    return write_table(SETTLEMENT, (_written(SETTLEMENT, row) for row in _settlement_rows(lines)))
 
 
 def exact(energy_wh: Fraction) -> int | str:

@@ -1,17 +1,19 @@
 """Money as owners and auditors see it: settlements, statements, and books that can be checked."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, JournalEntry, balances, live_settlements
-from vpp.domain.program import Program, Terms
+from vpp.domain.program import Period, Program, Terms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.events import event_state, settlement_facts
-from vpp.stages.pay import accrue, pay
+from vpp.stages.pay import accruals, accrue, pay
 from vpp.stages.settle import settle
 
 WHAT_COUNTS = (
@@ -77,6 +79,9 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
         ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
+        ``periods`` for programs that pay by the month, season or year: ``period, program_id, site_id, state,
+        paid_wh, amount_usd, booked_usd, how`` (a sentence). ``seasons``: ``program_id, season_starts_on,
+        events, incremental_wh, amount_usd``, sums over ``events``.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
     """
@@ -100,6 +105,8 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         "sites": homes,
         "what_counts": WHAT_COUNTS,
         "events": lines,
+        "periods": await _period_facts(desk, owner_id, live),
+        "seasons": _season_facts(desk, lines),
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
         "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
@@ -107,6 +114,64 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         "paid_out_usd": usd(-paid.posted if paid else 0),
         "chain_head": await desk.store.chain_head(),
     }
+
+
+async def _period_facts(
+    desk: Desk, owner_id: str, live: Mapping[tuple[str, str, str, str], JournalEntry]
+) -> list[Json]:
+    found: list[Json] = []
+    for program_id in sorted(desk.programs):
+        program = desk.programs[program_id]
+        if all(each.tariff.period is Period.EVENT for each in program.editions):
+            continue
+        for run in await accruals(program, store=desk.store, clock=desk.clock):
+            for line in run.lines:
+                booked = live.get((owner_id, line.site_id, program_id, run.event_id))
+                if line.owner_id == owner_id:
+                    found.append(
+                        {
+                            "period": run.event_id,
+                            "program_id": program_id,
+                            "site_id": line.site_id,
+                            "state": run.state.value,
+                            "paid_wh": exact(line.paid_wh),
+                            "amount_usd": usd(line.amount),
+                            "booked_usd": usd(_owed(booked, owner_id)) if booked else usd(0),
+                            "how": line.reason,
+                        }
+                    )
+    return found
+
+
+def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
+    """Return the sums of an owner's events, by program and season, in order."""
+    sums: dict[tuple[str, str], tuple[int, Fraction, Decimal]] = {}
+    for line in lines:
+        program = desk.programs.get(str(line["program_id"]))
+        starts_at = line["starts_at"]
+        if program is None or starts_at is None:
+            continue
+        day = datetime.fromisoformat(str(starts_at)).astimezone(program.zone).date()
+        season = program.season_around(day)
+        if season is None:
+            continue
+        key = (program.program_id, season.starts_at.astimezone(program.zone).date().isoformat())
+        events, energy_wh, amount = sums.get(key, (0, Fraction(0), Decimal(0)))
+        sums[key] = (
+            events + 1,
+            energy_wh + Fraction(str(line["incremental_wh"])),
+            amount + Decimal(str(line["amount_usd"])),
+        )
+    return [
+        {
+            "program_id": program_id,
+            "season_starts_on": starts_on,
+            "events": sums[program_id, starts_on][0],
+            "incremental_wh": exact(sums[program_id, starts_on][1]),
+            "amount_usd": str(sums[program_id, starts_on][2]),
+        }
+        for program_id, starts_on in sorted(sums)
+    ]
 
 
 async def _last_asking(desk: Desk, event_id: str) -> GridEvent:

@@ -1,0 +1,109 @@
+"""What programs and owners are told of an event, a season and a month."""
+
+import csv
+import io
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
+from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
+from tests.stages.money_story import TEN_DAYS, MoneyStory, a_dispatched_home
+from vpp.adapters.clock import SteppedClock
+from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.quantities import Price
+from vpp.entrypoints.operations.money import settle_event, show_statement, verify_ledger
+from vpp.entrypoints.operations.reports import report_event
+
+
+def rows(text: object) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(str(text))))
+
+
+async def test_a_program_is_told_each_hour_over_all_sites_with_its_quality(tmp_path: Path):
+    story = MoneyStory(clock=SteppedClock(CLOSED))
+    await story.home("ada", an_evening_history([4_000, 4_000, 4_000], TEN_DAYS))
+    await story.home("ben", an_evening_history([500, 500, 500], TEN_DAYS))
+    await story.home("new", an_evening_history([4_000, 4_000, 4_000], TEN_DAYS[:9]))
+    await story.event()
+    await story.dispatched(0, 1, 2)
+    await story.settled_and_paid()
+
+    found = await report_event(a_desk(story, tmp_path), event_id="ev-1")
+
+    hours = rows(found["hours_csv"])
+    assert [(each["hour_ending"], each["asked_wh"], each["sites"], each["counted"]) for each in hours] == [
+        (hour, "10000", "3", "2") for hour in ("19", "20", "21")
+    ]
+    assert (hours[0]["metered_wh"], hours[0]["baseline_wh"], hours[0]["incremental_wh"]) == (
+        "4500",
+        "2000",
+        "2500",
+    )
+    assert hours[0]["quality"] == "MISSING"  # a site without a baseline is in it
+    assert len(rows(found["sites_csv"])) == 9
+
+
+async def test_an_openadr_report_speaks_of_consumption(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+
+    found: Any = await report_event(a_desk(story, tmp_path), event_id="ev-1")
+
+    report = found["openadr_report"]
+    assert (report["objectType"], report["eventID"], report["clientName"]) == ("REPORT", "ev-1", "vpp")
+    (resource,) = report["resources"]
+    first = resource["intervals"][0]
+    assert first["intervalPeriod"] == {"start": "2026-09-10T01:00:00Z", "duration": "PT1H"}
+    assert first["payloads"] == [
+        {"type": "BASELINE", "values": [-1.0]},
+        {"type": "DELTA_USAGE", "values": [-3.0]},
+        {"type": "DATA_QUALITY", "values": ["OK"]},
+    ]
+
+
+async def test_a_statement_sums_a_season(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+
+    statement: Any = await show_statement(a_desk(story, tmp_path), owner_id="owner-home")
+
+    assert statement["periods"] == []
+    assert statement["seasons"] == [
+        {
+            "program_id": "elrp-a4-pge",
+            "season_starts_on": "2026-05-01",
+            "events": 1,
+            "incremental_wh": 9_000,
+            "amount_usd": "18.00",
+        }
+    ]
+
+
+async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt_out_as_nothing(
+    tmp_path: Path,
+):
+    tariff = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(275))
+    program = a_program(tariff=tariff, baseline_method="none", rate=Price(Decimal(0)))
+    story = MoneyStory(clock=SteppedClock(CLOSED), program=program)
+    await story.home("home", an_evening_history([5_000, 5_000, 5_000], []))
+    await story.home("outed", an_evening_history([0, 0, 0], []))
+    await story.event()
+    await story.opted_out("outed", at=local(EVENT_DAY, 17))
+    await story.dispatched(0)
+    desk = a_desk(story, tmp_path)
+
+    await settle_event(desk, event_id="ev-1")
+    await settle_event(desk, event_id="ev-1")
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+    (period,) = statement["periods"]
+    assert (period["period"], period["state"], period["booked_usd"]) == (
+        "season-2026-05-01",
+        "provisional",
+        "1375.00",
+    )
+    assert period["how"] == "5 kW, the mean of 1 events"
+    assert await story.owed("home") == (0, 137_500)
+    assert await story.owed("outed") == (0, 0)
+    assert (await verify_ledger(desk))["balanced"]

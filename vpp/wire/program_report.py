@@ -1,0 +1,104 @@
+"""Reports of an event for the program: hours and sites as CSV, and an OpenADR 3.1 report object.
+
+``hours.csv``: ``program_id, event_id, hour_starts_at`` (RFC 3339, UTC), ``hour_ending`` (1 to 24, local),
+``asked_wh`` (what the grid asked in that hour; empty where it asked for all there is), ``sites, counted``
+(those with energy and a baseline, which alone are summed), ``metered_wh, baseline_wh, incremental_wh`` (of
+the part of the hour that counts; exact, or a fraction such as ``37/3``), ``quality``.
+
+The OpenADR object speaks of consumption in kWh, so that a battery's baseline and what it delivered beyond
+it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.program_report import HourTotal
+from vpp.wire.strict_json import time_text
+from vpp.wire.table import harmless, write_table
+
+HOURS = (
+    "program_id", "event_id", "hour_starts_at", "hour_ending", "asked_wh", "sites", "counted", "metered_wh",
+    "baseline_wh", "incremental_wh", "quality",
+)  # fmt: skip
+CLIENT_NAME = "vpp"
+
+Json = dict[str, object]
+
+
+def write_hours_csv(
+    program_id: str,
+    event_id: str,
+    totals: Iterable[HourTotal],
+    asked_wh: Mapping[datetime, Fraction | None],
+    zone: ZoneInfo,
+) -> bytes:
+    """Return ``hours.csv``. ``asked_wh`` is by the start of the hour, None where there was no bound."""
+    return write_table(
+        HOURS,
+        (
+            (
+                harmless(program_id),
+                harmless(event_id),
+                time_text(each.hour.starts_at),
+                str(each.hour.starts_at.astimezone(zone).hour + 1),
+                "" if (asked := asked_wh.get(each.hour.starts_at)) is None else str(asked),
+                str(each.sites),
+                str(each.counted),
+                str(each.metered_wh),
+                str(each.baseline_wh),
+                str(each.incremental_wh),
+                each.quality.value,
+            )
+            for each in totals
+        ),
+    )
+
+
+def openadr_report(
+    program_id: str, event_id: str, totals: Sequence[HourTotal], meter: MeterOfRecord, *, created_at: datetime
+) -> Json:
+    """Return the report object that a VEN posts to ``/reports``, energies in kWh to the watt-hour."""
+    described, energies = {"objectType": "REPORT_PAYLOAD_DESCRIPTOR"}, ("BASELINE", "DELTA_USAGE")
+    return {
+        "objectType": "REPORT",
+        "programID": program_id,
+        "eventID": event_id,
+        "clientName": CLIENT_NAME,
+        "reportName": f"settlement {event_id} {time_text(created_at)}",
+        "payloadDescriptors": [
+            *(
+                {**described, "payloadType": name, "units": "KWH", "readingType": "SUMMED"}
+                for name in energies
+            ),
+            {**described, "payloadType": "DATA_QUALITY"},
+        ],
+        "resources": [
+            {
+                "resourceName": "AGGREGATED_REPORT",
+                "intervals": [_interval(number, each, meter) for number, each in enumerate(totals)],
+            }
+        ],
+    }
+
+
+def _interval(number: int, total: HourTotal, meter: MeterOfRecord) -> Json:
+    # A grid meter's baseline is consumption already; a battery's is discharge.
+    baseline_wh = total.baseline_wh if meter is MeterOfRecord.SITE else -total.baseline_wh
+    return {
+        "id": number,
+        "intervalPeriod": {"start": time_text(total.hour.starts_at), "duration": "PT1H"},
+        "payloads": [
+            {"type": "BASELINE", "values": [_kilowatt_hours(baseline_wh)]},
+            {"type": "DELTA_USAGE", "values": [_kilowatt_hours(-total.incremental_wh)]},
+            {"type": "DATA_QUALITY", "values": [total.quality.value]},
+        ],
+    }
+
+
+def _kilowatt_hours(energy_wh: Fraction) -> float:
+    """Return kWh to three decimals, for a wire that carries JSON numbers; money never comes from it."""
+    return float(Decimal(round(energy_wh)) / 1000)
