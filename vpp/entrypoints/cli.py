@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import cli_demo, cli_money, cli_service
+from vpp.entrypoints import cli_demo, cli_money, cli_payout, cli_report, cli_service
 from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
+from vpp.entrypoints.cli_payout import day_app, payout_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
-from vpp.entrypoints.operations import money
+from vpp.entrypoints.operations import books, money, reports
 
 app = typer.Typer(
     name="vpp",
@@ -30,9 +31,13 @@ app.add_typer(source_app, name="source")
 app.add_typer(meter_app, name="meter")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(evidence_app, name="evidence")
+app.add_typer(payout_app, name="payout")
+app.add_typer(day_app, name="day")
 app.add_typer(keys_app, name="keys")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
+event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)
+app.command("correct", help=inspect.getdoc(books.correct_event))(cli_payout.correct)
 app.command("demo")(cli_demo.demo)
 app.command("serve")(cli_service.serve)
 app.command("doctor", help=cli_service.doctor_help)(cli_service.doctor)

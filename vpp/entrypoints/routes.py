@@ -4,7 +4,17 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from vpp.entrypoints.operations import events, metering, money, sites, sources
+from vpp.entrypoints.operations import (
+    books,
+    days,
+    events,
+    metering,
+    money,
+    payouts,
+    reports,
+    sites,
+    sources,
+)
 from vpp.entrypoints.operations.desk import Json
 
 
@@ -42,5 +52,16 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     money.settle_event: Route("POST", f"{_API}/events/{{event_id}}/settlement"),
     money.settle_ended: Route("POST", f"{_API}/settlements"),
     money.show_statement: Route("GET", f"{_API}/owners/{{owner_id}}/statement"),
+    days.list_days: Route("GET", f"{_API}/excluded-days"),
+    days.exclude_day: Route("PUT", f"{_API}/excluded-days/{{site_id}}/{{day}}"),
+    reports.report_event: Route("GET", f"{_API}/events/{{event_id}}/report"),
+    books.correct_event: Route("POST", f"{_API}/events/{{event_id}}/correction"),
+    books.export_ledger: Route("GET", f"{_API}/ledger/export/{{layout}}"),
+    books.reconcile_ledger: Route("POST", f"{_API}/ledger/payments"),
+    payouts.list_payouts: Route("GET", f"{_API}/payouts"),
+    payouts.total_year: Route("GET", f"{_API}/payouts/years/{{year}}"),
+    payouts.run_payout: Route("PUT", f"{_API}/payouts/{{run_id}}"),
+    payouts.confirm_payout: Route("POST", f"{_API}/payouts/{{run_id}}/confirmation"),
+    payouts.cancel_payout: Route("POST", f"{_API}/payouts/{{run_id}}/cancellation"),
     money.verify_ledger: Route("GET", f"{_API}/ledger/verification"),
 }

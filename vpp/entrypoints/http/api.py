@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vpp.entrypoints.http import api_money
 from vpp.entrypoints.operations import events, metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 BODY_LIMIT = 64 * 1024
 FILE_LIMIT = 64 * 1024 * 1024
-FILE_PATHS = ("/api/v1/sites", "/api/v1/meter-readings")
+FILE_PATHS = ("/api/v1/sites", "/api/v1/meter-readings", "/api/v1/ledger/payments")
 
 Readiness = Callable[[], Awaitable[Json]]
 
@@ -62,6 +63,7 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
         return JSONResponse(found, status)
 
     app.include_router(_router, dependencies=[Depends(authorized)])
+    app.include_router(api_money.router, dependencies=[Depends(authorized)])
     return app
 
 

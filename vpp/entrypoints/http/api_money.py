@@ -1,0 +1,76 @@
+"""The part of the loopback API that keeps the books: payouts, exports, payments in, corrections, days."""
+
+from fastapi import APIRouter, Request
+
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
+from vpp.entrypoints.operations import books, days, payouts, reports
+from vpp.entrypoints.operations.desk import Json
+
+router = APIRouter(prefix="/api/v1")
+
+
+class DayBody(Body):
+    """Why a day says nothing: ``outage``, ``dual_event`` or ``event``."""
+
+    reason: str
+
+
+class CorrectionBody(Body):
+    """Why a closed event is settled again."""
+
+    reason: str
+
+
+@router.get("/excluded-days")
+async def list_days(desk: AtDesk) -> Json:
+    return await days.list_days(desk)
+
+
+@router.put("/excluded-days/{site_id}/{day}")
+async def exclude_day(desk: AtDesk, site_id: str, day: str, body: DayBody) -> Json:
+    return await days.exclude_day(desk, site_id=site_id, day=day, reason=body.reason)
+
+
+@router.post("/events/{event_id}/correction")
+async def correct_event(desk: AtDesk, actor: Actor, event_id: str, body: CorrectionBody) -> Json:
+    return await books.correct_event(desk, event_id=event_id, reason=body.reason, actor=actor)
+
+
+@router.get("/events/{event_id}/report")
+async def report_event(desk: AtDesk, event_id: str) -> Json:
+    return await reports.report_event(desk, event_id=event_id)
+
+
+@router.get("/ledger/export/{layout}")
+async def export_ledger(desk: AtDesk, layout: str) -> Json:
+    return await books.export_ledger(desk, layout=layout)
+
+
+@router.post("/ledger/payments")
+async def reconcile_ledger(desk: AtDesk, request: Request, file_name: str = "the file") -> Json:
+    return await books.reconcile_ledger(desk, content=await request.body(), file_name=file_name)
+
+
+@router.get("/payouts")
+async def list_payouts(desk: AtDesk) -> Json:
+    return await payouts.list_payouts(desk)
+
+
+@router.get("/payouts/years/{year}")
+async def total_year(desk: AtDesk, year: int) -> Json:
+    return await payouts.total_year(desk, year=year)
+
+
+@router.put("/payouts/{run_id}")
+async def run_payout(desk: AtDesk, run_id: str) -> Json:
+    return await payouts.run_payout(desk, run_id=run_id)
+
+
+@router.post("/payouts/{run_id}/confirmation")
+async def confirm_payout(desk: AtDesk, run_id: str) -> Json:
+    return await payouts.confirm_payout(desk, run_id=run_id)
+
+
+@router.post("/payouts/{run_id}/cancellation")
+async def cancel_payout(desk: AtDesk, run_id: str) -> Json:
+    return await payouts.cancel_payout(desk, run_id=run_id)
