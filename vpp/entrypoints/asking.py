@@ -151,6 +151,8 @@ def _ask_service(
     content = rest.pop("content", None)
     if content is not None:
         return service.ask(route.method, path, actor=who, query=rest, body=content)
+    if route.method == "GET":
+        return service.ask(route.method, path, actor=who, query={name: str(rest[name]) for name in rest})
     return service.ask(route.method, path, actor=who, body=rest or None)
 
 

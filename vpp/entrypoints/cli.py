@@ -15,6 +15,7 @@ from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
 from vpp.entrypoints.cli_payout import day_app, payout_app
+from vpp.entrypoints.cli_people import user_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
 from vpp.entrypoints.operations import books, money, reports
 
@@ -33,6 +34,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(payout_app, name="payout")
 app.add_typer(day_app, name="day")
+app.add_typer(user_app, name="user")
 app.add_typer(keys_app, name="keys")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)

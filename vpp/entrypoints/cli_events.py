@@ -7,7 +7,7 @@ import typer
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import events
+from vpp.entrypoints.operations import events, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
@@ -38,3 +38,62 @@ def cancel_event(event: EventArgument, as_json: JsonFlag = False) -> None:
     """End an event now."""
     found = ask(events.cancel_event, event_id=event, actor=actor())
     answer(found, rendering.show_facts, as_json=as_json)
+
+
+Program = Annotated[str, typer.Option("--program", metavar="PROGRAM", help="Whose homes.")]
+Power = Annotated[str, typer.Option("--mw", metavar="MW", help="Megawatts, or all that can be sustained.")]
+Start = Annotated[str, typer.Option("--at", metavar="TIME", help="now, or a time like 2026-09-09T18:00.")]
+Minutes = Annotated[int, typer.Option("--minutes", help="The length.")]
+Target = Annotated[
+    list[str] | None, typer.Option("--target", help="A utility, group, county or feeder; may come again.")
+]
+
+
+@event_app.command("preview", help=inspect.getdoc(starting.preview_event))
+def preview_event(
+    program: Program,
+    power_mw: Power,
+    starts_at: Start = "now",
+    minutes: Minutes = 60,
+    target: Target = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what an event would get."""
+    found = ask(
+        starting.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at, minutes=minutes,
+        targets=target or [],
+    )  # fmt: skip
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@event_app.command("start", help=inspect.getdoc(starting.start_event))
+def start_event(
+    event: EventArgument,
+    program: Program,
+    power_mw: Power,
+    starts_at: Start = "now",
+    minutes: Minutes = 60,
+    target: Target = None,
+    name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    test: Annotated[bool, typer.Option("--test", help="Never paid, never counted.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start an event of one's own."""
+    found = ask(
+        starting.start_event, event_id=event, program_id=program, power_mw=power_mw, starts_at=starts_at,
+        minutes=minutes, targets=target or [], name=name, test=test, actor=actor(),
+    )  # fmt: skip
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@event_app.command("approve", help=inspect.getdoc(starting.approve_event))
+def approve_event(event: EventArgument, as_json: JsonFlag = False) -> None:
+    """Be the second person."""
+    found = ask(starting.approve_event, event_id=event, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@event_app.command("stop-all", help=inspect.getdoc(starting.stop_all))
+def stop_all(as_json: JsonFlag = False) -> None:
+    """Release every home."""
+    answer(ask(starting.stop_all, actor=actor()), rendering.show_facts, as_json=as_json)

@@ -5,15 +5,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from vpp.entrypoints.operations import (
+    board,
     books,
     days,
     events,
     metering,
     money,
     payouts,
+    people,
     reports,
     sites,
     sources,
+    starting,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -64,4 +67,13 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     payouts.confirm_payout: Route("POST", f"{_API}/payouts/{{run_id}}/confirmation"),
     payouts.cancel_payout: Route("POST", f"{_API}/payouts/{{run_id}}/cancellation"),
     money.verify_ledger: Route("GET", f"{_API}/ledger/verification"),
+    board.show_board: Route("GET", f"{_API}/events/{{event_id}}/board"),
+    board.list_fleet: Route("GET", f"{_API}/fleet"),
+    starting.preview_event: Route("POST", f"{_API}/previews"),
+    starting.start_event: Route("PUT", f"{_API}/events/{{event_id}}"),
+    starting.approve_event: Route("POST", f"{_API}/events/{{event_id}}/approve"),
+    starting.stop_all: Route("POST", f"{_API}/stop-all"),
+    people.list_users: Route("GET", f"{_API}/users"),
+    people.add_user: Route("PUT", f"{_API}/users/{{name}}"),
+    people.make_login_link: Route("POST", f"{_API}/users/{{name}}/login-links"),
 }

@@ -33,7 +33,10 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, build
 from vpp.entrypoints.asking import require_state_dir
 from vpp.entrypoints.http.api import create_api
+from vpp.entrypoints.http.pages import open_front_door
+from vpp.entrypoints.http.security import cookie_key
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
 from vpp.entrypoints.running_service import post_card, remove_card
 from vpp.ports import StoreUnavailable
 from vpp.settings import Settings
@@ -82,7 +85,10 @@ class Service:
             open_things.callback(remove_card, settings.state_dir)
             self._stop_on_signals()
             api = create_api(self._desk_now, token=token, readiness=self._readiness)
-            server = _Server(uvicorn.Config(api, log_config=None, access_log=False, lifespan="off"))
+            door = open_front_door(
+                api, self._desk_now, cookie_key=cookie_key(settings.state_dir), secure=settings.production
+            )
+            server = _Server(uvicorn.Config(door, log_config=None, access_log=False, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             logger.info("listening", url=f"http://{LOOPBACK}:{port}")
             try:
@@ -126,7 +132,7 @@ class Service:
             controller = await open_things.enter_async_context(
                 build(settings, clock=clock, store=store, keys=keys, broker_url=url)
             )
-            self._controller = controller
+            self._controller, live = controller, Live(controller)
             self._desk = Desk(
                 store,
                 clock,
@@ -134,9 +140,11 @@ class Service:
                 controller.programs,
                 production=settings.production,
                 changed=controller.wake,
+                live=live,
             )
             alarm = AsyncIOScheduler(timezone="UTC")
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)
+            alarm.add_job(_note_power, "interval", (live, clock), seconds=SAMPLE_EVERY_S)
             alarm.start()
             open_things.callback(alarm.shutdown, wait=False)
             await controller.run(self._stop)
@@ -157,6 +165,11 @@ class Service:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), wait_s)
         return None
+
+
+async def _note_power(live: Live, clock: WallClock) -> None:
+    """Keep a sample; a coroutine, because the alarm runs plain functions in threads of its own."""
+    live.note(clock.now())
 
 
 @contextlib.contextmanager

@@ -272,7 +272,7 @@ def _demands(board: Board, scene: _Scene) -> list[Demand]:
                 event_no=board.events.number(event.event_id),
                 version=event.version,
                 program_no=program_no,
-                targeted=_targeted(words, scene.fleet, roster),
+                targeted=targeted_sites(words, scene.fleet, roster),
                 stretches=stretches,
                 authorized_w=None,
                 starts_at=steps[0].interval.starts_at,
@@ -283,7 +283,7 @@ def _demands(board: Board, scene: _Scene) -> list[Demand]:
     return found
 
 
-def _targeted(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
+def targeted_sites(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
     """Return the sites that match one word of every kind named; a word of no kind selects nobody."""
     if named.unknown:
         return np.zeros(len(fleet), dtype=np.bool_)

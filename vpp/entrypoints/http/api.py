@@ -13,11 +13,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vpp.entrypoints.http import api_money
+from vpp.entrypoints.http import api_money, api_operator
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
 from vpp.entrypoints.operations import events, metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.ports import ConflictingFact, StoreUnavailable
@@ -64,36 +64,21 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
 
     app.include_router(_router, dependencies=[Depends(authorized)])
     app.include_router(api_money.router, dependencies=[Depends(authorized)])
+    app.include_router(api_operator.router, prefix="/api/v1", dependencies=[Depends(authorized)])
     return app
 
 
-def _desk(request: Request) -> Desk:
-    desk = request.app.state.desk()
-    assert isinstance(desk, Desk)
-    return desk
-
-
-def _actor(x_vpp_actor: Annotated[str, Header(max_length=80)] = "api") -> str:
-    return x_vpp_actor
-
-
-AtDesk = Annotated[Desk, Depends(_desk)]
-Actor = Annotated[str, Depends(_actor)]
 _router = APIRouter(prefix="/api/v1")
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class SourceBody(_Body):
+class SourceBody(Body):
     """A grid source: its key (base64url, None takes unsigned signals) and its limit in megawatts."""
 
     key: str | None = None
     max_mw: str = "0"
 
 
-class ReserveBody(_Body):
+class ReserveBody(Body):
     """A reserve in percent of the app scale, as text with at most one decimal."""
 
     reserve: str

@@ -10,6 +10,7 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory
 from vpp.domain.program import Program
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
+from vpp.entrypoints.operations.live import Live
 from vpp.ports import Clock, Keys, Store
 
 Json = dict[str, object]
@@ -39,7 +40,10 @@ def _nobody_waits(_site_id: str | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What operations work on. ``changed`` wakes the controller, with the site whose enrolment changed."""
+    """What operations work on. ``changed`` wakes the controller, with the site whose enrolment changed.
+
+    ``live`` is the running controller; None where none runs in this process.
+    """
 
     store: Store
     clock: Clock
@@ -47,6 +51,17 @@ class Desk:
     programs: Mapping[str, Program]
     production: bool = False
     changed: Changed = _nobody_waits
+    live: Live | None = None
+
+    @property
+    def running(self) -> Live:
+        """Return the running controller. Raises OperationRefused where none runs in this process."""
+        if self.live is None:
+            raise OperationRefused(
+                "this needs the state of the fleet, which only a running controller has; start vpp serve",
+                HTTPStatus.CONFLICT,
+            )
+        return self.live
 
     async def enrollment(self, site_id: str) -> Enrollment:
         """Return the site's place. Raises OperationRefused where nobody enrolled it."""

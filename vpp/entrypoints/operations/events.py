@@ -90,7 +90,7 @@ async def list_events(desk: Desk) -> Json:
     ``authorized_w`` is the power that needs no further leave, in W; None means no bound.
     """
     histories = await desk.store.histories()
-    allowed = await _authorized(desk)
+    allowed = await authorized_now(desk)
     return {
         "events": [
             event_facts(desk, history, authorized_w=allowed.get(history.latest.event_id, 0))
@@ -113,7 +113,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     settlement = await desk.store.settlement(event_id)
     ticks = await desk.store.event_ticks(event_id)
     revisions = await desk.store.revisions(event_id)
-    allowed = await _authorized(desk)
+    allowed = await authorized_now(desk)
     return event_facts(desk, history, authorized_w=allowed.get(event_id, 0)) | {
         "versions": [_version_facts(version) for version in history.versions],
         "grants": [_grant_facts(grant) for grant in history.grants],
@@ -125,7 +125,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     }
 
 
-async def _authorized(desk: Desk) -> Mapping[str, int | None]:
+async def authorized_now(desk: Desk) -> Mapping[str, int | None]:
     """Return what events that are not over may use now, in W, by event id; None means no bound."""
     now = desk.clock.now()
     sources = {source.name: source for source in await desk.store.sources()}

@@ -1,0 +1,291 @@
+"""The operator's pages, from looking to stopping."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.entrypoints.builders import an_event, take_event
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from vpp.domain.access import Role
+from vpp.domain.command import Action
+
+
+@pytest.fixture
+async def ana(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("ana", Role.OPERATOR)
+    return await logged_in(suburb, "ana")
+
+
+STEP = timedelta(seconds=15)
+WISH = {
+    "event_id": "console-1",
+    "program_id": PROGRAM,
+    "power_mw": "0.02",
+    "minutes": "60",
+    "name": "Hot evening",
+}
+
+
+async def start(browser: httpx.AsyncClient, **fields: str) -> httpx.Response:
+    typed = fields.get("power_mw", WISH["power_mw"])
+    return await send(browser, "/operator/new-event", **(WISH | {"step": "start", "typed": typed} | fields))
+
+
+async def test_a_preview_says_what_the_fleet_would_give_and_commands_nobody(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    page = await send(ana, "/operator/new-event", **WISH)
+    await suburb.pass_time(30)
+
+    assert page.status_code == 200
+    assert re.search(r"<dt>Would get</dt><dd>20\.0 kW", page.text)
+    assert re.search(r"<dt>Available at once</dt><dd>60\.0 kW", page.text)
+    assert re.search(r"<dt>Costs at most</dt><dd>\$40\.00", page.text)
+    assert "Alameda" in page.text
+    assert not await suburb.desk.store.histories()
+    assert await suburb.desk.store.last_tick_number() == 0
+
+
+async def test_a_preview_names_the_shortfall_in_words_and_not_by_colour_alone(ana: httpx.AsyncClient) -> None:
+    page = await send(ana, "/operator/new-event", **(WISH | {"power_mw": "0.1"}))
+
+    assert re.search(
+        r'failed"><dt>Shortfall</dt><dd><span class="icon" aria-hidden="true">✖</span> 40\.0 kW', page.text
+    )
+
+
+async def test_an_event_starts_only_with_its_power_typed_again(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    refused = await start(ana, typed="0.2")
+    assert refused.status_code == 422
+    assert "Nothing was started" in refused.text
+    assert not await suburb.desk.store.histories()
+
+    started = await start(ana)
+    await suburb.pass_time(120)
+
+    assert started.headers["location"] == "/operator/events/console-1"
+    assert suburb.plan("console-1").setpoint_w.sum() == 20_000
+    assert [entry.action for entry in await suburb.desk.store.trail(subject="event:console-1")] == ["start"]
+
+
+async def test_a_form_sent_twice_starts_one_event(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    first, second = await start(ana), await start(ana)
+    other = await start(ana, power_mw="0.03")
+
+    assert (first.status_code, second.status_code, other.status_code) == (303, 303, 422)
+    (history,) = await suburb.desk.store.histories()
+    assert len(history.versions) == 1
+    assert "another event has the id" in other.text
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "words"),
+    [
+        ("power_mw", "lots", "not a number of megawatts"),
+        ("power_mw", "-1", "not 0.000001 to 100000 MW"),
+        ("power_mw", "NaN", "not 0.000001 to 100000 MW"),
+        ("minutes", "soon", "not a number of minutes"),
+        ("minutes", "0", "not 1 to 1440"),
+        ("starts_at", "2020-01-01T18:00", "is over"),
+        ("starts_at", "tomorrow", "not a time like"),
+        ("program_id", "nothing", "is not known"),
+    ],
+)
+async def test_a_form_that_cannot_be_used_says_why_and_keeps_what_was_typed(
+    ana: httpx.AsyncClient, field: str, typed: str, words: str
+) -> None:
+    page = await send(ana, "/operator/new-event", **(WISH | {field: typed, "name": "kept <b>name</b>"}))
+
+    assert page.status_code == 422
+    assert words in page.text
+    assert 'value="kept &lt;b&gt;name&lt;/b&gt;"' in page.text
+
+
+async def test_an_event_for_a_county_that_nobody_lives_in_is_not_started(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    preview = await send(ana, "/operator/new-event", **(WISH | {"targets": "Almeda"}))
+    started = await start(ana, targets="Almeda")
+
+    assert "Nothing is called Almeda" in preview.text
+    assert started.status_code == 422
+    assert not await suburb.desk.store.histories()
+
+
+async def test_the_board_shows_target_delivery_and_every_home_by_its_proof(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.pass_time(300)
+
+    page = await ana.get("/operator")
+
+    assert re.search(r"<dt>Delivered</dt><dd>20\.0 kW", page.text)
+    assert re.search(r"<dt>Asked</dt><dd>20\.0 kW", page.text)
+    assert re.search(r"<dt>Left</dt>\s*<dd>55 min", page.text)
+    assert "On target." in page.text
+    assert re.search(r"<strong>\d+</strong> delivering", page.text)
+    assert 'class="line forecast"' in page.text
+    assert 'class="line measured"' in page.text
+
+
+async def test_a_board_fragment_follows_the_fleet_and_is_the_same_for_all(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await suburb.add("vic", Role.VIEWER)
+    vic = await logged_in(suburb, "vic")
+    await start(ana)
+    await suburb.pass_time(300)
+
+    first = await ana.get("/operator/events/console-1/board")
+    second = await vic.get("/operator/events/console-1/board")
+
+    assert first.text == second.text
+    assert "form_token" not in first.text
+    assert first.headers["etag"] == second.headers["etag"]
+
+
+async def test_a_silent_home_turns_late_and_is_made_good(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await start(ana, power_mw="0.03")
+    await suburb.pass_time(300)
+    serving = [int(row) for row in suburb.live.busy(suburb.clock.now()).nonzero()[0]]
+
+    for _ in range(8):
+        suburb.clock.step_to(suburb.clock.now().replace(microsecond=0) + STEP)
+        suburb.report(silent=serving[:1])
+        await suburb.controller.turn()
+    page = await ana.get("/operator/events/console-1")
+
+    assert re.search(
+        r'class="late"><span class="icon" aria-hidden="true">▲</span>\s*<strong>1</strong> silent', page.text
+    )
+
+
+async def test_a_cancel_needs_the_name_typed_and_releases_every_home(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.pass_time(120)
+
+    wrong = await send(ana, "/operator/events/console-1/cancel", typed="console")
+    assert wrong.status_code == 422
+    assert 'value="console"' in wrong.text
+    done = await send(ana, "/operator/events/console-1/cancel", typed="console-1")
+    await suburb.pass_time(15)
+
+    assert done.status_code == 303
+    ticks = await suburb.desk.store.event_ticks("console-1")
+    assert ticks[-1].orders[0].action is Action.RELEASE
+    assert not suburb.live.busy(suburb.clock.now()).any()
+
+
+async def test_a_stale_page_that_acts_on_a_cancelled_event_is_told_so(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await take_event(suburb.desk, an_event("ev-old", out_of_program=("too_long",)))
+    await send(ana, "/operator/events/ev-old/cancel", typed="ev-old")
+
+    forced = await send(ana, "/operator/events/ev-old/force")
+
+    assert forced.status_code == 409
+    assert "is cancelled; nothing changed" in forced.text
+
+
+async def test_stop_all_releases_every_home_of_every_event(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await start(ana)
+    await suburb.pass_time(120)
+
+    not_typed = await send(ana, "/operator/stop-all", typed="no")
+    stopped = await send(ana, "/operator/stop-all", typed="stop")
+    await suburb.pass_time(15)
+
+    assert not_typed.status_code == 422
+    assert "1 events cancelled" in stopped.text
+    assert not suburb.live.busy(suburb.clock.now()).any()
+
+
+async def test_an_event_outside_its_program_waits_until_somebody_forces_it(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana, minutes="30")
+    await suburb.pass_time(60)
+    page = await ana.get("/operator/events/console-1")
+    assert "Outside its program: too short" in page.text
+    assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
+
+    await send(ana, "/operator/events/console-1/force")
+    await suburb.pass_time(60)
+
+    assert suburb.plan("console-1").setpoint_w.any()
+
+
+async def test_an_event_above_the_limit_waits_for_a_second_person(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path, console_mw=0)
+    for name in ("ana", "ben"):
+        await suburb.add(name, Role.APPROVER)
+    ana, ben = await logged_in(suburb, "ana"), await logged_in(suburb, "ben")
+    await start(ana)
+    await suburb.pass_time(30)
+
+    own = await send(ana, "/operator/events/console-1/approve")
+    assert own.status_code == 409
+    assert "somebody else has to approve" in own.text
+    assert (await send(ben, "/operator/events/console-1/approve")).status_code == 303
+    await suburb.pass_time(60)
+
+    assert suburb.plan("console-1").setpoint_w.sum() == 20_000
+
+
+async def test_the_fleet_table_finds_homes_by_name_and_by_reason(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.pass_time(120)
+
+    by_name = await ana.get("/operator/fleet", params={"search": "s-003"})
+    by_reason = await ana.get("/operator/fleet", params={"reason": "below_reserve"})
+    unknown = await ana.get("/operator/fleet", params={"reason": "nonsense"})
+
+    assert "1 of 12 homes" in by_name.text
+    assert "o-s-003" not in by_name.text
+    assert "0 of 12 homes" in by_reason.text
+    assert unknown.status_code == 422
+
+
+async def test_a_home_with_its_owner_is_shown_for_a_reason_that_the_owner_sees(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await suburb.add("rosa", Role.OWNER, "o-s-003")
+
+    asked = await ana.get("/operator/sites/s-003")
+    shown = await ana.get("/operator/sites/s-003", params={"reason": "ticket 4711"})
+    seen = await (await logged_in(suburb, "rosa")).get("/owner/data")
+
+    assert "o-s-003" not in asked.text
+    assert "o-s-003" in shown.text
+    assert "ticket 4711" in seen.text
+    assert "staff:ana" in seen.text
+
+
+async def test_the_trail_names_who_did_what(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await start(ana)
+    await send(ana, "/operator/stop-all", typed="STOP")
+
+    page = await ana.get("/operator/trail")
+
+    assert "stop all" in page.text
+    assert "staff:ana" in page.text
+
+
+async def test_names_from_outside_are_text_and_never_markup(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await start(ana, name="<script>alert(1)</script>")
+
+    page = await ana.get("/operator/events/console-1")
+
+    assert "&lt;script&gt;" in page.text
+    assert "<script>alert" not in page.text

@@ -1,0 +1,100 @@
+"""The part of the API behind the operator's pages: board, fleet, own events, stop-all, people."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
+from vpp.entrypoints.operations import board, people, starting
+from vpp.entrypoints.operations.desk import Json
+
+router = APIRouter()
+
+
+class PreviewBody(Body):
+    """What an event would ask: megawatts or ``all``, a start (``now`` or a time), minutes, targets."""
+
+    program_id: str
+    power_mw: str
+    starts_at: str = "now"
+    minutes: int = 60
+    targets: list[str] = Field(default_factory=list)
+
+
+class StartBody(PreviewBody):
+    """The same with a name, and whether it is a test."""
+
+    name: str = ""
+    test: bool = False
+
+
+class UserBody(Body):
+    """A role, for an owner whose homes, and a password; without one it is made and answered once."""
+
+    role: str
+    owner: str | None = None
+    password: str | None = None
+
+
+@router.get("/events/{event_id}/board")
+async def show_board(desk: AtDesk, event_id: str) -> Json:
+    """Return how an event stands now."""
+    return await board.show_board(desk, event_id=event_id)
+
+
+@router.get("/fleet")
+async def list_fleet(
+    desk: AtDesk,
+    search: str = "",
+    reason: str = "",
+    county: str = "",
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=board.PAGE_MOST)] = 50,
+) -> Json:
+    """Return homes as they are now."""
+    return await board.list_fleet(
+        desk, search=search, reason=reason, county=county, offset=offset, limit=limit
+    )
+
+
+@router.post("/previews")
+async def preview_event(desk: AtDesk, body: PreviewBody) -> Json:
+    """Say what an event would get; nothing is stored."""
+    return await starting.preview_event(desk, **body.model_dump())
+
+
+@router.put("/events/{event_id}")
+async def start_event(desk: AtDesk, actor: Actor, event_id: str, body: StartBody) -> Json:
+    """Start an event of the console; the id makes a resend harmless."""
+    return await starting.start_event(desk, event_id=event_id, actor=actor, **body.model_dump())
+
+
+@router.post("/events/{event_id}/approve")
+async def approve_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
+    """Be the second person of an event."""
+    return await starting.approve_event(desk, event_id=event_id, actor=actor)
+
+
+@router.post("/stop-all")
+async def stop_all(desk: AtDesk, actor: Actor) -> Json:
+    """Release every home."""
+    return await starting.stop_all(desk, actor=actor)
+
+
+@router.get("/users")
+async def list_users(desk: AtDesk) -> Json:
+    """Return everybody who may log in."""
+    return await people.list_users(desk)
+
+
+@router.put("/users/{name}")
+async def add_user(desk: AtDesk, name: str, body: UserBody) -> Json:
+    """Let somebody log in."""
+    return await people.add_user(desk, name=name, **body.model_dump())
+
+
+@router.post("/users/{name}/login-links")
+async def make_login_link(desk: AtDesk, name: str) -> Json:
+    """Make a link that logs somebody in once."""
+    return await people.make_login_link(desk, name=name)

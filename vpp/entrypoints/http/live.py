@@ -1,0 +1,135 @@
+"""The moving part of a board: made once a second for everybody who looks, without a socket for each."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi.responses import Response
+
+from vpp.entrypoints.http.charts import Line, power_chart
+from vpp.entrypoints.http.showing import render
+from vpp.entrypoints.operations.board import show_board
+from vpp.entrypoints.operations.desk import Desk, Json
+
+MADE_EVERY_S = 0.8
+KEPT = 50
+
+PROOF_WORDS = {
+    "delivering": "delivering",
+    "starting": "starting",
+    "sent": "sent, not answered",
+    "short": "short",
+    "refused": "refused",
+    "no_answer": "no answer",
+    "silent": "silent",
+}
+LATE = ("sent", "no_answer", "silent")
+FAILED = ("short", "refused")
+
+
+class BoardsKept:
+    """Boards made within the last second, by event; bounded."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[float, bytes, str]] = {}
+
+    def get(self, event_id: str) -> tuple[bytes, str] | None:
+        """Return the body and its tag, None where it is older."""
+        made = self._made.get(event_id)
+        if made is None or time.monotonic() - made[0] > MADE_EVERY_S:
+            return None
+        return made[1], made[2]
+
+    def put(self, event_id: str, body: bytes) -> tuple[bytes, str]:
+        """Keep a body and return it with its tag."""
+        if len(self._made) >= KEPT:
+            self._made.pop(next(iter(self._made)))
+        tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        self._made[event_id] = (time.monotonic(), body, tag)
+        return body, tag
+
+
+async def board_page_values(desk: Desk, event_id: str) -> dict[str, Any]:
+    """Return what the board's template shows of one event."""
+    facts: Json = await show_board(desk, event_id=event_id)
+    return {
+        "facts": facts,
+        "chart": _chart(facts),
+        "states": _states(facts["proof"]),
+        "verdict": _verdict(facts),
+    }
+
+
+def _chart(facts: Mapping[str, Any]) -> Any:
+    if facts["starts_at"] is None:
+        return None
+    starts_at, ends_at = (datetime.fromisoformat(facts[name]) for name in ("starts_at", "ends_at"))
+    now = datetime.fromisoformat(facts["now"])
+    measured = [(datetime.fromisoformat(each["at"]), each["measured_w"]) for each in facts["course"]]
+    asked = [(datetime.fromisoformat(each["at"]), each["asked_w"]) for each in facts["course"]]
+    forecast = [(datetime.fromisoformat(each["at"]), each["power_w"]) for each in facts["forecast"]]
+    steps = [
+        (datetime.fromisoformat(step[edge]), step["power_w"])
+        for step in facts["steps"]
+        if step["power_w"] is not None
+        for edge in ("starts_at", "ends_at")
+    ]
+    lines = [
+        Line("target", "asked", steps or asked, steps=True),
+        Line("forecast", "forecast", forecast, steps=True),
+        Line("measured", "delivered", measured),
+    ]
+    around = timedelta(minutes=3)
+    return power_chart(
+        lines, starts_at=starts_at - around, ends_at=ends_at + around, zone=facts["time_zone"], now=now
+    )
+
+
+def _states(proof: Any) -> list[tuple[str, int, str]]:
+    """Return (word, sites, tone) in the order in which a command lives."""
+    tones = {**dict.fromkeys(LATE, "late"), **dict.fromkeys(FAILED, "failed"), "delivering": "discharging"}
+    return [
+        (PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
+        for state in PROOF_WORDS
+        if state in proof
+    ]
+
+
+def _verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return one sentence for somebody who only glances, and its tone."""
+    if facts["state"] != "active" or not facts["planned_w"]:
+        return _waiting(facts)
+    if facts["blind"]:
+        return "We cannot see the homes. Their leases are renewed and the plan is held.", "failed"
+    asked_w, measured_w = facts["asked_w"], facts["measured_w"]
+    if facts["shortfall_w"] > asked_w // 100:
+        return "The fleet cannot cover what is asked.", "failed"
+    if "starting" in facts["proof"] or "sent" in facts["proof"]:
+        return "Homes are starting.", "normal"
+    if measured_w * 100 < asked_w * 98:
+        return "Delivery is below target; other homes are being asked.", "late"
+    return "On target.", "normal"
+
+
+def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:
+    words = {
+        "scheduled": "Scheduled. Homes are asked two minutes before it starts.",
+        "active": "Active; no home is asked for power yet.",
+        "waiting_for_force": "Outside its program. Nothing is dispatched unless somebody forces it.",
+        "waiting_for_approval": "Above its source's limit. It waits for a second person to approve.",
+        "cancelled": "Cancelled.",
+        "ended": "Ended.",
+    }
+    state = facts["state"]
+    return words[state], "late" if state.startswith("waiting") else "normal"
+
+
+async def fragment(desk: Desk, kept: BoardsKept, event_id: str) -> Response:
+    """Return the board as HTML; every visitor of the same second gets the same bytes."""
+    made = kept.get(event_id)
+    if made is None:
+        text = render("board_fragment.html", board=await board_page_values(desk, event_id))
+        made = kept.put(event_id, text.encode())
+    return Response(made[0], media_type="text/html; charset=utf-8", headers={"ETag": made[1]})

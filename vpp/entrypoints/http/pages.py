@@ -1,0 +1,122 @@
+"""The pages as one application: routes, errors in words, static files, and the door before the API."""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vpp.entrypoints.http import login, pages_operator, pages_owner
+from vpp.entrypoints.http.api import BodyLimit
+from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
+from vpp.entrypoints.http.showing import STATIC, show
+from vpp.entrypoints.http.visitor import Front, NotLoggedIn
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.ports import ConflictingFact, StoreUnavailable
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+_OF_API = re.compile(r"/(api|health|openapi\.json)(/|$)")
+
+
+class FrontDoor:
+    """Give each request to the API or to the pages, by its path."""
+
+    def __init__(self, api: ASGIApp, pages: ASGIApp) -> None:
+        self._api, self._pages = api, pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        of_api = _OF_API.match(scope.get("path", ""))
+        await (self._api if of_api else self._pages)(scope, receive, send)
+
+
+def open_front_door(
+    api: FastAPI,
+    desk: Callable[[], Desk],
+    *,
+    cookie_key: bytes,
+    secure: bool = False,
+    hosts: tuple[str, ...] = LOCAL_HOSTS,
+) -> ASGIApp:
+    """Return API and pages as one application.
+
+    Args:
+        api: The API.
+        desk: Returns what operations work on; raises StoreUnavailable while the database is not there.
+        cookie_key: Signs cookies and form tokens.
+        secure: Marks cookies for https only.
+        hosts: Host names that are answered for.
+    """
+    pages = create_pages(Front(desk, CookieSigner(cookie_key), secure=secure), api.openapi)
+    return SecurityHeaders(FrontDoor(api, pages), hosts=hosts)
+
+
+def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> FastAPI:
+    """Return the application of all pages; ``api_document`` gives what ``/docs`` shows."""
+    pages = FastAPI(title="vpp pages", docs_url=None, redoc_url=None, openapi_url=None)
+    pages.state.front = front
+    pages.add_middleware(BodyLimit)
+    pages.add_exception_handler(NotLoggedIn, _to_login)
+    pages.add_exception_handler(HTTPException, _http_fault)
+    pages.add_exception_handler(OperationRefused, _refused)
+    pages.add_exception_handler(ConflictingFact, _conflict)
+    pages.add_exception_handler(StoreUnavailable, _store_down)
+    pages.add_exception_handler(RequestValidationError, _unreadable)
+    for router in (login.router, pages_operator.router, pages_owner.router):
+        pages.include_router(router)
+
+    @pages.get("/docs")
+    async def api_page(request: Request) -> Response:
+        """Show every operation of the API."""
+        return show(request, "docs.html", document=api_document())
+
+    pages.mount("/static", StaticFiles(directory=STATIC))
+    return pages
+
+
+async def _to_login(request: Request, _failure: Exception) -> Response:
+    back = request.url.path if request.method == "GET" else "/"
+    if request.method == "GET" and request.url.query:
+        back = f"{back}?{request.url.query}"
+    if request.headers.get("x-fragment"):
+        return Response(status_code=HTTPStatus.UNAUTHORIZED)
+    return RedirectResponse(f"/login?next={quote(back, safe='')}", HTTPStatus.SEE_OTHER)
+
+
+async def _http_fault(request: Request, failure: Exception) -> Response:
+    assert isinstance(failure, HTTPException)
+    status = HTTPStatus(failure.status_code)
+    detail = failure.detail if failure.detail != status.phrase else "There is no such page."
+    return _message(request, status, detail)
+
+
+async def _refused(request: Request, failure: Exception) -> Response:
+    assert isinstance(failure, OperationRefused)
+    return _message(request, failure.status, failure.detail)
+
+
+async def _conflict(request: Request, failure: Exception) -> Response:
+    return _message(request, HTTPStatus.CONFLICT, f"{failure}. Something else changed it; look again.")
+
+
+async def _unreadable(request: Request, failure: Exception) -> Response:
+    assert isinstance(failure, RequestValidationError)
+    faults = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors())
+    return _message(request, HTTPStatus.UNPROCESSABLE_ENTITY, f"This address cannot be read: {faults}.")
+
+
+async def _store_down(request: Request, failure: Exception) -> Response:
+    return _message(
+        request, HTTPStatus.SERVICE_UNAVAILABLE, f"{failure}. Running homes keep to their leases."
+    )
+
+
+def _message(request: Request, status: HTTPStatus, detail: str) -> Response:
+    return show(request, "message.html", status, detail=detail)

@@ -1,0 +1,42 @@
+// Keeps every board on the page fresh by asking again each second; no socket is held.
+// A page that nobody looks at does not ask; a board that cannot be refreshed says so.
+
+const EVERY_MS = 1000;
+const LATE_MS = 5000;
+const notice = document.getElementById("connection");
+const places = [...document.querySelectorAll("[data-board]")];
+const tags = new Map();
+let fresh = Date.now();
+
+async function refresh(place) {
+  const tag = tags.get(place);
+  const answer = await fetch(place.dataset.board, {
+    headers: { "X-Fragment": "1", ...(tag ? { "If-None-Match": tag } : {}) },
+    signal: AbortSignal.timeout(4000),
+  });
+  if (answer.status === 401) {
+    location.reload(); // the session is over: the login page leads back here
+    return;
+  }
+  if (!answer.ok) throw new Error(String(answer.status));
+  const found = answer.headers.get("ETag");
+  if (found !== tag) {
+    const holdsFocus = place.contains(document.activeElement);
+    if (!holdsFocus) place.innerHTML = await answer.text();
+    tags.set(place, found);
+  }
+  fresh = Date.now();
+}
+
+async function turn() {
+  if (!document.hidden) {
+    await Promise.allSettled(places.map(refresh));
+    const late = Date.now() - fresh;
+    notice.textContent = late > LATE_MS
+      ? `▲ Not live: no answer for ${Math.round(late / 1000)} s. The figures below are old.`
+      : "";
+  }
+  setTimeout(turn, EVERY_MS);
+}
+
+if (places.length) setTimeout(turn, EVERY_MS);

@@ -1,0 +1,165 @@
+"""Who visits a page, and whether the page is for them.
+
+Every route names the right it asks for by one of the types at the end; a form comes checked.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from vpp.domain.access import RIGHTS, Right, Role, TrailEntry
+from vpp.entrypoints.http.live import BoardsKept
+from vpp.entrypoints.http.security import COOKIE, CookieSigner, RateLimit
+from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.people import key_of
+
+FIELDS_MOST = 100
+
+
+@dataclass(slots=True)
+class Front:
+    """What all pages share. ``secure`` marks cookies for https only."""
+
+    desk_now: Callable[[], Desk]
+    signer: CookieSigner
+    secure: bool = False
+    boards: BoardsKept = field(default_factory=BoardsKept)
+    bad_logins_by_name: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
+    bad_logins_by_host: RateLimit = field(default_factory=lambda: RateLimit(50, 60))
+    commands: RateLimit = field(default_factory=lambda: RateLimit(30, 10))
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody who is logged in. ``form_token`` goes into every form shown to them."""
+
+    name: str
+    role: Role
+    owner_id: str | None
+    session_key: str
+    form_token: str
+
+    @property
+    def actor(self) -> str:
+        """Return how histories and the trail name this person."""
+        return f"{'owner' if self.role is Role.OWNER else 'staff'}:{self.name}"
+
+    def may(self, right: Right) -> bool:
+        """Return whether the role carries the right."""
+        return right in RIGHTS[self.role]
+
+    @property
+    def own_id(self) -> str:
+        """Return the owner whose homes these are. Only for visitors that may OWN_HOME."""
+        assert self.owner_id is not None
+        return self.owner_id
+
+
+class NotLoggedIn(Exception):
+    """The page needs a login first."""
+
+
+def front_of(request: Request) -> Front:
+    """Return what all pages share."""
+    front = request.app.state.front
+    assert isinstance(front, Front)
+    return front
+
+
+def desk_of(request: Request) -> Desk:
+    """Return what operations work on. Raises StoreUnavailable while the database is not there."""
+    return front_of(request).desk_now()
+
+
+async def visitor_of(request: Request) -> Visitor | None:
+    """Return who is logged in by the request's cookie, or None."""
+    front = front_of(request)
+    secret = front.signer.secret_of(request.cookies.get(COOKIE, ""))
+    if secret is None:
+        return None
+    desk = front.desk_now()
+    session = await desk.store.session(key_of(secret))
+    if session is None or session.expires_at <= desk.clock.now():
+        return None
+    user = await desk.store.user(session.user_name)
+    if user is None:
+        return None
+    return Visitor(user.name, user.role, user.owner_id, session.key, front.signer.form_token(session.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Lets a visitor with the right in. An owner is told that staff pages do not exist."""
+
+    right: Right
+
+    async def __call__(self, request: Request) -> Visitor:
+        """Return the visitor. Raises NotLoggedIn, or HTTPException 403 or 404."""
+        visitor = await visitor_of(request)
+        if visitor is None:
+            raise NotLoggedIn
+        if not visitor.may(self.right):
+            if visitor.role is Role.OWNER:
+                raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such page.")
+            raise HTTPException(
+                HTTPStatus.FORBIDDEN, f"This page is not for the role {visitor.role}; nothing was changed."
+            )
+        return visitor
+
+
+Form = Mapping[str, str]
+
+
+async def plain_form(request: Request) -> Form:
+    """Return the fields of a form sent from a page of this host. Raises HTTPException 403 or 422."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise HTTPException(HTTPStatus.FORBIDDEN, "This form was sent by another site; nothing was changed.")
+    try:
+        body = (await request.body()).decode()
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=FIELDS_MOST)
+    except ValueError as failure:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "This form cannot be read.") from failure
+    return {name: value.strip().replace("\x00", "") for name, value in fields}
+
+
+async def checked_form(request: Request) -> Form:
+    """Return the fields of a form that was shown to this visitor. Raises NotLoggedIn, HTTPException."""
+    form = await plain_form(request)
+    visitor = await visitor_of(request)
+    if visitor is None:
+        raise NotLoggedIn
+    front = front_of(request)
+    if not front.signer.is_form_token(visitor.session_key, form.get("form_token", "")):
+        raise HTTPException(
+            HTTPStatus.FORBIDDEN,
+            "This form is from an earlier login; open the page again. Nothing was changed.",
+        )
+    if front.commands.is_full(visitor.session_key):
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "Too many forms in a few seconds; wait a moment.")
+    front.commands.hit(visitor.session_key)
+    return form
+
+
+async def leave_trail(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> None:
+    """Write into the trail what the visitor is about to do or read."""
+    entry = TrailEntry(
+        desk.clock.now(), visitor.actor, action, subject, reason[:500], f"page-{secrets.token_hex(8)}"
+    )
+    await desk.store.leave_trail([entry])
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]
+Watcher = Annotated[Visitor, Depends(Permit(Right.WATCH))]
+Dispatcher = Annotated[Visitor, Depends(Permit(Right.DISPATCH))]
+Approver = Annotated[Visitor, Depends(Permit(Right.APPROVE))]
+HomeReader = Annotated[Visitor, Depends(Permit(Right.READ_HOMES))]
+TrailReader = Annotated[Visitor, Depends(Permit(Right.READ_TRAIL))]
+HomeOwner = Annotated[Visitor, Depends(Permit(Right.OWN_HOME))]
+CheckedForm = Annotated[Form, Depends(checked_form)]
+PlainForm = Annotated[Form, Depends(plain_form)]

@@ -1,0 +1,96 @@
+"""How pages write times, power, energy, money and ages: local time by its name, UTC beside it."""
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+FRESH_S = 90
+STALE_S = 600
+
+
+def moment(at: datetime | str | None, zone: str) -> Markup:
+    """Return an instant in local words with UTC on hover, such as ``Wed Sep 9, 6:00 PM PDT``."""
+    if at is None:
+        return Markup("–")
+    exact = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return _time(exact, f"{_local(exact, zone):%a %b} {_local(exact, zone).day}, {_clock(exact, zone)}")
+
+
+def clock_time(at: datetime | str | None, zone: str) -> Markup:
+    """Return the time of day in local words with UTC on hover, such as ``6:00 PM PDT``."""
+    if at is None:
+        return Markup("–")
+    exact = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return _time(exact, _clock(exact, zone))
+
+
+def _local(at: datetime, zone: str) -> datetime:
+    return at.astimezone(ZoneInfo(zone))
+
+
+def _clock(at: datetime, zone: str) -> str:
+    local = _local(at, zone)
+    return f"{local.hour % 12 or 12}:{local:%M %p %Z}"
+
+
+def _time(at: datetime, words: str) -> Markup:
+    utc = f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(utc, words)
+
+
+def power(power_w: int | None) -> str:
+    """Return watts as kW with one decimal, from a thousand of them on as MW with one."""
+    if power_w is None:
+        return "all that can be sustained"
+    return f"{power_w / 1e6:,.1f} MW" if abs(power_w) >= 1_000_000 else f"{power_w / 1000:,.1f} kW"
+
+
+def energy(energy_wh: int | str | None) -> str:
+    """Return watt-hours (whole, or a fraction as text) as kWh with two decimals, MWh from 1,000 of them."""
+    if energy_wh is None:
+        return "–"
+    exact = float(Fraction(energy_wh))
+    return f"{exact / 1e6:,.2f} MWh" if abs(exact) >= 1_000_000 else f"{exact / 1000:,.2f} kWh"
+
+
+def money(amount_usd: str | None) -> str:
+    """Return dollars as text to the cent."""
+    if amount_usd is None:
+        return "–"
+    whole, _, part = amount_usd.partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    return f"{sign}${int(whole.lstrip('-')):,}.{(part + '00')[: max(2, len(part))]}"
+
+
+def duration(seconds: int) -> str:
+    """Return a length of time in hours and minutes, under ten minutes with seconds."""
+    whole = max(0, seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
+
+
+def age(seconds: int | None) -> str:
+    """Return how old something is, in words."""
+    return "never" if seconds is None else f"{duration(seconds)} old" if seconds >= 60 else f"{seconds} s old"
+
+
+def freshness(seconds: int | None, *, online: bool = True) -> str:
+    """Return ``live``, ``stale`` or ``offline`` for a reading of that age."""
+    if seconds is None or not online:
+        return "offline"
+    return "live" if seconds <= FRESH_S else "stale"
+
+
+def sentence_case(word: str) -> str:
+    """Return a word of ours, such as ``below_reserve``, as people write it."""
+    return word.replace("_", " ")
+
+
+def backup_hours(energy_wh: int, home_w: int) -> str:
+    """Return how long a home of that mean power lasts on the energy, rounded down to the half hour."""
+    halves = int(timedelta(hours=energy_wh / home_w).total_seconds() // 1800) if home_w else 0
+    return f"{halves / 2:g} h"

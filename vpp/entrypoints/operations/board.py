@@ -1,0 +1,229 @@
+"""The live board of an event, and the fleet as it is now."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+
+import numpy as np
+
+from vpp.domain.dispatch_plan import REASONS, Reason
+from vpp.domain.event_plan import Demand, EventPlan, eligibility
+from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.proof import ProofState
+from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
+from vpp.entrypoints.operations.events import authorized_now, event_facts
+from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.sites import REASON_WORDS
+
+FORECAST_POINTS = 24
+PAGE_MOST = 200
+
+
+async def show_board(desk: Desk, *, event_id: str) -> Json:
+    """Return how an event stands now.
+
+    Returns:
+        What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
+        planned_w, measured_w, shortfall_w`` (W), ``energy_left_wh`` (above every floor),
+        ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state), ``reasons``
+        (sites by reason), ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
+        ``course``: ``at, asked_w, planned_w, measured_w`` since the controller started; ``forecast``:
+        ``at, power_w`` to the end.
+    """
+    history = await desk.history(event_id)
+    authorized = await authorized_now(desk)
+    return board_facts(desk, desk.running, history, authorized.get(event_id, 0))
+
+
+def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int | None) -> Json:
+    """Return the board of one event, as ``show_board`` has it."""
+    now = desk.clock.now()
+    event_id = history.latest.event_id
+    facts = event_facts(desk, history, authorized_w=authorized_w)
+    plan = live.plan(event_id) or EventPlan.empty(len(live.controller.fleet))
+    steps = steps_in_force(history)
+    ends_at = steps[-1].interval.ends_at if steps else None
+    starts_at = steps[0].interval.starts_at if steps else None
+    remaining_s = max(0, int((ends_at - now).total_seconds())) if ends_at else 0
+    starts_in_s = max(0, int((starts_at - now).total_seconds())) if starts_at else 0
+    serving = live.serving(event_id, now)
+    planned_w = live.planned_w(serving)
+    asking = bool(planned_w) or facts["state"] == "active"
+    board = live.controller.board
+    codes, counts = np.unique(plan.reason_code, return_counts=True)
+    reasons = {REASONS[code].value: int(count) for code, count in zip(codes, counts, strict=True)}
+    return facts | {
+        "now": instant(now),
+        "remaining_s": remaining_s,
+        "starts_in_s": starts_in_s,
+        "asked_w": plan.requested_w if asking else 0,
+        "planned_w": planned_w,
+        "measured_w": live.measured_w(serving),
+        "shortfall_w": plan.shortfall_w if asking else 0,
+        "energy_left_wh": live.energy_left_wh(serving),
+        "energy_needed_wh": planned_w * (remaining_s - starts_in_s) // 3600,
+        "sites": int(serving.sum()),
+        "proof": live.proof(serving),
+        "reasons": reasons if plan.revision else {},
+        "newest_age_s": live.newest_sample_age_s(serving, now),
+        "blind": bool(board and board.assessment and board.assessment.blind),
+        "level_pct": percent(plan.level_permille),
+        "course": [
+            {
+                "at": instant(from_epoch(each.at_s)),
+                "asked_w": each.asked_w,
+                "planned_w": each.planned_w,
+                "measured_w": each.measured_w,
+            }
+            for each in live.course(event_id)
+        ],
+        "forecast": _forecast(live, serving, now, remaining_s) if planned_w else [],
+    }
+
+
+def _forecast(live: Live, serving: BoolColumn, now: datetime, remaining_s: int) -> list[Json]:
+    ahead = [remaining_s * point // FORECAST_POINTS for point in range(FORECAST_POINTS + 1)]
+    now_s = to_epoch(now)
+    powers = live.forecast_w(serving, ahead)
+    return [
+        {"at": instant(from_epoch(now_s + seconds)), "power_w": power_w}
+        for seconds, power_w in zip(ahead, powers, strict=True)
+    ]
+
+
+def standing_reasons(live: Live, now: datetime) -> IntColumn:
+    """Return per site why it could not help if its own program asked now; ``SELECTED`` for those that could.
+
+    Sites that an event holds now have that plan's reason.
+    """
+    fleet = live.controller.fleet
+    sites = len(fleet)
+    nobody: BoolColumn = np.zeros(sites, dtype=np.bool_)
+    codes: IntColumn = np.zeros(sites, dtype=np.int64)
+    board = live.controller.board
+    held = nobody if board is None else np.resize(board.held_back_until_s > to_epoch(now), sites)
+    for program_no in range(len(live.controller.roster.programs)):
+        mine = fleet.program_no == program_no
+        demand = Demand(
+            event_id="", event_no=-1, version=0, program_no=program_no, targeted=~nobody,
+            stretches=((0, 600),), authorized_w=None, starts_at=now, ends_at=now, test=False,
+        )  # fmt: skip
+        found = eligibility(
+            fleet, demand, opted_out=nobody, held_back=held, busy=nobody, planned=nobody,
+            waiting=nobody, now_s=to_epoch(now),
+        )  # fmt: skip
+        codes = np.where(mine, found, codes)
+    return np.where(live.busy(now), REASONS.index(Reason.SELECTED), codes)
+
+
+async def list_fleet(
+    desk: Desk, *, search: str = "", reason: str = "", county: str = "", offset: int = 0, limit: int = 50
+) -> Json:
+    """Return the fleet as it is now, by site number, without personal data.
+
+    Args:
+        search: Part of a site id, county or feeder, in any case.
+        reason: Only sites with this word of the eligibility list.
+        county: Only sites of this county.
+        offset: How many to pass over.
+        limit: At most this many, up to 200.
+
+    Returns:
+        ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
+        charge_pct, power_w`` (positive discharges), ``age_s, online, setpoint_w, proof, reason,
+        sentence``); ``by_reason`` (all sites); ``online, enrolled``.
+    """
+    live, now = desk.running, desk.clock.now()
+    fleet, roster = live.controller.fleet, live.controller.roster
+    if reason and reason not in list(Reason):
+        raise OperationRefused(f"reason {reason[:30]!r} is none of {', '.join(Reason)}")
+    codes = standing_reasons(live, now)
+    matching = np.ones(len(fleet), dtype=np.bool_)
+    if reason:
+        matching &= codes == REASONS.index(Reason(reason))
+    if county:
+        number = roster.counties.find(county)
+        matching &= fleet.county_no == (-1 if number is None else number)
+    rows = np.flatnonzero(matching)
+    if search:
+        rows = _named(live, rows, search.lower()[:100])
+    counts = np.bincount(codes, minlength=len(REASONS))
+    shown = rows[max(0, offset) : max(0, offset) + max(1, min(limit, PAGE_MOST))]
+    return {
+        "total": len(rows),
+        "offset": max(0, offset),
+        "enrolled": int(fleet.enrolled.sum()),
+        "online": int(fleet.online.sum()),
+        "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
+        "sites": [site_now(live, int(row), Reason(REASONS[codes[row]]), now) for row in shown],
+    }
+
+
+def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
+    enrollments = live.controller.roster.enrollments
+    found = [
+        row
+        for row in rows.tolist()
+        if word in enrollments[row].site_id
+        or word in enrollments[row].county.lower()
+        or word in enrollments[row].feeder.lower()
+    ]
+    return np.array(found, dtype=np.int64)
+
+
+def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
+    """Return one home as it is now, without its owner."""
+    fleet, board = live.controller.fleet, live.controller.board
+    enrollment = live.controller.roster.enrollments[row]
+    sampled_s = int(fleet.sampled_at_s[row])
+    assessment = board.assessment if board else None
+    known = assessment is not None and row < len(assessment.state)
+    state = ProofState(int(assessment.state[row])) if assessment is not None and known else ProofState.IDLE
+    serving = bool(live.busy(now)[row])
+    return {
+        "site_id": enrollment.site_id,
+        "program_id": enrollment.program_id,
+        "county": enrollment.county,
+        "feeder": enrollment.feeder,
+        "charge_pct": percent(int(fleet.soc_permille[row])) if sampled_s else None,
+        "power_w": int(fleet.battery_w[row]) if sampled_s else None,
+        "energy_full_wh": int(fleet.energy_full_wh[row]),
+        "max_discharge_w": int(fleet.max_discharge_w[row]),
+        "reserve_pct": percent(int(fleet.vpp_reserve_permille[row])),
+        "home_reserve_pct": percent(int(fleet.home_reserve_permille[row])),
+        "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,
+        "online": bool(fleet.online[row]),
+        "setpoint_w": int(live.setpoint_w()[row]) if serving else 0,
+        "proof": state.name.lower(),
+        "reason": reason.value,
+        "sentence": REASON_WORDS[reason],
+    }
+
+
+def site_row(live: Live, site_id: str) -> int:
+    """Return a site's row in the fleet. Raises OperationRefused where it has none."""
+    row = live.controller.roster.site_no_of.get(site_id)
+    if row is None:
+        raise OperationRefused(f"site {site_id[:60]} is not enrolled", HTTPStatus.NOT_FOUND)
+    return row
+
+
+def site_reason(live: Live, row: int, now: datetime) -> Reason:
+    """Return why one home could or could not help now."""
+    return REASONS[int(standing_reasons(live, now)[row])]
+
+
+def by_word(
+    column: np.ndarray[tuple[int], np.dtype[np.int32]], words: Sequence[str], power_w: IntColumn
+) -> list[Json]:
+    """Return ``name, power_w, sites`` for each word whose sites give any power, most power first."""
+    sums = np.bincount(column, weights=power_w, minlength=len(words)).astype(np.int64)
+    sites = np.bincount(column[power_w > 0], minlength=len(words))
+    order = np.argsort(-sums, kind="stable")
+    return [
+        {"name": words[place], "power_w": int(sums[place]), "sites": int(sites[place])}
+        for place in order.tolist()
+        if sums[place]
+    ]

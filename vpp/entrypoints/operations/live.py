@@ -1,0 +1,153 @@
+"""The running controller as operations may look at it, and the power of each event as it was measured.
+
+Knows what the controller holds in memory; stores nothing and decides nothing.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from vpp.domain.dispatch_plan import sustainable_w
+from vpp.domain.event_plan import EventPlan, Limits, offers_of
+from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.interval import to_epoch
+from vpp.domain.proof import ProofState
+from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.stages.control import Board
+
+SAMPLES_KEPT = 2_880  # four hours at one in five seconds
+EVENTS_KEPT = 20
+SAMPLE_EVERY_S = 5
+UNBOUNDED_W = 10**9
+
+
+class Dispatching(Protocol):
+    """The part of the controller that is looked at."""
+
+    fleet: FleetState
+    roster: Roster
+    board: Board | None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSample:
+    """The power of one event at one moment, in watts: asked of the fleet, planned, measured."""
+
+    at_s: int
+    asked_w: int
+    planned_w: int
+    measured_w: int
+
+
+@dataclass(slots=True)
+class Live:
+    """The running controller, and the course of power since it started. Bounded in events and samples."""
+
+    controller: Dispatching
+    _course: defaultdict[str, deque[PowerSample]] = field(
+        default_factory=lambda: defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
+    )
+
+    def note(self, now: datetime) -> None:
+        """Keep a sample of every event that has a plan; more often than every five seconds keeps one."""
+        board, now_s = self.controller.board, to_epoch(now)
+        for event_id, plan in board.plans.items() if board else ():
+            course = self._course[event_id]
+            if course and now_s - course[-1].at_s < SAMPLE_EVERY_S:
+                continue
+            serving = self.serving(event_id, now)
+            planned_w, measured_w = self.planned_w(serving), self.measured_w(serving)
+            if planned_w or (course and course[-1].planned_w):
+                course.append(PowerSample(now_s, plan.requested_w if planned_w else 0, planned_w, measured_w))
+        while len(self._course) > EVENTS_KEPT:
+            del self._course[next(iter(self._course))]
+
+    def course(self, event_id: str) -> Sequence[PowerSample]:
+        """Return an event's samples in order; empty before its first plan of this process."""
+        return tuple(self._course.get(event_id, ()))
+
+    def plan(self, event_id: str) -> EventPlan | None:
+        """Return the newest plan, None before there is one; it stays after the event."""
+        board = self.controller.board
+        plan = board.plans.get(event_id) if board else None
+        return plan.grown(len(self.controller.fleet)) if plan else None
+
+    def serving(self, event_id: str, now: datetime) -> BoolColumn:
+        """Return the sites whose newest command is a discharge for the event that has not ended."""
+        nobody: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
+        board = self.controller.board
+        if board is None or event_id not in board.events.words:
+            return nobody
+        found = board.leases.discharging(to_epoch(now)) & (
+            board.leases.event_no == board.events.number(event_id)
+        )
+        nobody[: len(found)] = found
+        return nobody
+
+    def busy(self, now: datetime) -> BoolColumn:
+        """Return the sites that are commanded to discharge now, for any event."""
+        found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
+        board = self.controller.board
+        if board is not None:
+            found[: len(board.leases)] = board.leases.discharging(to_epoch(now))
+        return found
+
+    def setpoint_w(self) -> IntColumn:
+        """Return what each site was last told to discharge."""
+        found: IntColumn = np.zeros(len(self.controller.fleet), dtype=np.int64)
+        board = self.controller.board
+        if board is not None:
+            found[: len(board.leases)] = board.leases.setpoint_w
+        return found
+
+    def planned_w(self, serving: BoolColumn) -> int:
+        """Return what these sites were told to discharge."""
+        return int(self.setpoint_w()[serving].sum())
+
+    def measured_w(self, serving: BoolColumn) -> int:
+        """Return what these sites were last measured at; a silent one counts as control counts it."""
+        board = self.controller.board
+        power_w = self.controller.fleet.battery_w.clip(0)
+        if board is not None and board.assessment is not None:
+            known = len(board.assessment.state)
+            silent = board.assessment.sites_in(ProofState.SILENT)
+            power_w[:known] = np.where(silent, board.assessment.effective_w, power_w[:known])
+        return int(power_w[serving].sum())
+
+    def proof(self, serving: BoolColumn) -> dict[str, int]:
+        """Return how many of these sites are in each state of proof, at the last tick."""
+        board = self.controller.board
+        if board is None or board.assessment is None:
+            return {}
+        state = board.assessment.state
+        counts = np.bincount(state[serving[: len(state)]], minlength=len(ProofState))
+        return {each.name.lower(): int(counts[each]) for each in ProofState if counts[each]}
+
+    def energy_left_wh(self, serving: BoolColumn) -> int:
+        """Return the energy above every floor in these sites."""
+        return int(self._sustained_w(np.flatnonzero(serving), 3600).sum())
+
+    def forecast_w(self, serving: BoolColumn, seconds_ahead: Sequence[int]) -> list[int]:
+        """Return the power these sites can still have at moments ahead: each gives until its floor."""
+        rows = np.flatnonzero(serving)
+        setpoint_w = self.setpoint_w()[rows]
+        return [
+            int(setpoint_w[self._sustained_w(rows, max(1, ahead)) >= setpoint_w].sum())
+            for ahead in seconds_ahead
+        ]
+
+    def _sustained_w(self, rows: IntColumn, seconds: int) -> IntColumn:
+        none: IntColumn = np.zeros(0, dtype=np.int64)
+        offers = offers_of(self.controller.fleet, rows, Limits(none, none))
+        # Only energy bounds here: setpoints are inside the limits already.
+        return sustainable_w(replace(offers, limit_w=np.full(len(rows), UNBOUNDED_W)), seconds)
+
+    def newest_sample_age_s(self, serving: BoolColumn, now: datetime) -> int | None:
+        """Return the age of the newest sample of these sites, None where none ever came."""
+        sampled = self.controller.fleet.sampled_at_s[serving]
+        newest = int(sampled.max()) if len(sampled) else 0
+        return max(0, to_epoch(now) - newest) if newest else None

@@ -1,0 +1,85 @@
+"""People who may log in: add them, list them, and let them in once by a link."""
+
+import asyncio
+import hashlib
+import re
+import secrets
+from datetime import timedelta
+from http import HTTPStatus
+
+from vpp.adapters.passwords import hash_password
+from vpp.domain.access import LoginLink, Role, User
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+
+LEAST_CHARACTERS = 12
+LINK_LASTS = timedelta(hours=1)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.@_-]{0,63}")
+
+
+def key_of(secret: str) -> str:
+    """Return what a session or link is stored under: its secret stands in no database."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+async def add_user(
+    desk: Desk, *, name: str, role: str, owner: str | None = None, password: str | None = None
+) -> Json:
+    """Let somebody log in, or give the one of that name a new password and role; old logins end.
+
+    Args:
+        name: 1 to 64 of a-z, 0-9 and ``.@_-``.
+        role: operator, approver, viewer, auditor, support or owner.
+        owner: Whose homes an owner sees; only for the role owner.
+        password: At least 12 characters; without one it is made here and answered once.
+
+    Returns:
+        ``name, role, owner_id, password`` (None where it was given)``, added_at``.
+    """
+    if not _NAME.fullmatch(name):
+        raise OperationRefused(f"user name {name[:70]!r} is not 1-64 of a-z, 0-9 and '.@_-'")
+    if role not in list(Role):
+        raise OperationRefused(f"role {role[:30]!r} is none of {', '.join(Role)}")
+    if (role == Role.OWNER) != (owner is not None):
+        raise OperationRefused("the role owner needs --owner OWNER, and no other role has one")
+    if owner is not None and not await _has_homes(desk, owner):
+        raise OperationRefused(f"owner {owner[:60]} has no home here; vpp site list names all owners")
+    if password is not None and not LEAST_CHARACTERS <= len(password) <= 1000:
+        raise OperationRefused(f"a password has at least {LEAST_CHARACTERS} characters")
+    made = None if password is not None else secrets.token_urlsafe(18)
+    hashed = await asyncio.to_thread(hash_password, password or made or "")
+    user = User(name, Role(role), owner, hashed, desk.clock.now())
+    await desk.store.keep_user(user)
+    return user_facts(user) | {"password": made}
+
+
+async def _has_homes(desk: Desk, owner_id: str) -> bool:
+    return any(each.owner_id == owner_id for each in await desk.store.enrollments())
+
+
+def user_facts(user: User) -> Json:
+    """Return one person as JSON, without the password's hash."""
+    return {
+        "name": user.name,
+        "role": user.role.value,
+        "owner_id": user.owner_id,
+        "added_at": instant(user.added_at),
+    }
+
+
+async def list_users(desk: Desk) -> Json:
+    """Return ``users``: everybody who may log in, by name."""
+    return {"users": [user_facts(user) for user in await desk.store.users()]}
+
+
+async def make_login_link(desk: Desk, *, name: str) -> Json:
+    """Make a link that logs somebody in once, within an hour.
+
+    Returns:
+        ``name, path`` (on the pages' own host)``, expires_at``.
+    """
+    if await desk.store.user(name) is None:
+        raise OperationRefused(f"user {name[:70]} is not known; vpp user list", HTTPStatus.NOT_FOUND)
+    secret, now = secrets.token_urlsafe(32), desk.clock.now()
+    link = LoginLink(key_of(secret), name, now, now + LINK_LASTS)
+    await desk.store.add_login_link(link)
+    return {"name": name, "path": f"/login/once/{secret}", "expires_at": instant(link.expires_at)}
