@@ -197,3 +197,20 @@ def notification(operation: str, event_id: str, *, modified_at: str, kw: int, mi
             ],
         },
     }
+
+
+def stamp() -> str:
+    """Return the present second as messages write it."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+async def enrolled(operator: Operator, count: int) -> Path:
+    """Enrol homes with their history and a grid source that signs nothing, as a newcomer would."""
+    homes = await operator.homes(count)
+    key = await operator.vpp("keys", "show")
+    sites = await operator.vpp("site", "enroll", "--file", str(homes / "sites.csv"))
+    await operator.vpp("meter", "import", str(homes / "history.csv"))
+    await operator.vpp("source", "add", "caiso", "--max-mw", "1")
+    assert set(key) == {"kid", "public_key"}
+    assert [site["shard"] for site in sites["sites"]] == [f"{row:02x}" for row in range(count)]
+    return homes

@@ -1,10 +1,9 @@
 """The whole line on a real broker, with clients that are not ours: signal in, batteries out, owners paid."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.journeys.operator import Operator, always_in_season, notification, until
+from tests.journeys.operator import Operator, always_in_season, enrolled, notification, stamp, until
 from tests.mosquitto import Mosquitto
 
 HOMES = 12
@@ -12,26 +11,10 @@ ASKED_KW = 20
 EVENT = "ev-journey"
 
 
-def stamp() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-async def enrolled(operator: Operator) -> Path:
-    """Enrol homes with their history and a grid source that signs nothing, as a newcomer would."""
-    homes = await operator.homes(HOMES)
-    key = await operator.vpp("keys", "show")
-    sites = await operator.vpp("site", "enroll", "--file", str(homes / "sites.csv"))
-    await operator.vpp("meter", "import", str(homes / "history.csv"))
-    await operator.vpp("source", "add", "caiso", "--max-mw", "1")
-    assert set(key) == {"kid", "public_key"}
-    assert [site["shard"] for site in sites["sites"]] == [f"{row:02x}" for row in range(HOMES)]
-    return homes
-
-
 async def test_signal_by_mosquitto_pub_becomes_discharge_and_dollars(tmp_path: Path) -> None:
     async with Mosquitto(tmp_path) as broker:
         operator = Operator(tmp_path, broker, programs=always_in_season(tmp_path / "programs"))
-        homes = await enrolled(operator)
+        homes = await enrolled(operator, HOMES)
         fleet = ("simulators", "fleet", "--broker", broker.url, "--sites", str(homes / "sites.csv"))
         async with operator.served(), operator.listening(), operator.running(*fleet):
             await _everyone_reports(operator)
