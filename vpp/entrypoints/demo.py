@@ -121,13 +121,16 @@ class _Stage:
         await self.controller.runner.turn(packets)
 
     async def step_to(self, at: datetime) -> None:
-        """Move both sides to an instant and let them talk until neither has anything new to say."""
+        """Move both sides to an instant and let them talk until no command is left to be answered.
+
+        Meter receipts need no answer: the homes take them in with the next step.
+        """
         self.clock.step_to(at)
         while True:
-            said = self.wire.sent
-            packets = await self.wire.receive_all(await self.homes.step(at, said))
+            commands = self.wire.commands
+            packets = await self.wire.receive_all(await self.homes.step(at, self.wire.sent))
             await self.controller.runner.turn(packets)
-            if not packets and self.wire.sent == said:
+            if self.wire.commands == commands:
                 return
 
 
