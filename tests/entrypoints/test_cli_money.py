@@ -1,0 +1,108 @@
+"""The money commands on a real database, from an enrolment to a bundle that anyone can check."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.domain.money_world import an_evening_history
+from tests.entrypoints.test_evidence_export import shipped
+from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
+from vpp.adapters.clock import SteppedClock
+from vpp.adapters.sql.store import SqlStore
+from vpp.entrypoints.cli import app
+from vpp.settings import load_settings, variables
+
+Vpp = Callable[..., Result]
+
+
+@pytest.fixture
+def vpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Vpp:
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("VPP_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda *words: CliRunner().invoke(app, words)
+
+
+@pytest.fixture
+def closed_event(vpp: Vpp) -> None:
+    """Leave a closed event in the database that owes one owner $18.00."""
+    assert vpp("keys", "show").exit_code == 0  # makes key and tables
+
+    async def live() -> None:
+        store = await SqlStore.open(load_settings().store_url)
+        clock = SteppedClock(ENDS_AT + timedelta(days=9))
+        story = MoneyStory(store=store, clock=clock, program=shipped())  # type: ignore[arg-type]  # the same ports
+        await story.home("home", an_evening_history([4_000] * 3, TEN_DAYS))
+        await story.event()
+        await story.dispatched(0)
+        await story.settled_and_paid()
+        await store.close()
+
+    asyncio.run(live())
+
+
+def json_of(result: Result) -> Any:
+    """Return the one JSON value that a command printed."""
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path: Path):
+    folder = tmp_path / "bundle"
+
+    assert "manifest.json" in json_of(vpp("evidence", "export", "ev-1", str(folder), "--json"))["files"]
+    assert json_of(vpp("evidence", "verify", str(folder), "--json"))["total_usd"] == "18.00"
+    totals = folder / "totals.csv"
+    totals.write_bytes(totals.read_bytes().replace(b"18.00", b"19.00"))
+
+    changed = vpp("evidence", "verify", str(folder), "--json")
+
+    assert changed.exit_code == 1
+    assert not json.loads(changed.stdout)["agrees"]
+    assert "is not empty; nothing was written" in vpp("evidence", "export", "ev-1", str(folder)).stderr
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_payout_run_writes_a_file_and_is_confirmed(vpp: Vpp, tmp_path: Path):
+    file = tmp_path / "bank.csv"
+
+    assert json_of(vpp("payout", "run", "2026-10", "--out", str(file), "--json"))["totals"] == {
+        "USD": "18.00"
+    }
+    assert "owner-home,18.00,USD," in file.read_text()
+    assert vpp("payout", "confirm", "2026-10").exit_code == 0
+    assert json_of(vpp("payout", "list", "--json"))["runs"][0]["state"] == "paid"
+    assert vpp("payout", "cancel", "2026-10").exit_code == 1
+    assert json_of(vpp("ledger", "verify", "--json"))["balanced"]
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_the_books_leave_as_csv_or_beancount_and_take_in_what_programs_paid(vpp: Vpp, tmp_path: Path):
+    paid = tmp_path / "paid.csv"
+    paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")
+
+    assert json_of(vpp("ledger", "reconcile", str(paid), "--json")) == {"booked": 1, "known": 0, "open": []}
+    assert vpp("ledger", "export").stdout.startswith("entry_id,at,state,")
+    assert 'option "title"' in vpp("ledger", "export", "--layout", "beancount").stdout
+    assert vpp("ledger", "export", "--layout", "pdf").exit_code == 1
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_days_and_corrections_and_reports_have_their_commands(vpp: Vpp):
+    assert (
+        json_of(vpp("day", "exclude", "*", "2026-09-08", "--reason", "dual_event", "--json"))["site_id"]
+        == "*"
+    )
+    assert len(json_of(vpp("day", "list", "--json"))["days"]) == 1
+    assert vpp("day", "exclude", "nobody", "2026-09-08").exit_code == 1
+    assert json_of(vpp("correct", "ev-1", "--reason", "a day was excluded", "--json"))["event_id"] == "ev-1"
+    assert json_of(vpp("event", "report", "ev-1", "--json"))["openadr_report"]["objectType"] == "REPORT"
