@@ -5,11 +5,12 @@ averages are fractions, and money is rounded once, for one site and one event. W
 and where the result goes is not known here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from vpp.domain.delivery import (
     net_energy,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
-from vpp.domain.program import MeterOfRecord
+from vpp.domain.program import MeterOfRecord, NegativePolicy
 from vpp.domain.quantities import IntColumn, MicroDollars, WattHours
 from vpp.domain.rest_days import rest_days
 from vpp.domain.settled_event import (
@@ -183,10 +184,9 @@ def settle_sites(
     baselines = method.select(days, rest_days(event.terms.holidays))
     adjustments = _adjustments(event, track, sites, baselines)
     chosen_days = _chosen_days(days, baselines)
-    return tuple(
-        _line(event, sites, hours, metered, baselines, adjustments[site], chosen_days[site], site)
-        for site in range(len(sites.site_ids))
-    )
+    energies = _exact_energies(event, metered, baselines, adjustments)
+    verdicts = _verdicts(event, metered, baselines, sites.opted_out_s)
+    return _lines(event, sites, hours, metered, energies, verdicts, adjustments, chosen_days)
 
 
 def _adjustments(
@@ -276,75 +276,113 @@ def _chosen_days(days: DayEnergies, baselines: Baselines) -> list[BaselineDays]:
     return result
 
 
-def _line(
+@dataclass(frozen=True, slots=True)
+class _ExactEnergies:
+    """Energies over one denominator per site, as Python integers: no width limits them.
+
+    ``baseline`` and ``incremental`` are numerators by site and hour; ``incremental`` is zero where an hour
+    does not count.
+    """
+
+    denominator: NDArray[np.object_]
+    baseline: NDArray[np.object_]
+    incremental: NDArray[np.object_]
+
+
+def _exact_energies(
+    event: SettledEvent, metered: _EventEnergy, baselines: Baselines, adjustments: Sequence[Fraction]
+) -> _ExactEnergies:
+    raised = np.array([each.numerator for each in adjustments], dtype=object)
+    divided = np.array([each.denominator for each in adjustments], dtype=object)
+    denominator = baselines.divisor.astype(object) * divided * 3600
+    baseline = baselines.sum_wh.astype(object) * metered.seconds * raised[:, None]
+    beyond = metered.metered_wh.astype(object) * denominator[:, None] - baseline
+    counts = (metered.quality <= QUALITY_CODES.index(Quality.ESTIMATED)) & baselines.valid[:, None]
+    sign = 1 if event.terms.meter is MeterOfRecord.DEVICE else -1
+    return _ExactEnergies(denominator, baseline, np.where(counts, sign * beyond, 0))
+
+
+def _lines(
     event: SettledEvent,
     sites: SettledSites,
     hours: Sequence[Interval],
     metered: _EventEnergy,
-    baselines: Baselines,
-    adjustment: Fraction,
-    days: BaselineDays,
-    site: int,
-) -> SettlementLine:
-    lines = tuple(
-        _hour_line(event, hour, position, metered, baselines, adjustment, site)
-        for position, hour in enumerate(hours)
-        if metered.seconds[site, position] > 0
-    )
-    incremental = sum((line.incremental_wh for line in lines), start=Fraction(0))
-    carried = sites.carried_wh[site] if sites.carried_wh is not None else Fraction(0)
-    paid = paid_energy([line.incremental_wh for line in lines], event.terms.negative_policy, carried)
-    opted_out_s = int(sites.opted_out_s[site])
-    settled = _settled(event, opted_out_s)
-    quality, reason = _verdict(
-        event, lines, baselines, site, opted_out=settled != _settled(event, NEVER_OPTED_OUT)
-    )
-    earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in _COUNTING)
-    return SettlementLine(
-        site_id=sites.site_ids[site],
-        owner_id=sites.owner_ids[site],
-        settled=settled,
-        hours=lines,
-        baseline_days=days,
-        incremental_wh=incremental,
-        paid_wh=paid,
-        amount=earned.amount,
-        gross=earned.gross,
-        margin=earned.margin,
-        event_s=sum(part.seconds for part in event.parts),
-        adjustment=adjustment,
-        quality=quality,
-        reason=reason,
-    )
+    energies: _ExactEnergies,
+    verdicts: Sequence[tuple[SiteQuality, SettlementReason | None]],
+    adjustments: Sequence[Fraction],
+    chosen_days: Sequence[BaselineDays],
+) -> tuple[SettlementLine, ...]:
+    """Put the columns into one line per site: nothing is computed here but sums and the cent."""
+    event_s = sum(part.seconds for part in event.parts)
+    fractions = {seconds: Fraction(seconds, 3600) for seconds in np.unique(metered.seconds).tolist()}
+    clamps = event.terms.negative_policy is NegativePolicy.CLAMP_INTERVAL
+    found = []
+    for site, (quality, reason) in enumerate(verdicts):
+        beyond = energies.incremental[site].tolist()
+        divisor = energies.denominator[site]
+        incremental = Fraction(sum(beyond), divisor)
+        netted = Fraction(sum(each for each in beyond if each > 0), divisor) if clamps else incremental
+        carried = sites.carried_wh[site] if sites.carried_wh is not None else _NOTHING_WH
+        paid = paid_energy([netted], event.terms.negative_policy, carried)
+        lines = _hour_lines(hours, metered, energies, fractions, site, quality)
+        earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in _COUNTING)
+        found.append(
+            SettlementLine(
+                site_id=sites.site_ids[site],
+                owner_id=sites.owner_ids[site],
+                settled=_settled(event, int(sites.opted_out_s[site])),
+                hours=lines,
+                baseline_days=chosen_days[site],
+                incremental_wh=incremental,
+                paid_wh=paid,
+                amount=earned.amount,
+                gross=earned.gross,
+                margin=earned.margin,
+                event_s=event_s,
+                adjustment=adjustments[site],
+                quality=quality,
+                reason=reason,
+            )
+        )
+    return tuple(found)
 
 
-def _hour_line(
-    event: SettledEvent,
-    hour: Interval,
-    position: int,
+_NOTHING_WH = Fraction(0)
+
+
+def _hour_lines(
+    hours: Sequence[Interval],
     metered: _EventEnergy,
-    baselines: Baselines,
-    adjustment: Fraction,
+    energies: _ExactEnergies,
+    fractions: Mapping[int, Fraction],
     site: int,
-) -> HourLine:
-    fraction = Fraction(int(metered.seconds[site, position]), 3600)
-    quality = QUALITY_CODES[metered.quality[site, position]]
-    energy = int(metered.metered_wh[site, position]) if quality in (Quality.OK, Quality.ESTIMATED) else None
-    baseline = None
-    if baselines.valid[site]:
-        average = Fraction(int(baselines.sum_wh[site, position]), int(baselines.divisor[site]))
-        baseline = average * adjustment * fraction
-    incremental = Fraction(0)
-    if energy is not None and baseline is not None:
-        incremental = energy - baseline if event.terms.meter is MeterOfRecord.DEVICE else baseline - energy
-    return HourLine(
-        hour=hour,
-        fraction=fraction,
-        metered_wh=None if energy is None else WattHours(energy),
-        baseline_wh=baseline,
-        incremental_wh=incremental,
-        quality=quality,
+    quality_of_site: SiteQuality,
+) -> tuple[HourLine, ...]:
+    divisor = energies.denominator[site]
+    columns = zip(
+        hours,
+        metered.seconds[site].tolist(),
+        metered.metered_wh[site].tolist(),
+        metered.quality[site].tolist(),
+        energies.baseline[site].tolist(),
+        energies.incremental[site].tolist(),
+        strict=True,
     )
+    return tuple(
+        HourLine(
+            hour=hour,
+            fraction=fractions[seconds],
+            metered_wh=WattHours(energy) if code <= _WORST_PAID else None,
+            baseline_wh=None if quality_of_site is SiteQuality.NO_BASELINE else Fraction(baseline, divisor),
+            incremental_wh=Fraction(beyond, divisor),
+            quality=QUALITY_CODES[code],
+        )
+        for hour, seconds, energy, code, baseline, beyond in columns
+        if seconds > 0
+    )
+
+
+_WORST_PAID = QUALITY_CODES.index(Quality.ESTIMATED)
 
 
 def _settled(event: SettledEvent, opted_out_s: int) -> Interval | None:
@@ -356,25 +394,43 @@ def _settled(event: SettledEvent, opted_out_s: int) -> Interval | None:
     return Interval(starts_at, ends_at) if starts_at < ends_at else None
 
 
-def _verdict(
-    event: SettledEvent, lines: Sequence[HourLine], baselines: Baselines, site: int, *, opted_out: bool
-) -> tuple[SiteQuality, SettlementReason | None]:
-    """Return the worst that an owner must know, and the reason for it if there is one."""
+def _verdicts(
+    event: SettledEvent, metered: _EventEnergy, baselines: Baselines, opted_out_s: IntColumn
+) -> list[tuple[SiteQuality, SettlementReason | None]]:
+    """Return, for each site, the worst that an owner must know, and the reason for it if there is one."""
     if not event.parts:
         reason = SettlementReason.NEVER_ON if event.on is None else SettlementReason.OUTSIDE_TERMS
-        return SiteQuality.OK, reason
-    if lines and not baselines.valid[site]:
-        few_data = baselines.too_few_days[site]
-        return SiteQuality.NO_BASELINE, (
-            SettlementReason.TOO_FEW_DAYS_OF_DATA if few_data else SettlementReason.TOO_FEW_SIMILAR_DAYS
+        return [(SiteQuality.OK, reason)] * len(opted_out_s)
+    ends_s = to_epoch(event.parts[-1].ends_at)
+    settled = np.sum(metered.seconds, axis=1) > 0
+    worst = np.where(metered.seconds > 0, metered.quality, 0).max(axis=1, initial=0)
+    few = (SettlementReason.TOO_FEW_SIMILAR_DAYS, SettlementReason.TOO_FEW_DAYS_OF_DATA)
+    return [
+        (SiteQuality.NO_BASELINE, few[few_data])
+        if any_hour and not valid
+        else _verdict(QUALITY_CODES[code], opted_out=out_s < ends_s)
+        for any_hour, valid, few_data, code, out_s in zip(
+            settled.tolist(),
+            baselines.valid.tolist(),
+            baselines.too_few_days.tolist(),
+            worst.tolist(),
+            opted_out_s.tolist(),
+            strict=True,
         )
-    worst = max((QUALITY_CODES.index(line.quality) for line in lines), default=0)
-    quality = SiteQuality(QUALITY_CODES[worst].value)
-    if quality is SiteQuality.BAD:
-        return quality, SettlementReason.READINGS_BAD
-    if quality is SiteQuality.MISSING:
-        return quality, SettlementReason.READINGS_MISSING
-    return quality, SettlementReason.OPTED_OUT if opted_out else None
+    ]
+
+
+def _verdict(worst: Quality, *, opted_out: bool) -> tuple[SiteQuality, SettlementReason | None]:
+    match worst:
+        case Quality.BAD:
+            return SiteQuality.BAD, SettlementReason.READINGS_BAD
+        case Quality.MISSING:
+            return SiteQuality.MISSING, SettlementReason.READINGS_MISSING
+        case Quality.OK | Quality.ESTIMATED:
+            reason = SettlementReason.OPTED_OUT if opted_out else None
+            return SiteQuality(worst.value), reason
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def same_result(one: Settlement, other: Settlement) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import assert_never
 
 from vpp.domain.program import NegativePolicy, Period, Terms
@@ -53,11 +54,24 @@ def earned_in_event(terms: Terms, paid_wh: Fraction, *, counts: bool) -> Earned:
         paid_wh: After the rule for hours below the baseline, before any cap.
         counts: Whether the site's result is usable; only then is a minimum paid.
     """
-    if terms.tariff.period is not Period.EVENT:
+    if terms.tariff.period is not Period.EVENT or not (paid_wh or terms.tariff.minimum_amount):
         return NOTHING
+    owner, gross, margin = _plain_rates(terms)
+    if owner is not None:
+        return Earned(cents_half_up(paid_wh * owner), _nearest(paid_wh * gross), _nearest(paid_wh * margin))
     cap_kwh = terms.tariff.cap_kwh
     capped_wh = paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
     return _bounded(terms, capped_wh * terms.rate.micro_dollars_per_wh, counts=counts)
+
+
+@lru_cache(maxsize=64)
+def _plain_rates(terms: Terms) -> tuple[Fraction | None, Fraction, Fraction]:
+    """Return micro-dollars for a watt-hour: the owner's, gross, our margin; no owner's where bounds hold."""
+    tariff = terms.tariff
+    gross = terms.rate.micro_dollars_per_wh * Fraction(tariff.bonus)
+    owner = gross * Fraction(terms.owner_share)
+    bounded = tariff.cap_kwh is not None or tariff.cap_amount is not None or tariff.minimum_amount
+    return None if bounded else owner, gross, gross - owner
 
 
 def earned_by_power(terms: Terms, average_kw: Fraction, per_kw: Decimal) -> Earned:
