@@ -167,6 +167,9 @@ def dispatch_terms(settings: Settings) -> DispatchTerms:
         sample_period_s=dispatch.sample_period_s,
         feeder_caps_w=dispatch.feeder_caps_w,
         zone_caps_w=dispatch.zone_caps_w,
+        tick_s=dispatch.tick_s,
+        fleet_ramp_w_per_min=dispatch.fleet_ramp_w_per_min,
+        zone_ramp_w_per_min=dispatch.zone_ramp_w_per_min,
     )
 
 

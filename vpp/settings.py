@@ -27,6 +27,7 @@ PREFIX = "VPP_"
 
 Seconds = Annotated[int, Field(ge=0)]
 LimitW = Annotated[int, Field(gt=0)]
+RampW = Annotated[int, Field(ge=30_000)]  # in a minute; at one tick a second still 500 W for each
 
 
 class BadSettings(Exception):
@@ -42,14 +43,12 @@ class DispatchSettings(BaseModel):
     lease_s: Annotated[int, Field(ge=60, le=1800)] = 900  # a gateway refuses a lease above 30 min
     spread_s: Annotated[int, Field(ge=0, le=600)] = 60
     ramp_s: Annotated[int, Field(ge=0, le=600)] = 30
-    min_command_w: Annotated[int, Field(ge=500)] = 500  # gateways refuse less
-    deadband_permille: Annotated[int, Field(ge=0, le=200)] = 10
-    deadband_min_w: Annotated[int, Field(ge=0)] = 500
     ack_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
     sample_period_s: Annotated[int, Field(ge=1, le=300)] = 30  # the protocol's, from the first command on
-    resends: Annotated[int, Field(ge=0, le=20)] = 3
     feeder_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
     zone_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
+    fleet_ramp_w_per_min: RampW | None = None
+    zone_ramp_w_per_min: Mapping[str, RampW] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _lease_outlives_its_renewal(self) -> "DispatchSettings":

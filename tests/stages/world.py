@@ -84,6 +84,7 @@ class World:
         self.fleet = FleetState()
         self.roster = Roster()
         self.board = Board.__new__(Board)
+        self.terms = TERMS
 
     @classmethod
     async def of(cls, requests: Sequence[EnrollmentRequest], *, soc_permille: Sequence[int]) -> "World":
@@ -149,14 +150,21 @@ class World:
         hours: int = 2,
         priority: int | None = 0,
         cancelled: bool = False,
+        targets: tuple[str, ...] = (),
+        steps: Sequence[int | None] | None = None,
     ) -> None:
-        """Commit a version of an event, as intake would."""
+        """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each."""
         history = await self.store.history(event_id)
         version = 1 if history is None else history.latest.version + 1
         now = self.clock.now()
-        step = Step(
-            Interval(starts_at, starts_at + timedelta(hours=hours)),
-            None if power_w is None else Watts(power_w),
+        length = timedelta(hours=hours)
+        powers = [power_w] if steps is None else steps
+        asked = tuple(
+            Step(
+                Interval(starts_at + place * length, starts_at + (place + 1) * length),
+                None if each is None else Watts(each),
+            )
+            for place, each in enumerate(powers)
         )
         event = GridEvent(
             event_id=event_id,
@@ -168,8 +176,8 @@ class World:
             program_id=PROGRAM,
             name="EEA 2",
             priority=priority,
-            targets=(),
-            steps=() if cancelled else (step,),
+            targets=targets,
+            steps=() if cancelled else asked,
             status=EventStatus.CANCELLED if cancelled else EventStatus.SCHEDULED,
             out_of_program=(),
             test=False,
@@ -187,7 +195,7 @@ class World:
             store=self.store,
             link=self.link,
             clock=self.clock,
-            terms=TERMS,
+            terms=self.terms,
         )
 
     async def answer(self, tick: DispatchTick, refusals: dict[int, Refusal] | None = None) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
+from vpp.domain.brake import NO_BRAKE, Brake, Numbers
 from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import (
     MIN_COMMAND_W,
@@ -76,6 +77,24 @@ class Limits:
     feeder_caps_w: IntColumn
     zone_caps_w: IntColumn
 
+    def less(self, setpoint_w: IntColumn, fleet: FleetState) -> "Limits":
+        """Return what is left of the caps beside these setpoints, one per site of the fleet."""
+        return Limits(
+            _less(self.feeder_caps_w, fleet.feeder_no, setpoint_w),
+            _less(self.zone_caps_w, fleet.county_no, setpoint_w),
+        )
+
+    def kept(self, setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
+        """Return setpoints cut where a cap fell below them, the emptiest homes first."""
+        for caps_w, group_no in (
+            (self.feeder_caps_w, fleet.feeder_no),
+            (self.zone_caps_w, fleet.county_no),
+        ):
+            if len(caps_w):
+                cut = Brake(zone_ceiling_w=caps_w)
+                setpoint_w = cut.lowered(setpoint_w, fleet.soc_permille, group_no)
+        return setpoint_w
+
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
@@ -95,6 +114,11 @@ class EventPlan:
         """Return the plan that asks nobody."""
         nothing = np.zeros(sites, dtype=np.int64)
         return cls(0, None, nothing, nothing, nothing, 0, 0, 0)
+
+    def rise_over(self, before: "EventPlan") -> IntColumn:
+        """Return per site how much more is asked than by the plan before."""
+        rise_w: IntColumn = np.maximum(self.setpoint_w - before.setpoint_w, 0)
+        return rise_w
 
     def grown(self, sites: int) -> "EventPlan":
         """Return the plan over a fleet to which sites were added; they are asked for nothing."""
@@ -223,28 +247,62 @@ def plan_event(
     codes: IntColumn,
     limits: Limits,
     delivered: Delivered,
+    brake: Brake = NO_BRAKE,
 ) -> EventPlan:
     """Return the event's plan for now: the same object when nothing has to change.
 
     A new version, power, end or authority solves afresh, and so does a fleet that gives too much.
     Otherwise sites are held where they are, lowered where their limit fell or they proved short, and
-    only what is missing beyond the deadband is solved, over all sites with room.
+    only what is missing beyond the deadband is solved, over all sites with room. Under a brake that
+    slows, sites are always held: power is added or taken away piece by piece.
     """
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
-    held = _still_held(plan, fleet, codes, delivered)
+    held = limits.kept(_still_held(plan, fleet, codes, delivered), fleet)
     counted_w = np.minimum(delivered.counted_w, held)
     missing_w = plan.requested_w - int(counted_w.sum())
     deadband_w = max(plan.requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
     used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
     floor = np.where(used, known_floor, plan.floor_permille)
-    if plan.asked != demand.asked or missing_w < -deadband_w:
+    if brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
+        after = _slowed(plan, demand, fleet, codes, limits, held, floor, counted_w, brake)
+    elif plan.asked != demand.asked or missing_w < -deadband_w:
         after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
     elif missing_w > deadband_w:
         after = _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
     else:
         after = _held(plan, held, floor, codes)
+    if brake.slows:
+        slowed_w = brake.slowed(plan.setpoint_w, after.setpoint_w, fleet.county_no)
+        after = replace(after, setpoint_w=brake.lowered(slowed_w, fleet.soc_permille, fleet.county_no))
     return plan if _same_commands(plan, after) else after
+
+
+def _slowed(
+    plan: EventPlan,
+    demand: Demand,
+    fleet: FleetState,
+    codes: IntColumn,
+    limits: Limits,
+    held: IntColumn,
+    floor: IntColumn,
+    counted_w: IntColumn,
+    brake: Brake,
+) -> EventPlan:
+    """Return the plan with power added to or taken from the sites that are held.
+
+    A fresh solve would move every site at once, the lowered ones before the raised.
+    """
+    requested_w = min(demand.profile.now_w or 0, max(0, brake.ceiling_w))
+    plan = replace(plan, asked=demand.asked, requested_w=requested_w)
+    missing_w = requested_w - int(np.minimum(counted_w, held).sum())
+    deadband_w = max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+    if missing_w > deadband_w:
+        return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
+    if missing_w < -deadband_w or requested_w == 0:
+        fewer = Brake(ceiling_w=max(0, int(held.sum()) + missing_w) if requested_w else 0)
+        held = fewer.lowered(held, fleet.soc_permille, fleet.county_no)
+    return _held(plan, held, floor, codes)
 
 
 def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:
@@ -346,7 +404,7 @@ def _headroom(offers: Offers, held_w: IntColumn, seconds: int, limits: Limits) -
     )
 
 
-def _less(caps_w: IntColumn, group_no: IntColumn, held_w: IntColumn) -> IntColumn:
+def _less(caps_w: IntColumn, group_no: Numbers, held_w: IntColumn) -> IntColumn:
     if not len(caps_w):
         return caps_w
     left = caps_w.copy()

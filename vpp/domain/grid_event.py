@@ -310,14 +310,18 @@ def settled_interval(history: EventHistory, authorized: Sequence[Step] | None = 
 def counted_intervals(
     histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program_id: str
 ) -> tuple[Interval, ...]:
-    """Return what a program's events use of its hours, in order and apart: what overlaps counts once."""
+    """Return what a program's events use of its hours, in order and apart: what overlaps counts once.
+
+    Test events never count.
+    """
     counted = []
     for source, group in _by_source(histories).items():
         max_power_w = sources[source].max_power_w if source in sources else 0
         authorized = authorized_steps(group, max_power_w=max_power_w)
         for history in group:
             settled = settled_interval(history, authorized[history.latest.event_id])
-            if settled is not None and history.latest.program_id == program_id:
+            mine = history.latest.program_id == program_id and not history.latest.test
+            if settled is not None and mine:
                 counted.append(settled)
     return union(counted)
 

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Order, Refusal
+from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
+from vpp.domain.command import AckBatch, DispatchTick, Refusal
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
     Delivered,
@@ -35,8 +36,9 @@ from vpp.domain.grid_event import (
     resolve_targets,
     steps_in_force,
 )
-from vpp.domain.interval import from_epoch, to_epoch, whole_second
-from vpp.domain.lease import Due, Leases, LeaseTerms, due_commands, note_acks, note_sent
+from vpp.domain.interval import to_epoch, whole_second
+from vpp.domain.lease import Leases, LeaseTerms, due_commands, note_acks, note_sent
+from vpp.domain.orders import OrderTerms, commands_of, discharge_orders, release_orders
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -51,7 +53,10 @@ HOLD_BACK_MOST_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class DispatchTerms:
-    """How this fleet is driven: leases, spread and ramp in seconds, and the limits of the network."""
+    """How this fleet is driven: leases, spread and ramp in seconds, and the limits of the network.
+
+    ``fleet_ramp_w_per_min`` None and zones without a ramp cap change as fast as asked.
+    """
 
     lease_s: int
     spread_s: int
@@ -60,6 +65,22 @@ class DispatchTerms:
     sample_period_s: int
     feeder_caps_w: Mapping[str, int] = field(default_factory=dict)
     zone_caps_w: Mapping[str, int] = field(default_factory=dict)
+    tick_s: int = 15
+    fleet_ramp_w_per_min: int | None = None
+    zone_ramp_w_per_min: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def orders(self) -> OrderTerms:
+        """Return what goes into every order."""
+        return OrderTerms(self.lease_s, self.spread_s, self.ramp_s)
+
+    def ramp_caps(self, zones: Names) -> RampCaps:
+        """Return the ramp caps by the fleet's numbers."""
+        return RampCaps(
+            fleet_w_per_min=UNBOUNDED_W if self.fleet_ramp_w_per_min is None else self.fleet_ramp_w_per_min,
+            zone_w_per_min=_caps(self.zone_ramp_w_per_min, zones),
+            pace_s=self.tick_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +108,7 @@ class Board:
     judged_from_s: int = 0
     assessment: Assessment | None = None
     facts: "Facts | None" = None
+    ramp: RampLog = field(default_factory=RampLog)
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
@@ -113,6 +135,7 @@ async def resume(*, store: ControlStore, sites: int, clock: Clock, sample_period
     board = Board(await store.take_epoch(at=now), await store.last_tick_number(), Leases(sites))
     board.grow(sites)
     board.judged_from_s = to_epoch(now) + 2 * sample_period_s
+    board.ramp.since_s = to_epoch(now)
     since = now - LONGEST_LEASE
     for history in await store.histories(ending_after=since):
         event_id = history.latest.event_id
@@ -122,7 +145,7 @@ async def resume(*, store: ControlStore, sites: int, clock: Clock, sample_period
     for tick in await store.ticks(since=since):
         for order in tick.orders:
             revisions = await store.revisions(order.event_id)
-            batch = _batch(tick, order, plan_at(revisions, order.revision, sites))
+            batch = commands_of(tick, order, plan_at(revisions, order.revision, sites))
             note_sent(board.leases, batch, board.events.number(order.event_id))
         board.tick_number = max(board.tick_number, tick.number)
     _restore_acks(board, await store.acks(since=since))
@@ -187,7 +210,8 @@ async def control(
     )
     board.assessment = assessment
     _hold_back(board, np.flatnonzero(_newly_short(board, assessment, to_epoch(now))), to_epoch(now))
-    planned = _plans(board, scene, assessment)
+    caps = terms.ramp_caps(roster.counties)
+    planned = _plans(board, scene, assessment, caps)
     revisions = [
         revision_of(_before(board, demand, fleet), plan, demand=demand, at=now)
         for demand, plan in planned
@@ -202,15 +226,20 @@ async def control(
         now_s=to_epoch(now),
     )
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
-    orders = _releases(board, plans, due, terms, now) + _discharges(planned, due, terms, now)
+    orders = release_orders(
+        board.leases, due, terms.orders, now, plans=plans, event_id_of=board.events.word
+    ) + discharge_orders(planned, due, terms.orders, now, slowed=caps.slowed_sites(fleet.county_no))
     if not orders and not revisions:
         board.plans = plans
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     await store.commit(tick, revisions)
     board.tick_number = tick.number
+    for demand, plan in planned:
+        rise_w = plan.rise_over(_before(board, demand, fleet))
+        board.ramp.note(rise_w, fleet.county_no, caps, to_epoch(now))
     board.plans = plans
-    batches = [_batch(tick, order, plans[order.event_id]) for order in orders]
+    batches = [commands_of(tick, order, plans[order.event_id]) for order in orders]
     for batch in batches:
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))
     await link.command(batches)
@@ -299,10 +328,13 @@ def targeted_sites(named: Targets, fleet: FleetState, roster: Roster) -> BoolCol
     return targeted
 
 
-def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[Demand, EventPlan]]:
+def _plans(
+    board: Board, scene: _Scene, assessment: Assessment, caps: RampCaps
+) -> list[tuple[Demand, EventPlan]]:
     """Return every demanded event's plan, made in order of precedence: a site serves one event.
 
-    A plan that differs from the one before carries the next revision number.
+    A plan that differs from the one before carries the next revision number. What the plans before it
+    use of a feeder, a zone and the ramp is not there for the next.
     """
     fleet, roster, now_s = scene.fleet, scene.roster, to_epoch(scene.now)
     limits = Limits(
@@ -313,8 +345,10 @@ def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[De
         assessment.sites_in(state) for state in (ProofState.SHORT, ProofState.SILENT, ProofState.REFUSED)
     )
     busy = np.zeros(len(fleet), dtype=np.bool_)
+    allowance = board.ramp.allowance(caps, now_s)
     planned: list[tuple[Demand, EventPlan]] = []
-    for open_demand in _demands(board, scene):
+    demands = _demands(board, scene)
+    for open_demand in demands:
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
         demand = replace(open_demand, authorized_w=authorized.get(open_demand.event_id))
@@ -334,19 +368,50 @@ def _plans(board: Board, scene: _Scene, assessment: Assessment) -> list[tuple[De
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, silent, refused)
-        plan = plan_event(before, demand, fleet, codes, limits, delivered)
+        brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
+        plan = plan_event(before, demand, fleet, codes, limits, delivered, brake)
         if plan is not before:
             plan = replace(plan, revision=before.revision + 1)
         planned.append((demand, plan))
         busy = busy | (plan.setpoint_w > 0)
+        limits = limits.less(plan.setpoint_w, fleet)
+        allowance = _less_rise(allowance, plan.rise_over(before), fleet)
     return planned
+
+
+def _brake(
+    caps: RampCaps,
+    allowance: tuple[int, IntColumn],
+    demand: Demand,
+    before: EventPlan,
+    now: datetime,
+    events: int,
+) -> Brake:
+    return brake_for(
+        caps,
+        allowance,
+        stretches=demand.stretches,
+        starts_in_s=to_epoch(demand.starts_at) - to_epoch(now),
+        planned_w=int(before.setpoint_w.sum()),
+        events=events,
+    )
+
+
+def _less_rise(
+    allowance: tuple[int, IntColumn], rise_w: IntColumn, fleet: FleetState
+) -> tuple[int, IntColumn]:
+    total_w, zone_w = allowance
+    if len(zone_w):
+        zone_w = zone_w.copy()
+        np.subtract.at(zone_w, fleet.county_no, rise_w)
+    return max(0, total_w - int(rise_w.sum())), np.maximum(zone_w, 0)
 
 
 def _caps(by_name: Mapping[str, int], names: Names) -> IntColumn:
     """Return caps indexed by the fleet's numbers; what no configuration limits is practically unbounded."""
     if not by_name:
         return np.zeros(0, dtype=np.int64)
-    caps = np.full(len(names), 10**15, dtype=np.int64)
+    caps = np.full(len(names), UNBOUNDED_W, dtype=np.int64)
     for name, cap_w in by_name.items():
         number = names.find(name)
         if number is not None:
@@ -361,70 +426,3 @@ def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Ro
         if opt_out.event_id == event_id and opt_out.taken_back_at is None and site_no is not None:
             said_no[site_no] = True
     return said_no
-
-
-def _releases(
-    board: Board, plans: Mapping[str, EventPlan], due: Due, terms: DispatchTerms, now: datetime
-) -> tuple[Order, ...]:
-    """Return one release order for each event whose sites are to stop."""
-    event_no = board.leases.event_no[due.release]
-    orders = []
-    for number in np.unique(event_no):
-        sites = due.release[event_no == number]
-        event_id = board.events.word(int(number))
-        orders.append(
-            Order(
-                event_id=event_id,
-                revision=plans[event_id].revision,
-                action=Action.RELEASE,
-                site_no=sites,
-                starts_at=now,
-                expires_at=now + timedelta(seconds=terms.lease_s),
-                event_ends_at=from_epoch(int(board.leases.event_ends_at_s[sites].max())),
-                ramp_s=0,
-                spread_s=0,
-                test=False,
-            )
-        )
-    return tuple(orders)
-
-
-def _discharges(
-    planned: Sequence[tuple[Demand, EventPlan]], due: Due, terms: DispatchTerms, now: datetime
-) -> tuple[Order, ...]:
-    """Return one discharge order for each event that has sites to start, change, renew or ask again."""
-    orders = []
-    for demand, plan in planned:
-        sites = due.discharge[plan.setpoint_w[due.discharge] > 0]
-        starts_at = max(demand.starts_at, now)
-        if len(sites):
-            orders.append(
-                Order(
-                    event_id=demand.event_id,
-                    revision=plan.revision,
-                    action=Action.DISCHARGE,
-                    site_no=sites,
-                    starts_at=starts_at,
-                    expires_at=min(demand.ends_at, starts_at + timedelta(seconds=terms.lease_s)),
-                    event_ends_at=demand.ends_at,
-                    ramp_s=terms.ramp_s,
-                    spread_s=terms.spread_s,
-                    test=demand.test,
-                )
-            )
-    return tuple(orders)
-
-
-def _batch(tick: DispatchTick, order: Order, plan: EventPlan) -> CommandBatch:
-    """Return an order's commands with each site's numbers: a pure function of tick, plan and sites."""
-    discharge = order.action is Action.DISCHARGE
-    return CommandBatch(
-        epoch=tick.epoch,
-        sequence=tick.number,
-        issued_at=tick.at,
-        order=order,
-        setpoint_w=plan.setpoint_w[order.site_no]
-        if discharge
-        else np.zeros(len(order.site_no), dtype=np.int64),
-        reserve_floor_permille=plan.floor_permille[order.site_no],
-    )
