@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
+from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, TariffRule
 from vpp.wire.program_file import ProgramFileError, read_program
 
 PROGRAMS = Path(__file__).parents[2] / "config" / "programs"
@@ -159,3 +159,89 @@ def test_text_that_is_no_program_at_all_is_refused() -> None:
     for text in ("", "x = 1", "edition = 3", "\x00", "edition = [1]"):
         with pytest.raises(ProgramFileError, match=r"^none\.toml:[0-9]+: "):
             read_program(text, file_name="none.toml")
+
+
+ALL = sorted(PROGRAMS.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_every_shipped_program_is_named_like_its_file_and_names_its_sources(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    program = read_program(text, file_name=path.name)
+
+    assert program.program_id == path.stem
+    assert program.text == text
+    for line in text.splitlines():
+        if "{ value" in line:
+            assert ", source = " in line
+            assert "https://" in line or "http://" in line or "decided: " in line or "(secondary)" in line
+
+
+@pytest.mark.parametrize(
+    ("program_id", "day", "rule", "method"),
+    [
+        ("elrp-a5-pge", date(2026, 9, 9), TariffRule.PER_KWH_INCREMENTAL, "ten_of_ten"),
+        ("elrp-a6-sdge", date(2025, 9, 9), TariffRule.PER_KWH_INCREMENTAL, "five_of_ten"),
+        ("dsgs-3", date(2025, 9, 9), TariffRule.PER_KW_MONTH_WEIGHTED, "none"),
+        ("dsgs-3", date(2026, 9, 9), TariffRule.PER_KW_SEASON_AVERAGE, "ten_of_ten"),
+        ("connectedsolutions-ma", date(2026, 7, 9), TariffRule.PER_KW_SEASON_AVERAGE, "none"),
+        ("cbes-pr", date(2026, 7, 9), TariffRule.PER_KWH_DELIVERED, "none"),
+        ("tesla-electric-tx", date(2026, 7, 9), TariffRule.FIXED_CREDIT, "none"),
+    ],
+)
+def test_programs_pay_by_their_own_rule(program_id: str, day: date, rule: TariffRule, method: str) -> None:
+    path = PROGRAMS / f"{program_id}.toml"
+
+    terms = read_program(path.read_text(encoding="utf-8"), file_name=path.name).terms_on(day)
+
+    assert terms is not None
+    assert (terms.tariff.rule, terms.baseline_method) == (rule, method)
+
+
+def test_the_residential_program_paid_two_dollars_and_then_one() -> None:
+    path = PROGRAMS / "elrp-a6-pge.toml"
+    program = read_program(path.read_text(encoding="utf-8"), file_name=path.name)
+
+    found = [program.terms_on(date(year, 9, 1)) for year in (2022, 2023, 2024, 2025, 2026)]
+
+    rates = [None if terms is None else terms.rate.dollars_per_kwh for terms in found]
+    assert rates == [Decimal(2), Decimal(2), Decimal(1), Decimal(1), None]
+
+
+@pytest.mark.parametrize(
+    ("program_id", "written", "instead", "complaint"),
+    [
+        (
+            "elrp-a4-pge",
+            "rate_usd_per_kwh",
+            "# ",
+            "rate_usd_per_kwh is missing, per_kwh_incremental needs it",
+        ),
+        (
+            "cbes-pr",
+            '"none", source = "https',
+            '"ten_of_ten", source = "https',
+            'baseline_method must be "none"',
+        ),
+        ("cbes-pr", '"per_kwh_delivered"', '"per_mile"', "tariff is 'per_mile'; write one of"),
+        ("tesla-electric-tx", "credit_every = ", "# ", "credit_every is missing, fixed_credit needs it"),
+        ("dsgs-3", '"10" = 8.19', '"13" = 8.19', "money by month, such as"),
+        (
+            "connectedsolutions-ct",
+            "owner_share = ",
+            'rate_usd_per_kwh = { value = 1.00, source = "decided: a test" }\nowner_share = ',
+            "rate_usd_per_kwh is not used by per_kw_season_average",
+        ),
+    ],
+)
+def test_a_tariff_that_does_not_fit_its_keys_is_refused(
+    program_id: str, written: str, instead: str, complaint: str
+) -> None:
+    text = (PROGRAMS / f"{program_id}.toml").read_text(encoding="utf-8")
+    assert written in text
+
+    with pytest.raises(ProgramFileError) as refused:
+        read_program(text.replace(written, instead), file_name="changed.toml")
+
+    assert complaint in str(refused.value)
