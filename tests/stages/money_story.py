@@ -84,6 +84,7 @@ class MoneyStory:
         out_of_program: tuple[str, ...] = (),
         priority: int | None = None,
         max_power_w: int = 10**9,
+        test: bool = False,
     ) -> None:
         """Commit the first version of an event."""
         source = GridSource("caiso", None, Watts(max_power_w), ENROLLED_AT)
@@ -94,7 +95,7 @@ class MoneyStory:
             modified_at=committed_at, content_sha256="0" * 64, program_id=self.program.program_id,
             name=event_id, priority=priority, targets=(),
             steps=(Step(Interval(starts_at, ends_at), Watts(10_000)),), status=EventStatus.SCHEDULED,
-            out_of_program=out_of_program, test=False, committed_at=committed_at,
+            out_of_program=out_of_program, test=test, committed_at=committed_at,
         )  # fmt: skip
         await self.store.append_version(version, actor="caiso")
 

@@ -18,7 +18,7 @@ from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory, a
 from vpp.domain.baseline import excluded_days
 from vpp.domain.command import Action
 from vpp.domain.delivery import Quality
-from vpp.domain.grid_event import Grant, GrantKind
+from vpp.domain.grid_event import Grant, GrantKind, counted_intervals
 from vpp.domain.interval import Interval
 from vpp.domain.program import NegativePolicy
 from vpp.domain.quantities import column, dollars
@@ -324,3 +324,24 @@ async def test_a_doubted_reading_spoils_its_hour():
     line = only_line(await story.settled())
 
     assert (line.quality, line.incremental_wh) == (SiteQuality.BAD, 6_000)
+
+
+async def test_a_test_event_is_never_paid() -> None:
+    story = MoneyStory()
+    await story.home("home", an_evening_history([4_000, 4_000, 4_000], TEN_DAYS))
+    await story.event(test=True)
+    await story.dispatched(0)
+
+    assert await story.settled() is None
+    assert await story.books() == []
+
+
+async def test_a_test_event_uses_none_of_the_seasons_hours() -> None:
+    story = MoneyStory()
+    await story.event("test", test=True, starts_at=STARTS_AT - timedelta(days=1), ends_at=STARTS_AT)
+    await story.event("real")
+
+    sources = {each.name: each for each in await story.store.sources()}
+    counted = counted_intervals(await story.store.histories(), sources, story.program.program_id)
+
+    assert counted == (Interval(STARTS_AT, ENDS_AT),)

@@ -129,12 +129,14 @@ async def settle(
     Settled is every site that was given at least one discharge, from the event's beginning to its end
     or to that site's own opt-out. Provisional until the program's close date, then final. A run that
     says what the newest one says is not stored again. A final settlement stands, whatever readings come
-    later, until a person starts a correction (``correcting``).
+    later, until a person starts a correction (``correcting``). A test event is never settled.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
     """
     event_id, now = history.latest.event_id, whole_second(clock.now())
+    if history.latest.test:
+        return None
     standing = await store.settlement(event_id)
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
     if closed and not correcting:
@@ -231,7 +233,11 @@ async def _season_left_s(
     season, terms = program.season_around(day), program.terms_on(day)
     if not flagged or season is None or terms is None:
         return None
-    histories = [each for each in await store.histories() if each.latest.program_id == program.program_id]
+    histories = [
+        each
+        for each in await store.histories()
+        if each.latest.program_id == program.program_id and not each.latest.test
+    ]
     asked = await _asked(histories, store)
     mine = (starts_at, history.latest.event_id)
     earlier = [on for event_id, on in asked.items() if on and (on[0].starts_at, event_id) < mine]
