@@ -360,7 +360,8 @@ def _plans(
             demand,
             opted_out=_opted_out(scene.facts.opt_outs, demand.event_id, len(fleet), roster),
             held_back=board.held_back_until_s > now_s,
-            busy=busy,
+            # Nobody can take a silent home from its event: told nothing, it goes on with what it has.
+            busy=busy | (silent & (board.leases.event_no != demand.event_no)),
             planned=before.setpoint_w > 0,
             waiting=assessment.waiting | assessment.blind,
             now_s=now_s,
