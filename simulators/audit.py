@@ -14,7 +14,7 @@ from simulators.kernel import drive
 from simulators.online_home import OnlineHome
 from simulators.suburb import BEGINS
 from simulators.world import World
-from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT
+from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, Quality
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.lease import Standing
 from vpp.domain.ledger import Account, EntryState, JournalEntry
@@ -88,7 +88,11 @@ class Audit:
                 self._report("I21", f"event {event_id} commanded homes and nobody signalled it")
                 continue
             ends_at = min(event.ends_at, event.cancelled_at or event.ends_at)
-            began = event.starts_at < ends_at
+            began = any(
+                event.starts_at <= tick.at < ends_at
+                and any(each.event_id == event_id for each in tick.orders)
+                for tick in world.dispatch_checker.ticks
+            )
             if began and to_epoch(ends_at) < until_s and drive(world.store.settlement(event_id)) is None:
                 self._report("I19", f"event {event_id} ended and is not settled")
 
@@ -164,12 +168,13 @@ class Audit:
         possible = home.inverter.battery.max_discharge_w * part.seconds * PLAUSIBLE_POWER_PERCENT // 360_000
         if metered > possible + COUNTER_SLACK_WH:
             self._report("I11", f"{metered} Wh are metered of {possible} possible", site_id=home.site_id)
-        if home.lies_by_wh or home.cloned or not home.counted_ws:
+        if home.lies_by_wh or home.cloned or hour.quality is not Quality.OK or not home.counted_ws:
             return
         instants = sorted(home.counted_ws)
         first = instants[max(0, bisect_right(instants, to_epoch(part.starts_at)) - 1)]
-        last = instants[min(len(instants) - 1, bisect_left(instants, to_epoch(part.ends_at)))]
-        gave = (home.counted_ws[last][0] - home.counted_ws[first][0]) // 3600
+        after = instants[bisect_left(instants, to_epoch(part.ends_at)) :]
+        until_ws = home.counted_ws[after[0]][0] if after else home.inverter.battery.discharged_ws
+        gave = (until_ws - home.counted_ws[first][0]) // 3600
         if metered > gave + COUNTER_SLACK_WH:
             self._report("I11", f"{metered} Wh are metered and {gave} were given", site_id=home.site_id)
 
@@ -206,6 +211,8 @@ class Audit:
             for reading in message.readings
         }
         for key, reading in world.home_checker.readings.items():
+            if world.homes[key[0]].lies_by_wh or world.homes[key[0]].cloned:
+                continue  # what it measured is not what was said in its name
             row = (to_epoch(reading.at), int(reading.discharged_wh), int(reading.charged_wh))
             if row not in stored.get(key[0], ()) and key not in held:
                 self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",

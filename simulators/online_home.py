@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from simulators.command_disk import DiskContent, MemoryDisk
 from simulators.inverter import Inverter
 from simulators.kernel import Kernel, drive
-from simulators.powerwall import READING_S, Gateway
+from simulators.powerwall import Gateway
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.ports import Packet
 from vpp.wire.gateway_telemetry import GridState
@@ -61,7 +61,7 @@ class OnlineHome:
         self.reserve_permille = gateway.inverter.reserve_permille
         self.islanded = self.storm = False
         self.refused_events: set[str] = set()  # the owner said no to these, at the home
-        self.counted_ws: dict[int, tuple[int, int]] = {}  # discharged, charged, at 5-minute boundaries
+        self.counted_ws: dict[int, tuple[int, int]] = {}  # discharged, charged, whenever anybody looked
         self.lies_by_wh = 0
         self.cloned = self.hijacked = False
         self.tamper: Callable[[list[Packet]], list[Packet]] | None = None
@@ -69,6 +69,7 @@ class OnlineHome:
         self._witness = witness
         self._alarm_ms: int | None = None
         self._broker = broker
+        self._count()
         self.connection = MemoryTransport(
             broker, self.site_id, filters=gateway.topics_heard, will=gateway.will
         )
@@ -173,11 +174,12 @@ class OnlineHome:
             drive(self.connection.send(out))
 
     def _look(self, packet: Packet | None) -> None:
-        at_s = self.inverter.at_s
-        if at_s % READING_S == 0:
-            battery = self.inverter.battery
-            self.counted_ws[at_s] = (battery.discharged_ws, battery.charged_ws)
+        self._count()
         self._witness.looks(self, packet)
+
+    def _count(self) -> None:
+        battery = self.inverter.battery
+        self.counted_ws[self.inverter.at_s] = (battery.discharged_ws, battery.charged_ws)
 
     def _set_alarm(self) -> None:
         due_ms = max(self._kernel.now_ms, self._kernel.now_ms + 1000 * (self.gateway.next_due_s - self.now_s))
