@@ -8,7 +8,7 @@ long is shown. Waking a stage twice is harmless.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -44,6 +44,11 @@ class Failures:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
     _logged_at: dict[str, float] = field(default_factory=dict)
+
+    def keep_only(self, stage: str, facts: Collection[str]) -> None:
+        """Forget a stage's failures about other facts: those are settled, though it was not told so."""
+        for key in [key for key in self.pending if key[0] == stage and key[1] not in facts]:
+            del self.pending[key]
 
     def may_log(self, what: str) -> bool:
         """Return whether a second has passed since this was last logged."""
@@ -150,6 +155,8 @@ class Runner:
         if pending is None:
             return
         self._signals_pending = False
+        self.failures.keep_only("intake", {raw.key for raw in pending})
+        self.failures.keep_only("keep", ())  # what is not pending now is the operator's to send again
         for raw in pending:
             if await self._attempt("intake", raw.key, self._stages.intake, raw) is None:
                 self._signals_pending = True
