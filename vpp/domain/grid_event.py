@@ -253,17 +253,22 @@ def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
 
 
-def authorized_steps(histories: Sequence[EventHistory], *, max_power_w: int) -> dict[str, tuple[Step, ...]]:
+def authorized_steps(
+    histories: Sequence[EventHistory],
+    *,
+    max_power_w: int,
+    planned_w: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, tuple[Step, ...]]:
     """Return, by event id, what the events of one source may use at each instant.
 
     ``max_power_w`` bounds their sum; the most important event takes its part first. Approval of a
     version lifts the bound for it, and what was approved before stays allowed under a newer version
-    that asks for no less.
+    that asks for no less. An event in ``planned_w`` uses no more of the bound than its plan did.
     """
     ordered = sorted(histories, key=lambda each: precedence_key(each.latest))
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in ordered}
     for starts_at, ends_at in pairwise(_edges(ordered)):
-        powers = _authorized_at(ordered, starts_at, max_power_w, {})
+        powers = _authorized_at(ordered, starts_at, max_power_w, planned_w)
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}

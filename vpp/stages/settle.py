@@ -185,13 +185,25 @@ async def _other_events(history: EventHistory, store: SettleStore) -> list[Event
     return [each for each in await store.histories(ending_after=earliest) if each.latest.event_id != event_id]
 
 
-async def _asked(histories: Sequence[EventHistory], registry: Registry) -> dict[str, tuple[Interval, ...]]:
-    """Return, by event id, the stretches in which each event was on, with the leave it needed."""
-    limits = {source.name: source.max_power_w for source in await registry.sources()}
+async def _asked(histories: Sequence[EventHistory], store: SettleStore) -> dict[str, tuple[Interval, ...]]:
+    """Return, by event id, the stretches in which each event was on, with the leave it needed.
+
+    Of its source's limit an event that asked for all there was used what its plans did, so that another
+    event of that source is not taken to have had nothing.
+    """
+    limits = {source.name: source.max_power_w for source in await store.sources()}
+    planned_w = {}
+    for history in histories:
+        if any(step.power is None for version in history.versions for step in version.steps):
+            event_id = history.latest.event_id
+            revisions = await store.revisions(event_id)
+            planned_w[event_id] = max((revision.requested_w for revision in revisions), default=0)
     asked: dict[str, tuple[Interval, ...]] = {}
     for name in sorted({history.versions[0].source for history in histories}):
         group = [history for history in histories if history.versions[0].source == name]
-        for event_id, steps in authorized_steps(group, max_power_w=limits.get(name, 0)).items():
+        for event_id, steps in authorized_steps(
+            group, max_power_w=limits.get(name, 0), planned_w=planned_w
+        ).items():
             asked[event_id] = union(step.interval for step in steps)
     return asked
 
