@@ -42,6 +42,7 @@ class Controller:
     board: Board | None = None
     runner: Runner = field(init=False)
     _changed_sites: set[str] = field(default_factory=set)
+    _epoch: int | None = None  # taken in this life; a controller that was replaced never takes it again
 
     @property
     def connected(self) -> bool:
@@ -122,7 +123,7 @@ class Controller:
             )
         except (StoreUnavailable, ConflictingFact):
             # Whether the tick stands is not known: what was committed is read back before the next one.
-            self.board = None
+            self._epoch, self.board = board.epoch, None
             raise
         return tick is not None
 
@@ -138,7 +139,9 @@ class Controller:
         """Return the board; the first time, become leader and read what was committed."""
         if self.board is None:
             await self._read_new_sites()
-            self.board = await resume(store=self.store, sites=len(self.fleet), clock=self.clock)
+            self.board = await resume(
+                store=self.store, sites=len(self.fleet), clock=self.clock, epoch=self._epoch
+            )
         return self.board
 
     async def _read_new_sites(self) -> None:

@@ -98,7 +98,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """An event's plan so far, columns indexed by ``site_no``. ``revision`` counts what was stored."""
+    """An event's plan so far, columns indexed by ``site_no``. ``revision`` counts what was stored.
+
+    ``asked`` is None for a plan read back from the store; ``version`` is then the event's that it answers.
+    """
 
     revision: int
     asked: tuple[int, int | None, int | None, datetime] | None
@@ -108,6 +111,7 @@ class EventPlan:
     requested_w: int
     shortfall_w: int
     level_permille: int
+    version: int = 0
 
     @classmethod
     def empty(cls, sites: int) -> "EventPlan":
@@ -119,6 +123,11 @@ class EventPlan:
         """Return per site how much more is asked than by the plan before."""
         rise_w: IntColumn = np.maximum(self.setpoint_w - before.setpoint_w, 0)
         return rise_w
+
+    def still_answers(self, demand: Demand) -> bool:
+        """Return whether this plan, read back from the store, is one for what is asked now."""
+        now_w = demand.profile.now_w
+        return self.version == demand.version and now_w in (None, self.requested_w)
 
     def grown(self, sites: int) -> "EventPlan":
         """Return the plan over a fleet to which sites were added; they are asked for nothing."""
@@ -460,6 +469,7 @@ def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> Eve
         last.requested_w,
         last.shortfall_w,
         last.level_permille,
+        last.version,
     ).grown(sites)
 
 

@@ -126,13 +126,17 @@ class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
     """The part of the store that control reads and writes."""
 
 
-async def resume(*, store: ControlStore, sites: int, clock: Clock, sample_period_s: int = 30) -> Board:
+async def resume(
+    *, store: ControlStore, sites: int, clock: Clock, sample_period_s: int = 30, epoch: int | None = None
+) -> Board:
     """Become leader and return the board as committed ticks and stored acknowledgements tell it.
 
+    With an ``epoch`` that was taken before, nobody is replaced: only what was committed is read back.
     Nobody is judged in the first two telemetry periods: what was sampled meanwhile is not known.
     """
     now = clock.now()
-    board = Board(await store.take_epoch(at=now), await store.last_tick_number(), Leases(sites))
+    taken = await store.take_epoch(at=now) if epoch is None else epoch
+    board = Board(taken, await store.last_tick_number(), Leases(sites))
     board.grow(sites)
     board.judged_from_s = to_epoch(now) + 2 * sample_period_s
     board.ramp.since_s = to_epoch(now)
@@ -353,7 +357,7 @@ def _plans(
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
         demand = replace(open_demand, authorized_w=authorized.get(open_demand.event_id))
         before = _before(board, demand, fleet)
-        if before.revision and before.asked is None:
+        if before.revision and before.asked is None and before.still_answers(demand):
             before = replace(before, asked=demand.asked)  # after a restart the fleet does not move
         codes = eligibility(
             fleet,
