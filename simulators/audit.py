@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from simulators.kernel import drive
 from simulators.online_home import OnlineHome
+from simulators.powerwall import READING_S
 from simulators.suburb import BEGINS
 from simulators.world import World
 from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, Quality
@@ -81,7 +82,7 @@ class Audit:
         self._ended_events_closed(self._world.kernel.now_s - 60)
 
     def _ended_events_closed(self, until_s: int) -> None:
-        world = self._world
+        world, ticks = self._world, self._world.dispatch_checker.ticks
         for event_id in sorted(world.dispatch_checker.event_ids):
             event = world.operator.events.get(event_id)
             if event is None:
@@ -91,7 +92,7 @@ class Audit:
             began = any(
                 event.starts_at <= tick.at < ends_at
                 and any(each.event_id == event_id for each in tick.orders)
-                for tick in world.dispatch_checker.ticks
+                for tick in ticks
             )
             if began and to_epoch(ends_at) < until_s and drive(world.store.settlement(event_id)) is None:
                 self._report("I19", f"event {event_id} ended and is not settled")
@@ -171,8 +172,10 @@ class Audit:
         if home.lies_by_wh or home.cloned or hour.quality is not Quality.OK or not home.counted_ws:
             return
         instants = sorted(home.counted_ws)
-        first = instants[max(0, bisect_right(instants, to_epoch(part.starts_at)) - 1)]
-        after = instants[bisect_left(instants, to_epoch(part.ends_at)) :]
+        # Between two readings the counter is taken for a straight line: only their outer edges bound it.
+        starts_s, ends_s = to_epoch(part.starts_at), to_epoch(part.ends_at)
+        first = instants[max(0, bisect_right(instants, starts_s // READING_S * READING_S) - 1)]
+        after = instants[bisect_left(instants, -(-ends_s // READING_S) * READING_S) :]
         until_ws = home.counted_ws[after[0]][0] if after else home.inverter.battery.discharged_ws
         gave = (until_ws - home.counted_ws[first][0]) // 3600
         if metered > gave + COUNTER_SLACK_WH:
