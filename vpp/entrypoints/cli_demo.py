@@ -17,7 +17,7 @@ def demo(
     sites: Annotated[int, typer.Option(min=1, max=10_000, help="Simulated homes.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
     scenario: Annotated[str, typer.Option(metavar="NAME", help="default, or 2022-09-06.")] = "default",
-    exit_at_end: Annotated[bool, typer.Option("--exit", help="End after the table.")] = False,  # noqa: ARG001  # it always does
+    exit_at_end: Annotated[bool, typer.Option("--exit", help="End after the table.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Play a grid emergency: signal in, batteries out, owners paid, over a real MQTT broker.
@@ -27,17 +27,30 @@ def demo(
     paid_usd (the owners' amounts of this event, pending ones included), ledger_balanced, reserve_violations,
     commands_sent, commands_acknowledged, acked_p99_s and wall_s (seconds of wall time).
     """
-    from vpp.entrypoints.demo import Wanted, play  # the whole product; other commands start faster without
-    from vpp.entrypoints.demo_view import LivePicture, PlainLines, show_outcome
+    # The whole product; other commands start faster without.
+    from vpp.entrypoints.demo import Outcome, Stage, Wanted, play
+    from vpp.entrypoints.demo_pages import stay_open
+    from vpp.entrypoints.demo_view import LivePicture, PlainLines, show_links, show_outcome
 
     settings = settings_or_exit()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+    def tell(outcome: Outcome) -> None:
+        answer(outcome.summary, lambda console, _: show_outcome(console, outcome), as_json=as_json)
+
+    async def leave_open(stage: Stage, outcome: Outcome) -> None:
+        screen.close()
+        tell(outcome)
+        await stay_open(stage, outcome, announce=lambda links: show_links(stderr, links))
+
     with ExitStack() as screen:
         live = stderr.is_terminal and not as_json
         audience = screen.enter_context(LivePicture(stderr)) if live else PlainLines(stderr)
         try:
-            outcome = asyncio.run(play(Wanted(sites, seed, scenario), settings, audience))
+            wanted, afterwards = Wanted(sites, seed, scenario), None if exit_at_end else leave_open
+            outcome = asyncio.run(play(wanted, settings, audience, afterwards))
         except OperationRefused as refused:
             fail("\n".join((*refused.faults, refused.detail)))
-    answer(outcome.summary, lambda console, _: show_outcome(console, outcome), as_json=as_json)
+    if exit_at_end:
+        tell(outcome)

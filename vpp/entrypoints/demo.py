@@ -27,6 +27,8 @@ from vpp.entrypoints.demo_fleet import Homes, HomesProcess, MeasuredTransport, m
 from vpp.entrypoints.operations import metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import requested_wh
+from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.starting import CONSOLE
 from vpp.ports import Store
 from vpp.settings import Settings
 
@@ -85,7 +87,17 @@ class Outcome:
     owners: tuple[tuple[str, int, int], ...]  # owner, delivered Wh, micro-dollars; best paid first
 
 
-async def play(wanted: Wanted, settings: Settings, audience: Audience) -> Outcome:
+class Afterwards(Protocol):
+    """What happens while everything still runs after the story, before it is taken down."""
+
+    async def __call__(self, stage: "Stage", outcome: "Outcome", /) -> None:
+        """Do it, and return when everything may end."""
+        ...
+
+
+async def play(
+    wanted: Wanted, settings: Settings, audience: Audience, afterwards: Afterwards | None = None
+) -> Outcome:
     """Play a story and return what came of it.
 
     Raises:
@@ -101,11 +113,14 @@ async def play(wanted: Wanted, settings: Settings, audience: Audience) -> Outcom
             await _prepare(stage, homes, audience)
             await stage.begin()
             await _run(stage, homes, audience)
-            return await _outcome(stage, homes, wanted, began)
+            outcome = await _outcome(stage, homes, wanted, began)
+            if afterwards is not None:
+                await afterwards(stage, outcome)
+            return outcome
 
 
 @dataclass(slots=True)
-class _Stage:
+class Stage:
     """Controller, homes, and the one clock that both follow."""
 
     controller: Controller
@@ -131,11 +146,12 @@ class _Stage:
             packets = await self.wire.receive_all(await self.homes.step(at, self.wire.sent))
             await self.controller.runner.turn(packets)
             if self.wire.commands == commands:
+                self.desk.running.note(at)
                 return
 
 
 @asynccontextmanager
-async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path) -> AsyncIterator[_Stage]:
+async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path) -> AsyncIterator[Stage]:
     """Give everything connected: broker, database, controller, homes."""
     settings = settings.model_copy(update={"state_dir": folder, "database_url": "", "production": False})
     clock, keys = SteppedClock(homes.starts_at), FileKeys(folder)
@@ -152,17 +168,18 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
                 controller = assemble(
                     settings, clock=clock, store=store, keys=keys, transport=wire, ids=SeededIds(wanted.seed)
                 )
-                desk = Desk(store, clock, keys, controller.programs, changed=controller.wake)
+                live = Live(controller)
+                desk = Desk(store, clock, keys, controller.programs, changed=controller.wake, live=live)
                 key = await sources.show_keys(desk)
                 async with run_homes(
                     homes, broker_url=broker.url, controller_key=f"{key['kid']}:{key['public_key']}"
                 ) as child:
-                    yield _Stage(controller, desk, clock, wire, child)
+                    yield Stage(controller, desk, clock, wire, child)
     finally:
         await store.close()
 
 
-async def _prepare(stage: _Stage, homes: Homes, audience: Audience) -> None:
+async def _prepare(stage: Stage, homes: Homes, audience: Audience) -> None:
     """Enrol the homes, import their history, let the grid operator signal: all by the usual operations."""
     audience.preparing("enrolment")
     await sites.enroll_sites(stage.desk, content=homes.sites_file.read_bytes(), file_name="sites.csv")
@@ -175,9 +192,11 @@ async def _prepare(stage: _Stage, homes: Homes, audience: Audience) -> None:
     await sources.add_source(
         stage.desk, name=homes.source, key=homes.source_public_key, max_mw=str(homes.max_mw)
     )
+    own = await sources.show_keys(stage.desk)
+    await sources.add_source(stage.desk, name=CONSOLE, key=str(own["public_key"]), max_mw=str(homes.max_mw))
 
 
-async def _run(stage: _Stage, homes: Homes, audience: Audience) -> None:
+async def _run(stage: Stage, homes: Homes, audience: Audience) -> None:
     at = homes.starts_at
     while at < homes.ends_at:
         at = min(at + STEP, homes.ends_at)
@@ -189,7 +208,7 @@ async def _run(stage: _Stage, homes: Homes, audience: Audience) -> None:
         await stage.controller.settle_event(event_id)
 
 
-def _moment(stage: _Stage, homes: Homes) -> Moment:
+def _moment(stage: Stage, homes: Homes) -> Moment:
     fleet, board = stage.controller.fleet, stage.controller.board
     now = stage.clock.now()
     stands = list(board.plans.values()) if board else []
@@ -244,7 +263,7 @@ class _Sums:
             self.owners[line.owner_id] = (energy_wh + metered_wh, amount + line.amount)
 
 
-async def _outcome(stage: _Stage, homes: Homes, wanted: Wanted, began: float) -> Outcome:
+async def _outcome(stage: Stage, homes: Homes, wanted: Wanted, began: float) -> Outcome:
     sums = _Sums()
     for event_id in homes.event_ids:
         await sums.add(stage.desk.store, event_id)

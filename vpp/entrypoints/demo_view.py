@@ -1,5 +1,6 @@
 """What a person sees of a demonstration: a live picture or plain lines, and a table at the end."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -137,6 +138,14 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     console.print(table("owner", "delivered", "earned", rows=owners, right=("delivered", "earned")))
     if outcome.homes.record:
         _show_record(console, outcome)
+
+
+def show_links(console: Console, links: Mapping[str, str]) -> None:
+    """Print where the pages are; each address logs in once."""
+    console.print("The evening goes on. Open (each link logs in once):", markup=False)
+    for name, address in links.items():
+        console.print(f"  {name:<9}{address}", markup=False, soft_wrap=True)
+    console.print("Ctrl-C ends the demonstration.")
 
 
 def _show_record(console: Console, outcome: Outcome) -> None:

@@ -48,7 +48,7 @@ LONGEST_WAIT_S = 30.0
 logger = structlog.get_logger()
 
 
-class _Server(uvicorn.Server):
+class OrderlyServer(uvicorn.Server):
     """Uvicorn without its signal handlers: this process ends in its own order."""
 
     @contextlib.contextmanager
@@ -77,7 +77,7 @@ class Service:
         log_to_stderr()
         async with AsyncExitStack() as open_things:
             open_things.enter_context(_only_one(settings.state_dir))
-            keys, listener = _keys(settings), _listen(settings.http_port)
+            keys, listener = _keys(settings), listen(settings.http_port)
             open_things.callback(listener.close)
             port = int(listener.getsockname()[1])
             token = secrets.token_urlsafe(32)
@@ -88,7 +88,7 @@ class Service:
             door = open_front_door(
                 api, self._desk_now, cookie_key=cookie_key(settings.state_dir), secure=settings.production
             )
-            server = _Server(uvicorn.Config(door, log_config=None, access_log=False, lifespan="off"))
+            server = OrderlyServer(uvicorn.Config(door, log_config=None, access_log=False, lifespan="off"))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             logger.info("listening", url=f"http://{LOOPBACK}:{port}")
             try:
@@ -196,7 +196,8 @@ def _keys(settings: Settings) -> FileKeys:
         raise OperationRefused(str(failure)) from failure
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on loopback. Raises OperationRefused."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from vpp.domain.dispatch_plan import Reason
+from vpp.domain.program import Program
 from vpp.entrypoints.http.live import board_page_values, fragment
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
@@ -153,8 +154,15 @@ def _new_event(request: Request, visitor: Visitor, desk: Desk, fields: Form, fau
     status = HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY
     return show(
         request, "operator_new_event.html", status, visitor=visitor, fields=_fields(fields), fault=fault,
-        programs=sorted(desk.programs.values(), key=lambda each: each.program_id),
+        programs=_programs(desk),
     )  # fmt: skip
+
+
+def _programs(desk: Desk) -> list[tuple[Program, int]]:
+    """Return every program with its number of homes, the largest first."""
+    sizes = desk.live.program_sizes() if desk.live is not None else {}
+    programs = [(program, sizes.get(program.program_id, 0)) for program in desk.programs.values()]
+    return sorted(programs, key=lambda each: (-each[1], each[0].program_id))
 
 
 @router.post("/new-event")

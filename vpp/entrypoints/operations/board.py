@@ -19,6 +19,7 @@ from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
 PAGE_MOST = 200
+SPARE_S = 3600
 
 
 async def show_board(desk: Desk, *, event_id: str) -> Json:
@@ -133,7 +134,8 @@ async def list_fleet(
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
         charge_pct, power_w`` (positive discharges), ``age_s, online, setpoint_w, proof, reason,
-        sentence``); ``by_reason`` (all sites); ``online, enrolled``.
+        sentence``); ``by_reason`` (all sites); ``online, enrolled``; ``spare_w`` (what idle homes could
+        hold for an hour).
     """
     live, now = desk.running, desk.clock.now()
     fleet, roster = live.controller.fleet, live.controller.roster
@@ -155,6 +157,7 @@ async def list_fleet(
         "total": len(rows),
         "offset": max(0, offset),
         "enrolled": int(fleet.enrolled.sum()),
+        "spare_w": live.held_w((codes == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
         "online": int(fleet.online.sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "sites": [site_now(live, int(row), Reason(REASONS[codes[row]]), now) for row in shown],

@@ -104,6 +104,18 @@ class Live:
             found[: len(board.leases)] = board.leases.setpoint_w
         return found
 
+    def program_sizes(self) -> dict[str, int]:
+        """Return how many homes each program has."""
+        programs = self.controller.roster.programs
+        counts = np.bincount(self.controller.fleet.program_no, minlength=len(programs))
+        return {word: int(counts[number]) for number, word in enumerate(programs.words)}
+
+    def held_w(self, sites: BoolColumn, seconds: int) -> int:
+        """Return the power that these sites can hold for that long, within their limits."""
+        none: IntColumn = np.zeros(0, dtype=np.int64)
+        offers = offers_of(self.controller.fleet, np.flatnonzero(sites), Limits(none, none))
+        return int(sustainable_w(offers, seconds).sum())
+
     def planned_w(self, serving: BoolColumn) -> int:
         """Return what these sites were told to discharge."""
         return int(self.setpoint_w()[serving].sum())

@@ -1,0 +1,195 @@
+"""The owner's pages: what comes, what the battery does, every event with its money, reserve, opt-out."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from vpp.domain.access import Role
+from vpp.domain.enrollment import OptOut
+from vpp.entrypoints.operations import events, money, starting
+
+SITE = "s-001"
+
+
+@pytest.fixture
+async def rosa(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("rosa", Role.OWNER, f"o-{SITE}")
+    return await logged_in(suburb, "rosa")
+
+
+async def begin(suburb: Suburb, *, event_id: str = "hot-1", mw: str = "0.05", starts_at: str = "now") -> None:
+    await starting.start_event(
+        suburb.desk,
+        event_id=event_id,
+        program_id=PROGRAM,
+        power_mw=mw,
+        starts_at=starts_at,
+        actor="staff:ana",
+    )
+
+
+async def test_a_coming_event_says_when_how_much_and_how_low_in_local_time(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, starts_at="2026-09-09T19:00")
+
+    page = await rosa.get("/owner")
+
+    assert re.search(r'title="2026-09-10T02:00:00Z">Wed Sep 9, 7:00 PM PDT</time>', page.text)
+    assert "At most 10.11 kWh may be used; your battery is never taken below 20.0 %" in page.text
+
+
+async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    await begin(suburb)
+    await suburb.pass_time(120)
+
+    page = await rosa.get("/owner")
+    suburb.clock.step_to(suburb.clock.now().replace(hour=4))
+    later = await rosa.get("/owner")
+
+    assert "live, 0 s old" in page.text
+    assert "<dt>Giving</dt>" in page.text
+    assert re.search(r"stale, 1\d\d min old|stale, \d h", later.text)
+
+
+async def test_an_opt_out_in_the_middle_of_an_event_releases_the_home_and_can_be_taken_back(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    assert suburb.live.busy(suburb.clock.now())[1]
+
+    out = await send(rosa, f"/owner/sites/{SITE}/opt-outs/hot-1")
+    await suburb.controller.turn()
+    after = await rosa.get("/owner")
+
+    assert out.status_code == 303
+    assert not suburb.live.busy(suburb.clock.now())[1]
+    assert "You opted out." in after.text
+    (said,) = await suburb.desk.store.opt_outs(["hot-1"])
+    assert (said.site_id, said.origin) == (SITE, "portal")
+    assert (await send(rosa, f"/owner/sites/{SITE}/opt-ins/hot-1")).status_code == 303
+    assert "Opt out of this event" in (await rosa.get("/owner")).text
+
+
+async def test_an_opt_out_from_a_page_older_than_the_end_is_told_so(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+
+    answer = await send(rosa, f"/owner/sites/{SITE}/opt-outs/hot-1")
+
+    assert answer.status_code == 409
+    assert "was cancelled; nothing changed" in answer.text
+
+
+async def test_a_reserve_is_saved_and_binds_the_next_plan(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    saved = await send(rosa, f"/owner/sites/{SITE}/reserve", reserve="75")
+    await begin(suburb)
+    await suburb.pass_time(60)
+
+    assert saved.headers["location"] == "/owner?saved=reserve#reserve"
+    enrollment = await suburb.desk.enrollment(SITE)
+    assert enrollment.reserve_permille == 750
+    plan = suburb.plan("hot-1")
+    assert plan.floor_permille[1] == 750 or plan.setpoint_w[1] == 0
+
+
+@pytest.mark.parametrize("typed", ["", "101", "-5", "lots", "20.55"])
+async def test_a_reserve_that_cannot_be_is_refused_beside_the_field(
+    suburb: Suburb, rosa: httpx.AsyncClient, typed: str
+) -> None:
+    page = await send(rosa, f"/owner/sites/{SITE}/reserve", reserve=typed)
+
+    assert page.status_code == 422
+    assert 'id="reserve-fault"' in page.text
+    assert (await suburb.desk.enrollment(SITE)).reserve_permille == 200
+
+
+async def test_an_event_that_brought_nothing_stays_in_the_history_with_its_reason(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    now = suburb.clock.now()
+    await begin(suburb)
+    await suburb.desk.store.opt_out(OptOut(SITE, "hot-1", now, "portal"))
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await suburb.pass_time(60)
+
+    page = await rosa.get("/owner/events")
+    detail = await rosa.get("/owner/events/hot-1")
+
+    assert "You opted out" in page.text
+    assert "0.00 kWh" in page.text
+    assert "Nothing was earned at s-001: you opted out." in detail.text
+
+
+async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    suburb.clock.step_to(suburb.clock.now().replace(minute=30))
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    page = await rosa.get("/owner/events/hot-1")
+    hours = list(csv.DictReader(io.StringIO((await rosa.get("/owner/events/hot-1/hours.csv")).text)))
+
+    assert "What counts is the energy your battery discharged" in page.text
+    assert re.search(r"0\.00 kWh × \$2\.00 per kWh × your share 1\.00 = <strong>\$0\.00</strong>", page.text)
+    assert [hour["quality"] for hour in hours] == ["MISSING"]
+    assert hours[0]["starts_at_local"] == "6:00 PM PDT"
+
+
+async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+
+    export = await rosa.get("/owner/export.json")
+    table = await rosa.get("/owner/events.csv")
+
+    assert json.loads(export.text)["owner_id"] == f"o-{SITE}"
+    assert "s-002" not in export.text
+    assert "o-s-002" not in export.text
+    assert table.text.splitlines()[0].startswith("event_id,name,site_id,starts_at,starts_at_local")
+    assert len(table.text.splitlines()) == 2
+
+
+async def test_an_event_of_another_program_is_no_event_of_mine(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    assert (await rosa.get("/owner/events/hot-9")).status_code == 404
+
+
+async def test_consent_and_what_is_never_collected_are_said(rosa: httpx.AsyncClient) -> None:
+    page = await rosa.get("/owner/data")
+
+    assert "text 2026-1, given" in page.text
+    assert "never collected" in page.text
+    assert "Nobody of the staff has looked" in page.text
+
+
+async def test_what_one_owner_sees_does_not_depend_on_any_other(tmp_path: Path) -> None:
+    pages = []
+    for folder, power in (("one", "0.02"), ("two", "0.02")):
+        (tmp_path / folder).mkdir()
+        suburb = await a_suburb(tmp_path / folder)
+        await suburb.add("rosa", Role.OWNER, f"o-{SITE}")
+        if folder == "two":
+            await suburb.add("sam", Role.OWNER, "o-s-005")
+            sam = await logged_in(suburb, "sam")
+            await send(sam, "/owner/sites/s-005/reserve", reserve="90")
+        await begin(suburb, mw=power, starts_at="2026-09-09T19:00")
+        page = await (await logged_in(suburb, "rosa")).get("/owner")
+        pages.append(re.sub(r'name="form_token" value="\w+"', "", page.text))
+
+    assert pages[0] == pages[1]
