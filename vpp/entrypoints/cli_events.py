@@ -7,7 +7,7 @@ import typer
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import events, starting
+from vpp.entrypoints.operations import changing, events, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
@@ -44,9 +44,15 @@ Program = Annotated[str, typer.Option("--program", metavar="PROGRAM", help="Whos
 Power = Annotated[str, typer.Option("--mw", metavar="MW", help="Megawatts, or all that can be sustained.")]
 Start = Annotated[str, typer.Option("--at", metavar="TIME", help="now, or a time like 2026-09-09T18:00.")]
 Minutes = Annotated[int, typer.Option("--minutes", help="The length.")]
+Hours = Annotated[int, typer.Option("--hours", help="The length in hours, in place of minutes.")]
 Target = Annotated[
     list[str] | None, typer.Option("--target", help="A utility, group, county or feeder; may come again.")
 ]
+
+
+def length_of(minutes: int, hours: int) -> int:
+    """Return the length in minutes; hours win where they are given."""
+    return hours * 60 or minutes
 
 
 @event_app.command("preview", help=inspect.getdoc(starting.preview_event))
@@ -55,13 +61,14 @@ def preview_event(
     power_mw: Power,
     starts_at: Start = "now",
     minutes: Minutes = 60,
+    hours: Hours = 0,
     target: Target = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what an event would get."""
     found = ask(
-        starting.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at, minutes=minutes,
-        targets=target or [],
+        starting.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at,
+        minutes=length_of(minutes, hours), targets=target or [],
     )  # fmt: skip
     answer(found, rendering.show_facts, as_json=as_json)
 
@@ -73,6 +80,7 @@ def start_event(
     power_mw: Power,
     starts_at: Start = "now",
     minutes: Minutes = 60,
+    hours: Hours = 0,
     target: Target = None,
     name: Annotated[str, typer.Option(help="What people call it.")] = "",
     test: Annotated[bool, typer.Option("--test", help="Never paid, never counted.")] = False,
@@ -81,7 +89,7 @@ def start_event(
     """Start an event of one's own."""
     found = ask(
         starting.start_event, event_id=event, program_id=program, power_mw=power_mw, starts_at=starts_at,
-        minutes=minutes, targets=target or [], name=name, test=test, actor=actor(),
+        minutes=length_of(minutes, hours), targets=target or [], name=name, test=test, actor=actor(),
     )  # fmt: skip
     answer(found, rendering.show_facts, as_json=as_json)
 
@@ -97,3 +105,22 @@ def approve_event(event: EventArgument, as_json: JsonFlag = False) -> None:
 def stop_all(as_json: JsonFlag = False) -> None:
     """Release every home."""
     answer(ask(starting.stop_all, actor=actor()), rendering.show_facts, as_json=as_json)
+
+
+@event_app.command("modify", help=inspect.getdoc(changing.modify_event))
+def modify_event(
+    event: EventArgument,
+    power_mw: Annotated[str, typer.Option("--mw", metavar="MW", help="Megawatts, or all.")] = "",
+    minutes: Annotated[int, typer.Option("--minutes", help="New length from its start.")] = 0,
+    hours: Hours = 0,
+    target: Target = None,
+    all_homes: Annotated[bool, typer.Option("--all-homes", help="Take every target away.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Change an event that stands."""
+    targets = [] if all_homes else target
+    found = ask(
+        changing.modify_event, event_id=event, power_mw=power_mw, minutes=length_of(minutes, hours),
+        targets=targets, actor=actor(),
+    )  # fmt: skip
+    answer(found, rendering.show_facts, as_json=as_json)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vpp.entrypoints.operations import (
     board,
     books,
+    changing,
     days,
     events,
     metering,
@@ -71,6 +72,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     board.list_fleet: Route("GET", f"{_API}/fleet"),
     starting.preview_event: Route("POST", f"{_API}/previews"),
     starting.start_event: Route("PUT", f"{_API}/events/{{event_id}}"),
+    changing.modify_event: Route("PATCH", f"{_API}/events/{{event_id}}"),
     starting.approve_event: Route("POST", f"{_API}/events/{{event_id}}/approve"),
     starting.stop_all: Route("POST", f"{_API}/stop-all"),
     people.list_users: Route("GET", f"{_API}/users"),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import board, people, starting
+from vpp.entrypoints.operations import board, changing, people, starting
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -27,6 +27,14 @@ class StartBody(PreviewBody):
 
     name: str = ""
     test: bool = False
+
+
+class ChangeBody(Body):
+    """What changes of an event; what is left out stays as it is."""
+
+    power_mw: str = ""
+    minutes: int = 0
+    targets: list[str] | None = None
 
 
 class UserBody(Body):
@@ -68,6 +76,12 @@ async def preview_event(desk: AtDesk, body: PreviewBody) -> Json:
 async def start_event(desk: AtDesk, actor: Actor, event_id: str, body: StartBody) -> Json:
     """Start an event of the console; the id makes a resend harmless."""
     return await starting.start_event(desk, event_id=event_id, actor=actor, **body.model_dump())
+
+
+@router.patch("/events/{event_id}")
+async def modify_event(desk: AtDesk, actor: Actor, event_id: str, body: ChangeBody) -> Json:
+    """Change an event that stands; a new version of it is stored."""
+    return await changing.modify_event(desk, event_id=event_id, actor=actor, **body.model_dump())
 
 
 @router.post("/events/{event_id}/approve")

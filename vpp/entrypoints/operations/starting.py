@@ -36,7 +36,7 @@ from vpp.entrypoints.operations.board import by_word
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
-from vpp.stages.control import targeted_sites
+from vpp.stages.control import LEAD, targeted_sites
 
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60
@@ -303,6 +303,8 @@ async def _facts(desk: Desk, history: EventHistory) -> Json:
 async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     """Be the second person: lift the source's limit for the newest version of an event.
 
+    Whoever started or changed it is the first person, under whatever name they came in.
+
     Returns:
         ``event_id, version, approved_by, approved_at``. Approving again changes nothing.
     """
@@ -311,9 +313,11 @@ async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     if state in ("cancelled", "ended"):
         raise OperationRefused(f"event {event_id} is {state}; nothing changed", HTTPStatus.CONFLICT)
     trail = await desk.store.trail(subject=f"event:{event_id}")
-    if any(entry.action == "start" and entry.actor == actor for entry in trail):
+    first = {_person(entry.actor): entry.action for entry in trail if entry.action in ("start", "modify")}
+    if _person(actor) in first:
+        did = "started" if first[_person(actor)] == "start" else "changed"
         raise OperationRefused(
-            f"{actor} started event {event_id}; somebody else has to approve it", HTTPStatus.CONFLICT
+            f"{actor} {did} event {event_id}; somebody else has to approve it", HTTPStatus.CONFLICT
         )
     latest = history.latest
     grants = [
@@ -332,8 +336,16 @@ async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     }
 
 
+def _person(actor: str) -> str:
+    """Return who stands behind an actor: the same name is one person, at a page or at a terminal."""
+    return actor.rpartition(":")[2]
+
+
 async def stop_all(desk: Desk, *, actor: str) -> Json:
     """Cancel every event that is on or has homes commanded; every home is released within seconds.
+
+    One that waits for approval or force is cancelled too, where an earlier version runs or its time has
+    come: nothing may begin again behind the operator's back.
 
     Returns:
         ``cancelled`` (event ids), ``homes`` (asked for power until now), ``scheduled`` (left standing).
@@ -343,10 +355,19 @@ async def stop_all(desk: Desk, *, actor: str) -> Json:
     for history in await desk.store.histories(ending_after=now):
         event_id, state = history.latest.event_id, event_state(history, now)
         asked = int(live.serving(event_id, now).sum()) if live else 0
-        if state == "active" or (state == "scheduled" and asked):
+        if state not in ("cancelled", "ended") and (asked or _has_begun(history, now)):
             await cancel_event(desk, event_id=event_id, actor=actor)
             cancelled.append(event_id)
             homes += asked
-        elif state == "scheduled":
+        elif state not in ("cancelled", "ended"):
             scheduled.append(event_id)
     return {"cancelled": cancelled, "homes": homes, "scheduled": scheduled}
+
+
+def _has_begun(history: EventHistory, now: datetime) -> bool:
+    """Return whether any version asks for power now, or so soon that its commands may have left."""
+    return any(
+        step.interval.starts_at - LEAD <= now < step.interval.ends_at
+        for version in history.versions
+        for step in version.steps
+    )

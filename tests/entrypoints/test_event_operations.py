@@ -1,0 +1,182 @@
+"""An event from a person's hand to the homes: approve, change, stop everything."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from vpp.domain.command import Action
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Watts
+from vpp.entrypoints.operations.changing import modify_event
+from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.events import show_event
+from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
+
+ANA, BEN = "staff:ana", "operator:ben"
+
+
+@pytest.fixture
+async def suburb(tmp_path: Path) -> Suburb:
+    return await a_suburb(tmp_path)
+
+
+async def start(suburb: Suburb, event_id: str = "ev-1", **wish: Any) -> None:
+    asked: dict[str, Any] = {"power_mw": "0.02", "minutes": 60, "actor": ANA} | wish
+    await start_event(suburb.desk, event_id=event_id, program_id=PROGRAM, **asked)
+    await suburb.pass_time(30)
+
+
+async def limit(suburb: Suburb, watts: int) -> None:
+    key = suburb.desk.keys.public_key
+    await suburb.desk.store.add_source(GridSource("console", key, Watts(watts), suburb.clock.now()))
+
+
+def asked_w(suburb: Suburb, event_id: str = "ev-1") -> int:
+    return int(suburb.plan(event_id).setpoint_w.sum())
+
+
+async def test_part_within_the_limit_goes_at_once_and_the_rest_after_a_second_person(suburb: Suburb) -> None:
+    await limit(suburb, 8_000)
+
+    await start(suburb)
+    at_once_w = asked_w(suburb)
+    approved = await approve_event(suburb.desk, event_id="ev-1", actor=BEN)
+    await suburb.pass_time(15)
+
+    assert at_once_w == 8_000
+    assert approved["approved_by"] == BEN
+    assert asked_w(suburb) == 20_000
+
+
+@pytest.mark.parametrize("same_person", ["staff:ana", "operator:ana"])
+async def test_nobody_approves_what_they_started_whichever_door_they_come_through(
+    suburb: Suburb, same_person: str
+) -> None:
+    await limit(suburb, 8_000)
+    await start(suburb)
+
+    with pytest.raises(OperationRefused, match="started event ev-1; somebody else has to approve it"):
+        await approve_event(suburb.desk, event_id="ev-1", actor=same_person)
+
+
+async def test_nobody_approves_what_they_changed(suburb: Suburb) -> None:
+    await limit(suburb, 8_000)
+    await start(suburb)
+    await modify_event(suburb.desk, event_id="ev-1", power_mw="0.03", actor=BEN)
+
+    with pytest.raises(OperationRefused, match="changed event ev-1"):
+        await approve_event(suburb.desk, event_id="ev-1", actor=BEN)
+
+
+async def test_changed_power_moves_the_fleet_and_is_a_version_of_its_own(suburb: Suburb) -> None:
+    await start(suburb)
+
+    changed = await modify_event(suburb.desk, event_id="ev-1", power_mw="0.03", minutes=90, actor=BEN)
+    again = await modify_event(suburb.desk, event_id="ev-1", power_mw="0.03", minutes=90, actor=BEN)
+    await suburb.pass_time(15)
+
+    shown = await show_event(suburb.desk, event_id="ev-1")
+    assert changed["version"] == again["version"] == 2
+    assert [version["operation"] for version in shown["versions"]] == ["CREATE", "UPDATE"]  # type: ignore[attr-defined]  # an answer's values are plain JSON
+    assert asked_w(suburb) == 30_000
+    assert changed["ends_at"] == "2026-09-10T02:30:00Z"
+
+
+async def test_changed_targets_release_the_homes_that_are_not_meant_any_more(suburb: Suburb) -> None:
+    await start(suburb)
+
+    with pytest.raises(OperationRefused, match="is called Nowhere"):
+        await modify_event(suburb.desk, event_id="ev-1", targets=["Nowhere"], actor=BEN)
+    changed = await modify_event(suburb.desk, event_id="ev-1", targets=["Alameda"], actor=BEN)
+
+    assert changed["targets"] == ["Alameda"]
+
+
+async def test_change_above_the_limit_takes_effect_up_to_what_was_asked_before(suburb: Suburb) -> None:
+    await limit(suburb, 20_000)
+    await start(suburb)
+
+    await modify_event(suburb.desk, event_id="ev-1", power_mw="0.04", actor=ANA)
+    await suburb.pass_time(15)
+    waiting_w = asked_w(suburb)
+    await approve_event(suburb.desk, event_id="ev-1", actor=BEN)
+    await suburb.pass_time(15)
+
+    assert (waiting_w, asked_w(suburb)) == (20_000, 40_000)
+
+
+async def test_change_that_says_nothing_or_ends_in_the_past_is_refused(suburb: Suburb) -> None:
+    await start(suburb)
+    await suburb.pass_time(600)
+
+    with pytest.raises(OperationRefused, match="give a power, a length or targets"):
+        await modify_event(suburb.desk, event_id="ev-1", actor=BEN)
+    with pytest.raises(OperationRefused, match="cancel it to end it now"):
+        await modify_event(suburb.desk, event_id="ev-1", minutes=5, actor=BEN)
+
+
+async def test_stop_all_needs_nobodys_leave_and_releases_within_the_tick(suburb: Suburb) -> None:
+    await limit(suburb, 20_000)
+    await start(suburb)
+    await start(suburb, "ev-2", power_mw="0.04")  # waits for approval: ev-1 uses the limit
+
+    stopped = await stop_all(suburb.desk, actor=ANA)
+    await suburb.controller.turn()
+
+    newest = (await suburb.desk.store.ticks(since=suburb.clock.now()))[-1]
+    homes = [site for order in newest.orders for site in order.site_no.tolist()]
+    assert stopped["cancelled"] == ["ev-1", "ev-2"]
+    assert {order.action for order in newest.orders} == {Action.RELEASE}
+    assert len(homes) == stopped["homes"] == len(set(homes))
+    assert suburb.controller.board is not None
+    assert not suburb.controller.board.leases.setpoint_w.any()
+
+
+async def test_stop_all_ends_an_event_whose_newer_version_waits(suburb: Suburb) -> None:
+    await start(suburb)
+    await modify_event(suburb.desk, event_id="ev-1", minutes=600, actor=ANA)  # out of its program
+    assert (await show_event(suburb.desk, event_id="ev-1"))["state"] == "waiting_for_force"
+
+    stopped = await stop_all(suburb.desk, actor=ANA)
+
+    assert stopped["cancelled"] == ["ev-1"]
+
+
+async def test_stop_all_leaves_what_is_hours_away(suburb: Suburb) -> None:
+    later = (suburb.clock.now() + timedelta(hours=1)).isoformat()
+    await start(suburb, starts_at=later)
+
+    stopped = await stop_all(suburb.desk, actor=ANA)
+
+    assert (stopped["cancelled"], stopped["scheduled"]) == ([], ["ev-1"])
+
+
+async def test_test_event_is_marked_in_every_command_and_never_settled(suburb: Suburb) -> None:
+    await start(suburb, test=True)
+    await suburb.pass_time(3_600 + 60)
+    await suburb.controller.settle_event("ev-1")
+
+    ticks = await suburb.desk.store.event_ticks("ev-1")
+    assert all(order.test for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
+    assert (await show_event(suburb.desk, event_id="ev-1"))["settlement"] is None
+    assert (await show_event(suburb.desk, event_id="ev-1"))["test"] is True
+
+
+async def test_events_are_changed_and_approved_over_the_api(suburb: Suburb) -> None:
+    await limit(suburb, 8_000)
+    await start(suburb)
+    transport = httpx.ASGITransport(app=suburb.app)
+    headers = {"Authorization": "Bearer a-token", "X-VPP-Actor": BEN}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as asking:
+        approved = await asking.post("/api/v1/events/ev-1/approve")
+        changed = await asking.patch("/api/v1/events/ev-1", json={"power_mw": "0.01"})
+        unknown = await asking.patch("/api/v1/events/ev-1", json={"megawatts": "0.01"})
+
+    assert (approved.status_code, changed.status_code, unknown.status_code) == (200, 200, 422)
+    assert changed.json()["version"] == 2
+    await suburb.pass_time(15)
+    assert asked_w(suburb) == 10_000
