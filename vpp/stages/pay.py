@@ -35,9 +35,18 @@ async def accrue(
 
     Pending while a period runs; posted when it is closed. Doing it again appends nothing by itself.
     """
+    by_period = [
+        program_id
+        for program_id in sorted(programs)
+        if any(each.tariff.period is not Period.EVENT for each in programs[program_id].editions)
+    ]
+    if not by_period:
+        return ()
+    # Most programs that are shipped have no home here: their settlements are not even read.
+    enrolled = {each.program_id for each in await store.enrollments()}
     appended: list[JournalEntry] = []
-    for program_id in sorted(programs):
-        if all(each.tariff.period is Period.EVENT for each in programs[program_id].editions):
+    for program_id in by_period:
+        if program_id not in enrolled:
             continue
         for run in await accruals(programs[program_id], store=store, clock=clock):
             appended += await pay(run, books=store, clock=clock)

@@ -120,9 +120,9 @@ async def _period_facts(
     desk: Desk, owner_id: str, live: Mapping[tuple[str, str, str, str], JournalEntry]
 ) -> list[Json]:
     found: list[Json] = []
-    for program_id in sorted(desk.programs):
-        program = desk.programs[program_id]
-        if all(each.tariff.period is Period.EVENT for each in program.editions):
+    for program_id in sorted({program_id for owner, _, program_id, _ in live if owner == owner_id}):
+        program = desk.programs.get(program_id)
+        if program is None or all(each.tariff.period is Period.EVENT for each in program.editions):
             continue
         for run in await accruals(program, store=desk.store, clock=desk.clock):
             for line in run.lines:
