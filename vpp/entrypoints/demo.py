@@ -155,7 +155,7 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
     """Give everything connected: broker, database, controller, homes."""
     settings = settings.model_copy(update={"state_dir": folder, "database_url": "", "production": False})
     clock, keys = SteppedClock(homes.starts_at), FileKeys(folder)
-    store = await SqlStore.open(settings.store_url)
+    store = await SqlStore.open(settings.store_url, durable=False)  # the folder is thrown away
     try:
         async with EmbeddedBroker() as broker:
             access = Access.from_url(broker.url, client_id=keys.kid)

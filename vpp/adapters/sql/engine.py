@@ -100,8 +100,13 @@ def _asyncpg_url(url: URL) -> URL:
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Return an engine that commits to the disk; nothing is connected yet."""
+def make_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
+    """Return an engine that commits to the disk; nothing is connected yet.
+
+    Args:
+        url: What ``driver_url`` gave.
+        durable: False for a SQLite file that is thrown away with its process: no commit waits for the disk.
+    """
     if url.get_backend_name() == "postgresql":
         return create_async_engine(
             url,
@@ -111,6 +116,8 @@ def make_engine(url: URL) -> AsyncEngine:
         )
     engine = create_async_engine(url, pool_size=POOLED_CONNECTIONS)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    if not durable:
+        event.listen(engine.sync_engine, "connect", _commit_to_memory)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -126,6 +133,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
         f"cache_size = -{SQLITE_CACHE_KIB}",  # a settlement reads far more than the default 2 MiB
     ):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _commit_to_memory(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous = OFF")
     cursor.close()
 
 

@@ -25,14 +25,17 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts):
         SqlAccounts.__init__(self, database)
 
     @classmethod
-    async def open(cls, url: str) -> "SqlStore":
+    async def open(cls, url: str, *, durable: bool = True) -> "SqlStore":
         """Return the store at ``sqlite:///path`` or ``postgresql://…``, its tables up to date.
+
+        A SQLite file that is thrown away with its process may be opened not ``durable``: its commits do
+        not wait for the disk.
 
         Raises:
             UnknownDatabase: The URL names neither.
             StoreUnavailable: The server does not answer, or the file's directory is not there.
         """
-        database = Database(make_engine(driver_url(url)))
+        database = Database(make_engine(driver_url(url), durable=durable))
         await database.probe()
         async with AsyncExitStack() as unless_opened:
             unless_opened.push_async_callback(database.close)
