@@ -23,7 +23,7 @@ def main() -> int:
         if not chosen.json:
             sys.stdout.write(f"{name}\n")
         made = import_module(f"tests.benchmarks.{name}").run()
-        report[name] = asyncio.run(made) if inspect.isawaitable(made) else made
+        report[name] = asyncio.run(made) if inspect.iscoroutine(made) else made
         if not chosen.json:
             sys.stdout.write("".join(f"{figure.line()}\n" for figure in report[name]))
             sys.stdout.flush()

@@ -3,7 +3,7 @@
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -46,6 +46,20 @@ def medians(calls: Mapping[str, Callable[[], object]], *, rounds: int = ROUNDS) 
             began = time.perf_counter()
             call()
             taken[name].append(time.perf_counter() - began)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+async def medians_awaited(
+    calls: Mapping[str, Callable[[], Awaitable[object]]], *, rounds: int = ROUNDS
+) -> dict[str, float]:
+    """Return the median seconds of each awaited call, taken in turns as in ``medians``."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            await call()
+            if number:  # the first run pays for caches and is not counted
+                taken[name].append(time.perf_counter() - began)
     return {name: statistics.median(each) for name, each in taken.items()}
 
 

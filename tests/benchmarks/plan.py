@@ -1,5 +1,7 @@
 """How long the fleet's power takes to plan, beside the cheapest split that could be made at all."""
 
+from functools import partial
+
 import numpy as np
 
 from tests.benchmarks.measuring import Figure, medians
@@ -45,13 +47,9 @@ def run() -> list[Figure]:
         profile = Profile(power_w, power_w, TWO_HOURS)
         taken = medians(
             {
-                "proportional": lambda o=offers, p=power_w: proportional(o, p),
-                "plan": lambda o=offers, p=profile: plan_dispatch(
-                    p, o, feeder_caps_w=NO_CAPS, zone_caps_w=NO_CAPS
-                ),
-                "capped": lambda o=offers, p=profile, c=caps: plan_dispatch(
-                    p, o, feeder_caps_w=c, zone_caps_w=NO_CAPS
-                ),
+                "proportional": partial(proportional, offers, power_w),
+                "plan": partial(plan_dispatch, profile, offers, feeder_caps_w=NO_CAPS, zone_caps_w=NO_CAPS),
+                "capped": partial(plan_dispatch, profile, offers, feeder_caps_w=caps, zone_caps_w=NO_CAPS),
             }
         )
         floor = taken["proportional"]
