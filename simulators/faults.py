@@ -93,7 +93,7 @@ _WEIGHT = {  # of the kinds that come of themselves, how often each comes beside
     Fault.OUTAGE: 4,
     Fault.STORM: 3,
     Fault.BATTERY_FAULT: 3,
-    Fault.EVENT_MODIFIED: 2,
+    Fault.EVENT_MODIFIED: 1,
     Fault.EVENT_CANCELLED: 0.25,
     Fault.EVENT_DUPLICATED: 3,
     Fault.REPLAY: 15,
@@ -107,7 +107,7 @@ _WEIGHT = {  # of the kinds that come of themselves, how often each comes beside
     Fault.STOLEN_KEY: 6,
 }
 CALM = frozenset[Fault]()
-MEAN_BETWEEN_S = (4, 8, 20, 60)
+MEAN_BETWEEN_S = (5, 10, 20, 60)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ The store outlives it, its memory does not. It dies at a commit or at a send, ju
 the store answers late, not at all, or commits and then does not say so.
 """
 
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from types import coroutine
@@ -17,6 +17,7 @@ from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.command import AckBatch, DispatchTick, PlanRevision
+from vpp.domain.program import Program
 from vpp.ports import Keys, Packet, Store, StoreUnavailable
 from vpp.settings import Settings
 from vpp.wire.gateway import controller_filters
@@ -27,7 +28,6 @@ WRITES = frozenset(
      "take_epoch", "commit", "record_acks", "append", "settle", "post")
 )  # fmt: skip
 WAKE_MS = 20
-PACE_MS = 1500
 IDLE_MS = 1000
 
 
@@ -256,8 +256,10 @@ class ControllerProcess:
         broker: MemoryBroker,
         keys: Keys,
         settings: Settings,
+        programs: Mapping[str, Program],
         ears: Ears,
         climate: Climate,
+        pace_ms: int,
         died: Callable[["ControllerProcess"], None],
         froze: Callable[["ControllerProcess"], None],
     ) -> None:
@@ -268,7 +270,7 @@ class ControllerProcess:
         self.troubles = Troubles(climate, kernel.random)
         self.alive = True
         self.judged = False  # whether its board was compared with what is committed
-        self.pace_ms = PACE_MS
+        self.pace_ms = pace_ms  # the least between two turns for packets
         self.clock = ProcessClock(kernel)
         self._died = died
         self._turn: Coroutine[Any, Any, bool] | None = None
@@ -283,6 +285,7 @@ class ControllerProcess:
             keys=keys,
             transport=ProcessTransport(self._connection, self),
             ids=SeededIds(kernel.seed * 1000 + number),
+            programs=programs,
         )
 
     @property

@@ -5,6 +5,7 @@ are those of the fleet simulator, and what passes between them are the bytes of 
 """
 
 from datetime import timedelta
+from functools import lru_cache
 from random import Random
 
 from simulators.dispatch_checker import DispatchChecker
@@ -18,12 +19,13 @@ from simulators.online_home import CuttableDisk, OnlineHome
 from simulators.operators import PersistentOperator
 from simulators.processes import ControllerKeys, ControllerProcess
 from simulators.scenario import simulated_source_key
-from simulators.suburb import BEGINS, SUBURBS, Suburb, suburb
+from simulators.suburb import BEGINS, PROGRAMS, SUBURBS, Suburb, suburb
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.enrollment import shard_of
 from vpp.domain.grid_event import GridSource
+from vpp.domain.program import Program
 from vpp.domain.quantities import Watts
-from vpp.settings import Settings
+from vpp.settings import Settings, load_programs
 from vpp.wire.signed import SigningKey
 
 SITES = 24
@@ -31,6 +33,13 @@ CONTROLLER_KEY = SigningKey(bytes(range(32)))
 KID = "vpp-sim"
 SOURCE = "caiso"
 MAX_POWER_W = 500_000
+PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
+HEALTHY_PACE_MS = 500
+
+
+@lru_cache(maxsize=1)
+def _programs() -> dict[str, Program]:
+    return {name: program for name, program in load_programs(Settings()).items() if name in PROGRAMS}
 
 
 class World:
@@ -44,6 +53,7 @@ class World:
         self.network = Network(self.kernel, self.climate, self._arrived)
         self.store = MemoryStore()
         self.settings = Settings()
+        self.pace_ms = random.choice(PACES_MS)
         self.keys = ControllerKeys(KID, CONTROLLER_KEY)
         self.suburb = suburb(random.randrange(SUBURBS), sites)
         self.home_checker = HomeChecker(self.kernel, self.findings)
@@ -79,6 +89,8 @@ class World:
             broker=self.network.broker,
             keys=self.keys,
             settings=self.settings,
+            programs=_programs(),
+            pace_ms=HEALTHY_PACE_MS if self.climate.over else self.pace_ms,
             ears=self.dispatch_checker,
             climate=self.climate,
             died=self._died,
@@ -114,6 +126,7 @@ class World:
         self.network.heal()
         for process in self.processes:
             process.troubles.forget()
+            process.pace_ms = HEALTHY_PACE_MS
             if process.suspended or process is not self.leader:
                 process.kill()
         if not self.network.broker.up:

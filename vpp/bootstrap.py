@@ -184,8 +184,12 @@ def assemble(
     keys: Keys,
     transport: Transport,
     ids: Ids | None = None,
+    programs: Mapping[str, Program] | None = None,
 ) -> Controller:
-    """Return a controller on any store and transport; memory adapters serve as well as real ones."""
+    """Return a controller on any store and transport; memory adapters serve as well as real ones.
+
+    Without ``programs`` they are read from the files that the settings name.
+    """
     roster = Roster()
     controller = Controller(
         clock=clock,
@@ -193,7 +197,7 @@ def assemble(
         transport=transport,
         link=GatewayLink(transport, keys, roster),
         feed=OpenAdrFeed(transport, keys),
-        programs=load_programs(settings),
+        programs=load_programs(settings) if programs is None else programs,
         terms=dispatch_terms(settings),
         roster=roster,
     )

@@ -149,9 +149,10 @@ class MemoryBroker:
     def subscribe(self, client: "MemoryTransport", filters: Sequence[str], qos: int = 1) -> None:
         """Add filters to a connected client; it gets the retained messages they cover."""
         session = self._sessions[client.client_id]
-        self._routes.clear()
         for wanted in filters:
-            session.filters[wanted] = qos
+            if session.filters.get(wanted) != qos:
+                session.filters[wanted] = qos
+                self._routes.clear()
             for packet in tuple(self._retained.values()):
                 if topic_matches(wanted, packet.topic):
                     self._give(client.client_id, replace(packet, qos=min(packet.qos, qos)))
