@@ -23,11 +23,10 @@ async def test_controller_killed_in_mid_event_goes_on_where_it_was(tmp_path: Pat
             )
             homes = await enrolled(operator, HOMES)
             fleet = ("simulators", "fleet", "--broker", broker.url, "--sites", str(homes / "sites.csv"))
-            async with operator.listening(), operator.running(*fleet):
-                async with operator.served() as first:
-                    await _dispatched(operator)
-                    first.kill()
-                    await first.wait()
+            async with operator.listening(), operator.served() as first, operator.running(*fleet):
+                await _dispatched(operator)
+                first.kill()
+                await first.wait()
                 commanded = _commanded(operator)
                 said_before = len(operator.said("command"))
                 async with operator.served():
