@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import rendering
+from vpp.entrypoints import rendering, rendering_capacity
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import changing, events, starting
+from vpp.entrypoints.operations import changing, events, preview, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
@@ -55,22 +55,23 @@ def length_of(minutes: int, hours: int) -> int:
     return hours * 60 or minutes
 
 
-@event_app.command("preview", help=inspect.getdoc(starting.preview_event))
+@event_app.command("preview", help=inspect.getdoc(preview.preview_event))
 def preview_event(
     program: Program,
-    power_mw: Power,
+    power_mw: Annotated[str, typer.Option("--mw", metavar="MW", help="Megawatts, or all.")] = "all",
     starts_at: Start = "now",
     minutes: Minutes = 60,
     hours: Hours = 0,
     target: Target = None,
+    confidence: Annotated[int, typer.Option(metavar="PCT", help="How surely, 50-99.")] = 90,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what an event would get."""
     found = ask(
-        starting.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at,
-        minutes=length_of(minutes, hours), targets=target or [],
+        preview.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at,
+        minutes=length_of(minutes, hours), targets=target or [], confidence_pct=confidence,
     )  # fmt: skip
-    answer(found, rendering.show_facts, as_json=as_json)
+    answer(found, rendering_capacity.show_preview, as_json=as_json)
 
 
 @event_app.command("start", help=inspect.getdoc(starting.start_event))

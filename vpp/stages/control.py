@@ -341,9 +341,7 @@ def _plans(
     use of a feeder, a zone and the ramp is not there for the next.
     """
     fleet, roster, now_s = scene.fleet, scene.roster, to_epoch(scene.now)
-    limits = Limits(
-        _caps(scene.terms.feeder_caps_w, roster.feeders), _caps(scene.terms.zone_caps_w, roster.counties)
-    )
+    limits = network_limits(scene.terms, roster)
     running = board.leases.discharging(now_s)
     short, silent, refused = (
         assessment.sites_in(state) for state in (ProofState.SHORT, ProofState.SILENT, ProofState.REFUSED)
@@ -410,6 +408,11 @@ def _less_rise(
         zone_w = zone_w.copy()
         np.subtract.at(zone_w, fleet.county_no, rise_w)
     return max(0, total_w - int(rise_w.sum())), np.maximum(zone_w, 0)
+
+
+def network_limits(terms: DispatchTerms, roster: Roster) -> Limits:
+    """Return the limits of feeders and zones by the fleet's numbers."""
+    return Limits(_caps(terms.feeder_caps_w, roster.feeders), _caps(terms.zone_caps_w, roster.counties))
 
 
 def _caps(by_name: Mapping[str, int], names: Names) -> IntColumn:

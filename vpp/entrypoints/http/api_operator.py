@@ -6,25 +6,32 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import board, changing, people, starting
+from vpp.entrypoints.operations import board, changing, people, preview, starting
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
 
 
-class PreviewBody(Body):
+class WishBody(Body):
     """What an event would ask: megawatts or ``all``, a start (``now`` or a time), minutes, targets."""
 
     program_id: str
-    power_mw: str
+    power_mw: str = "all"
     starts_at: str = "now"
     minutes: int = 60
     targets: list[str] = Field(default_factory=list)
 
 
-class StartBody(PreviewBody):
-    """The same with a name, and whether it is a test."""
+class PreviewBody(WishBody):
+    """The same, and how surely the power is to be reached, in percent."""
 
+    confidence_pct: int = 90
+
+
+class StartBody(WishBody):
+    """A wish with a power, a name, and whether it is a test."""
+
+    power_mw: str
     name: str = ""
     test: bool = False
 
@@ -69,7 +76,7 @@ async def list_fleet(
 @router.post("/previews")
 async def preview_event(desk: AtDesk, body: PreviewBody) -> Json:
     """Say what an event would get; nothing is stored."""
-    return await starting.preview_event(desk, **body.model_dump())
+    return await preview.preview_event(desk, **body.model_dump())
 
 
 @router.put("/events/{event_id}")

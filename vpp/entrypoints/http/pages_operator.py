@@ -28,6 +28,7 @@ from vpp.entrypoints.http.visitor import (
     leave_trail,
 )
 from vpp.entrypoints.operations import board, events, sites, starting
+from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 
 PAGE_SITES = 50
@@ -171,7 +172,7 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
     fields = _fields(form)
     try:
         wish = _wish(fields)
-        found = await starting.preview_event(desk, **wish)
+        found = await previewing.preview_event(desk, **wish)
         if form.get("step") != "start":
             return _preview(request, visitor, fields, found, fault=None)
         if form.get("typed", "").removesuffix("MW").strip() != fields["power_mw"]:

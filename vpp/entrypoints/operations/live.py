@@ -17,7 +17,7 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
-from vpp.stages.control import Board
+from vpp.stages.control import Board, DispatchTerms
 
 SAMPLES_KEPT = 2_880  # four hours at one in five seconds
 EVENTS_KEPT = 20
@@ -31,6 +31,7 @@ class Dispatching(Protocol):
     fleet: FleetState
     roster: Roster
     board: Board | None
+    terms: DispatchTerms
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An operator's own events: look first, start, let a second person approve, stop everything.
+"""An operator's own events: start, let a second person approve, stop everything.
 
 They are events of the source ``console``, which has this controller's own key and a limit like any source.
 """
@@ -12,11 +12,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
-import numpy as np
-
 from vpp.domain.access import TrailEntry
-from vpp.domain.dispatch_plan import REASONS, Reason, sustainable_w
-from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, eligibility, offers_of, plan_event
+from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
     EventHistory,
     Grant,
@@ -28,12 +25,11 @@ from vpp.domain.grid_event import (
     counted_intervals,
     resolve_targets,
 )
-from vpp.domain.interval import to_epoch, whole_second
+from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
-from vpp.domain.quantities import IntColumn, Watts
+from vpp.domain.quantities import Watts
 from vpp.domain.verdict import Accepted, accept
-from vpp.entrypoints.operations.board import by_word
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
 from vpp.stages.control import LEAD, targeted_sites
@@ -41,7 +37,6 @@ from vpp.stages.control import LEAD, targeted_sites
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NONE: IntColumn = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +55,10 @@ class Wish:
         return starts_at, starts_at + timedelta(seconds=self.seconds)
 
 
-def _wish(
+def read_wish(
     desk: Desk, program_id: str, power_mw: str, starts_at: str, minutes: int, targets: Sequence[str]
 ) -> Wish:
+    """Return a wish as it was typed, checked. Raises OperationRefused."""
     program = desk.programs.get(program_id)
     if program is None:
         raise OperationRefused(f"program {program_id[:60]!r} is not known; {', '.join(desk.programs)} are")
@@ -97,69 +93,8 @@ def read_start(text: str, program: Program) -> datetime:
     return whole_second((at if at.tzinfo else at.replace(tzinfo=program.zone)).astimezone(UTC))
 
 
-async def preview_event(
-    desk: Desk, *, program_id: str, power_mw: str, starts_at: str = "now", minutes: int = 60,
-    targets: Sequence[str] = (),
-) -> Json:  # fmt: skip
-    """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
-
-    Args:
-        program_id: Whose homes.
-        power_mw: Megawatts, or ``all`` that can be sustained.
-        starts_at: ``now``, or a time; without an offset it is local in the program's zone.
-        minutes: The length.
-        targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
-
-    Returns:
-        ``starts_at, ends_at, asked_w`` (None: all), ``now_w`` (what eligible homes can give at once),
-        ``window_w`` (what they can hold to the end), ``planned_w, shortfall_w, sites, level_pct,
-        reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the plan); ``cost_usd``
-        (the most it can cost); ``out_of_program, unknown_targets, limit_w`` (needs no second person).
-    """
-    wish = _wish(desk, program_id, power_mw, starts_at, minutes, targets)
-    live, now = desk.running, desk.clock.now()
-    fleet, roster = live.controller.fleet, live.controller.roster
-    begins, ends = wish.interval(now)
-    demand, unknown = _demand(wish, live, begins, ends)
-    nobody = np.zeros(len(fleet), dtype=np.bool_)
-    codes = eligibility(
-        fleet, demand, opted_out=nobody, held_back=nobody, busy=live.busy(now), planned=nobody,
-        waiting=nobody, now_s=to_epoch(now),
-    )  # fmt: skip
-    zero = np.zeros(len(fleet), dtype=np.int64)
-    plan = plan_event(
-        EventPlan.empty(len(fleet)), demand, fleet, codes, Limits(_NONE, _NONE),
-        Delivered(zero, nobody, nobody, nobody),
-    )  # fmt: skip
-    able = offers_of(fleet, np.flatnonzero(codes == REASONS.index(Reason.SELECTED)), Limits(_NONE, _NONE))
-    planned_w = int(plan.setpoint_w.sum())
-    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
-    terms = wish.program.terms_on(begins.astimezone(wish.program.zone).date())
-    cost = terms.rate.micro_dollars_per_wh * planned_w * wish.seconds / 3600 if terms else 0
-    out = await _departures(desk, wish, now)
-    return {
-        "program_id": program_id,
-        "time_zone": wish.program.zone.key,
-        "starts_at": instant(begins),
-        "ends_at": instant(ends),
-        "asked_w": wish.power_w,
-        "now_w": int(able.limit_w.sum()),
-        "window_w": int(sustainable_w(able, wish.seconds).sum()),
-        "planned_w": planned_w,
-        "shortfall_w": plan.shortfall_w,
-        "sites": int((plan.setpoint_w > 0).sum()),
-        "level_pct": round(plan.level_permille / 10, 1),
-        "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
-        "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
-        "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
-        "cost_usd": usd(int(cost) // 10_000 * 10_000),
-        "out_of_program": list(out),
-        "unknown_targets": list(unknown),
-        "limit_w": (await _console(desk)).max_power_w,
-    }
-
-
-def _demand(wish: Wish, live: Live, begins: datetime, ends: datetime) -> tuple[Demand, tuple[str, ...]]:
+def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> tuple[Demand, tuple[str, ...]]:
+    """Return what the wish would ask of the fleet, and its targets that name nothing."""
     roster = live.controller.roster
     words = resolve_targets(
         wish.targets,
@@ -184,7 +119,8 @@ def _demand(wish: Wish, live: Live, begins: datetime, ends: datetime) -> tuple[D
     return demand, words.unknown
 
 
-async def _departures(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...]:
+async def departures_of(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...]:
+    """Return how the wish leaves its program's terms; empty when it lies inside them."""
     verdict = await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)
     return verdict.version.out_of_program
 
@@ -238,7 +174,7 @@ async def _judge(desk: Desk, signal: Signal, wish: Wish, now: datetime) -> Accep
     return verdict
 
 
-async def _console(desk: Desk) -> GridSource:
+async def console_of(desk: Desk) -> GridSource:
     """Return the console's source; made with a limit of zero, so that at first two persons are needed.
 
     Its key is this controller's own, so that nobody else can signal under its name.
@@ -274,12 +210,12 @@ async def start_event(
     """
     if not _EVENT_ID.fullmatch(event_id):
         raise OperationRefused(f"event id {event_id[:70]!r} is not 1-64 of A-Z, a-z, 0-9 and '._-'")
-    wish, now = _wish(desk, program_id, power_mw, starts_at, minutes, targets), desk.clock.now()
+    wish, now = read_wish(desk, program_id, power_mw, starts_at, minutes, targets), desk.clock.now()
     if desk.live is not None:
-        unknown = _demand(wish, desk.live, now, now)[1]
+        unknown = demand_of(wish, desk.live, now, now)[1]
         if unknown:
             raise OperationRefused(f"no utility, group, county or feeder is called {', '.join(unknown)}")
-    console = await _console(desk)
+    console = await console_of(desk)
     signal = _signal(wish, event_id, name[:120] or f"Console {event_id}", test, now)
     known = await desk.store.history(event_id)
     if known is not None:

@@ -1,0 +1,158 @@
+"""Before anybody is asked: what an event would get, how firm it is, how much to ask, and what it costs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+from vpp.domain.enrollment import OptOut
+from vpp.domain.quantities import WattHours
+from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.preview import preview_event
+from vpp.entrypoints.operations.starting import start_event
+
+
+@pytest.fixture
+async def suburb(tmp_path: Path) -> Suburb:
+    return await a_suburb(tmp_path)
+
+
+async def preview(suburb: Suburb, **wish: Any) -> Any:
+    return await preview_event(suburb.desk, program_id=PROGRAM, **wish)
+
+
+async def a_past_event(suburb: Suburb, gives_permille: Sequence[int]) -> None:
+    """Run an hour in which each home gives a share of what it was asked, by its meter."""
+    await start_event(
+        suburb.desk, event_id="ev-past", program_id=PROGRAM, power_mw="0.036", minutes=60, actor="staff:ana"
+    )
+    begins = suburb.clock.now()
+    await suburb.pass_time(3_600 + 15)
+    for row, permille in enumerate(gives_permille):
+        site_id = suburb.controller.roster.site_id(row)
+        readings = tuple(
+            MeterReading(
+                site_id=site_id, boot_id="b" * 32, index=index, at=begins + timedelta(minutes=5 * index),
+                discharged_wh=WattHours(250 * index * permille // 1000), charged_wh=WattHours(0),
+                soc_permille=None, quality=Quality.OK,
+            )
+            for index in range(1, 13)
+        )  # fmt: skip
+        first = replace(readings[0], index=0, at=begins, discharged_wh=WattHours(0))
+        message = MeterMessage(site_id, "b" * 32, 0, (first, *readings))
+        await suburb.desk.store.append([message], at=suburb.clock.now())
+
+
+async def test_preview_commands_nobody_and_stores_nothing(suburb: Suburb) -> None:
+    found = await preview(suburb, power_mw="0.02")
+    await suburb.pass_time(60)
+
+    assert found["planned_w"] == 20_000
+    assert await suburb.desk.store.histories() == []
+    assert await suburb.desk.store.last_tick_number() == 0
+
+
+async def test_firm_power_lies_under_what_the_homes_could_hold(suburb: Suburb) -> None:
+    found = await preview(suburb, minutes=120)
+
+    firm = found["firm"]
+    assert 0 < firm["p90_w"] < firm["p50_w"] < firm["p10_w"] <= found["window_w"]
+    assert found["window_w"] <= found["now_w"]
+    assert found["events"] == 0
+    assert "90 %" in found["prior"]
+    assert found["selection"] is None
+
+
+async def test_firm_power_is_told_by_utility_county_and_feeder(suburb: Suburb) -> None:
+    found = await preview(suburb)
+
+    for key, name in (("firm_by_utility", "PGE"), ("firm_by_county", "Alameda"), ("firm_by_feeder", "f-1")):
+        (group,) = found[key]
+        assert (group["name"], group["sites"]) == (name, 12)
+        assert {key: group[key] for key in ("p90_w", "p50_w", "p10_w")} == found["firm"]
+
+
+async def test_more_is_asked_than_wished_to_be_sure(suburb: Suburb) -> None:
+    sure = (await preview(suburb, power_mw="0.02", confidence_pct=95))["selection"]
+    likely = (await preview(suburb, power_mw="0.02", confidence_pct=60))["selection"]
+    too_much = (await preview(suburb, power_mw="0.059"))["selection"]
+
+    assert sure["enough"]
+    assert sure["ask_w"] > likely["ask_w"] > 20_000
+    assert sure["reaches_w"] >= 20_000
+    assert not too_much["enough"]
+
+
+async def test_homes_that_gave_little_before_lower_what_is_firm(suburb: Suburb) -> None:
+    before = await preview(suburb)
+    await a_past_event(suburb, [1_000] * 4 + [300] * 8)
+    suburb.report()
+
+    after = await preview(suburb)
+
+    assert after["events"] == 1
+    assert after["window_w"] == before["window_w"]
+    assert after["firm"]["p50_w"] < before["firm"]["p50_w"]
+
+
+async def test_owners_who_said_no_before_lower_what_is_firm(suburb: Suburb) -> None:
+    before = await preview(suburb)
+    await a_past_event(suburb, [1_000] * 12)
+    kept = await preview(suburb)
+    for row in range(6):
+        site_id = suburb.controller.roster.site_id(row)
+        await suburb.desk.store.opt_out(OptOut(site_id, "ev-past", suburb.clock.now(), "portal"))
+
+    said_no = await preview(suburb)
+
+    assert said_no["firm"]["p50_w"] < before["firm"]["p50_w"] <= kept["firm"]["p50_w"]
+
+
+async def test_network_limits_bind_the_forecast(suburb: Suburb) -> None:
+    suburb.controller.terms = replace(suburb.controller.terms, feeder_caps_w={"f-1": 12_000})
+
+    found = await preview(suburb, power_mw="0.02")
+
+    assert (found["planned_w"], found["window_w"]) == (12_000, 12_000)
+    assert found["shortfall_w"] == 8_000
+
+
+async def test_homes_of_a_running_event_are_not_promised_twice(suburb: Suburb) -> None:
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.059", minutes=60, actor="staff:ana"
+    )
+    await suburb.pass_time(60)
+
+    found = await preview(suburb)
+
+    assert found["reasons"] == {"not_needed": 12}
+    assert found["firm"]["p50_w"] == 0
+
+
+async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> None:
+    found = await preview(suburb, power_mw="0.02", minutes=90)
+
+    assert found["cost_usd"] == "60.00"
+    assert found["cost_p50_usd"] == "54.00"
+
+
+async def test_confidence_that_cannot_be_meant_is_refused(suburb: Suburb) -> None:
+    with pytest.raises(OperationRefused, match="not 50 to 99 %"):
+        await preview(suburb, confidence_pct=100)
+
+
+async def test_preview_is_asked_over_the_api(suburb: Suburb) -> None:
+    transport = httpx.ASGITransport(app=suburb.app)
+    headers = {"Authorization": "Bearer a-token"}
+    body = {"program_id": PROGRAM, "power_mw": "0.02", "confidence_pct": 80}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as asking:
+        answer = await asking.post("/api/v1/previews", json=body)
+
+    assert answer.status_code == 200
+    assert answer.json()["selection"]["confidence_pct"] == 80

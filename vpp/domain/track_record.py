@@ -1,0 +1,137 @@
+"""What homes were asked in an event and what they gave of it, from stored ticks, answers and readings."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
+from vpp.domain.dispatch_plan import Reason, reason_code
+from vpp.domain.event_plan import EventPlan
+from vpp.domain.interval import to_epoch
+from vpp.domain.orders import commands_of
+from vpp.domain.quantities import BoolColumn, IntColumn
+
+_HELD_BACK = reason_code(Reason.HELD_BACK)
+
+
+@dataclass(slots=True)
+class _Unfolding:
+    """An event's plan as its revisions are read, one after another."""
+
+    setpoint_w: IntColumn
+    floor_permille: IntColumn
+    reason_code: IntColumn
+    revision: int = 0
+
+    def until(self, revisions: Sequence[PlanRevision], number: int) -> None:
+        while self.revision < min(number, len(revisions)):
+            each = revisions[self.revision]
+            self.setpoint_w[each.site_no] = each.setpoint_w
+            self.floor_permille[each.site_no] = each.reserve_floor_permille
+            self.reason_code[: len(each.reason_code)] = each.reason_code
+            self.revision += 1
+
+
+def commands_in_order(
+    ticks: Sequence[DispatchTick], revisions: Sequence[PlanRevision], sites: int
+) -> Iterator[tuple[CommandBatch, IntColumn]]:
+    """Yield every batch that an event's ticks told, in order, and the reason codes of its sites then.
+
+    Args:
+        ticks: The event's, with its orders only, in order.
+        revisions: All of the event's, numbered from 1 without a gap.
+        sites: How many sites there are.
+    """
+    zeros = np.zeros(sites, dtype=np.int64)
+    plan = _Unfolding(zeros.copy(), zeros.copy(), zeros.copy())
+    for tick in ticks:
+        for order in tick.orders:
+            plan.until(revisions, order.revision)
+            then = EventPlan(
+                order.revision, None, plan.setpoint_w, plan.floor_permille, plan.reason_code, 0, 0, 0
+            )
+            yield commands_of(tick, order, then), plan.reason_code[order.site_no]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one event asked of every site: energy, and from when to when; zeros for a site never asked."""
+
+    watt_seconds: IntColumn
+    from_s: IntColumn
+    until_s: IntColumn
+
+    @property
+    def sites(self) -> IntColumn:
+        """Return the sites that were asked for anything."""
+        return np.flatnonzero(self.watt_seconds)
+
+
+def asked_of_sites(batches: Iterable[tuple[CommandBatch, IntColumn]], sites: int, *, until_s: int) -> Asked:
+    """Return what an event asked until a moment.
+
+    A home that is held back after a refusal or a short delivery is lowered or released by us: that does
+    not lessen what it was asked, or every home would have given all of it.
+    """
+    total, power, since, ends, first, last = (np.zeros(sites, dtype=np.int64) for _ in range(6))
+
+    def count(rows: IntColumn, now_s: int) -> None:
+        upto = np.minimum(np.minimum(ends[rows], now_s), until_s)
+        total[rows] += power[rows] * np.maximum(upto - since[rows], 0)
+        last[rows] = np.where(power[rows] > 0, np.maximum(last[rows], upto), last[rows])
+
+    for batch, reasons in batches:
+        rows, now_s = batch.order.site_no, to_epoch(batch.issued_at)
+        stays = reasons == _HELD_BACK
+        if batch.order.action is Action.RELEASE:
+            rows = rows[~stays]
+            count(rows, now_s)
+            power[rows] = 0
+            continue
+        starts_s = to_epoch(batch.order.starts_at)
+        count(rows, starts_s)
+        power[rows] = np.where(stays, np.maximum(power[rows], batch.setpoint_w), batch.setpoint_w)
+        since[rows] = starts_s
+        ends[rows] = to_epoch(batch.order.expires_at)
+        first[rows] = np.where(first[rows] == 0, starts_s, first[rows])
+    everybody = np.arange(sites)
+    count(everybody, until_s)
+    return Asked(total, first, last)
+
+
+def answers_of_sites(acks: AckBatch, event_id: str, sites: int) -> tuple[BoolColumn, BoolColumn]:
+    """Return which sites accepted anything of an event, and which refused anything."""
+    accepted, refused = np.zeros(sites, dtype=np.bool_), np.zeros(sites, dtype=np.bool_)
+    mine = np.array([named == event_id for named in acks.event_id], dtype=np.bool_)
+    no = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
+    accepted[acks.site_no[mine & ~no]] = True
+    refused[acks.site_no[mine & no]] = True
+    return accepted, refused
+
+
+def shares_of_sites(
+    asked: Asked,
+    delivered_wh: IntColumn,
+    metered: BoolColumn,
+    accepted: BoolColumn,
+    opted_out: BoolColumn,
+) -> tuple[IntColumn, IntColumn, int]:
+    """Return each site's share in permille, the sites whose share is known, and that of all together.
+
+    Args:
+        asked: What the event asked.
+        delivered_wh: Net discharge between each site's first and last second.
+        metered: Whose counters are known at both ends.
+        accepted: Who accepted a command. Accepted but not metered says nothing; neither accepted nor
+            metered is a home that did not answer, and gave nothing.
+        opted_out: Whose owner said no to the event: nothing, whatever was given before.
+    """
+    share = np.where(metered, 3_600_000 * np.maximum(delivered_wh, 0) // np.maximum(asked.watt_seconds, 1), 0)
+    share = np.where(opted_out, 0, np.clip(share, 0, 1000))
+    was_asked = asked.watt_seconds > 0
+    known = np.flatnonzero((was_asked & (metered | ~accepted)) | opted_out)
+    counted = known[was_asked[known]]
+    whole = int(asked.watt_seconds[counted].sum())
+    given = int((asked.watt_seconds[counted] * share[counted] // 1000).sum())
+    return share, known, 1000 * given // whole if whole else 0

@@ -1,0 +1,186 @@
+"""What an event would get, before anybody is asked: the plan, firm power, how much to ask, and the cost."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from fractions import Fraction
+
+import numpy as np
+
+from vpp.domain.brake import Numbers
+from vpp.domain.capacity import (
+    PRIOR_COMMON_PERMILLE,
+    PRIOR_EVENTS,
+    PRIOR_SHARE_PERMILLE,
+    Firm,
+    TrackRecord,
+    firm_by_group,
+    firm_power,
+    over_select,
+)
+from vpp.domain.dispatch_plan import REASONS, Offers, Profile, Reason, plan_dispatch, reason_code
+from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, eligibility, offers_of, plan_event
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import IntColumn
+from vpp.entrypoints.operations.board import by_word
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
+from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.records import track_record
+from vpp.entrypoints.operations.starting import Wish, console_of, demand_of, departures_of, read_wish
+from vpp.stages.control import network_limits
+
+GROUPS_SHOWN = 200
+PRIOR = (
+    f"a home without a record is expected to give {PRIOR_SHARE_PERMILLE // 10} % of what it is asked; "
+    f"{PRIOR_EVENTS} events of its own weigh as much; what all homes have in common varies by "
+    f"{PRIOR_COMMON_PERMILLE // 10} %"
+)
+
+
+async def preview_event(
+    desk: Desk,
+    *,
+    program_id: str,
+    power_mw: str = "all",
+    starts_at: str = "now",
+    minutes: int = 60,
+    targets: Sequence[str] = (),
+    confidence_pct: int = 90,
+) -> Json:
+    """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
+
+    Args:
+        program_id: Whose homes.
+        power_mw: Megawatts, or ``all`` that can be sustained.
+        starts_at: ``now``, or a time; without an offset it is local in the program's zone.
+        minutes: The length.
+        targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
+        confidence_pct: How surely the power is to be reached, 50 to 99.
+
+    Returns:
+        ``starts_at, ends_at, asked_w`` (None: all), ``now_w`` (what eligible homes can give at once),
+        ``window_w`` (what they can hold to the end within the network's limits), ``planned_w, shortfall_w,
+        sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
+        plan); ``cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
+        unknown_targets, limit_w`` (needs no second person). Of what can be held to the end, with charge
+        as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
+        ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
+        (looked at for the track record) and ``prior`` (what holds without one). ``selection``
+        (``confidence_pct, ask_w, sites, reaches_w, enough``): how much to ask so that ``asked_w`` is
+        reached that surely; None without a power.
+    """
+    if not 50 <= confidence_pct <= 99:
+        raise OperationRefused(f"a confidence of {confidence_pct} % is not 50 to 99 %")
+    wish = read_wish(desk, program_id, power_mw, starts_at, minutes, targets)
+    live, now = desk.running, desk.clock.now()
+    begins, ends = wish.interval(now)
+    demand, unknown = demand_of(wish, live, begins, ends)
+    outlook = _Outlook.of(live, demand, now)
+    record = await track_record(desk, program_id)
+    roster, fleet = live.controller.roster, live.controller.fleet
+    plan, held_w = outlook.plan, outlook.held_w
+    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
+    firm = firm_power(held_w, record)
+    out = await departures_of(desk, wish, now)
+    return {
+        "program_id": program_id,
+        "time_zone": wish.program.zone.key,
+        "starts_at": instant(begins),
+        "ends_at": instant(ends),
+        "asked_w": wish.power_w,
+        "now_w": int(outlook.offers.limit_w.sum()),
+        "window_w": int(held_w.sum()),
+        "planned_w": int(plan.setpoint_w.sum()),
+        "shortfall_w": plan.shortfall_w,
+        "sites": int((plan.setpoint_w > 0).sum()),
+        "level_pct": round(plan.level_permille / 10, 1),
+        "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
+        "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
+        "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
+        "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
+        "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
+        "out_of_program": list(out),
+        "unknown_targets": list(unknown),
+        "limit_w": (await console_of(desk)).max_power_w,
+        "firm": _firm_facts(firm),
+        "firm_by_utility": _by_name(held_w, record, fleet.utility_no, roster.utilities.words),
+        "firm_by_county": _by_name(held_w, record, fleet.county_no, roster.counties.words),
+        "firm_by_feeder": _by_name(held_w, record, fleet.feeder_no, roster.feeders.words),
+        "events": len(record.fleet_shares_permille),
+        "prior": PRIOR,
+        "selection": outlook.selection(wish, record, confidence_pct),
+    }
+
+
+class _Outlook:
+    """The fleet as one event would find it; columns indexed by ``site_no``, offers by eligible site."""
+
+    def __init__(self, offers: Offers, limits: Limits, seconds: int, plan: EventPlan) -> None:
+        self.offers, self.limits, self.seconds, self.plan = offers, limits, seconds, plan
+        self.held_w = self.shared(None)
+
+    @classmethod
+    def of(cls, live: Live, demand: Demand, now: datetime) -> "_Outlook":
+        """Return the outlook beside the events that are on, within what they leave of the network."""
+        fleet, board = live.controller.fleet, live.controller.board
+        sites, now_s = len(fleet), to_epoch(now)
+        nobody = np.zeros(sites, dtype=np.bool_)
+        held_back, limits = nobody.copy(), network_limits(live.controller.terms, live.controller.roster)
+        if board is not None:
+            known = len(board.held_back_until_s)
+            held_back[:known] = board.held_back_until_s[:sites] > to_epoch(demand.starts_at)
+            limits = limits.less(np.where(live.busy(now), live.setpoint_w(), 0), fleet)
+        codes = eligibility(
+            fleet, demand, opted_out=nobody, held_back=held_back, busy=live.busy(now), planned=nobody,
+            waiting=nobody, now_s=now_s,
+        )  # fmt: skip
+        zero = np.zeros(sites, dtype=np.int64)
+        delivered = Delivered(zero, nobody, nobody, nobody)
+        plan = plan_event(EventPlan.empty(sites), demand, fleet, codes, limits, delivered)
+        rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
+        return cls(offers_of(fleet, rows, limits), limits, demand.profile.seconds, plan)
+
+    def shared(self, asked_w: int | None) -> IntColumn:
+        """Return each site's setpoint when that much is asked of the fleet; None: all there is."""
+        profile = Profile(asked_w, asked_w, self.seconds)
+        caps = {"feeder_caps_w": self.limits.feeder_caps_w, "zone_caps_w": self.limits.zone_caps_w}
+        setpoint_w = np.zeros(len(self.plan.setpoint_w), dtype=np.int64)
+        setpoint_w[self.offers.site_no] = plan_dispatch(profile, self.offers, **caps).setpoint_w
+        return setpoint_w
+
+    def selection(self, wish: Wish, record: TrackRecord, confidence_pct: int) -> Json | None:
+        """Return how much to ask so that what is wished is reached that surely."""
+        if wish.power_w is None:
+            return None
+        share_out: Callable[[int], IntColumn] = self.shared
+        most_w = int(self.held_w.sum())
+        found = over_select(wish.power_w, most_w, record, share_out, confidence_permille=10 * confidence_pct)
+        return {
+            "confidence_pct": confidence_pct,
+            "ask_w": found.asked_w,
+            "sites": int((found.setpoint_w > 0).sum()),
+            "reaches_w": found.reaches_w,
+            "enough": found.reaches_w >= wish.power_w,
+        }
+
+
+def _cost(wish: Wish, begins: datetime, power_w: int) -> str:
+    """Return dollars for the power held over the window, cut to the cent; a forecast, never a booking."""
+    terms = wish.program.terms_on(begins.astimezone(wish.program.zone).date())
+    exact = terms.rate.micro_dollars_per_wh * Fraction(power_w * wish.seconds, 3600) if terms else 0
+    return usd(int(exact) // 10_000 * 10_000)
+
+
+def _firm_facts(firm: Firm) -> Json:
+    return {"p90_w": firm.p90_w, "p50_w": firm.p50_w, "p10_w": firm.p10_w}
+
+
+def _by_name(power_w: IntColumn, record: TrackRecord, group_no: Numbers, words: Sequence[str]) -> list[Json]:
+    """Return firm power by name, the largest first; groups without power are left out."""
+    columns = firm_by_group(power_w, record, group_no, len(words))
+    sites = np.bincount(group_no[power_w > 0], minlength=len(words))
+    order = [place for place in np.argsort(-columns[1], kind="stable").tolist() if sites[place]]
+    return [
+        {"name": words[place], "sites": int(sites[place])}
+        | _firm_facts(Firm(*(int(column[place]) for column in columns)))
+        for place in order[:GROUPS_SHOWN]
+    ]
