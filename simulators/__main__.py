@@ -1,4 +1,8 @@
-"""``python -m simulators``: homes, grid operators and stories around a controller."""
+"""``python -m simulators``: seeded histories of a whole fleet; homes, grid operators and stories.
+
+Without a subcommand whole histories are simulated, faults and attacks included, and what must always
+hold is checked after every step.
+"""
 
 import argparse
 import asyncio
@@ -14,6 +18,7 @@ from simulators.fleet import add_fleet_arguments, run_fleet
 from simulators.grid import add_grid_arguments, make_key_file, run_grid
 from simulators.home_files import UnusableFile, add_homes_arguments, run_homes
 from simulators.scenario import UnknownScenario
+from simulators.simulation import add_simulation_arguments, run_simulation
 from vpp.adapters.clock import WallClock
 from vpp.adapters.mqtt import NotABrokerUrl
 from vpp.wire.signed import NotAKey
@@ -32,7 +37,8 @@ _REFUSALS = (
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     parser = argparse.ArgumentParser(prog="python -m simulators", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    add_simulation_arguments(parser)
+    commands = parser.add_subparsers(dest="command")
     add_homes_arguments(
         commands.add_parser("homes", help="make homes: sites.csv, gateways.json, history.csv")
     )
@@ -50,6 +56,8 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         match arguments.command:
+            case None:
+                return run_simulation(arguments)
             case "homes":
                 return run_homes(arguments, now=WallClock().now())
             case "fleet":

@@ -34,6 +34,7 @@ class Outcome:
     looks: int = 0
     ticks: int = 0
     paid_micro_dollars: int = 0
+    real_signatures: bool = False
 
 
 class BrokenHistory(Exception):
@@ -46,6 +47,7 @@ class HistoryOfSeed:
 
     seed: int
     climate: Climate | None = None
+    real_signatures: bool = False  # only said in the outcome; whoever plays decides
     world: World = field(init=False)
     audit: Audit = field(init=False)
 
@@ -93,6 +95,7 @@ class HistoryOfSeed:
             looks=world.home_checker.looks_made,
             ticks=len(world.dispatch_checker.ticks),
             paid_micro_dollars=self.audit.paid,
+            real_signatures=self.real_signatures,
         )
 
     def _ask(self, event: AskedEvent) -> None:

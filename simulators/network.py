@@ -79,6 +79,7 @@ class Network:
 
         def arrive() -> None:
             if life == self._lives:
+                self._kernel.note(client_id.encode(), packet.payload)
                 self.broker.deliver(client_id, packet)
                 self._arrived(client_id)
 
