@@ -42,7 +42,7 @@ async def test_a_coming_event_says_when_how_much_and_how_low_in_local_time(
     page = await rosa.get("/owner")
 
     assert re.search(r'title="2026-09-10T02:00:00Z">Wed Sep 9, 7:00 PM PDT</time>', page.text)
-    assert "At most 10.11 kWh may be used; your battery is never taken below 20.0 %" in page.text
+    assert "At most 10.11 kWh may be used; your battery is never taken below 20 %" in page.text
 
 
 async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
@@ -55,7 +55,7 @@ async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: h
 
     assert "live, 0 s old" in page.text
     assert "<dt>Giving</dt>" in page.text
-    assert re.search(r"stale, 1\d\d min old|stale, \d h", later.text)
+    assert re.search(r"stale, \d+ (min|h) old", later.text)
 
 
 async def test_an_opt_out_in_the_middle_of_an_event_releases_the_home_and_can_be_taken_back(

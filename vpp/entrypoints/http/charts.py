@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 28
+LEFT, RIGHT, TOP, BOTTOM = 84, 40, 16, 32
 LINES_ACROSS = 4
 
 

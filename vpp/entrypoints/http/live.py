@@ -99,6 +99,8 @@ def _states(proof: Any) -> list[tuple[str, int, str]]:
 
 def _verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
     """Return one sentence for somebody who only glances, and its tone."""
+    if facts["state"] == "active" and facts["shortfall_w"] and not facts["planned_w"]:
+        return "No home can help now. The reasons are below.", "failed"
     if facts["state"] != "active" or not facts["planned_w"]:
         return _waiting(facts)
     if facts["blind"]:

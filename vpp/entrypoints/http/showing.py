@@ -24,7 +24,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    for name in ("moment", "clock_time", "power", "energy", "money", "duration", "age", "sentence_case"):
+    for name in (
+        "moment",
+        "clock_time",
+        "power",
+        "energy",
+        "money",
+        "duration",
+        "age",
+        "freshness",
+        "percent",
+        "sentence_case",
+    ):
         environment.filters[name] = getattr(words, name)
     environment.globals["Right"] = Right
     return environment

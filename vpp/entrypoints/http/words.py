@@ -1,13 +1,13 @@
 """How pages write times, power, energy, money and ages: local time by its name, UTC beside it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-FRESH_S = 90
-STALE_S = 600
+LIVE_S = 90
+STALE_S = 600  # two idle periods
 
 
 def moment(at: datetime | str | None, zone: str) -> Markup:
@@ -74,15 +74,19 @@ def duration(seconds: int) -> str:
 
 
 def age(seconds: int | None) -> str:
-    """Return how old something is, in words."""
-    return "never" if seconds is None else f"{duration(seconds)} old" if seconds >= 60 else f"{seconds} s old"
+    """Return how old something is: seconds up to two minutes, minutes up to two hours, then hours."""
+    if seconds is None:
+        return "never"
+    if seconds < 120:
+        return f"{seconds} s old"
+    return f"{seconds // 60} min old" if seconds < 7200 else f"{seconds // 3600} h old"
 
 
-def freshness(seconds: int | None, *, online: bool = True) -> str:
-    """Return ``live``, ``stale`` or ``offline`` for a reading of that age."""
+def freshness(seconds: int | None, online: bool) -> str:
+    """Return ``live``, ``recent``, ``stale`` or ``offline`` for a reading of that age."""
     if seconds is None or not online:
         return "offline"
-    return "live" if seconds <= FRESH_S else "stale"
+    return "live" if seconds <= LIVE_S else "recent" if seconds <= STALE_S else "stale"
 
 
 def sentence_case(word: str) -> str:
@@ -90,7 +94,6 @@ def sentence_case(word: str) -> str:
     return word.replace("_", " ")
 
 
-def backup_hours(energy_wh: int, home_w: int) -> str:
-    """Return how long a home of that mean power lasts on the energy, rounded down to the half hour."""
-    halves = int(timedelta(hours=energy_wh / home_w).total_seconds() // 1800) if home_w else 0
-    return f"{halves / 2:g} h"
+def percent(share: float | None) -> str:
+    """Return a share in whole percent."""
+    return "–" if share is None else f"{share:.0f} %"

@@ -20,6 +20,7 @@ from vpp.entrypoints.operations.sites import REASON_WORDS
 FORECAST_POINTS = 24
 PAGE_MOST = 200
 SPARE_S = 3600
+FIRST_PLAN_WITHIN_S = 30  # two ticks
 
 
 async def show_board(desk: Desk, *, event_id: str) -> Json:
@@ -52,6 +53,10 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
     serving = live.serving(event_id, now)
     planned_w = live.planned_w(serving)
     asking = bool(planned_w) or facts["state"] == "active"
+    # An event of a program without homes has no plan; what it asks is missing all the same.
+    asked_w = (plan.requested_w if plan.revision else _asked_now(history, now, authorized_w)) if asking else 0
+    unplanned = starts_at is not None and (now - starts_at).total_seconds() > FIRST_PLAN_WITHIN_S
+    shortfall_w = plan.shortfall_w if plan.revision else asked_w if unplanned else 0
     board = live.controller.board
     codes, counts = np.unique(plan.reason_code, return_counts=True)
     reasons = {REASONS[code].value: int(count) for code, count in zip(codes, counts, strict=True)}
@@ -59,10 +64,10 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "now": instant(now),
         "remaining_s": remaining_s,
         "starts_in_s": starts_in_s,
-        "asked_w": plan.requested_w if asking else 0,
+        "asked_w": asked_w,
         "planned_w": planned_w,
         "measured_w": live.measured_w(serving),
-        "shortfall_w": plan.shortfall_w if asking else 0,
+        "shortfall_w": shortfall_w if asking else 0,
         "energy_left_wh": live.energy_left_wh(serving),
         "energy_needed_wh": planned_w * (remaining_s - starts_in_s) // 3600,
         "sites": int(serving.sum()),
@@ -82,6 +87,13 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         ],
         "forecast": _forecast(live, serving, now, remaining_s) if planned_w else [],
     }
+
+
+def _asked_now(history: EventHistory, now: datetime, authorized_w: int | None) -> int:
+    """Return what the event asks now within what is authorized; zero where all there is, is asked."""
+    powers = [step.power for step in steps_in_force(history) if step.interval.contains(now)]
+    asked_w = powers[0] or 0 if powers else 0
+    return asked_w if authorized_w is None else min(asked_w, authorized_w)
 
 
 def _forecast(live: Live, serving: BoolColumn, now: datetime, remaining_s: int) -> list[Json]:

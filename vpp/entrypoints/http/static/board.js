@@ -2,7 +2,7 @@
 // A page that nobody looks at does not ask; a board that cannot be refreshed says so.
 
 const EVERY_MS = 1000;
-const LATE_MS = 5000;
+const LATE_MS = 3000;
 const notice = document.getElementById("connection");
 const places = [...document.querySelectorAll("[data-board]")];
 const tags = new Map();
@@ -12,7 +12,7 @@ async function refresh(place) {
   const tag = tags.get(place);
   const answer = await fetch(place.dataset.board, {
     headers: { "X-Fragment": "1", ...(tag ? { "If-None-Match": tag } : {}) },
-    signal: AbortSignal.timeout(4000),
+    signal: AbortSignal.timeout(2500),
   });
   if (answer.status === 401) {
     location.reload(); // the session is over: the login page leads back here

@@ -14,8 +14,8 @@ for (const form of document.querySelectorAll("form.reserve")) {
     const percent = Number(slider.value);
     const hours = usable * percent / 100 / 1000 / Math.max(0.1, Number(load.value) || 0.8);
     const change = earns(percent) - earns(saved);
-    const dollars = Math.abs(change) < 0.5 ? "the same per event"
-      : `at most about $${Math.abs(change).toFixed(0)} per event ${change < 0 ? "less" : "more"}`;
+    const dollars = Math.abs(change) < 0.5 ? `up to about $${earns(percent).toFixed(0)} per event`
+      : `about $${Math.abs(change).toFixed(0)} per event ${change < 0 ? "less" : "more"} than now`;
     output.textContent = `${percent} % leaves about ${hours.toFixed(hours < 3 ? 1 : 0)} h of backup, ${dollars}.`;
   };
   slider.addEventListener("input", say);

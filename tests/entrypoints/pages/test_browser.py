@@ -1,0 +1,167 @@
+"""The pages in a real browser: login to result, by keyboard, on a phone; nothing leaves the machine."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from axe_core_python.async_playwright import Axe  # type: ignore[import-untyped]  # it carries no types
+from playwright.async_api import Page, expect
+
+from tests.entrypoints.pages.browser import Window, a_window
+from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb
+from vpp.domain.access import Role
+from vpp.entrypoints.operations import starting
+
+FOLLOWS_WITHIN_S = 2.0
+PAGES = {
+    "ana": (
+        "/operator",
+        "/operator/events/hot-1",
+        "/operator/new-event",
+        "/operator/fleet",
+        "/operator/trail",
+    ),
+    "rosa": ("/owner", "/owner/events", "/owner/data"),
+}
+
+
+@pytest.fixture
+async def window(suburb: Suburb) -> AsyncIterator[Window]:
+    await suburb.add("ana", Role.OPERATOR)
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    async with a_window(suburb) as opened:
+        yield opened
+    assert opened.elsewhere == []
+    assert opened.complaints == []
+
+
+async def begin(suburb: Suburb) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
+    )
+
+
+async def width_of(page: Page) -> int:
+    return int(await page.evaluate("document.documentElement.scrollWidth"))
+
+
+async def test_an_operator_goes_from_login_to_a_running_event_whose_board_follows(window: Window) -> None:
+    page = await window.open()
+    await page.goto(f"{window.address}/operator/new-event")
+    await page.get_by_label("Name").fill("ana")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.get_by_label("Power in MW").fill("0.02")
+    await page.get_by_role("button", name="Preview").click()
+    await page.get_by_label("Type 0.02 to start").fill("0.02")
+    await page.get_by_role("button", name="Start event").click()
+    await expect(page.get_by_text("Active; no home is asked for power yet.")).to_be_visible()
+
+    await window.suburb.pass_time(300)
+    changed = time.monotonic()
+    await expect(page.get_by_text("On target.")).to_be_visible()
+
+    assert time.monotonic() - changed < FOLLOWS_WITHIN_S
+    await expect(page.locator(".line.forecast")).to_have_count(1)
+
+
+async def test_everything_stops_by_keyboard_alone(window: Window) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.suburb.pass_time(120)
+    await window.log_in(page, "ana")
+    await page.get_by_label("Release every home: type STOP").focus()
+    await page.keyboard.type("STOP")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_text("1 events cancelled")).to_be_visible()
+    await window.suburb.pass_time(15)
+    assert not window.suburb.live.busy(window.suburb.clock.now()).any()
+
+
+async def test_keys_lead_to_pages_and_to_the_search(window: Window) -> None:
+    page = await window.open()
+    await window.log_in(page, "ana")
+    await page.keyboard.press("g")
+    await page.keyboard.press("f")
+    await page.wait_for_url("**/operator/fleet")
+    await page.keyboard.press("/")
+    await page.keyboard.type("s-003")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_text("1 of 12 homes")).to_be_visible()
+    await page.locator("h1").click()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+
+
+async def test_a_board_that_gets_no_answer_says_so(window: Window) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.log_in(page, "ana")
+    await expect(page.locator("[data-board]")).to_have_count(1)
+
+    await page.evaluate("() => { window.fetch = () => Promise.reject(new Error('cut')); }")
+
+    await expect(page.get_by_text("Not live: no answer")).to_be_visible()
+
+
+async def test_an_owner_on_a_phone_keeps_more_and_opts_out(window: Window) -> None:
+    page = await window.open(width=390, height=844)
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    await window.log_in(page, "rosa")
+    slider = page.get_by_label("Reserve in percent")
+    await slider.focus()
+    for _ in range(4):
+        await page.keyboard.press("ArrowRight")
+    await expect(
+        page.get_by_text("40 % leaves about 6 h of backup, about $5 per event less than now.")
+    ).to_be_visible()
+    await page.get_by_role("button", name="Save reserve").click()
+    await expect(page.get_by_text("Your reserve is saved")).to_be_visible()
+    await page.get_by_role("button", name="Opt out of this event").click()
+    await expect(page.get_by_text("You opted out.")).to_be_visible()
+
+    assert (await window.suburb.desk.enrollment("s-001")).reserve_permille == 400
+
+
+async def test_no_page_scrolls_sideways_on_a_phone_or_at_four_times_the_size(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    for name, paths in PAGES.items():
+        page = await window.open(width=390, height=700)
+        await window.log_in(page, name)
+        for path in paths:
+            for width in (390, 320):
+                await page.set_viewport_size({"width": width, "height": 700})
+                await page.goto(f"{window.address}{path}")
+                assert await width_of(page) <= width, path
+
+
+async def test_axe_finds_nothing_serious_in_light_or_dark(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(120)
+    found = []
+    for name, paths in PAGES.items():
+        page = await window.open()
+        await window.log_in(page, name)
+        for path in paths:
+            await page.emulate_media(color_scheme="light")
+            await page.goto(f"{window.address}{path}")
+            found += await faults_of(page)
+            if path in ("/operator", "/owner"):
+                await page.emulate_media(color_scheme="dark")
+                found += await faults_of(page)
+
+    assert found == []
+
+
+async def faults_of(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Return what axe calls serious or critical: where, which rule, which elements."""
+    report = await Axe().run(page)
+    return [
+        (page.url, each["id"], [node["html"][:120] for node in each["nodes"]])
+        for each in report["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
