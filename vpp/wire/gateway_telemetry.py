@@ -18,7 +18,7 @@ from vpp.wire.strict_json import (
     GATEWAY_MESSAGE_BYTES,
     JsonObject,
     MalformedMessage,
-    encode,
+    encode_text,
     optional_text,
     percent,
     require_flag,
@@ -39,6 +39,7 @@ class GridState(StrEnum):
     SYNCING = "syncing"
 
 
+_WORDS = {False: "false", True: "true"}
 _GRID_STATE = {state.value: state for state in GridState}
 _FIELDS = frozenset(
     (
@@ -93,26 +94,18 @@ TELEMETRY_COLUMNS = (
 
 def encode_telemetry(sample: Telemetry) -> bytes:
     """Return the body of a sample, which travels unsigned."""
-    return encode(
-        {
-            "schema": "vpp.telemetry/1",
-            "site_id": sample.site_id,
-            "at": time_text(sample.at),
-            "epoch": sample.epoch,
-            "sequence": sample.sequence,
-            "soc_pct": percent(sample.soc_permille),
-            "battery_w": sample.battery_w,
-            "discharge_limit_w": sample.discharge_limit_w,
-            "energy_full_wh": sample.energy_full_wh,
-            "reserve_pct": percent(sample.reserve_permille),
-            "discharged_wh": sample.discharged_wh,
-            "charged_wh": sample.charged_wh,
-            "grid": sample.grid.value,
-            "storm_mode": sample.storm_mode,
-            "opted_out": sample.opted_out,
-            "fault": sample.fault,
-        }
-    )
+    # Written out: a fleet sends nothing more often, and the general encoder takes four times as long. No
+    # text in it can need escaping but the fault.
+    fault = "null" if sample.fault is None else encode_text(sample.fault)
+    return (
+        f'{{"schema":"vpp.telemetry/1","site_id":"{sample.site_id}","at":"{time_text(sample.at)}",'
+        f'"epoch":{sample.epoch},"sequence":{sample.sequence},"soc_pct":{percent(sample.soc_permille)},'
+        f'"battery_w":{sample.battery_w},"discharge_limit_w":{sample.discharge_limit_w},'
+        f'"energy_full_wh":{sample.energy_full_wh},"reserve_pct":{percent(sample.reserve_permille)},'
+        f'"discharged_wh":{sample.discharged_wh},"charged_wh":{sample.charged_wh},'
+        f'"grid":"{sample.grid.value}","storm_mode":{_WORDS[sample.storm_mode]},'
+        f'"opted_out":{_WORDS[sample.opted_out]},"fault":{fault}}}'
+    ).encode()
 
 
 def decode_telemetry_row(

@@ -75,6 +75,11 @@ def encode(body: Mapping[str, object]) -> bytes:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def encode_text(text: str) -> str:
+    """Return a text as JSON writes it, quotes included."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _object(pairs: list[tuple[str, object]]) -> JsonObject:
     members = dict(pairs)
     if len(members) != len(pairs):
