@@ -279,3 +279,20 @@ async def test_when_most_fall_silent_at_once_leases_are_renewed_and_nothing_move
     assert world.board.assessment.blind
     assert renewed == set(range(12))
     assert world.board.plans["ev-1"].setpoint_w.tolist() == planned
+
+
+async def test_plan_does_not_move_in_the_last_minutes_of_an_event() -> None:
+    world = await World.of([a_request(site) for site in range(12)], soc_permille=[900] * 12)
+    await world.signal(24_000, hours=1)
+
+    plans = []
+    for _ in range(4 * 60 - 1):
+        powers = (world.board.leases.setpoint_w * 95 // 100).tolist()
+        world.sample(soc_permille=[900] * 12, battery_w=powers)
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+        plans.append(int(world.board.plans["ev-1"].setpoint_w.sum()))
+
+    assert plans[-60] > 24_500  # homes give a little less than asked, and more of them is asked
+    assert len(set(plans[-60:])) == 1

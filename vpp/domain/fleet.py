@@ -153,12 +153,17 @@ class FleetState:
 
     def snapshot(self) -> "FleetState":
         """Return a read-only copy that later samples do not touch."""
+        copy = self.copied()
+        for name in _INT_COLUMNS + _CODE_COLUMNS + _FLAG_COLUMNS:
+            getattr(copy, name).flags.writeable = False
+        return copy
+
+    def copied(self) -> "FleetState":
+        """Return a fleet of its own that stands as this one does now."""
         copy = FleetState()
         copy._sites = self._sites
         for name in _INT_COLUMNS + _CODE_COLUMNS + _FLAG_COLUMNS:
-            values = getattr(self, name).copy()
-            values.flags.writeable = False
-            setattr(copy, name, values)
+            setattr(copy, name, getattr(self, name).copy())
         return copy
 
     def binding_reserve_permille(self) -> IntColumn:

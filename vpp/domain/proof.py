@@ -32,6 +32,7 @@ class ProofState(IntEnum):
 
 SHORT_AFTER_SAMPLES = 2
 BLIND_FROM_SITES = 10
+UNPROVED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class ProofLog:
     """What has to be remembered of samples to judge them; columns indexed by ``site_no``.
 
     ``low_samples`` counts samples in a row under the tolerance, ``back_since_s`` is when a silent site
-    reported again, ``silent`` who was silent at the last look.
+    reported again, ``silent`` who was silent at the last look. ``proved_w`` is what a site gave when it
+    was judged last, ``UNPROVED`` before that.
     """
 
     def __init__(self, sites: int = 0) -> None:
@@ -60,6 +62,7 @@ class ProofLog:
         self.back_since_s: IntColumn = np.zeros(sites, dtype=np.int64)
         self.low_samples: IntColumn = np.zeros(sites, dtype=np.int64)
         self.silent: BoolColumn = np.zeros(sites, dtype=np.bool_)
+        self.proved_w: IntColumn = np.full(sites, UNPROVED, dtype=np.int64)
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
@@ -71,6 +74,7 @@ class ProofLog:
         self.back_since_s = np.append(self.back_since_s, pad)
         self.low_samples = np.append(self.low_samples, pad)
         self.silent = np.append(self.silent, pad.astype(np.bool_))
+        self.proved_w = np.append(self.proved_w, pad + UNPROVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +110,15 @@ def assess(
     *Starting* until the spread delay, the ramp and two samples have passed; *delivering* and *short* at
     what is measured, at most the setpoint; *silent*, with no sample for two periods, at its last proven
     power, fading to zero at the lease's end. Nobody is judged before ``judged_from_s`` or while the
-    event winds down: those count at their setpoint.
+    event winds down: those count at their setpoint, or at what they proved before its end came near, so
+    that the plan does not move in the last minutes.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
     measured_w = np.clip(fleet.battery_w, 0, setpoint_w)
     begins_s = np.maximum(leases.first_start_s, log.back_since_s)
-    unjudged = (
-        (now_s < begins_s + response.settling_s)
-        | (now_s < judged_from_s)
-        | (now_s >= leases.event_ends_at_s - response.settling_s)
-    )
+    ending = now_s >= leases.event_ends_at_s - response.settling_s
+    unjudged = (now_s < begins_s + response.settling_s) | (now_s < judged_from_s) | ending
     _note_samples(fleet, log, setpoint_w - measured_w > _tolerance_w(setpoint_w), running & ~unjudged)
     quiet_since = np.maximum(fleet.sampled_at_s, begins_s)
     offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
@@ -133,8 +135,12 @@ def assess(
     proved_w = np.where(silent, fading_w, measured_w)
     waiting = running & unjudged & ~silent
     modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, response, now_s), measured_w)
+    log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
+    known = ending & (log.proved_w != UNPROVED)
+    modelled_w = np.where(known, measured_w, modelled_w)
+    asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
     effective_w = np.where(waiting, modelled_w, np.where(running, proved_w, 0))
-    counted_w = np.where(waiting | (running & blind), setpoint_w, np.where(running, proved_w, 0))
+    counted_w = np.where(waiting | (running & blind), asked_w, np.where(running, proved_w, 0))
     refused = running & (leases.standing == Standing.REJECTED)
     return Assessment(
         state, np.where(refused, 0, effective_w), np.where(refused, 0, counted_w), waiting, blind

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import changing, events, preview, starting
+from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
+from vpp.entrypoints.operations import changing, events, preview, rehearsal, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
@@ -72,6 +72,27 @@ def preview_event(
         minutes=length_of(minutes, hours), targets=target or [], confidence_pct=confidence,
     )  # fmt: skip
     answer(found, rendering_capacity.show_preview, as_json=as_json)
+
+
+@event_app.command("rehearse", help=inspect.getdoc(rehearsal.rehearse_event))
+def rehearse_event(
+    event: Annotated[str, typer.Argument(metavar="[EVENT]", help="An event that stands.")] = "",
+    program: Annotated[str, typer.Option("--program", metavar="PROGRAM", help="Whose homes.")] = "",
+    power_mw: Annotated[str, typer.Option("--mw", metavar="MW", help="Megawatts, or all.")] = "all",
+    starts_at: Start = "now",
+    minutes: Minutes = 60,
+    hours: Hours = 0,
+    target: Target = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run an event in virtual time."""
+    if bool(event) == bool(program):
+        fail("name an event that stands, or a program with --program", code=2)
+    found = ask(
+        rehearsal.rehearse_event, event_id=event, program_id=program, power_mw=power_mw,
+        starts_at=starts_at, minutes=length_of(minutes, hours), targets=target or [],
+    )  # fmt: skip
+    answer(found, rendering_capacity.show_rehearsal, as_json=as_json)
 
 
 @event_app.command("start", help=inspect.getdoc(starting.start_event))

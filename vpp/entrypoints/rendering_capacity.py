@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vpp.entrypoints.rendering import kilowatts, local, table
+from vpp.entrypoints.rendering import kilowatt_hours, kilowatts, local, table
 
 
 def show_preview(console: Console, found: dict[str, Any]) -> None:
@@ -44,3 +44,33 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         columns = (title, "homes", "90 of 100", "50 of 100", "10 of 100")
         console.print(table(*columns, rows=lines, right=columns[1:]))
     console.print(f"{found['events']} events looked at; {found['prior']}", soft_wrap=True)
+
+
+def show_rehearsal(console: Console, found: dict[str, Any]) -> None:
+    """Print how an event would go."""
+    percents = [
+        ("-" if found[key] is None else f"{found[key]:g} %") for key in ("delivered_pct", "after_5_min_pct")
+    ]
+    rows = [
+        ("asked", kilowatt_hours(found["asked_wh"])),
+        ("delivered", f"{kilowatt_hours(found['delivered_wh'])}, {percents[0]}"),
+        ("after five minutes", percents[1]),
+        ("greatest shortfall", kilowatts(found["greatest_shortfall_w"])),
+        ("homes", f"{found['sites']}, down to {found['lowest_charge_pct']} %"),
+        ("commands", f"{found['commands']} in {found['ticks']} ticks, none of which left"),
+        ("outside its program", ", ".join(found["out_of_program"]) or "no"),
+    ]
+    console.print(table("", "", rows=rows))
+    curve = found["curve"]
+    shown = curve[:: max(1, len(curve) // 12)]
+    keys = ("asked_w", "planned_w", "delivered_w")
+    lines = [(each["at"][11:16], *(kilowatts(each[key]) for key in keys)) for each in shown]
+    columns = ("UTC", "asked", "planned", "delivered")
+    console.print(table(*columns, rows=lines, right=columns[1:]))
+    feeders = [
+        (each["name"], each["sites"], kilowatt_hours(each["shortfall_wh"]), kilowatts(each["peak_w"]),
+         "-" if each["cap_w"] is None else kilowatts(each["cap_w"]))
+        for each in found["worst_feeders"][:5]
+    ]  # fmt: skip
+    names = ("homes", "short", "peak", "limit")
+    console.print(table("feeder", *names, rows=feeders, right=names))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import board, changing, people, preview, starting
+from vpp.entrypoints.operations import board, changing, people, preview, rehearsal, starting
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -26,6 +26,13 @@ class PreviewBody(WishBody):
     """The same, and how surely the power is to be reached, in percent."""
 
     confidence_pct: int = 90
+
+
+class RehearsalBody(WishBody):
+    """An event that stands, or what one would ask."""
+
+    event_id: str = ""
+    program_id: str = ""
 
 
 class StartBody(WishBody):
@@ -77,6 +84,12 @@ async def list_fleet(
 async def preview_event(desk: AtDesk, body: PreviewBody) -> Json:
     """Say what an event would get; nothing is stored."""
     return await preview.preview_event(desk, **body.model_dump())
+
+
+@router.post("/rehearsals")
+async def rehearse_event(desk: AtDesk, body: RehearsalBody) -> Json:
+    """Run an event in virtual time; nothing is stored and no command leaves."""
+    return await rehearsal.rehearse_event(desk, **body.model_dump())
 
 
 @router.put("/events/{event_id}")

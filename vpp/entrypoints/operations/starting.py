@@ -18,6 +18,7 @@ from vpp.domain.grid_event import (
     EventHistory,
     Grant,
     GrantKind,
+    GridEvent,
     GridSource,
     Operation,
     Signal,
@@ -121,8 +122,12 @@ def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> tuple
 
 async def departures_of(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...]:
     """Return how the wish leaves its program's terms; empty when it lies inside them."""
-    verdict = await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)
-    return verdict.version.out_of_program
+    return (await version_of(desk, wish, now)).out_of_program
+
+
+async def version_of(desk: Desk, wish: Wish, now: datetime) -> GridEvent:
+    """Return the version that the wish would be, under an id that nothing is stored by."""
+    return (await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)).version
 
 
 def _signal(wish: Wish, event_id: str, name: str, test: bool, now: datetime) -> Signal:
