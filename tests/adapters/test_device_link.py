@@ -295,3 +295,16 @@ def test_the_link_listens_to_what_gateways_say_and_to_nothing_else() -> None:
     assert GATEWAY_FILTERS == (
         "vpp/v1/+/+/ack", "vpp/v1/+/+/telemetry", "vpp/v1/+/+/meter", "vpp/v1/+/+/status",
     )  # fmt: skip
+
+
+def test_of_many_signed_messages_only_the_forged_one_is_refused_and_order_is_kept() -> None:
+    link, _ = a_link()
+    bodies = [encode_ack(Ack("s-ada", "ev-1", 7, number, None, NOW)) for number in range(1, 101)]
+    forged = [signed(GatewayKind.ACK, body, key=OTHER_KEY if number == 40 else HOME_KEY)
+              for number, body in enumerate(bodies)]  # fmt: skip
+
+    heard = link.decode(forged)
+
+    assert heard.acks.sequence.tolist() == [*range(1, 41), *range(42, 101)]
+    assert heard.refused == {("ack", "bad_signature"): 1}
+    assert heard.received == {"ack": 100}

@@ -5,8 +5,11 @@ plausible, or a reading pays, is not decided here.
 """
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -33,18 +36,30 @@ from vpp.wire.gateway import (
 )
 from vpp.wire.gateway_meter import decode_meter, encode_receipt
 from vpp.wire.gateway_telemetry import TELEMETRY_COLUMNS, decode_telemetry_row
-from vpp.wire.signed import BadSignature, VerifyingKey, split, verify
+from vpp.wire.signed import BadSignature, SignedMessage, VerifyingKey, split, verify
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
 
 GATEWAY_FILTERS = gateway_filters()
 """What a controller of the whole fleet subscribes to."""
 
 STOP_LANE, COMMAND_LANE, RECEIPT_LANE = 0, 1, 2
+PROCESSORS = min(8, os.cpu_count() or 1)
+WORTH_SHARING = 16  # signatures; fewer are checked before another thread has woken
 SIGN_AT_ONCE = 250  # about 10 ms of signing between two looks at what else is due
 
 
 class _Distrusted(Exception):
     """A packet is refused; the argument is the reason it is counted under."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A message that says who signed it, on a topic of that site."""
+
+    kind: GatewayKind
+    site_no: int
+    site: Enrollment
+    message: SignedMessage
 
 
 class GatewayLink(DeviceLink):
@@ -55,45 +70,76 @@ class GatewayLink(DeviceLink):
         self._transport = transport
         self._keys = keys
         self._roster = roster
+        self._verifiers = ThreadPoolExecutor(PROCESSORS, thread_name_prefix="verify")
 
     def decode(self, packets: Sequence[Packet]) -> Heard:
         """Return what packets on gateway topics say; what cannot be trusted is only counted.
 
-        A batch of 1,000 telemetry samples takes some 15 ms, of 1,000 signed messages 150 ms or more.
+        A batch of 1,000 telemetry samples takes some 10 ms, of 1,000 signed messages 200 ms divided by the
+        processors there are.
         """
         hearing = _Hearing()
+        claims: list[_Claim] = []
         for packet in packets:
             kind = "unknown"
             try:
                 name = _gateway_topic(packet.topic)
                 kind = name.kind.value
-                self._take(packet, name, hearing)
+                claim = self._take(packet, name, hearing)
+                if claim is not None:
+                    claims.append(claim)
             except _Distrusted as refused:
                 hearing.refused[kind, str(refused)] += 1
             except MalformedMessage as malformed:
                 hearing.refused[kind, malformed.reason] += 1
-            except BadSignature:
-                hearing.refused[kind, "bad_signature"] += 1
             hearing.received[kind] += 1
+        for claim, signed in zip(claims, self._verify(claims), strict=True):
+            try:
+                self._believe(claim, signed, hearing)
+            except MalformedMessage as malformed:
+                hearing.refused[claim.kind.value, malformed.reason] += 1
         return hearing.heard()
 
-    def _take(self, packet: Packet, name: GatewayTopic, hearing: "_Hearing") -> None:
+    def _take(self, packet: Packet, name: GatewayTopic, hearing: "_Hearing") -> _Claim | None:
+        """Read what needs no signature; return what does."""
         site_no, site = self._site(name)
         if name.kind is GatewayKind.STATUS:
             hearing.statuses.append(self._status(packet, site_no, site))
-            return
+            return None
         if packet.retain:
             raise _Distrusted("retained")  # an old word of unknown age; only a status may be kept
         if name.kind is GatewayKind.TELEMETRY:
             row = decode_telemetry_row(packet.payload, site_id=site.site_id, unknown=self.unknown_fields)
             hearing.samples.append((site_no, *row))
-            return
-        body = _verified(packet.payload, site)
-        if name.kind is GatewayKind.ACK:
-            ack = decode_ack(body, site_id=site.site_id, unknown=self.unknown_fields)
-            hearing.acks.append((site_no, ack))
+            return None
+        message = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES)
+        if message.kid != site.site_id:
+            raise _Distrusted("wrong_key_name")
+        return _Claim(name.kind, site_no, site, message)
+
+    def _verify(self, claims: Sequence[_Claim]) -> list[bool]:
+        """Return which signatures are right; many are shared among the processors.
+
+        Checking a signature leaves the interpreter's lock for nearly all of its time.
+        """
+        if len(claims) < WORTH_SHARING or PROCESSORS == 1:
+            return [_is_signed(claim) for claim in claims]
+        shares = [claims[place::PROCESSORS] for place in range(PROCESSORS)]
+        signed = [False] * len(claims)
+        for place, share in enumerate(self._verifiers.map(_are_signed, shares)):
+            signed[place::PROCESSORS] = share
+        return signed
+
+    def _believe(self, claim: _Claim, signed: bool, hearing: "_Hearing") -> None:
+        site_id, body = claim.site.site_id, claim.message.body
+        if not signed:
+            hearing.refused[claim.kind.value, "bad_signature"] += 1
+        elif claim.kind is GatewayKind.ACK:
+            hearing.acks.append(
+                (claim.site_no, decode_ack(body, site_id=site_id, unknown=self.unknown_fields))
+            )
         else:
-            hearing.meter.append(decode_meter(body, site_id=site.site_id, unknown=self.unknown_fields))
+            hearing.meter.append(decode_meter(body, site_id=site_id, unknown=self.unknown_fields))
 
     def _site(self, name: GatewayTopic) -> tuple[int, Enrollment]:
         if name.kind not in FROM_GATEWAYS:
@@ -206,6 +252,7 @@ def _acks(acks: list[tuple[int, Ack]]) -> AckBatch:
     )
 
 
+@lru_cache(maxsize=65_536)  # a home says the same four topics for years
 def _gateway_topic(text: str) -> GatewayTopic:
     try:
         name = parse_topic(text)
@@ -216,12 +263,17 @@ def _gateway_topic(text: str) -> GatewayTopic:
     return name
 
 
-def _verified(payload: bytes, site: Enrollment) -> bytes:
-    """Return the body after it was shown that this site's enrolled key signed it."""
-    message = split(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
-    if message.kid != site.site_id:
-        raise _Distrusted("wrong_key_name")
-    return verify(message, _key(site.gateway_public_key))
+def _are_signed(claims: Sequence[_Claim]) -> list[bool]:
+    return [_is_signed(claim) for claim in claims]
+
+
+def _is_signed(claim: _Claim) -> bool:
+    """Return whether the site's enrolled key signed the message."""
+    try:
+        verify(claim.message, _key(claim.site.gateway_public_key))
+    except BadSignature:
+        return False
+    return True
 
 
 @lru_cache(maxsize=65_536)
