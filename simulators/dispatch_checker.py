@@ -19,7 +19,7 @@ from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevisi
 from vpp.domain.grid_event import EventHistory, EventStatus, steps_in_force
 from vpp.domain.quantities import IntColumn
 from vpp.ports import Packet
-from vpp.wire.gateway import decode_command
+from vpp.wire.gateway import Command, decode_command
 from vpp.wire.gateway_meter import decode_receipt
 from vpp.wire.signed import split
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES
@@ -84,6 +84,7 @@ class DispatchChecker(Ears):
         self.told.update(told)
         self.ticks.append(tick)
         self._judge_discharges(tick)
+        self._judge_total()
 
     def answered(self, acks: AckBatch) -> None:
         """Remember which commands homes refused: such a lease does not run."""
@@ -191,6 +192,14 @@ class DispatchChecker(Ears):
         if 10 * live_w > 11 * approved_w:
             self._findings.report("I18", f"{live_w} W of live setpoints for {approved_w} W of {event_id}")
 
+    def _judge_total(self) -> None:
+        """Nobody approves anything in a history: all events of the source stay within its limit."""
+        most_w = sum(source.max_power_w for source in drive(self._store.sources()))
+        now = self._kernel.now()
+        live_w = sum(told.setpoint_w for _, told in self.live_discharges() if told.order.starts_at <= now)
+        if 10 * live_w > 11 * most_w:
+            self._findings.report("I18", f"{live_w} W of live setpoints for a source of {most_w} W")
+
     def _approved_w(self, history: EventHistory) -> int | None:
         """Return what the event may use now, by any version of the last seconds; None for no bound."""
         now = self._kernel.now()
@@ -210,24 +219,26 @@ class DispatchChecker(Ears):
         sources = {each.name: each for each in drive(self._store.sources())}
         return min(most, sources[history.versions[0].source].max_power_w)
 
-    def _stands_committed(self, packet: Packet) -> None:
-        command = decode_command(split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body, site_id=None)
-        site_id = packet.topic.split("/")[3]
-        site = self._number(site_id)
-        told = self._committed.get((command.sequence, site))
+    def was_committed(self, command: Command) -> bool:
+        """Return whether a command stands in a committed tick, word for word."""
+        told = self._committed.get((command.sequence, self._number(command.site_id)))
         if told is None:
-            self._findings.report("I3", f"command {command.sequence} left uncommitted", site_id=site_id)
-            return
+            return False
         committed = (
             told.tick.epoch, told.tick.at, told.order.event_id, told.order.action, told.setpoint_w,
             told.floor_permille, told.order.starts_at, told.order.expires_at, told.order.event_ends_at,
         )  # fmt: skip
-        left = (
+        said = (
             command.epoch, command.issued_at, command.event_id, command.action, command.discharge_w,
             command.reserve_floor_permille, command.starts_at, command.expires_at, command.event_ends_at,
         )  # fmt: skip
-        if committed != left or command.site_id != site_id:
-            self._findings.report("I3", f"{left} left, {committed} is committed", site_id=site_id)
+        return committed == said
+
+    def _stands_committed(self, packet: Packet) -> None:
+        command = decode_command(split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body, site_id=None)
+        site_id = packet.topic.split("/")[3]
+        if command.site_id != site_id or not self.was_committed(command):
+            self._findings.report("I3", f"command {command.sequence} left uncommitted", site_id=site_id)
 
     def _number(self, site_id: str) -> int:
         enrollment = drive(self._store.enrollment(site_id))

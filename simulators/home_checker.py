@@ -4,7 +4,7 @@ I1 reserve, I2 at most once, I5 dead man, I7 at the home. It follows each comman
 brought it, and asks the gateway nothing but what its inverter does and what its disk holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from simulators.command_check import LONGEST_LEASE_S
@@ -33,7 +33,7 @@ class _Seen:
     commands: dict[tuple[int, int], Command] = field(default_factory=dict)  # executed ones, by pair
     highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # executed, by kid
     stopped: set[tuple[int, int]] = field(default_factory=set)  # ended by the home itself
-    booted_s: int = 0
+    disk_lost_s: int = 0
 
 
 class HomeChecker(Witness):
@@ -42,6 +42,7 @@ class HomeChecker(Witness):
     def __init__(self, kernel: Kernel, findings: Findings) -> None:
         self.readings: dict[tuple[str, str, int], MeterReading] = {}  # everything honest gateways measured
         self.looks_made = 0
+        self.was_committed: Callable[[Command], bool] = lambda _command: True
         self._kernel = kernel
         self._findings = findings
         self._seen: dict[str, _Seen] = {}
@@ -90,6 +91,9 @@ class HomeChecker(Witness):
             return
         command, kid = brought
         self._admissible(home, command, pair, packet)
+        if seen.disk_lost_s != home.disk_lost_s:  # from then on the time of issue protects, not the number
+            seen.disk_lost_s = home.disk_lost_s
+            seen.highest.clear()
         before = seen.highest.get(kid)
         if before is not None and pair <= before:
             self._report("I2", home, f"command {pair} was executed after {before}")
@@ -106,6 +110,8 @@ class HomeChecker(Witness):
         now_s, issued_s = self._kernel.now_s, to_epoch(command.issued_at)
         if command.site_id != home.site_id:
             self._report("I2", home, f"it executed a command of {command.site_id}")
+        if not (home.hijacked or self.was_committed(command)):
+            self._report("I3", home, f"it executed {pair}, which was never committed so")
         if (command.epoch, command.sequence) != pair or command.action is not Action.DISCHARGE:
             self._report("I2", home, f"it discharges on {command.action} {command.epoch, command.sequence}")
         if packet is not None and packet.retain:

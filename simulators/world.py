@@ -32,7 +32,7 @@ SITES = 24
 CONTROLLER_KEY = SigningKey(bytes(range(32)))
 KID = "vpp-sim"
 SOURCE = "caiso"
-MAX_POWER_W = 500_000
+MAX_POWERS_W = (500_000, 500_000, 40_000)
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
@@ -58,6 +58,7 @@ class World:
         self.suburb = suburb(random.randrange(SUBURBS), sites)
         self.home_checker = HomeChecker(self.kernel, self.findings)
         self.dispatch_checker = DispatchChecker(self.kernel, self.findings, self.climate, self.store, sites)
+        self.home_checker.was_committed = self.dispatch_checker.was_committed
         self._enroll(self.suburb)
         self.homes = self._settle_homes(self.suburb, random)
         self.operator = self._open_desk()
@@ -183,7 +184,9 @@ class World:
         drive(self.store.enroll(place.requests, at=before))
         drive(self.store.append(place.messages, at=before))
         key = simulated_source_key(0, SOURCE)
-        source = GridSource(SOURCE, key.verifying_key.raw, Watts(MAX_POWER_W), before)
+        source = GridSource(
+            SOURCE, key.verifying_key.raw, Watts(self.kernel.random.choice(MAX_POWERS_W)), before
+        )
         drive(self.store.add_source(source))
 
     def _settle_homes(self, place: Suburb, random: Random) -> dict[str, OnlineHome]:
