@@ -166,8 +166,10 @@ class Registry(Protocol):
         """Append all or none; numbers continue from the highest. A known site raises ConflictingFact."""
         ...
 
-    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied."""
+    async def enrollments(
+        self, *, from_site_no: int = 0, owner_id: str | None = None
+    ) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
         ...
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
@@ -326,8 +328,11 @@ class Books(Protocol):
         """Return an event's newest settlement."""
         ...
 
-    async def settlements(self) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id."""
+    async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id.
+
+        With an owner, those with a line of that owner, holding no other lines.
+        """
         ...
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:

@@ -36,6 +36,17 @@ async def test_settlements_come_by_event(store: Store) -> None:
     ]
 
 
+async def test_an_owner_is_given_the_own_lines_of_settlements_and_no_others(store: Store) -> None:
+    both = a_settlement(event_id="ev-a")
+    (line,) = both.lines
+    ben = replace(line, site_id="s-ben", owner_id="o-ben")
+    await store.settle(replace(both, lines=(line, ben)))
+    await store.settle(a_settlement(event_id="ev-b"))
+
+    assert await store.settlements(owner_id="o-ben") == [replace(both, lines=(ben,))]
+    assert await store.settlements(owner_id="o-nobody") == []
+
+
 async def test_going_back_to_an_earlier_result_is_a_new_run(store: Store) -> None:
     for amount in (16_000_000, 15_000_000, 16_000_000):
         await store.settle(a_settlement(amount=amount))

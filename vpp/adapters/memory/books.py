@@ -29,9 +29,19 @@ class MemoryBooks:
         runs = self._runs.get(event_id)
         return runs[-1] if runs else None
 
-    async def settlements(self) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id."""
-        return [self._runs[event_id][-1] for event_id in sorted(self._runs)]
+    async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id.
+
+        With an owner, those with a line of that owner, holding no other lines.
+        """
+        newest = [self._runs[event_id][-1] for event_id in sorted(self._runs)]
+        if owner_id is None:
+            return newest
+        owned = [
+            replace(each, lines=tuple(line for line in each.lines if line.owner_id == owner_id))
+            for each in newest
+        ]
+        return [each for each in owned if each.lines]
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries; one already present under its id changes nothing, whenever it is made again."""

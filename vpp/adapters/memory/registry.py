@@ -37,9 +37,15 @@ class MemoryRegistry:
         self._enrollments.update({each.site_id: each for each in enrolled})
         return enrolled
 
-    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied."""
-        return [each for each in self._enrollments.values() if each.site_no >= from_site_no]
+    async def enrollments(
+        self, *, from_site_no: int = 0, owner_id: str | None = None
+    ) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
+        return [
+            each
+            for each in self._enrollments.values()
+            if each.site_no >= from_site_no and owner_id in (None, each.owner_id)
+        ]
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""

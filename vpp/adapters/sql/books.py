@@ -76,10 +76,15 @@ class SqlBooks:
             newest = await _newest_runs(session, event_id)
             return await _settlement_of(session, newest[0]) if newest else None
 
-    async def settlements(self) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id."""
+    async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id.
+
+        With an owner, those with a line of that owner, holding no other lines.
+        """
         async with self._book_database.read() as session:
-            return [await _settlement_of(session, each) for each in await _newest_runs(session)]
+            runs = await _newest_runs(session)
+            found = [await _settlement_of(session, each, owner_id) for each in runs]
+        return [each for each in found if owner_id is None or each.lines]
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries; one already present under its id changes nothing, whenever it is made again."""
@@ -149,12 +154,16 @@ async def _newest_runs(session: AsyncSession, event_id: str | None = None) -> li
     return sorted(found.all(), key=lambda each: each.event_id)
 
 
-async def _settlement_of(session: AsyncSession, run: SettlementRunRow) -> Settlement:
+async def _settlement_of(
+    session: AsyncSession, run: SettlementRunRow, owner_id: str | None = None
+) -> Settlement:
     wanted = (
         select(SettlementLineRow.body)
         .where(SettlementLineRow.run_number == run.number)
         .order_by(col(SettlementLineRow.place))
     )
+    if owner_id is not None:
+        wanted = wanted.where(SettlementLineRow.owner_id == owner_id)
     bodies = (await session.exec(wanted)).all()
     return Settlement(
         event_id=run.event_id,

@@ -47,10 +47,15 @@ class SqlRegistry:
             await insert_new(session, table_of(EnrollmentRow), _enrollment_columns(enrolled))
         return enrolled
 
-    async def enrollments(self, *, from_site_no: int = 0) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied."""
+    async def enrollments(
+        self, *, from_site_no: int = 0, owner_id: str | None = None
+    ) -> Sequence[Enrollment]:
+        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
+        which = col(EnrollmentRow.site_no) >= from_site_no
+        if owner_id is not None:
+            which &= col(EnrollmentRow.owner_id) == owner_id
         async with self._database.read() as session:
-            return await _enrollments(session, col(EnrollmentRow.site_no) >= from_site_no)
+            return await _enrollments(session, which)
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""

@@ -86,16 +86,14 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
     """
     entries = await desk.store.entries(owner_id=owner_id)
-    homes = [each.site_id for each in await desk.store.enrollments() if each.owner_id == owner_id]
+    homes = [each.site_id for each in await desk.store.enrollments(owner_id=owner_id)]
     if not homes and not entries:
         raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
     live = live_settlements(entries)
     lines: list[Json] = []
-    for settlement in await desk.store.settlements():
-        mine = [line for line in settlement.lines if line.owner_id == owner_id]
-        if mine:
-            version = await _last_asking(desk, settlement.event_id)
-            lines += [_line_facts(desk, settlement, line, version, live) for line in mine]
+    for settlement in await desk.store.settlements(owner_id=owner_id):
+        version = await _last_asking(desk, settlement.event_id)
+        lines += [_line_facts(desk, settlement, line, version, live) for line in settlement.lines]
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))

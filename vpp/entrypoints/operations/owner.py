@@ -47,7 +47,7 @@ OWNER_WORDS: Mapping[str, str] = {
 
 async def homes_of(desk: Desk, owner_id: str) -> Sequence[Enrollment]:
     """Return an owner's homes by number."""
-    return [each for each in await desk.store.enrollments() if each.owner_id == owner_id]
+    return await desk.store.enrollments(owner_id=owner_id)
 
 
 async def own_home(desk: Desk, owner_id: str, site_id: str) -> Enrollment:
@@ -142,7 +142,7 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
         amount_usd, state, sentence`` (why it is zero, or what was special)``, test``.
     """
     homes = await homes_of(desk, owner_id)
-    settlements = {each.event_id: each for each in await desk.store.settlements()}
+    settlements = {each.event_id: each for each in await desk.store.settlements(owner_id=owner_id)}
     rows: list[Json] = []
     for history in await desk.store.histories():
         facts = event_facts(desk, history, authorized_w=None)

@@ -53,7 +53,7 @@ async def add_user(
 
 
 async def _has_homes(desk: Desk, owner_id: str) -> bool:
-    return any(each.owner_id == owner_id for each in await desk.store.enrollments())
+    return bool(await desk.store.enrollments(owner_id=owner_id))
 
 
 def user_facts(user: User) -> Json:
