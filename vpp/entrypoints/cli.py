@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import cli_demo, cli_money, cli_payout, cli_report, cli_service
+from vpp.entrypoints import cli_demo, cli_money, cli_payout, cli_proof, cli_report, cli_service
 from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
@@ -17,7 +17,7 @@ from vpp.entrypoints.cli_money import ledger_app, meter_app
 from vpp.entrypoints.cli_payout import day_app, payout_app
 from vpp.entrypoints.cli_people import user_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
-from vpp.entrypoints.operations import books, money, reports
+from vpp.entrypoints.operations import books, money, replay, reports
 
 app = typer.Typer(
     name="vpp",
@@ -40,6 +40,7 @@ app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
 event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)
 app.command("correct", help=inspect.getdoc(books.correct_event))(cli_payout.correct)
+app.command("replay", help=inspect.getdoc(replay.replay_event))(cli_proof.replay_event)
 app.command("demo")(cli_demo.demo)
 app.command("serve")(cli_service.serve)
 app.command("doctor", help=cli_service.doctor_help)(cli_service.doctor)

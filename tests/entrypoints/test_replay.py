@@ -1,0 +1,113 @@
+"""Years later: every command of an event is made again from stored facts, and what does not fit is named."""
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from vpp.domain.command import AckBatch, CommandBatch
+from vpp.domain.enrollment import OptOut
+from vpp.domain.quantities import column
+from vpp.entrypoints.operations.changing import modify_event
+from vpp.entrypoints.operations.events import cancel_event
+from vpp.entrypoints.operations.replay import replay_event
+from vpp.entrypoints.operations.sites import opt_out_site
+from vpp.entrypoints.operations.starting import start_event
+from vpp.wire.gateway import command_body
+
+
+@pytest.fixture
+async def suburb(tmp_path: Path) -> Suburb:
+    """Return a fleet that has an eventful hour behind it: changed, opted out, cancelled."""
+    suburb = await a_suburb(tmp_path)
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.02", minutes=60, actor="staff:ana"
+    )
+    await suburb.pass_time(600)
+    await modify_event(suburb.desk, event_id="ev-1", power_mw="0.03", minutes=90, actor="staff:ana")
+    await suburb.pass_time(600)
+    await opt_out_site(suburb.desk, site_id="s-003", event_id="ev-1", actor="owner:o-s-003")
+    await suburb.pass_time(600)
+    await cancel_event(suburb.desk, event_id="ev-1", actor="staff:ana")
+    await suburb.pass_time(60)
+    return suburb
+
+
+async def again(suburb: Suburb) -> Any:
+    return await replay_event(suburb.desk, event_id="ev-1")
+
+
+async def test_what_was_sent_follows_from_what_is_stored(suburb: Suburb) -> None:
+    found = await again(suburb)
+
+    assert found["difference"] is None
+    assert found["result"] == "same"
+    assert found["commands"] > 50
+    assert (await again(suburb))["bodies_sha256"] == found["bodies_sha256"]
+
+
+async def test_bodies_made_again_are_those_that_left(tmp_path: Path) -> None:
+    suburb, left = await a_suburb(tmp_path), []
+    send = suburb.controller.link.command
+
+    async def remember(batches: list[CommandBatch]) -> None:
+        for batch in batches:
+            for row, site_no in enumerate(batch.order.site_no.tolist()):
+                left.append(command_body(batch, row, suburb.controller.roster.site_id(site_no)))
+        await send(batches)
+
+    suburb.controller.link.command = remember  # type: ignore[assignment, method-assign]  # listens, then sends
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.02", minutes=60, actor="staff:ana"
+    )
+    await suburb.pass_time(900)
+
+    found = await again(suburb)
+    assert found["bodies_sha256"] == hashlib.sha256(b"".join(body + b"\n" for body in left)).hexdigest()
+
+
+async def test_command_that_no_plan_revision_carries_is_named(suburb: Suburb) -> None:
+    revisions = suburb.desk.store._revisions["ev-1"]  # type: ignore[attr-defined]  # a hand in the store
+    first = revisions[1]
+    revisions[1] = replace(first, setpoint_w=first.setpoint_w * 0)
+
+    found = await again(suburb)
+
+    assert found["result"] == "different"
+    assert "is told to discharge; its plan says 0 W" in found["difference"]
+
+
+async def test_missing_plan_revision_is_named(suburb: Suburb) -> None:
+    del suburb.desk.store._revisions["ev-1"][2]  # type: ignore[attr-defined]  # a hand in the store
+
+    assert "plan revision 2 is not there" in (await again(suburb))["difference"]
+
+
+async def test_discharge_after_an_opt_out_is_named(suburb: Suburb) -> None:
+    early = suburb.clock.now() - timedelta(minutes=29)
+    await suburb.desk.store.opt_out(OptOut("s-000", "ev-1", early, "portal"))
+
+    assert "s-000 is told to discharge after its opt-out" in (await again(suburb))["difference"]
+
+
+async def test_lease_that_outlives_the_event_is_named(suburb: Suburb) -> None:
+    ticks = suburb.desk.store._ticks  # type: ignore[attr-defined]  # a hand in the store
+    first = ticks[1]
+    longer = replace(first.orders[0], event_ends_at=first.orders[0].event_ends_at + timedelta(hours=1))
+    ticks[1] = replace(first, orders=(longer, *first.orders[1:]))
+
+    assert "is of no version known then" in (await again(suburb))["difference"]
+
+
+async def test_answer_to_a_command_that_was_never_told_is_named(suburb: Suburb) -> None:
+    epoch = suburb.desk.store._ticks[1].epoch  # type: ignore[attr-defined]  # as the ticks have it
+    stray = AckBatch(column([11]), column([epoch]), column([2]), column([0]), ("ev-1",), (None,))
+    told = {site for order in suburb.desk.store._ticks[2].orders for site in order.site_no.tolist()}  # type: ignore[attr-defined]
+    assert 11 not in told
+    await suburb.desk.store.record_acks(stray)
+
+    assert "answered command 2" in (await again(suburb))["difference"]

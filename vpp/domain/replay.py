@@ -1,0 +1,157 @@
+"""Read an event's dispatch again from what was stored: every command follows from tick, plan and history.
+
+Finds where what was sent could not have followed from what was known. It does not decide again: charge
+and power of that evening are not kept.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+
+from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
+from vpp.domain.dispatch_plan import MIN_COMMAND_W
+from vpp.domain.enrollment import OptOut
+from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.track_record import commands_in_order
+
+KNOWN_WITHIN = timedelta(seconds=60)
+"""Control reads what people said at least this often, and at once where somebody wakes it."""
+LONGEST_LEASE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDispatch:
+    """Everything stored about one event's dispatch; ticks hold the orders of this event only."""
+
+    history: EventHistory
+    ticks: Sequence[DispatchTick]
+    revisions: Sequence[PlanRevision]
+    opt_outs: Sequence[OptOut]
+    site_no_of: Mapping[str, int]
+
+    @property
+    def sites(self) -> int:
+        """Return how many sites there are."""
+        return len(self.site_no_of)
+
+
+def replayed(stored: StoredDispatch) -> Iterator[tuple[CommandBatch, str | None]]:
+    """Yield every batch that was told, in order, with what is wrong with it; None where nothing is.
+
+    A fault in the numbering of ticks or revisions comes with the first batch after it.
+    """
+    faults = [*_revision_faults(stored.revisions, stored.history), *_tick_faults(stored.ticks)]
+    newest_of = {tick.number: _newest_revision(stored.revisions, tick.at) for tick in stored.ticks}
+    for batch, _ in commands_in_order(stored.ticks, stored.revisions, stored.sites):
+        fault = faults.pop(0) if faults else _order_fault(batch, stored, newest_of[batch.sequence])
+        yield batch, None if fault is None else f"tick {batch.sequence}: {fault}"
+
+
+def _revision_faults(revisions: Sequence[PlanRevision], history: EventHistory) -> Iterator[str]:
+    versions = {version.version: version for version in history.versions}
+    for place, revision in enumerate(revisions, start=1):
+        if revision.revision != place:
+            yield f"plan revision {place} is not there; {revision.revision} stands in its place"
+            return
+        if place > 1 and revision.at < revisions[place - 2].at:
+            yield f"plan revision {place} is older than the one before it"
+        version = versions.get(revision.version)
+        if version is None or version.committed_at > revision.at + timedelta(seconds=1):
+            yield f"plan revision {place} answers version {revision.version}, which was not known then"
+
+
+def _tick_faults(ticks: Sequence[DispatchTick]) -> Iterator[str]:
+    for before, tick in pairwise(ticks):
+        if tick.number <= before.number:
+            yield f"tick {tick.number} follows tick {before.number}"
+        if tick.epoch < before.epoch:
+            yield f"tick {tick.number} is of epoch {tick.epoch}, after one of epoch {before.epoch}"
+        if tick.at < before.at:
+            yield f"tick {tick.number} is older than the one before it"
+
+
+def _newest_revision(revisions: Sequence[PlanRevision], at: datetime) -> int:
+    return max((revision.revision for revision in revisions if revision.at <= at), default=0)
+
+
+def _order_fault(batch: CommandBatch, stored: StoredDispatch, newest: int) -> str | None:
+    order = batch.order
+    if order.revision != newest and not (order.action is Action.RELEASE and order.revision == 0):
+        return f"it names plan revision {order.revision}, and {newest} was the newest"
+    if len(order.site_no) and (
+        (np.diff(order.site_no) <= 0).any() or not 0 <= order.site_no[0] <= order.site_no[-1] < stored.sites
+    ):
+        return "its sites are not sorted, once each, and enrolled"
+    if order.action is Action.RELEASE:
+        return None
+    too_low = order.site_no[batch.setpoint_w < MIN_COMMAND_W]
+    if len(too_low):
+        return f"site {too_low[0]} is told to discharge; its plan says {_watts(batch, too_low[0])} W"
+    return _time_fault(batch, stored.history) or _opt_out_fault(batch, stored)
+
+
+def _watts(batch: CommandBatch, site_no: int) -> int:
+    return int(batch.setpoint_w[batch.order.site_no == site_no][0])
+
+
+def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
+    order, at = batch.order, batch.issued_at
+    spans = _spans_known(history, at)
+    if not spans:
+        return f"a discharge was ordered at {at:%H:%M:%S} UTC, when the event asked for nothing"
+    if order.event_ends_at not in {ends_at for _, ends_at in spans}:
+        return f"its event end {order.event_ends_at:%H:%M:%S} UTC is of no version known then"
+    if order.starts_at not in {max(starts_at, at) for starts_at, _ in spans}:
+        return f"its start {order.starts_at:%H:%M:%S} UTC is neither the event's nor that of the tick"
+    if not at < order.expires_at <= min(order.event_ends_at, order.starts_at + LONGEST_LEASE):
+        return f"its lease ends at {order.expires_at:%H:%M:%S} UTC"
+    if order.test != history.latest.test:
+        return "it is marked as a test and the event is none" if order.test else "it is not marked as a test"
+    return None
+
+
+def _spans_known(history: EventHistory, at: datetime) -> set[tuple[datetime, datetime]]:
+    """Return start and end of the event as control may have known it at a tick."""
+    moments = {at, at - KNOWN_WITHIN}
+    moments |= {
+        each.committed_at for each in history.versions if at - KNOWN_WITHIN <= each.committed_at <= at
+    }
+    spans = set()
+    for moment in moments:
+        versions = tuple(
+            each for each in history.versions if each.committed_at < moment + timedelta(seconds=1)
+        )
+        if versions:
+            steps = steps_in_force(replace(history, versions=versions))
+            if steps:
+                spans.add((steps[0].interval.starts_at, steps[-1].interval.ends_at))
+    return spans
+
+
+def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
+    at = batch.issued_at
+    for opt_out in stored.opt_outs:
+        site_no = stored.site_no_of.get(opt_out.site_id)
+        stands = opt_out.opted_out_at < at and (opt_out.taken_back_at is None or at < opt_out.taken_back_at)
+        if stands and site_no is not None and site_no in batch.order.site_no:
+            return f"site {opt_out.site_id} is told to discharge after its opt-out"
+    return None
+
+
+def answer_fault(acks: AckBatch, ticks: Sequence[DispatchTick], event_id: str) -> str | None:
+    """Return the first acknowledgement of an event that answers nothing it was told, None where all do."""
+    told: dict[tuple[int, int], list[IntColumn]] = {}
+    for tick in ticks:
+        told.setdefault((tick.epoch, tick.number), []).extend(order.site_no for order in tick.orders)
+    mine: BoolColumn = np.array([named == event_id for named in acks.event_id], dtype=np.bool_)
+    for row in np.flatnonzero(mine).tolist():
+        key = (int(acks.epoch[row]), int(acks.sequence[row]))
+        if not any(acks.site_no[row] in sites for sites in told.get(key, ())):
+            return (
+                f"site {acks.site_no[row]} answered command {key[1]} of epoch {key[0]}, which it was not told"
+            )
+    return None
