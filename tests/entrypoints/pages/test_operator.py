@@ -289,3 +289,14 @@ async def test_names_from_outside_are_text_and_never_markup(suburb: Suburb, ana:
 
     assert "&lt;script&gt;" in page.text
     assert "<script>alert" not in page.text
+
+
+async def test_the_hours_used_of_a_season_stand_beside_what_its_program_allows(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana, minutes="90")
+
+    page = await ana.get("/operator/events")
+
+    assert "1.5 of 60 h" in page.text
+    assert "16:00 to 21:00, America/Los_Angeles" in page.text

@@ -27,7 +27,7 @@ from vpp.entrypoints.http.visitor import (
     front_of,
     leave_trail,
 )
-from vpp.entrypoints.operations import board, events, sites, starting
+from vpp.entrypoints.operations import board, events, rails, sites, starting
 from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 
@@ -59,7 +59,9 @@ async def _listed(desk: Desk) -> list[Json]:
 @router.get("/events")
 async def events_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show every event."""
-    return show(request, "operator_events.html", visitor=visitor, events=await _listed(desk))
+    programs = (await rails.list_programs(desk))["programs"]
+    listed = await _listed(desk)
+    return show(request, "operator_events.html", visitor=visitor, events=listed, programs=programs)
 
 
 @router.get("/events/{event_id}")

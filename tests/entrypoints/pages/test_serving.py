@@ -1,0 +1,70 @@
+"""The pages of the running product: vpp serve with vpp user add, and vpp demo that stays open."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.entrypoints.test_service import Serve, card_of, environment, serve, vpp
+
+__all__ = ["serve"]  # the fixture
+
+DEMO_WITHIN_S = 240.0
+
+
+def test_somebody_added_on_the_command_line_logs_in_to_the_running_service(
+    serve: Serve, tmp_path: Path
+) -> None:
+    state_dir = tmp_path / "state"
+    child = serve()
+    card = card_of(state_dir, child)
+    added = json.loads(vpp(state_dir, "user", "add", "ana", "--role", "operator", "--json").stdout)
+    listed = vpp(state_dir, "user", "list")
+    refused = vpp(state_dir, "user", "add", "eve", "--role", "king")
+
+    with httpx.Client(base_url=f"http://127.0.0.1:{card['port']}", trust_env=False) as browser:
+        entered = browser.post("/login", data={"name": "ana", "password": added["password"]})
+        board = browser.get("/operator")
+        fleet = browser.get("/operator/fleet")
+
+    assert "ana" in listed.stdout
+    assert added["password"] not in listed.stdout
+    assert refused.returncode == 1
+    assert "is none of operator, approver" in refused.stderr
+    assert entered.headers["location"] == "/operator"
+    assert "No event is on or coming." in board.text
+    assert "0 of 0 homes" in fleet.text
+    assert (state_dir / "cookie-key").stat().st_mode & 0o077 == 0
+    child.send_signal(signal.SIGTERM)
+
+
+def test_a_demonstration_leaves_both_pages_open_until_it_is_told_to_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vpp", "demo", "--sites", "10", "--json"]
+    with subprocess.Popen(
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        summary = json.loads(child.stdout.readline())
+        links: dict[str, str] = {}
+        for line in child.stderr:
+            links |= dict(re.findall(r"^\s+(operator|owner)\s+(http\S+)$", line))
+            if "Ctrl-C" in line:
+                break
+        with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+            board = browser.get(links["operator"])
+            again = browser.get(links["operator"])
+            home = httpx.get(links["owner"], follow_redirects=False, trust_env=False)
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read()
+        assert child.wait(DEMO_WITHIN_S) == 0
+
+    assert summary["ledger_balanced"] is True
+    assert rest == ""
+    assert "EEA 2 CAISO Grid" in board.text
+    assert again.status_code == 404
+    assert home.headers["location"] == "/owner"
