@@ -18,7 +18,7 @@ from vpp.ports import Clock, ConflictingFact, Ids, Keys, Packet, Store, StoreUna
 from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
-from vpp.stages.control import Board, DispatchTerms, control, hear, resume
+from vpp.stages.control import Board, DispatchTerms, control, hear, hear_in_force, resume
 from vpp.stages.intake import arrive, intake
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
@@ -83,7 +83,8 @@ class Controller:
         if collected.stored["meter"]:
             self.runner.readings_stored()
         refused = hear(board, heard.acks, self.clock.now())
-        return refused or collected.urgent
+        behind = hear_in_force(board, collected.samples, collected.online)
+        return refused or behind or collected.urgent
 
     async def arrive(self, signals: Sequence[RawSignal]) -> Counter[str]:
         """Keep grid signals as they came; return a count of those that cannot be answered."""

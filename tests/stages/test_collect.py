@@ -264,7 +264,7 @@ async def test_a_home_that_vanishes_is_silent_at_once() -> None:
 
     assert (gone.changed.tolist(), gone.stored["status"]) == ([ADA], 1)
     assert (again.urgent, again.duplicate["status"]) == (False, 1)
-    assert (back.urgent, back.came_online.tolist()) == (False, [ADA])
+    assert (back.urgent, [status.site_no for status in back.online]) == (False, [ADA])
     assert street.fleet.online[ADA]
 
 
@@ -274,7 +274,7 @@ async def test_a_retained_word_tells_presence_and_not_arrival() -> None:
     collected = await street.hear(statuses=[presence(ADA, online=True, retained=True)])
 
     assert street.fleet.online[ADA]
-    assert not len(collected.came_online)
+    assert not collected.online
 
 
 async def test_a_no_at_home_binds_the_running_event_until_the_home_takes_it_back() -> None:

@@ -36,9 +36,13 @@ class LeaseTerms:
     ack_timeout_s: int
 
 
-_LONG = ("sequence", "issued_at_s", "expires_at_s", "running_until_s", "event_ends_at_s", "first_start_s")
+_LONG = (
+    "sequence", "issued_at_s", "expires_at_s", "running_until_s", "event_ends_at_s", "first_start_s",
+    "acked_epoch", "acked_sequence", "acked_at_s", "behind_at_s",
+)  # fmt: skip
 _SHORT = ("setpoint_w", "floor_permille", "event_no")
 _TINY = ("standing", "resends")
+_FLAGS = ("behind",)
 
 
 class Leases:
@@ -46,7 +50,9 @@ class Leases:
 
     ``setpoint_w`` is zero after a release. ``running_until_s`` is the end of the last discharge lease
     that may still run at the home, also when a release has been sent since. ``first_start_s`` is when
-    the present run of discharges for ``event_no`` was first to start.
+    the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
+    that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
+    it holds an older one, and ``behind_at_s`` is when a sample said so first, zero when none does.
     """
 
     sequence: IntColumn
@@ -55,6 +61,11 @@ class Leases:
     running_until_s: IntColumn
     event_ends_at_s: IntColumn
     first_start_s: IntColumn
+    acked_epoch: IntColumn
+    acked_sequence: IntColumn
+    acked_at_s: IntColumn
+    behind_at_s: IntColumn
+    behind: BoolColumn
     setpoint_w: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     floor_permille: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     event_no: "np.ndarray[tuple[int], np.dtype[np.int32]]"
@@ -63,7 +74,7 @@ class Leases:
 
     def __init__(self, sites: int = 0) -> None:
         self._sites = 0
-        for names, kind in ((_LONG, np.int64), (_SHORT, np.int32), (_TINY, np.int8)):
+        for names, kind in ((_LONG, np.int64), (_SHORT, np.int32), (_TINY, np.int8), (_FLAGS, np.bool_)):
             for name in names:
                 setattr(self, name, np.zeros(0, dtype=kind))
         self.grow(sites)
@@ -75,7 +86,7 @@ class Leases:
         """Make every column at least ``sites`` long; new sites hold nothing."""
         if sites <= self._sites:
             return
-        for name in _LONG + _SHORT + _TINY:
+        for name in _LONG + _SHORT + _TINY + _FLAGS:
             old = getattr(self, name)
             new = np.zeros(sites, dtype=old.dtype)
             new[: len(old)] = old
@@ -87,6 +98,10 @@ class Leases:
         """Return the sites whose newest command is a discharge that has not ended."""
         running: BoolColumn = (self.setpoint_w > 0) & (self.expires_at_s > now_s)
         return running
+
+    def unfinished(self, now_s: int) -> bool:
+        """Return whether a lease may still run, or a home is behind."""
+        return bool((self.running_until_s > now_s).any() or self.behind.any())
 
 
 def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
@@ -115,6 +130,8 @@ def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
     leases.floor_permille[rows] = batch.reserve_floor_permille
     leases.event_no[rows] = event_no
     leases.standing[rows] = Standing.WAITING
+    leases.behind[rows] = False
+    leases.behind_at_s[rows] = 0
 
 
 # The command in force at the home ends with such a refusal; after the others it goes on.
@@ -126,14 +143,17 @@ _ENDS_WHAT_RUNS = frozenset(
 )  # fmt: skip
 
 
-def note_acks(leases: Leases, acks: AckBatch, epoch: int) -> IntColumn:
+def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     """Write acknowledgements of the newest commands; return the rows of ``acks`` that were refusals.
 
-    Words about older commands, or of another leader's time, change nothing: the pair is compared.
+    Words about older commands, or of another leader's time, change nothing: the pair is compared. Without
+    an ``epoch``, for stored answers to earlier leaders, the sequence alone decides.
     """
     if not len(acks):
         return np.zeros(0, dtype=np.int64)
-    current = (acks.epoch == epoch) & (acks.sequence == leases.sequence[acks.site_no])
+    current = acks.sequence == leases.sequence[acks.site_no]
+    if epoch is not None:
+        current &= acks.epoch == epoch
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
     ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
     leases.standing[acks.site_no[current & ~refused]] = Standing.ACCEPTED
@@ -141,7 +161,59 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int) -> IntColumn:
     leases.running_until_s[acks.site_no[current & ended]] = 0
     released = current & ~refused & (leases.setpoint_w[acks.site_no] == 0)
     leases.running_until_s[acks.site_no[released]] = 0
+    sent = acks.sequence <= leases.sequence[acks.site_no]
+    if epoch is not None:
+        sent &= acks.epoch <= epoch
+    _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
     return np.flatnonzero(current & refused)
+
+
+def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
+    """Keep the newest accepted pair of each site; ``rows`` are of commands that were sent and accepted."""
+    rows = rows[np.lexsort((acks.sequence[rows], acks.epoch[rows], acks.site_no[rows]))]
+    sites = acks.site_no[rows]
+    rows = rows[np.append(sites[1:] != sites[:-1], True)] if len(rows) else rows
+    sites, epoch, sequence = acks.site_no[rows], acks.epoch[rows], acks.sequence[rows]
+    known_epoch, known_sequence = leases.acked_epoch[sites], leases.acked_sequence[sites]
+    newer = (epoch > known_epoch) | ((epoch == known_epoch) & (sequence > known_sequence))
+    leases.acked_epoch[sites[newer]] = epoch[newer]
+    leases.acked_sequence[sites[newer]] = sequence[newer]
+    leases.acked_at_s[sites[newer]] = acks.at_s[rows[newer]]
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Which command homes say they hold, one row for each word of a home; columns of equal length."""
+
+    site_no: IntColumn
+    at_s: IntColumn
+    epoch: IntColumn
+    sequence: IntColumn
+
+
+def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
+    """Mark the homes that hold an older command than the newest one they accepted; return whether any is new.
+
+    A home that lost its disk, or came back from before it accepted, does not do what was agreed. A live
+    status is believed ``at_once``; of samples only the second in a row is, whatever their order of arrival.
+    """
+    known = int(leases.behind.sum())
+    left = np.lexsort((said.at_s, said.site_no))
+    while len(left):  # once for most batches: more than one word of a home is rare
+        sites, first = np.unique(said.site_no[left], return_index=True)
+        rows = left[first]
+        left = np.delete(left, first)
+        epoch, known_epoch = said.epoch[rows], leases.acked_epoch[sites]
+        older = (epoch < known_epoch) | (
+            (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
+        )
+        at_s = said.at_s[rows]
+        since = at_s > leases.acked_at_s[sites]  # what was measured before it accepted proves nothing
+        before_s = leases.behind_at_s[sites]
+        twice = (before_s > 0) & (at_s != before_s)
+        leases.behind[sites[older & since & (twice | at_once)]] = True
+        leases.behind_at_s[sites[since]] = np.where(older, at_s, 0)[since]
+    return int(leases.behind.sum()) > known
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +244,8 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     A discharge is due where the wanted power, floor, event or event end is not what was sent, where a
     third of the lease has passed (spread by site, so that a fleet is never renewed at once), and where
     no answer came in time, three times; never for a ``silent`` site. A release is due every tick, until
-    it is acknowledged, while a lease that is no longer wanted may still run.
+    it is acknowledged, while a lease that is no longer wanted may still run. A home that is behind gets
+    the one or the other at once.
     """
     wants = wanted.setpoint_w > 0
     spoken_to = wants & ~silent
@@ -192,4 +265,7 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     leases.standing[live & unanswered & (leases.resends >= RESENDS)] = Standing.NO_ANSWER
     told = (leases.setpoint_w == 0) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
     may_run = ~wants & (leases.running_until_s > now_s) & ~told
-    return Due(discharge=np.flatnonzero(changed | renewal | resend), release=np.flatnonzero(may_run))
+    return Due(
+        discharge=np.flatnonzero(changed | renewal | resend | (spoken_to & leases.behind)),
+        release=np.flatnonzero(may_run | (~wants & leases.behind)),
+    )

@@ -48,13 +48,14 @@ class Collected:
     together with what the link refused they are all that was received.
     """
 
+    samples: TelemetryBatch  # those that may steer
     stored: Counter[str] = field(default_factory=Counter)
     duplicate: Counter[str] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     changed: IntColumn = field(default_factory=lambda: _NO_SITES)  # what control must not overlook
     opted_out: IntColumn = field(default_factory=lambda: _NO_SITES)  # said no at home just now
     opted_in: IntColumn = field(default_factory=lambda: _NO_SITES)  # or a first sample without a no
-    came_online: IntColumn = field(default_factory=lambda: _NO_SITES)  # by a live status
+    online: tuple[SiteStatus, ...] = ()  # live, of homes that may speak
 
     @property
     def urgent(self) -> bool:
@@ -72,8 +73,9 @@ async def collect(
             receipt was sent: homes and controller repeat them.
     """
     now = clock.now()
-    collected = Collected()
+    collected = Collected(heard.telemetry)
     samples = _trusted(heard.telemetry, fleet, roster, to_epoch(now), collected)
+    collected.samples = samples
     collected.opted_out, collected.opted_in = _minds_changed(samples, fleet)
     changed = [collected.opted_out, _take_samples(samples, fleet)]
     changed.append(_take_statuses(heard.statuses, fleet, collected))
@@ -197,8 +199,8 @@ def _take_statuses(statuses: Sequence[SiteStatus], fleet: FleetState, collected:
         if not status.online and not known:
             silent.append(site)
         if status.online and not status.retained:
-            online.append(site)
-    collected.came_online = _sites(online)
+            online.append(status)
+    collected.online = tuple(online)
     return _sites(silent)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
 from vpp.domain.command import AckBatch, DispatchTick, Refusal
+from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
     Delivered,
@@ -26,7 +27,7 @@ from vpp.domain.event_plan import (
     remaining_stretches,
     revision_of,
 )
-from vpp.domain.fleet import FleetState, Names, Roster
+from vpp.domain.fleet import FleetState, Names, Roster, TelemetryBatch
 from vpp.domain.grid_event import (
     EventHistory,
     GridSource,
@@ -37,7 +38,15 @@ from vpp.domain.grid_event import (
     steps_in_force,
 )
 from vpp.domain.interval import to_epoch, whole_second
-from vpp.domain.lease import Leases, LeaseTerms, due_commands, note_acks, note_sent
+from vpp.domain.lease import (
+    InForce,
+    Leases,
+    LeaseTerms,
+    due_commands,
+    note_acks,
+    note_in_force,
+    note_sent,
+)
 from vpp.domain.orders import OrderTerms, commands_of, discharge_orders, release_orders
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
@@ -152,13 +161,8 @@ async def resume(
             batch = commands_of(tick, order, plan_at(revisions, order.revision, sites))
             note_sent(board.leases, batch, board.events.number(order.event_id))
         board.tick_number = max(board.tick_number, tick.number)
-    _restore_acks(board, await store.acks(since=since))
+    note_acks(board.leases, await store.acks(since=since), None)
     return board
-
-
-def _restore_acks(board: Board, acks: AckBatch) -> None:
-    """Apply stored answers; they carry the epochs of earlier leaders, the sequence alone decides."""
-    note_acks(board.leases, replace(acks, epoch=np.full(len(acks), board.epoch, dtype=np.int64)), board.epoch)
 
 
 def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
@@ -171,6 +175,17 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     lasting = [row for row in refused if acks.refusal[row] is not Refusal.STALE_SEQUENCE]
     _hold_back(board, acks.site_no[lasting], to_epoch(now))
     return bool(len(refused))
+
+
+def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteStatus]) -> bool:
+    """Compare what homes say they hold with what they accepted; return whether one must be told again."""
+    live = [
+        (status.site_no, to_epoch(status.at), status.epoch, status.sequence) for status in online if status.at
+    ]
+    says = np.array(live, dtype=np.int64).reshape(-1, 4).T
+    in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
+    back = note_in_force(board.leases, InForce(*says), at_once=True)
+    return note_in_force(board.leases, in_samples, at_once=False) or back
 
 
 def _hold_back(board: Board, sites: IntColumn, now_s: int) -> None:
@@ -205,7 +220,7 @@ async def control(
     if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
         board.facts = await _read_facts(store, now)
     board.grow(len(fleet))
-    if not board.facts.histories and not (board.leases.running_until_s > to_epoch(now)).any():
+    if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)

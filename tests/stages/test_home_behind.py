@@ -1,0 +1,122 @@
+"""A home that says it holds an older command than it accepted is told again what stands now."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+
+from tests.stages.world import World, a_request
+from vpp.domain.command import Action
+from vpp.domain.delivery import SiteStatus
+from vpp.domain.fleet import TelemetryBatch
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import column, flags
+from vpp.stages.control import hear_in_force
+
+ADA, BEN = 0, 1
+NOTHING = (0, 0)
+
+
+async def two_homes_discharging() -> tuple[World, tuple[int, int]]:
+    """Return homes that accepted the first command of an event, and that command's pair."""
+    world = await World.of([a_request(ADA), a_request(BEN)], soc_permille=[900, 900])
+    await world.signal(6_000)
+    tick = await world.tick()
+    assert tick is not None
+    await world.answer(tick)
+    world.link.take(Action.DISCHARGE)
+    return world, (tick.epoch, tick.number)
+
+
+def samples(world: World, *said: tuple[int, tuple[int, int]], seconds: int = 0) -> TelemetryBatch:
+    """Return samples taken now, or seconds later, each of a home that names the pair it holds."""
+    zeros, at_s = column([0] * len(said)), to_epoch(world.clock.now()) + seconds
+    no = flags([False] * len(said))
+    return TelemetryBatch(
+        site_no=column(site for site, _ in said),
+        at_s=column([at_s] * len(said)),
+        epoch=column(pair[0] for _, pair in said),
+        sequence=column(pair[1] for _, pair in said),
+        soc_permille=zeros, battery_w=zeros, discharge_limit_w=zeros, energy_full_wh=zeros,
+        reserve_permille=zeros, discharged_wh=zeros, charged_wh=zeros,
+        grid_connected=no, storm_mode=no, opted_out=no, faulted=no,
+    )  # fmt: skip
+
+
+def online(world: World, site_no: int, pair: tuple[int, int]) -> SiteStatus:
+    """Return a live word of a home that came back a second after now."""
+    at = world.clock.now() + timedelta(seconds=1)
+    return SiteStatus(site_no, True, False, at, *pair, clock_offset_ms=0, firmware="1")
+
+
+async def test_home_that_comes_back_without_its_command_is_told_again_at_once() -> None:
+    world, pair = await two_homes_discharging()
+
+    again = hear_in_force(
+        world.board, samples(world), [online(world, ADA, NOTHING), online(world, BEN, pair)]
+    )
+    tick = await world.tick(seconds=2)
+
+    assert again
+    assert tick is not None
+    assert tick.number > pair[1]
+    assert list(world.link.take(Action.DISCHARGE)) == [ADA]
+
+
+async def test_one_old_sample_may_be_a_late_one_and_a_second_is_believed() -> None:
+    world, _ = await two_homes_discharging()
+
+    first = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [])
+    same = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [])
+    second = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=35), [])
+
+    assert (first, same, second) == (False, False, True)
+
+
+async def test_sample_that_names_the_accepted_command_ends_the_doubt() -> None:
+    world, pair = await two_homes_discharging()
+
+    for seconds, said in ((5, NOTHING), (35, pair), (65, NOTHING)):
+        assert not hear_in_force(world.board, samples(world, (ADA, said), seconds=seconds), [])
+
+
+async def test_two_samples_of_a_home_in_one_batch_count_as_two() -> None:
+    world, _ = await two_homes_discharging()
+    early, late = (samples(world, (ADA, NOTHING), seconds=seconds) for seconds in (5, 35))
+    both = replace(late, **{
+        name: np.concatenate((getattr(late, name), getattr(early, name))) for name in TelemetryBatch.__slots__
+    })  # fmt: skip
+
+    assert hear_in_force(world.board, both, [])
+
+
+async def test_what_was_measured_before_the_home_accepted_proves_nothing() -> None:
+    world, _ = await two_homes_discharging()
+
+    for seconds in (-60, -30):
+        assert not hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=seconds), [])
+
+
+async def test_home_that_is_no_longer_wanted_gets_a_release_with_a_new_sequence() -> None:
+    world, pair = await two_homes_discharging()
+    await world.signal(None, cancelled=True)
+    released = await world.tick(seconds=15)
+    assert released is not None
+    await world.answer(released)
+    world.link.take(Action.RELEASE)
+
+    hear_in_force(world.board, samples(world), [online(world, BEN, pair)])
+    tick = await world.tick(seconds=15)
+
+    assert tick is not None
+    assert tick.number > released.number
+    assert list(world.link.take(Action.RELEASE)) == [BEN]
+
+
+async def test_restart_does_not_doubt_homes_that_obey_the_leader_before() -> None:
+    world, pair = await two_homes_discharging()
+    await world.restart()
+
+    for seconds in (5, 35):
+        assert not hear_in_force(world.board, samples(world, (ADA, pair), seconds=seconds), [])
+    assert hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)])
