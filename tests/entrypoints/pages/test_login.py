@@ -104,6 +104,22 @@ async def test_a_session_ends_by_logging_out_and_by_time(suburb: Suburb) -> None
     assert (await staying.get("/operator")).status_code == 303
 
 
+async def test_a_form_sent_after_the_session_leads_back_to_its_page_and_does_nothing(suburb: Suburb) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    browser = await logged_in(suburb, "ana")
+    token = form_token(await browser.get("/operator/events"))
+    suburb.clock.step_to(suburb.clock.now() + timedelta(hours=12))
+
+    answer = await browser.post(
+        "/operator/stop-all",
+        data={"typed": "STOP", "form_token": token},
+        headers={"Referer": f"http://{HOST}/operator/events"},
+    )
+
+    assert answer.headers["location"] == "/login?next=%2Foperator%2Fevents"
+    assert [entry.action for entry in await suburb.desk.store.trail()] == ["log in"]
+
+
 async def test_a_new_password_ends_the_old_sessions(suburb: Suburb) -> None:
     await suburb.add("ana", Role.OPERATOR)
     browser = await logged_in(suburb, "ana")

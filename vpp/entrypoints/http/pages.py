@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
+from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -82,9 +83,8 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
 
 
 async def _to_login(request: Request, _failure: Exception) -> Response:
-    back = request.url.path if request.method == "GET" else "/"
-    if request.method == "GET" and request.url.query:
-        back = f"{back}?{request.url.query}"
+    shown = request.url if request.method == "GET" else URL(request.headers.get("referer", "/"))
+    back = f"{shown.path}?{shown.query}" if shown.query else shown.path
     if request.headers.get("x-fragment"):
         return Response(status_code=HTTPStatus.UNAUTHORIZED)
     return RedirectResponse(f"/login?next={quote(back, safe='')}", HTTPStatus.SEE_OTHER)
