@@ -181,7 +181,7 @@ class Registry(Protocol):
         ...
 
     async def opt_out(self, opt_out: OptOut) -> None:
-        """Append an owner's no; the same site and event again keeps the first unless taken back."""
+        """Append an owner's no, ours or one heard at home; of each kind the first stands until taken back."""
         ...
 
     async def take_back_opt_out(

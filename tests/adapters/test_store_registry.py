@@ -81,7 +81,7 @@ async def test_owners_no_is_kept_once_and_stands_in_the_order_it_came(store: Sto
     first = OptOut("s-ben", EVENT, after(1), "portal")
     other = OptOut("s-ada", EVENT, after(2), "home")
 
-    for each in (first, other, OptOut("s-ben", EVENT, after(3), "home")):
+    for each in (first, other, OptOut("s-ben", EVENT, after(3), "operator")):
         await store.opt_out(each)
 
     assert await store.opt_outs([EVENT]) == [first, other]
@@ -124,6 +124,17 @@ async def test_the_home_takes_back_its_own_no_and_nobody_elses(store: Store) -> 
     assert not await store.take_back_opt_out("s-ben", EVENT, at=after(2), heard_at_home=True)
 
     assert [each.taken_back_at for each in await store.opt_outs([EVENT])] == [after(2), None]
+
+
+async def test_a_no_at_the_home_and_one_elsewhere_are_taken_back_where_each_was_said(store: Store) -> None:
+    await store.enroll([a_request("s-ada")], at=NOON)
+    for each in (OptOut("s-ada", EVENT, after(1), "portal"), OptOut("s-ada", EVENT, after(2), "home")):
+        await store.opt_out(each)
+
+    assert await store.take_back_opt_out("s-ada", EVENT, at=after(3), heard_at_home=True)
+    assert [each.taken_back_at for each in await store.opt_outs([EVENT])] == [None, after(3)]
+    assert await store.take_back_opt_out("s-ada", EVENT, at=after(4))
+    assert [each.taken_back_at for each in await store.opt_outs([EVENT])] == [after(4), after(3)]
 
 
 async def test_nothing_about_a_home_without_consent_is_stored(store: Store) -> None:

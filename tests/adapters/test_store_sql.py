@@ -235,7 +235,7 @@ async def test_unique_keys_are_kept_by_the_database(sql_store: SqlStore, databas
     await execute(database_url, "INSERT INTO opt_out VALUES (7, 's-ada', 'ev', 0, 'portal', NULL)")
 
     for statement in (
-        "INSERT INTO opt_out VALUES (8, 's-ada', 'ev', 1, 'home', NULL)",
+        "INSERT INTO opt_out VALUES (8, 's-ada', 'ev', 1, 'operator', NULL)",
         "INSERT INTO meter_reading SELECT * FROM meter_reading",
         "INSERT INTO acknowledgement SELECT * FROM acknowledgement",
         "INSERT INTO dispatch_tick SELECT * FROM dispatch_tick",

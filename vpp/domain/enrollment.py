@@ -82,13 +82,21 @@ class EnrollmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """An owner's no to one event. ``taken_back_at`` set means it no longer binds."""
+    """An owner's no to one event. ``taken_back_at`` set means it no longer binds.
+
+    One said at the home and one said to us are two: each is taken back where it was said.
+    """
 
     site_id: str
     event_id: str
     opted_out_at: datetime
     origin: str  # "portal", "home" or "operator": who heard the owner
     taken_back_at: datetime | None = None
+
+    @property
+    def said_at_home(self) -> bool:
+        """Return whether telemetry told of it."""
+        return self.origin == "home"
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,17 +59,17 @@ class MemoryRegistry:
         self._enrollments[change.site_id] = replace(known, reserve_permille=change.reserve_permille)
 
     async def opt_out(self, opt_out: OptOut) -> None:
-        """Append an owner's no; the same site and event again keeps the first unless taken back."""
+        """Append an owner's no, ours or one heard at home; of each kind the first stands until taken back."""
         self._require_enrolled([opt_out.site_id])
-        if self._standing(opt_out.site_id, opt_out.event_id) is None:
+        if self._standing(opt_out.site_id, opt_out.event_id, at_home=opt_out.said_at_home) is None:
             self._opt_outs.append(opt_out)
 
     async def take_back_opt_out(
         self, site_id: str, event_id: str, *, at: datetime, heard_at_home: bool = False
     ) -> bool:
         """End a standing opt-out of ours, or one heard at home; False when there is none of that kind."""
-        place = self._standing(site_id, event_id)
-        if place is None or (self._opt_outs[place].origin == "home") is not heard_at_home:
+        place = self._standing(site_id, event_id, at_home=heard_at_home)
+        if place is None:
             return False
         self._opt_outs[place] = replace(self._opt_outs[place], taken_back_at=at)
         return True
@@ -87,9 +87,10 @@ class MemoryRegistry:
         """Return every source by name."""
         return [self._sources[name] for name in sorted(self._sources)]
 
-    def _standing(self, site_id: str, event_id: str) -> int | None:
+    def _standing(self, site_id: str, event_id: str, *, at_home: bool) -> int | None:
         for place, each in enumerate(self._opt_outs):
-            if (each.site_id, each.event_id, each.taken_back_at) == (site_id, event_id, None):
+            same = (each.site_id, each.event_id, each.said_at_home) == (site_id, event_id, at_home)
+            if same and each.taken_back_at is None:
                 return place
         return None
 

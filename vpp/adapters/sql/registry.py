@@ -77,14 +77,15 @@ class SqlRegistry:
             )
 
     async def opt_out(self, opt_out: OptOut) -> None:
-        """Append an owner's no; the same site and event again keeps the first unless taken back.
+        """Append an owner's no, ours or one heard at home; of each kind the first stands until taken back.
 
         Raises:
             NotEnrolled: The site has no enrolment.
         """
         async with self._database.write() as session:
             await self._require_enrolled(session, [opt_out.site_id])
-            if await _standing(session, opt_out.site_id, opt_out.event_id) is None:
+            at_home = opt_out.said_at_home
+            if await _standing(session, opt_out.site_id, opt_out.event_id, at_home=at_home) is None:
                 session.add(
                     OptOutRow(
                         site_id=opt_out.site_id,
@@ -100,8 +101,8 @@ class SqlRegistry:
     ) -> bool:
         """End a standing opt-out of ours, or one heard at home; False when there is none of that kind."""
         async with self._database.write() as session:
-            standing = await _standing(session, site_id, event_id)
-            if standing is None or (standing.origin == "home") is not heard_at_home:
+            standing = await _standing(session, site_id, event_id, at_home=heard_at_home)
+            if standing is None:
                 return False
             standing.taken_back_at_us = to_us(at)
             session.add(standing)
@@ -199,10 +200,11 @@ async def _enrolled(session: AsyncSession, site_ids: Sequence[str]) -> set[str]:
     return {site_id for (site_id,) in rows}
 
 
-async def _standing(session: AsyncSession, site_id: str, event_id: str) -> OptOutRow | None:
+async def _standing(session: AsyncSession, site_id: str, event_id: str, *, at_home: bool) -> OptOutRow | None:
     wanted = select(OptOutRow).where(
         OptOutRow.site_id == site_id,
         OptOutRow.event_id == event_id,
+        (OptOutRow.origin == "home") if at_home else (OptOutRow.origin != "home"),
         col(OptOutRow.taken_back_at_us).is_(None),
     )
     return (await session.exec(wanted)).one_or_none()

@@ -92,19 +92,19 @@ class ReserveChangeRow(Row, table=True):
     actor: str
 
 
+def _standing_once(name: str, where: str) -> Index:
+    return Index(
+        name, "site_id", "event_id", unique=True, sqlite_where=text(where), postgresql_where=text(where)
+    )
+
+
 class OptOutRow(Row, table=True):
-    """An owner's no to one event; at most one of a site and event stands."""
+    """An owner's no to one event; at most one said at the home, and one said to us, stands."""
 
     __tablename__ = "opt_out"
     __table_args__ = (
-        Index(
-            "uq_opt_out_standing",
-            "site_id",
-            "event_id",
-            unique=True,
-            sqlite_where=text("taken_back_at_us IS NULL"),
-            postgresql_where=text("taken_back_at_us IS NULL"),
-        ),
+        _standing_once("uq_opt_out_at_home", "taken_back_at_us IS NULL AND origin = 'home'"),
+        _standing_once("uq_opt_out_to_us", "taken_back_at_us IS NULL AND origin <> 'home'"),
     )
     number: int | None = _number()
     site_id: str = Field(foreign_key=SITE)
