@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,13 +13,13 @@ from tests.stages.world import EVENING, GRID, PROGRAM, ListeningLink, a_request
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Refusal
-from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, Quality, SiteStatus
+from vpp.domain.delivery import QUALITY_CODES, MeterMessage, MeterReading, MeterReceipt, Quality, SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, enroll
-from vpp.domain.grid_event import EventStatus, GridEvent, Operation, Step
+from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, Operation, Step
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.quantities import Permille, WattHours, Watts, column, flags
-from vpp.ports import Heard
+from vpp.ports import Heard, StoreUnavailable
 from vpp.stages.collect import Collected, collect
 
 BOOT = "b91c5e7702d144f8b91c5e7702d144f8"
@@ -34,6 +35,13 @@ class ReceiptLink(ListeningLink):
 
     async def acknowledge(self, receipts: Sequence[MeterReceipt]) -> None:
         self.receipts.extend(receipts)
+
+
+class StoreWithoutOptOuts(MemoryStore):
+    """A store that goes away before an owner's word is kept."""
+
+    async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
+        raise StoreUnavailable(f"the database is away; nothing after {ending_after} can be read")
 
 
 class Street:
@@ -312,7 +320,7 @@ async def test_a_yes_at_home_does_not_take_back_what_the_owner_said_elsewhere() 
     await street.hear(a_sample(ADA, after_s=-20, opted_out=True))
     await street.hear(a_sample(ADA, after_s=-10))
 
-    assert await street.noes("ev-1") == [("s-0000", "portal", True)]
+    assert await street.noes("ev-1") == [("s-0000", "portal", True), ("s-0000", "home", False)]
 
 
 async def test_a_yes_at_home_counts_after_a_restart_too() -> None:
@@ -324,6 +332,45 @@ async def test_a_yes_at_home_counts_after_a_restart_too() -> None:
     await street.hear(a_sample(ADA, after_s=-10))
 
     assert await street.noes("ev-1") == [("s-0000", "home", False)]
+
+
+async def test_a_no_at_home_that_could_not_be_stored_is_stored_with_the_next_sample() -> None:
+    street = await Street.of_three()
+    await street.announce("ev-1", EVENING - timedelta(minutes=10))
+    whole, street.store = street.store, StoreWithoutOptOuts()
+    with pytest.raises(StoreUnavailable):
+        await street.hear(a_sample(ADA, after_s=-20, opted_out=True))
+    street.store = whole
+
+    again = await street.hear(a_sample(ADA, after_s=-10, opted_out=True))
+
+    assert await street.noes("ev-1") == [("s-0000", "home", True)]
+    assert not again.urgent
+
+
+async def test_a_no_at_home_that_no_event_was_there_for_binds_the_next_one_announced() -> None:
+    street = await Street.of_three()
+    await street.hear(a_sample(ADA, after_s=-20, opted_out=True))
+    await street.announce("ev-1", EVENING + timedelta(hours=1))
+
+    await street.hear(a_sample(ADA, after_s=-10, opted_out=True))
+
+    assert await street.noes("ev-1") == [("s-0000", "home", True)]
+
+
+async def test_readings_from_before_consent_are_refused_and_their_values_forgotten() -> None:
+    street = await Street.of_three()
+    consent_at = street.roster.enrollments[ADA].consent.given_at
+    minutes = int((consent_at - EVENING).total_seconds()) // 60
+    private = a_reading(1, minutes=minutes - 5, discharged_wh=7_000)
+    agreed = a_reading(2, minutes=minutes, discharged_wh=7_010)
+
+    await street.hear(meter=[a_message(private, agreed)])
+
+    rows = await street.store.readings(["s-0000"], [Interval(private.at, agreed.at)])
+    assert rows.discharged_wh.tolist() == [0, 7_010]
+    assert [QUALITY_CODES[code] for code in rows.quality] == [Quality.BAD, Quality.OK]
+    assert street.link.receipts[-1].stored_through == 2
 
 
 async def test_answers_are_stored_once_and_a_refusal_wakes_control() -> None:

@@ -285,6 +285,7 @@ class ReadingFault(StrEnum):
     JUMP = "jump"
     LATE = "late"
     TWO_VALUES = "two_values"
+    BEFORE_CONSENT = "before_consent"
 
 
 PLAUSIBLE_POWER_PERCENT = 105
@@ -317,6 +318,19 @@ def judge_reading(
         return reading
     quality = reading.quality if fault is ReadingFault.LATE else Quality.BAD
     return replace(reading, quality=quality, reason=fault.value)
+
+
+def _without_values(reading: MeterReading) -> MeterReading:
+    return replace(
+        reading,
+        discharged_wh=WattHours(0),
+        charged_wh=WattHours(0),
+        soc_permille=None,
+        imported_wh=None,
+        exported_wh=None,
+        quality=Quality.BAD,
+        reason=ReadingFault.BEFORE_CONSENT.value,
+    )
 
 
 def _fault_of(
@@ -354,11 +368,19 @@ def judge_message(
     rated_discharge: Watts,
     rated_charge: Watts,
     received_at: datetime,
+    consent_at: datetime | None = None,
 ) -> MeterMessage:
-    """Return a message with every reading judged, each against the one before it in time."""
+    """Return a message with every reading judged, each against the one before it in time.
+
+    A reading from before ``consent_at`` is refused and its values are left out: nobody agreed that they
+    be kept. Its place stands, because a receipt runs over every index.
+    """
     judged: dict[int, MeterReading] = {}
     for position in sorted(range(len(message.readings)), key=lambda each: message.readings[each].at):
         reading = message.readings[position]
+        if consent_at is not None and reading.at < consent_at:
+            judged[position] = _without_values(reading)
+            continue
         judged[position] = judge_reading(
             reading,
             previous=previous,

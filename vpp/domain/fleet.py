@@ -96,14 +96,19 @@ _INT_COLUMNS = (
     "energy_full_wh", "vpp_reserve_permille", "home_reserve_permille", "in_force_sequence",
 )  # fmt: skip
 _CODE_COLUMNS = ("program_no", "utility_no", "county_no", "feeder_no")
-_FLAG_COLUMNS = ("enrolled", "consented", "online", "islanded", "storm_mode", "faulted", "opted_out_at_home")
+_FLAG_COLUMNS = (
+    "enrolled", "consented", "online", "islanded", "storm_mode", "faulted", "opted_out_at_home",
+    "no_is_stored", "yes_is_stored",
+)  # fmt: skip
 
 
 class FleetState:
     """What is known of every site now. All columns have the same length, ``len(fleet)``.
 
     ``sampled_at_s`` is zero for a site that never reported. ``vpp_reserve_permille`` is ours,
-    ``home_reserve_permille`` the home's; the higher binds (``binding_reserve_permille``).
+    ``home_reserve_permille`` the home's; the higher binds (``binding_reserve_permille``). Of what an owner
+    said at home, ``no_is_stored`` and ``yes_is_stored`` tell which word the database has; neither, after a
+    start, means that it is not known.
     """
 
     sampled_at_s: IntColumn
@@ -126,6 +131,8 @@ class FleetState:
     storm_mode: BoolColumn
     faulted: BoolColumn
     opted_out_at_home: BoolColumn
+    no_is_stored: BoolColumn
+    yes_is_stored: BoolColumn
 
     def __init__(self, sites: int = 0) -> None:
         self._sites = 0

@@ -76,12 +76,12 @@ async def collect(
     collected = Collected(heard.telemetry)
     samples = _trusted(heard.telemetry, fleet, roster, to_epoch(now), collected)
     collected.samples = samples
-    collected.opted_out, collected.opted_in = _minds_changed(samples, fleet)
+    minds = _minds(samples, fleet, collected)
     changed = [collected.opted_out, _take_samples(samples, fleet)]
     changed.append(_take_statuses(heard.statuses, fleet, collected))
     changed.append(_refusals(heard.acks))
     collected.changed = np.unique(np.concatenate(changed))
-    await _note_minds(collected, fleet, roster, store, now)
+    await _note_minds(minds, fleet, roster, store, now)
     await _store_acks(heard.acks, store, collected)
     await _store_meter(heard.meter, roster, store, link, collected, now)
     return collected
@@ -128,16 +128,30 @@ def _select(batch: TelemetryBatch, rows: BoolColumn) -> TelemetryBatch:
     return TelemetryBatch(**{each.name: getattr(batch, each.name)[rows] for each in fields(batch)})
 
 
-def _minds_changed(samples: TelemetryBatch, fleet: FleetState) -> tuple[IntColumn, IntColumn]:
-    """Return the sites whose owner now says no at home, and those who no longer do.
+@dataclass(frozen=True, slots=True)
+class _Minds:
+    """What owners say at home now, of which the database does not know; sorted, no site twice."""
 
-    A first sample without a no counts as taken back: what was stored before a restart may have ended.
+    noes: IntColumn
+    yeses: IntColumn
+
+
+def _minds(samples: TelemetryBatch, fleet: FleetState, collected: Collected) -> _Minds:
+    """Return whose word is to be stored, and note who changed it just now.
+
+    Until a word is stored, each sample brings it up again: the store may have been away, or no event
+    announced that it could bind. After a start even a yes is stored: a no from before may have ended.
     """
     newest = _newest(samples)
     rows = newest[samples.at_s[newest] > fleet.sampled_at_s[samples.site_no[newest]]]
     sites, says_no = samples.site_no[rows], samples.opted_out[rows]
     said_no, unheard = fleet.opted_out_at_home[sites], fleet.sampled_at_s[sites] == 0
-    return np.unique(sites[says_no & ~said_no]), np.unique(sites[~says_no & (said_no | unheard)])
+    collected.opted_out = np.unique(sites[says_no & ~said_no])
+    collected.opted_in = np.unique(sites[~says_no & (said_no | unheard)])
+    return _Minds(
+        np.unique(sites[says_no & ~fleet.no_is_stored[sites]]),
+        np.unique(sites[~says_no & ~fleet.yes_is_stored[sites]]),
+    )
 
 
 def _newest(samples: TelemetryBatch) -> IntColumn:
@@ -215,20 +229,22 @@ def _sites(numbers: Iterable[int]) -> IntColumn:
 
 
 async def _note_minds(
-    collected: Collected, fleet: FleetState, roster: Roster, store: CollectStore, now: datetime
+    minds: _Minds, fleet: FleetState, roster: Roster, store: CollectStore, now: datetime
 ) -> None:
     """Store what owners said at home against the event that runs, or else the next one."""
-    if not len(collected.opted_out) and not len(collected.opted_in):
+    if not len(minds.noes) and not len(minds.yeses):
         return
     event_of_program = await _running_or_next(store, now)
-    for site in collected.opted_out.tolist():
+    for site in minds.noes.tolist():
         event_id = event_of_program.get(roster.programs.word(int(fleet.program_no[site])))
         if event_id is not None:
             await store.opt_out(OptOut(roster.site_id(site), event_id, now, "home"))
-    back = {roster.site_id(site) for site in collected.opted_in.tolist()}
+            fleet.no_is_stored[site], fleet.yes_is_stored[site] = True, False
+    back = {roster.site_id(site) for site in minds.yeses.tolist()}
     for opt_out in await store.opt_outs(sorted(event_of_program.values())):
-        if opt_out.site_id in back and opt_out.origin == "home" and opt_out.taken_back_at is None:
+        if opt_out.site_id in back and opt_out.said_at_home and opt_out.taken_back_at is None:
             await store.take_back_opt_out(opt_out.site_id, opt_out.event_id, at=now, heard_at_home=True)
+    fleet.yes_is_stored[minds.yeses], fleet.no_is_stored[minds.yeses] = True, False
 
 
 async def _running_or_next(store: SignalStore, now: datetime) -> dict[str, str]:
@@ -279,8 +295,9 @@ async def _judged(
     known = await _known_before(messages, store)
     judged: list[MeterMessage] = []
     for message in sorted(messages, key=_begins_at):
-        rated = roster.enrollments[roster.site_no_of[message.site_id]].max_discharge_w
-        earlier = [each for each in known[message.site_id] if each.at < _begins_at(message)]
+        site = roster.enrollments[roster.site_no_of[message.site_id]]
+        rated, consent_at = site.max_discharge_w, site.consent.given_at
+        earlier = [each for each in known[message.site_id] if consent_at <= each.at < _begins_at(message)]
         judged.append(
             judge_message(
                 message,
@@ -288,6 +305,7 @@ async def _judged(
                 rated_discharge=rated,
                 rated_charge=rated,
                 received_at=now,
+                consent_at=consent_at,
             )
         )
         known[message.site_id] += message.readings
