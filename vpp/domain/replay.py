@@ -15,6 +15,7 @@ from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Pla
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import OptOut
 from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.interval import whole_second
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.track_record import commands_in_order
 
@@ -45,9 +46,8 @@ def replayed(stored: StoredDispatch) -> Iterator[tuple[CommandBatch, str | None]
     A fault in the numbering of ticks or revisions comes with the first batch after it.
     """
     faults = [*_revision_faults(stored.revisions, stored.history), *_tick_faults(stored.ticks)]
-    newest_of = {tick.number: _newest_revision(stored.revisions, tick.at) for tick in stored.ticks}
     for batch, _ in commands_in_order(stored.ticks, stored.revisions, stored.sites):
-        fault = faults.pop(0) if faults else _order_fault(batch, stored, newest_of[batch.sequence])
+        fault = faults.pop(0) if faults else _order_fault(batch, stored)
         yield batch, None if fault is None else f"tick {batch.sequence}: {fault}"
 
 
@@ -74,14 +74,18 @@ def _tick_faults(ticks: Sequence[DispatchTick]) -> Iterator[str]:
             yield f"tick {tick.number} is older than the one before it"
 
 
-def _newest_revision(revisions: Sequence[PlanRevision], at: datetime) -> int:
-    return max((revision.revision for revision in revisions if revision.at <= at), default=0)
+def _newest_revisions(revisions: Sequence[PlanRevision], at: datetime) -> range:
+    """Return the numbers that may have been the newest at a tick; several may be of one second."""
+    before = max((revision.revision for revision in revisions if revision.at < at), default=0)
+    until = max((revision.revision for revision in revisions if revision.at <= at), default=0)
+    return range(before, until + 1)
 
 
-def _order_fault(batch: CommandBatch, stored: StoredDispatch, newest: int) -> str | None:
+def _order_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
     order = batch.order
-    if order.revision != newest and not (order.action is Action.RELEASE and order.revision == 0):
-        return f"it names plan revision {order.revision}, and {newest} was the newest"
+    newest = _newest_revisions(stored.revisions, batch.issued_at)
+    if order.revision not in newest:
+        return f"it names plan revision {order.revision}, and {newest[-1]} was the newest"
     if len(order.site_no) and (
         (np.diff(order.site_no) <= 0).any() or not 0 <= order.site_no[0] <= order.site_no[-1] < stored.sites
     ):
@@ -136,22 +140,24 @@ def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
     at = batch.issued_at
     for opt_out in stored.opt_outs:
         site_no = stored.site_no_of.get(opt_out.site_id)
-        stands = opt_out.opted_out_at < at and (opt_out.taken_back_at is None or at < opt_out.taken_back_at)
+        back_at = opt_out.taken_back_at
+        stands = opt_out.opted_out_at < at and (back_at is None or at < whole_second(back_at))
         if stands and site_no is not None and site_no in batch.order.site_no:
             return f"site {opt_out.site_id} is told to discharge after its opt-out"
     return None
 
 
-def answer_fault(acks: AckBatch, ticks: Sequence[DispatchTick], event_id: str) -> str | None:
-    """Return the first acknowledgement of an event that answers nothing it was told, None where all do."""
+def stray_answers(acks: AckBatch, ticks: Sequence[DispatchTick], event_id: str) -> int:
+    """Return how many acknowledgements of an event answer nothing that its ticks told.
+
+    Our facts may agree all the same: a home answers whoever holds the controller's key.
+    """
     told: dict[tuple[int, int], list[IntColumn]] = {}
     for tick in ticks:
         told.setdefault((tick.epoch, tick.number), []).extend(order.site_no for order in tick.orders)
     mine: BoolColumn = np.array([named == event_id for named in acks.event_id], dtype=np.bool_)
+    stray = 0
     for row in np.flatnonzero(mine).tolist():
         key = (int(acks.epoch[row]), int(acks.sequence[row]))
-        if not any(acks.site_no[row] in sites for sites in told.get(key, ())):
-            return (
-                f"site {acks.site_no[row]} answered command {key[1]} of epoch {key[0]}, which it was not told"
-            )
-    return None
+        stray += not any(acks.site_no[row] in sites for sites in told.get(key, ()))
+    return stray
