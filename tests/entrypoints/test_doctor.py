@@ -102,3 +102,12 @@ def test_a_person_reads_one_line_for_each_check(tmp_path: Path, monkeypatch: pyt
     (line,) = (line for line in shown.splitlines() if "broker" in line)
     assert line.startswith("failed  broker: ")
     assert line.endswith("or set VPP_BROKER_URL to one that runs")
+
+
+def test_a_database_in_a_folder_that_is_not_there_fails_with_the_command_that_makes_it(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    result, checks = doctor(VPP_DATABASE_URL=f"sqlite:///{tmp_path / 'nowhere' / 'vpp.sqlite'}")
+
+    assert result.exit_code == 1
+    assert f"mkdir -p {tmp_path / 'nowhere'}" in checks["database"]["fix"]

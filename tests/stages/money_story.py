@@ -17,7 +17,7 @@ from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import MeterMessage, MeterReading
 from vpp.domain.enrollment import Consent, EnrollmentRequest, OptOut
-from vpp.domain.grid_event import EventStatus, GridEvent, GridSource, Operation, Step
+from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, GridSource, Operation, Step
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, JournalEntry, balances
 from vpp.domain.program import Program
@@ -135,10 +135,15 @@ class MoneyStory:
         if taken_back_at is not None:
             await self.store.take_back_opt_out(name, "ev-1", at=taken_back_at)
 
-    async def settled(self, event_id: str = "ev-1", *, correcting: bool = False) -> Settlement | None:
-        """Let the settle stage settle an event."""
+    async def history(self, event_id: str = "ev-1") -> EventHistory:
+        """Return what was committed about an event."""
         history = await self.store.history(event_id)
         assert history is not None
+        return history
+
+    async def settled(self, event_id: str = "ev-1", *, correcting: bool = False) -> Settlement | None:
+        """Let the settle stage settle an event."""
+        history = await self.history(event_id)
         programs = {self.program.program_id: self.program}
         return await settle(
             history, store=self.store, programs=programs, clock=self.clock, correcting=correcting

@@ -1,5 +1,6 @@
 """From the store to a settlement: who is settled, for how long, and with which baseline."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory, a
 from vpp.domain.baseline import excluded_days
 from vpp.domain.command import Action
 from vpp.domain.delivery import Quality
-from vpp.domain.grid_event import Grant, GrantKind, counted_intervals
+from vpp.domain.grid_event import EventStatus, Grant, GrantKind, Operation, counted_intervals
 from vpp.domain.interval import Interval
 from vpp.domain.program import NegativePolicy
 from vpp.domain.quantities import column, dollars
@@ -32,6 +33,7 @@ from vpp.domain.settlement import (
     settle_sites,
 )
 from vpp.stages import settle as settle_stage
+from vpp.stages.settle import UnknownProgram, settle
 
 
 def only_line(settlement: Settlement | None):
@@ -345,3 +347,24 @@ async def test_a_test_event_uses_none_of_the_seasons_hours() -> None:
     counted = counted_intervals(await story.store.histories(), sources, story.program.program_id)
 
     assert counted == (Interval(STARTS_AT, ENDS_AT),)
+
+
+async def test_a_cancel_of_an_event_nobody_knew_leaves_nothing_to_settle() -> None:
+    story = await a_dispatched_home()
+    never_seen = replace(
+        (await story.history()).latest,
+        event_id="ev-unseen", version=1, program_id="", steps=(), status=EventStatus.CANCELLED,
+        operation=Operation.DELETE,
+    )  # fmt: skip
+    await story.store.append_version(never_seen, actor="caiso")
+
+    assert await story.settled("ev-unseen") is None
+    assert only_line(await story.settled()).site_id == "home"
+
+
+async def test_an_event_whose_program_file_is_gone_says_so() -> None:
+    story = await a_dispatched_home()
+    history = await story.history()
+
+    with pytest.raises(UnknownProgram, match="put its file back"):
+        await settle(history, store=story.store, programs={}, clock=story.clock)

@@ -35,6 +35,7 @@ from vpp.wire.gateway import (
     encode_command,
     encode_status,
     parse_topic,
+    require_boot_id,
     topic,
 )
 from vpp.wire.gateway_meter import decode_meter, decode_receipt, encode_meter, encode_receipt
@@ -410,3 +411,10 @@ def test_starts_of_a_fleet_are_spread_over_the_whole_span() -> None:
     assert set(delays) == set(range(60))
     assert start_delay_s("s-7f3a", "ev-1", 0) == 0
     assert start_delay_s("s-7f3a", "ev-2026-09-09-1", 2**32) == 1341111213
+
+
+@pytest.mark.parametrize(
+    "boot_id", ["B91C5E7702D144F8B91C5E7702D144F8", "b91c5e77-02d1-44f8-b91c-5e7702d144f8"]
+)
+def test_a_boot_id_may_be_written_in_any_way_that_holds_128_bits(boot_id: str) -> None:
+    assert require_boot_id({"boot_id": boot_id}) == boot_id

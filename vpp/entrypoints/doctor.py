@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
+
 from vpp.adapters.keys import KEY_FILE, FileKeys, KeyFileRefused
 from vpp.adapters.mqtt import Access, NotABrokerUrl, TlsFiles
 from vpp.adapters.sql.engine import UnknownDatabase
@@ -37,6 +39,23 @@ class Finding:
     state: Literal["ok", "warning", "failed"]
     detail: str
     fix: str | None = None
+
+
+class Topic(BaseModel):
+    """What became of the messages of one kind."""
+
+    received: int
+    lost: int
+    refused: dict[str, int]
+
+
+class Traffic(BaseModel):
+    """What a running service says of its messages."""
+
+    topics: dict[str, Topic]
+    unknown_fields: dict[str, int]
+    shed: dict[str, int]
+    pending: dict[str, str]
 
 
 async def examine(config_file: Path | None) -> Json:
@@ -70,6 +89,8 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
         yield _service(service)
     except OperationRefused as refused:
         yield Finding("service", "failed", refused.detail, "end that process and start vpp serve again")
+    if service is not None:
+        yield await asyncio.to_thread(_messages, service)
     yield _port(settings.http_port, service)
     yield await _broker(settings, service)
     yield _clock()
@@ -123,6 +144,10 @@ async def _database(settings: Settings) -> Finding:
     url = settings.store_url
     shown = url if url.startswith("sqlite") else f"PostgreSQL at {urlsplit(url).hostname}"
     if _not_made_yet(url):
+        folder = Path(url.removeprefix("sqlite:///")).parent
+        if not folder.is_dir() and folder != settings.state_dir:
+            fix = f"type: mkdir -p {folder}, or set VPP_DATABASE_URL to another place"
+            return Finding("database", "failed", f"{shown}: there is no folder {folder}", fix)
         return Finding("database", "ok", f"{shown} is not there; the first command makes it")
     try:
         store = await SqlStore.open(url)
@@ -144,6 +169,31 @@ def _service(service: RunningService | None) -> Finding:
     if service is None:
         return Finding("service", "ok", "vpp serve does not run; commands use the database directly")
     return Finding("service", "ok", f"vpp serve runs as process {service.pid} on port {service.port}")
+
+
+def _messages(service: RunningService) -> Finding:
+    """Say what the service received, and what of it is worth a look."""
+    try:
+        seen = Traffic.model_validate(service.ask("GET", "/api/v1/traffic", actor="doctor"))
+    except OperationRefused as refused:
+        return Finding("messages", "warning", refused.detail, "ask again when vpp serve has started")
+    received = sum(topic.received for topic in seen.topics.values())
+    worth_a_look = {
+        **{
+            f"{kind} refused: {reason}": count
+            for kind, topic in seen.topics.items()
+            for reason, count in topic.refused.items()
+        },
+        **{f"{kind} lost": topic.lost for kind, topic in seen.topics.items()},
+        **{f"{kind} with unknown fields": count for kind, count in seen.unknown_fields.items()},
+        **{f"{way} shed": count for way, count in seen.shed.items()},
+    }
+    found = [f"{count} {what}" for what, count in sorted(worth_a_look.items()) if count]
+    found += [f"{what} failed: {why}" for what, why in seen.pending.items()]
+    if not found:
+        return Finding("messages", "ok", f"{received} received since the start, none refused")
+    detail = f"{received} received since the start; " + ", ".join(found)
+    return Finding("messages", "warning", detail, "the log of vpp serve names each reason once a second")
 
 
 def _port(port: int, service: RunningService | None) -> Finding:

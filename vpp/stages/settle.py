@@ -41,6 +41,10 @@ CHUNK_SITES = 250
 Exclusion = tuple[IntColumn | None, date, DayDropped]  # site numbers (None: every site), local day, why
 
 
+class UnknownProgram(Exception):
+    """An event's program is not among the program files."""
+
+
 class SettleStore(Registry, SignalStore, DispatchStore, MeterStore, Books, Protocol):
     """What settlement reads, and where it writes."""
 
@@ -92,7 +96,7 @@ async def settlement_grounds(
     on = asked[history.latest.event_id]
     if not on:
         return None
-    case = await _case(history, others, programs[history.latest.program_id], on, store)
+    case = await _case(history, others, _program_of(history, programs), on, store)
     taken = await _taken(history, others, asked, store)
     commanded = _commanded(await store.event_ticks(history.latest.event_id))
     sites = []
@@ -141,7 +145,9 @@ async def settle(
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
     if closed and not correcting:
         return standing
-    program = programs[history.latest.program_id]
+    if not any(version.steps for version in history.versions):
+        return standing  # cancelled before anything was asked: perhaps not even the program is known
+    program = _program_of(history, programs)
     others = await _other_events(history, store)
     asked = await _asked([history, *others], store)
     on = asked[event_id]
@@ -163,6 +169,17 @@ async def settle(
         lines=tuple(line for _, line in sorted(lines, key=lambda each: each[0])),
     )
     return await _keep(run, standing, store)
+
+
+def _program_of(history: EventHistory, programs: Mapping[str, Program]) -> Program:
+    """Return the event's program. Raises UnknownProgram where its file is not here any more."""
+    program = programs.get(history.latest.program_id)
+    if program is None:
+        raise UnknownProgram(
+            f"event {history.latest.event_id} belongs to program {history.latest.program_id!r}, which no "
+            "program file describes; put its file back to settle the event"
+        )
+    return program
 
 
 async def _keep(run: Settlement, standing: Settlement | None, books: Books) -> Settlement | None:

@@ -35,7 +35,7 @@ MAX_SPREAD_S = 3600
 MAX_RAMP_S = 3600
 MAX_CLOCK_OFFSET_MS = 10**12
 
-_BOOT_ID = re.compile(r"[0-9a-f]{32}")
+_BOOT_ID = re.compile(r"[0-9A-Za-z_-]{16,64}")  # hex, UUID and base64url all hold 128 random bits
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _SOURCE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -156,10 +156,10 @@ def read_body(payload: bytes, schema: str, site_id: str | None) -> JsonObject:
 
 
 def require_boot_id(body: JsonObject) -> str:
-    """Return the 128 random bits, in lower-case hex, that a gateway draws at each boot."""
+    """Return the 128 random bits that a gateway draws at each boot, in whatever letters it writes them."""
     boot_id = body.get("boot_id")
     if type(boot_id) is not str or not _BOOT_ID.fullmatch(boot_id):
-        raise MalformedMessage("boot_id is not 32 lower-case hex digits")
+        raise MalformedMessage("boot_id is not 16-64 letters, digits, '-' or '_'")
     return boot_id
 
 

@@ -9,6 +9,7 @@ from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, Qualit
 from vpp.domain.quantities import WattHours
 from vpp.wire.gateway import GatewayKind, count_unknown, read_body, require_boot_id
 from vpp.wire.strict_json import (
+    LARGEST_INTEGER,
     JsonObject,
     MalformedMessage,
     encode,
@@ -89,8 +90,10 @@ def _decode_reading(
         boot_id=boot_id,
         index=require_integer(body, "index", low=oldest_index),
         at=require_time(body, "at"),
-        discharged_wh=WattHours(require_integer(body, "discharged_wh")),
-        charged_wh=WattHours(require_integer(body, "charged_wh")),
+        # A negative counter is a reading that can be stored, judged BAD and covered by a receipt; were
+        # it malformed, the gateway would send it for seven days.
+        discharged_wh=WattHours(require_integer(body, "discharged_wh", low=-LARGEST_INTEGER)),
+        charged_wh=WattHours(require_integer(body, "charged_wh", low=-LARGEST_INTEGER)),
         soc_permille=require_permille(body, "soc_pct"),
         quality=_QUALITY[quality],
         imported_wh=WattHours(require_integer(body, "imported_wh")) if shares_site_meter else None,

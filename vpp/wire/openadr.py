@@ -222,7 +222,7 @@ def _interval(value: object) -> JsonObject:
 
 
 def _units(event: JsonObject) -> dict[str, object]:
-    if event.get("payloadDescriptors") is None:
+    if event.get("payloadDescriptors") in (None, []):
         return {}
     units: dict[str, object] = {}
     for descriptor in require_list(event, "payloadDescriptors", longest=128):

@@ -10,11 +10,12 @@ from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, JournalEntry, balances, live_settlements
 from vpp.domain.program import Period, Program, Terms
+from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.events import event_state, settlement_facts
 from vpp.stages.pay import accruals, accrue, pay
-from vpp.stages.settle import settle
+from vpp.stages.settle import UnknownProgram, settle
 
 WHAT_COUNTS = (
     "What counts is the energy your battery discharged during the event, whether your home used it or the "
@@ -40,7 +41,10 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
         raise OperationRefused(
             f"event {event_id} is {state}; it is settled after its end", HTTPStatus.CONFLICT
         )
-    settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+    try:
+        settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+    except (NoTerms, UnknownProgram) as failure:
+        raise OperationRefused(str(failure), HTTPStatus.CONFLICT) from failure
     if settlement is None:
         raise OperationRefused(
             f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
@@ -54,18 +58,24 @@ async def settle_ended(desk: Desk) -> Json:
     """Settle every event that is over, from the readings there are now, and book it.
 
     Returns:
-        ``events``: one object as of ``vpp settle EVENT`` for each that commanded a home.
+        ``events``: one object as of ``vpp settle EVENT`` for each that commanded a home. ``unsettled``:
+        ``event_id`` and ``reason`` of each that could not be; it stops no other.
     """
-    settled = []
+    settled: list[Json] = []
+    unsettled: list[Json] = []
     for history in await desk.store.histories():
         event_id = history.latest.event_id
         if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
             continue
-        settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+        try:
+            settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+        except (NoTerms, UnknownProgram) as failure:
+            unsettled.append({"event_id": event_id, "reason": str(failure)})
+            continue
         if settlement is not None:
             await pay(settlement, books=desk.store, clock=desk.clock)
             settled.append({"event_id": event_id} | settlement_facts(settlement))
-    return {"events": settled}
+    return {"events": settled, "unsettled": unsettled}
 
 
 async def show_statement(desk: Desk, *, owner_id: str) -> Json:
