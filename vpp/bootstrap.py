@@ -40,6 +40,7 @@ class Controller:
     fleet: FleetState = field(default_factory=FleetState)
     roster: Roster = field(default_factory=Roster)
     board: Board | None = None
+    shed: Callable[[], Mapping[str, int]] = dict
     runner: Runner = field(init=False)
     _changed_sites: set[str] = field(default_factory=set)
     _epoch: int | None = None  # taken in this life; a controller that was replaced never takes it again
@@ -63,6 +64,34 @@ class Controller:
         """Run until told to stop."""
         await self.runner.run(stop)
 
+    def traffic(self) -> dict[str, object]:
+        """Return what became of every message since the start, ready for JSON.
+
+        Returns:
+            ``topics`` by kind: ``received``, ``stored``, ``duplicate``, ``lost``, and ``refused`` by reason;
+            ``unknown_fields`` by kind; ``shed``, what was given up because a queue was full; ``pending``,
+            what failed lately, by stage and fact.
+        """
+        failures = self.runner.failures
+        topics: dict[str, object] = {
+            kind: {
+                "received": received,
+                "stored": failures.stored[kind],
+                "duplicate": failures.duplicate[kind],
+                "lost": failures.lost[kind],
+                "refused": {
+                    why: count for (of, why), count in sorted(failures.refused.items()) if of == kind
+                },
+            }
+            for kind, received in sorted(failures.received.items())
+        }
+        return {
+            "topics": topics,
+            "unknown_fields": dict(sorted(self.link.unknown_fields.items())),
+            "shed": dict(self.shed()),
+            "pending": {f"{stage} {fact}": why for (stage, fact), why in sorted(failures.pending.items())},
+        }
+
     async def settle_event(self, event_id: str) -> None:
         """Settle and book one event now."""
         history = await self.store.history(event_id)
@@ -75,11 +104,16 @@ class Controller:
         heard = self.link.decode(packets)
         failures = self.runner.failures
         failures.received.update(heard.received)
-        failures.refused.update(heard.refused)
+        failures.refuse(heard.refused)
+        trusted = heard.received - Counter(kind for kind, _ in heard.refused.elements())
+        failures.lost.update(trusted)  # until they are stored
         collected = await collect(
             heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
         )
-        failures.refused.update(collected.refused)
+        failures.lost.subtract(trusted)
+        failures.refuse(collected.refused)
+        failures.stored.update(collected.stored)
+        failures.duplicate.update(collected.duplicate)
         if collected.stored["meter"]:
             self.runner.readings_stored()
         refused = hear(board, heard.acks, self.clock.now())
@@ -229,7 +263,9 @@ async def build(
     access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
     jitter: Callable[[], float] = secrets.SystemRandom().random
     async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
-        yield assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
+        controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
+        controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
+        yield controller
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

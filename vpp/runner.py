@@ -8,7 +8,7 @@ long is shown. Waking a stage twice is harmless.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -38,12 +38,27 @@ class Stages:
 
 @dataclass(slots=True)
 class Failures:
-    """What failed lately, by stage and fact, for whoever looks; a success takes it off the list."""
+    """What failed lately, by stage and fact, for whoever looks; a success takes it off the list.
+
+    Messages are counted by topic kind since the start: what was ``received`` is ``stored``, a
+    ``duplicate``, ``refused`` for a reason, or ``lost`` because its stage failed (whoever was promised an
+    answer sends it again).
+    """
 
     pending: dict[tuple[str, str], str] = field(default_factory=dict)
-    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
+    stored: Counter[str] = field(default_factory=Counter)
+    duplicate: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     _logged_at: dict[str, float] = field(default_factory=dict)
+
+    def refuse(self, refused: Mapping[tuple[str, str], int]) -> None:
+        """Count refused messages by kind and reason, and say so, each reason once a second at most."""
+        for (kind, reason), count in refused.items():
+            self.refused[kind, reason] += count
+            if self.may_log(f"{kind} {reason}"):
+                logger.warning("message refused", kind=kind, reason=reason, count=count)
 
     def keep_only(self, stage: str, facts: Collection[str]) -> None:
         """Forget a stage's failures about other facts: those are settled, though it was not told so."""
@@ -164,22 +179,24 @@ class Runner:
 
     async def _keep(self, packets: Sequence[Packet]) -> bool:
         """Hand over the signals that came; what cannot even be kept is counted by reason."""
-        raws = []
+        raws, refused = [], Counter[tuple[str, str]]()
+        self.failures.received["event"] += len(packets)
         for packet in packets:
-            self.failures.received["event"] += 1
             _, _, source, kind = packet.topic.split("/") if packet.topic.count("/") == 3 else ("", "", "", "")
             if kind != "event":
-                self.failures.refused["event", "unknown_topic"] += 1
+                refused["event", "unknown_topic"] += 1
             elif packet.retain:
                 # A broker hands a retained copy to every new subscriber: it is no fresh word.
-                self.failures.refused["event", "retained"] += 1
+                refused["event", "retained"] += 1
             else:
                 key = self._ids.new("raw")
                 raws.append(RawSignal(key, source, packet.topic, packet.payload, self._clock.now()))
-        for reason, count in (await self._stages.arrive(raws)).items():
-            self.failures.refused["event", reason] += count
-            if self.failures.may_log(f"event {reason}"):
-                logger.warning("grid signal refused", reason=reason, count=count)
+        self.failures.lost["event"] += len(raws)  # until they are kept
+        unanswerable = await self._stages.arrive(raws)
+        self.failures.lost["event"] -= len(raws)
+        self.failures.stored["event"] += len(raws) - unanswerable.total()
+        refused.update({("event", reason): count for reason, count in unanswerable.items()})
+        self.failures.refuse(refused)
         self._signals_pending = self._signals_pending or bool(raws)
         return True
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import board, changing, people, preview, rehearsal, starting
+from vpp.entrypoints.operations import board, changing, people, preview, rehearsal, starting, traffic
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -114,6 +114,12 @@ async def approve_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
 async def stop_all(desk: AtDesk, actor: Actor) -> Json:
     """Release every home."""
     return await starting.stop_all(desk, actor=actor)
+
+
+@router.get("/traffic")
+async def show_traffic(desk: AtDesk) -> Json:
+    """Return what became of every message since the start."""
+    return await traffic.show_traffic(desk)
 
 
 @router.get("/users")

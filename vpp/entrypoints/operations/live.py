@@ -33,6 +33,10 @@ class Dispatching(Protocol):
     board: Board | None
     terms: DispatchTerms
 
+    def traffic(self) -> dict[str, object]:
+        """Return what became of every message since the start."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class PowerSample:
