@@ -80,12 +80,12 @@ class Street:
             heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
         )
 
-    async def announce(self, event_id: str, starts_at: datetime) -> None:
+    async def announce(self, event_id: str, starts_at: datetime, *, targets: tuple[str, ...] = ()) -> None:
         """Commit an event of two hours."""
         event = GridEvent(
             event_id=event_id, version=1, source=GRID.name, operation=Operation.CREATE,
             modified_at=EVENING, content_sha256="0" * 64, program_id=PROGRAM, name="EEA 2", priority=0,
-            targets=(), steps=(Step(Interval(starts_at, starts_at + timedelta(hours=2)), Watts(5_000)),),
+            targets=targets, steps=(Step(Interval(starts_at, starts_at + timedelta(hours=2)), Watts(5_000)),),
             status=EventStatus.SCHEDULED, out_of_program=(), test=False, committed_at=EVENING,
         )  # fmt: skip
         await self.store.append_version(event, actor="story")
@@ -299,6 +299,19 @@ async def test_a_no_at_home_binds_the_running_event_until_the_home_takes_it_back
     assert while_no == [("s-0000", "home", True)]
     assert await street.noes("ev-1") == [("s-0000", "home", False)]
     assert await street.noes("ev-next") == []
+
+
+async def test_a_no_at_home_binds_every_running_event_that_means_the_home_and_no_other() -> None:
+    street = await Street.of_three()
+    await street.announce("ev-elsewhere", EVENING - timedelta(minutes=20), targets=("kern",))
+    await street.announce("ev-here", EVENING - timedelta(minutes=10), targets=("a4", "ALAMEDA"))
+    await street.announce("ev-everywhere", EVENING - timedelta(minutes=5))
+
+    await street.hear(a_sample(ADA, opted_out=True))
+
+    assert await street.noes("ev-elsewhere") == []
+    assert await street.noes("ev-here") == [("s-0000", "home", True)]
+    assert await street.noes("ev-everywhere") == [("s-0000", "home", True)]
 
 
 async def test_a_no_at_home_before_an_event_binds_the_next_one() -> None:

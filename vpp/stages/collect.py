@@ -20,9 +20,9 @@ from vpp.domain.delivery import (
     SiteStatus,
     judge_message,
 )
-from vpp.domain.enrollment import OptOut
+from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
-from vpp.domain.grid_event import EventStatus, steps_in_force
+from vpp.domain.grid_event import EventStatus, GridEvent, resolve_targets, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
@@ -234,29 +234,55 @@ async def _note_minds(
     """Store what owners said at home against the event that runs, or else the next one."""
     if not len(minds.noes) and not len(minds.yeses):
         return
-    event_of_program = await _running_or_next(store, now)
+    events = await _open_events(store, now)
     for site in minds.noes.tolist():
-        event_id = event_of_program.get(roster.programs.word(int(fleet.program_no[site])))
-        if event_id is not None:
-            await store.opt_out(OptOut(roster.site_id(site), event_id, now, "home"))
+        home = roster.enrollments[site]
+        bound = _running_or_next([each for each in events if _means(each.event, home, roster)], now)
+        for each in bound:
+            await store.opt_out(OptOut(home.site_id, each.event.event_id, now, "home"))
+        if bound:
             fleet.no_is_stored[site], fleet.yes_is_stored[site] = True, False
     back = {roster.site_id(site) for site in minds.yeses.tolist()}
-    for opt_out in await store.opt_outs(sorted(event_of_program.values())):
+    for opt_out in await store.opt_outs(sorted(each.event.event_id for each in events)):
         if opt_out.site_id in back and opt_out.said_at_home and opt_out.taken_back_at is None:
             await store.take_back_opt_out(opt_out.site_id, opt_out.event_id, at=now, heard_at_home=True)
     fleet.yes_is_stored[minds.yeses], fleet.no_is_stored[minds.yeses] = True, False
 
 
-async def _running_or_next(store: SignalStore, now: datetime) -> dict[str, str]:
-    """Return by program the event that runs, or the next to begin."""
-    starts: dict[str, tuple[datetime, str]] = {}
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An event that is not over, and when what is left of it begins."""
+
+    event: GridEvent
+    starts_at: datetime
+
+
+async def _open_events(store: SignalStore, now: datetime) -> list[_Open]:
+    found = []
     for history in await store.histories(ending_after=now):
-        event = history.latest
         left = [step.interval for step in steps_in_force(history) if step.interval.ends_at > now]
-        if left and event.status is not EventStatus.CANCELLED:
-            candidate = (max(left[0].starts_at, now), event.event_id)
-            starts[event.program_id] = min(starts.get(event.program_id, candidate), candidate)
-    return {program_id: event_id for program_id, (_, event_id) in starts.items()}
+        if left and history.latest.status is not EventStatus.CANCELLED:
+            found.append(_Open(history.latest, left[0].starts_at))
+    return sorted(found, key=lambda each: (each.starts_at, each.event.event_id))
+
+
+def _running_or_next(events: Sequence[_Open], now: datetime) -> Sequence[_Open]:
+    """Return every event that runs, or else the next to begin: an owner's no binds these."""
+    return [each for each in events if each.starts_at <= now] or events[:1]
+
+
+def _means(event: GridEvent, home: Enrollment, roster: Roster) -> bool:
+    """Return whether an event may use a home: the same program, and where it names places, its place."""
+    named = resolve_targets(
+        event.targets,
+        utilities=roster.utilities.words,
+        groups=(),  # a program's groups mean all of its homes
+        counties=roster.counties.words,
+        feeders=roster.feeders.words,
+    )
+    return event.program_id == home.program_id and replace(named, unknown=()).selects(
+        utility=home.utility, groups=(), county=home.county, feeder=home.feeder
+    )
 
 
 async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected) -> None:
