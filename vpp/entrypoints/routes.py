@@ -20,6 +20,7 @@ from vpp.entrypoints.operations import (
     sites,
     sources,
     starting,
+    traffic,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -72,6 +73,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     money.verify_ledger: Route("GET", f"{_API}/ledger/verification"),
     board.show_board: Route("GET", f"{_API}/events/{{event_id}}/board"),
     board.list_fleet: Route("GET", f"{_API}/fleet"),
+    traffic.show_traffic: Route("GET", f"{_API}/traffic"),
     preview.preview_event: Route("POST", f"{_API}/previews"),
     rehearsal.rehearse_event: Route("POST", f"{_API}/rehearsals"),
     starting.start_event: Route("PUT", f"{_API}/events/{{event_id}}"),
