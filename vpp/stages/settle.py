@@ -205,16 +205,15 @@ async def _other_events(history: EventHistory, store: SettleStore) -> list[Event
 async def _asked(histories: Sequence[EventHistory], store: SettleStore) -> dict[str, tuple[Interval, ...]]:
     """Return, by event id, the stretches in which each event was on, with the leave it needed.
 
-    Of its source's limit an event that asked for all there was used what its plans did, so that another
-    event of that source is not taken to have had nothing.
+    Of its source's limit an event used what its plans could cover, not what it asked: at dispatch the
+    rest went to the events after it, and they are settled too.
     """
     limits = {source.name: source.max_power_w for source in await store.sources()}
     planned_w = {}
     for history in histories:
-        if any(step.power is None for version in history.versions for step in version.steps):
-            event_id = history.latest.event_id
-            revisions = await store.revisions(event_id)
-            planned_w[event_id] = max((revision.requested_w for revision in revisions), default=0)
+        event_id = history.latest.event_id
+        covered_w = [each.requested_w - each.shortfall_w for each in await store.revisions(event_id)]
+        planned_w[event_id] = min(covered_w, default=0)
     asked: dict[str, tuple[Interval, ...]] = {}
     for name in sorted({history.versions[0].source for history in histories}):
         group = [history for history in histories if history.versions[0].source == name]
