@@ -27,6 +27,7 @@ from vpp.wire.gateway import (
     topic,
 )
 from vpp.wire.gateway_meter import decode_meter, encode_meter
+from vpp.wire.gateway_telemetry import decode_telemetry, encode_telemetry
 from vpp.wire.signed import SigningKey, sign, split
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, GRID_MESSAGE_BYTES
 
@@ -35,8 +36,8 @@ STRANGERS_KEY = SigningKey(b"the key of nobody we ever met..."[:32])
 
 ATTACKS = frozenset(
     (
-        Fault.REPLAY, Fault.MUTATE, Fault.CROSS_TOPIC, Fault.FORGE, Fault.CLONE, Fault.ENERGY_LIE,
-        Fault.LONG_LEASE, Fault.RETAINED_COMMAND, Fault.STOLEN_KEY,
+        Fault.REPLAY, Fault.MUTATE, Fault.CROSS_TOPIC, Fault.FORGE, Fault.CLONE, Fault.TELEMETRY_LIE,
+        Fault.ENERGY_LIE, Fault.LONG_LEASE, Fault.RETAINED_COMMAND, Fault.STOLEN_KEY,
     )
 )  # fmt: skip
 
@@ -55,6 +56,7 @@ class Attacker:
             Fault.CROSS_TOPIC: self._cross,
             Fault.FORGE: self._forge,
             Fault.CLONE: self._clone,
+            Fault.TELEMETRY_LIE: self._say_so,
             Fault.ENERGY_LIE: self._lie,
             Fault.LONG_LEASE: lambda: self._steal(lease_s=86_400),
             Fault.RETAINED_COMMAND: self._retain,
@@ -158,6 +160,23 @@ class Attacker:
         home.cloned = True
         body = encode_meter(replace(message, boot_id=boot_id, readings=readings))
         return self._send(home, GatewayKind.METER, self._signed_by(home, body))
+
+    def _say_so(self) -> bool:
+        """Send a sample in a home's name: nobody signs them. They may steer, never harm."""
+        packet = self._any_seen("/telemetry")
+        if packet is None:
+            return False
+        home = self._world.homes[packet.topic.split("/")[3]]
+        sample = decode_telemetry(packet.payload, site_id=home.site_id)
+        lie = replace(
+            sample,
+            at=whole_second(self._world.kernel.now()),
+            soc_permille=Permille(self._random.choice((0, 1000))),
+            battery_w=Watts(self._random.choice((0, sample.discharge_limit_w))),
+            reserve_permille=Permille(self._random.choice((0, sample.reserve_permille))),
+            opted_out=self._random.random() < 0.1,
+        )
+        return self._send(home, GatewayKind.TELEMETRY, encode_telemetry(lie))
 
     def _lie(self) -> bool:
         """Let a rightful gateway report more energy than its battery gave, from now on."""

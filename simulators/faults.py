@@ -51,6 +51,7 @@ class Fault(StrEnum):
     CROSS_TOPIC = "attack_cross_topic"
     FORGE = "attack_forge"
     CLONE = "attack_clone"
+    TELEMETRY_LIE = "attack_telemetry_lie"
     ENERGY_LIE = "attack_energy_lie"
     LONG_LEASE = "attack_long_lease"
     RETAINED_COMMAND = "attack_retained_command"
@@ -101,6 +102,7 @@ _WEIGHT = {  # of the kinds that come of themselves, how often each comes beside
     Fault.CROSS_TOPIC: 10,
     Fault.FORGE: 10,
     Fault.CLONE: 4,
+    Fault.TELEMETRY_LIE: 8,
     Fault.ENERGY_LIE: 3,
     Fault.LONG_LEASE: 4,
     Fault.RETAINED_COMMAND: 4,

@@ -50,7 +50,16 @@ class Mischief:
 
     def begin(self) -> None:
         """Wait for the first trouble."""
+        self._world.while_it_hesitates.append(self._speak_in_between)
         self._wait()
+
+    def _speak_in_between(self) -> None:
+        """While the store is slow in the middle of a decision, an owner may speak."""
+        kinds = [kind for kind in (Fault.OPT_OUT, Fault.RESERVE_CHANGED) if kind in self._world.climate.kinds]
+        if kinds and not self._world.climate.over and self._random.random() < 0.3:
+            kind = self._random.choice(kinds)
+            if self._acts[kind]():
+                self._world.count(kind)
 
     def _wait(self) -> None:
         coming = self._world.climate.next_trouble(self._random)

@@ -170,6 +170,7 @@ class ProcessStore:
             process.froze(process)
             await suspend(process.troubles.freeze_ms)
         if process.troubles.in_store(Fault.STORE_SLOW):
+            process.hesitates()
             await suspend(process.kernel.random.randint(5, 1500))
         if process.troubles.in_store(Fault.STORE_BUSY):
             raise StoreUnavailable("the simulated database is busy")
@@ -262,11 +263,13 @@ class ControllerProcess:
         pace_ms: int,
         died: Callable[["ControllerProcess"], None],
         froze: Callable[["ControllerProcess"], None],
+        hesitates: Callable[[], None],
     ) -> None:
         self.kernel = kernel
         self.name = name
         self.ears = ears
         self.froze = froze
+        self.hesitates = hesitates
         self.troubles = Troubles(climate, kernel.random)
         self.alive = True
         self.judged = False  # whether its board was compared with what is committed

@@ -4,6 +4,7 @@ Only the world is simulated. The controller is the product as ``vpp serve`` asse
 are those of the fleet simulator, and what passes between them are the bytes of the protocol.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
 from random import Random
@@ -25,7 +26,7 @@ from vpp.domain.enrollment import shard_of
 from vpp.domain.grid_event import GridSource
 from vpp.domain.program import Program
 from vpp.domain.quantities import Watts
-from vpp.settings import Settings, load_programs
+from vpp.settings import DispatchSettings, Settings, load_programs
 from vpp.wire.signed import SigningKey
 
 SITES = 24
@@ -33,6 +34,7 @@ CONTROLLER_KEY = SigningKey(bytes(range(32)))
 KID = "vpp-sim"
 SOURCE = "caiso"
 MAX_POWERS_W = (500_000, 500_000, 40_000)
+LEASES_S = (900, 900, 300, 90)
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
@@ -52,7 +54,7 @@ class World:
         self.findings = Findings(self.kernel)
         self.network = Network(self.kernel, self.climate, self._arrived)
         self.store = MemoryStore()
-        self.settings = Settings()
+        self.settings = Settings(dispatch=DispatchSettings(lease_s=random.choice(LEASES_S)))
         self.pace_ms = random.choice(PACES_MS)
         self.keys = ControllerKeys(KID, CONTROLLER_KEY)
         self.suburb = suburb(random.randrange(SUBURBS), sites)
@@ -62,6 +64,7 @@ class World:
         self._enroll(self.suburb)
         self.homes = self._settle_homes(self.suburb, random)
         self.operator = self._open_desk()
+        self.while_it_hesitates: list[Callable[[], None]] = []  # who uses that a commit takes its time
         self.processes: list[ControllerProcess] = []
         self._lives = 0
         self._restarting = False
@@ -95,6 +98,7 @@ class World:
             ears=self.dispatch_checker,
             climate=self.climate,
             died=self._died,
+            hesitates=self._hesitates,
             froze=self._froze,
         )
         self.processes = [each for each in self.processes if each.alive] + [process]
@@ -163,6 +167,10 @@ class World:
         self.kernel.after(self.kernel.random.randint(500, 5_000), self._take_over)
         lives_ms = process.troubles.freeze_ms + self.kernel.random.randint(5_000, 60_000)
         self.kernel.after(lives_ms, lambda: self.kill(process))
+
+    def _hesitates(self) -> None:
+        for act in self.while_it_hesitates:
+            self.kernel.after(1, act)
 
     def _take_over(self) -> None:
         if not self.climate.over:
