@@ -108,7 +108,13 @@ class Controller:
         trusted = heard.received - Counter(kind for kind, _ in heard.refused.elements())
         failures.lost.update(trusted)  # until they are stored
         collected = await collect(
-            heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
+            heard,
+            fleet=self.fleet,
+            roster=self.roster,
+            programs=self.programs,
+            store=self.store,
+            link=self.link,
+            clock=self.clock,
         )
         failures.lost.subtract(trusted)
         failures.refuse(collected.refused)

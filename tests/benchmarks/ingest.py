@@ -59,6 +59,7 @@ class Intake:
                 self._link.decode(samples[first : first + AT_ONCE]),
                 fleet=self._fleet,
                 roster=self._roster,
+                programs={},
                 store=self._store,
                 link=self._link,
                 clock=self._clock,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.stages.world import EVENING, GRID, PROGRAM, ListeningLink, a_request
+from tests.stages.world import EVENING, GRID, PROGRAM, ListeningLink, a_program, a_request
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Refusal
@@ -77,7 +77,13 @@ class Street:
     ) -> Collected:
         heard = Heard(batch_of(*samples), acks or answers(), meter, statuses)
         return await collect(
-            heard, fleet=self.fleet, roster=self.roster, store=self.store, link=self.link, clock=self.clock
+            heard,
+            fleet=self.fleet,
+            roster=self.roster,
+            programs={PROGRAM: a_program()},
+            store=self.store,
+            link=self.link,
+            clock=self.clock,
         )
 
     async def announce(self, event_id: str, starts_at: datetime, *, targets: tuple[str, ...] = ()) -> None:

@@ -1,13 +1,17 @@
 """What control sends, when, and what it never sends."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
-from tests.stages.world import EVENING, PROGRAM, World, a_request
+from tests.stages.world import EVENING, GRID, PROGRAM, World, a_request
 from vpp.domain.command import Action, Refusal
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import OptOut
-from vpp.domain.event_plan import plan_at
 from vpp.domain.interval import to_epoch
+from vpp.domain.plan_revision import plan_at
+from vpp.domain.quantities import Watts
 from vpp.ports import StaleEpoch
 
 
@@ -296,3 +300,115 @@ async def test_plan_does_not_move_in_the_last_minutes_of_an_event() -> None:
 
     assert plans[-60] > 24_500  # homes give a little less than asked, and more of them is asked
     assert len(set(plans[-60:])) == 1
+
+
+async def test_what_changed_while_the_controller_was_down_is_dispatched_after_the_restart() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    world.clock.step_to(world.clock.now() + timedelta(seconds=30))
+    await world.signal(9_000)
+    await world.restart()
+    await world.tick(seconds=15)
+    unseen_w = world.board.plans["ev-1"].setpoint_w.sum()
+    world.deliver(soc_permille=[900, 900, 800, 210])
+    await world.tick(seconds=15)
+
+    assert unseen_w == 6_000
+    assert world.board.plans["ev-1"].setpoint_w.sum() == 9_000
+
+
+async def test_lower_power_asked_while_the_controller_was_down_binds_before_any_home_has_reported() -> None:
+    world = await four_homes()
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    world.clock.step_to(world.clock.now() + timedelta(seconds=30))
+    await world.signal(4_000)
+    await world.restart()
+    await world.tick(seconds=1)
+
+    assert 3_500 <= world.board.plans["ev-1"].setpoint_w.sum() <= 4_000
+
+
+async def test_home_that_never_reports_after_a_restart_is_replaced() -> None:
+    world = await World.of([a_request(site) for site in range(4)], soc_permille=[900] * 4)
+    await world.signal(8_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    await world.restart()
+    for _ in range(8):
+        world.deliver(soc_permille=[900] * 4)
+        world.fleet.sampled_at_s[0], world.fleet.online[0] = 0, False
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+
+    plan = world.board.plans["ev-1"]
+    assert (plan.setpoint_w[0], plan.setpoint_w.sum()) == (0, 8_000)
+
+
+async def test_power_that_lost_its_authority_while_the_controller_was_down_is_released() -> None:
+    world = await four_homes()
+    await world.store.add_source(replace(GRID, max_power_w=Watts(9_000)))
+    await world.signal(None, event_id="ev-watch", priority=5)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    assert world.board.plans["ev-watch"].setpoint_w.sum() == 9_000
+
+    await world.store.add_source(replace(GRID, max_power_w=Watts(0)))
+    await world.restart()
+    await world.tick(seconds=15)
+
+    assert world.board.plans["ev-watch"].setpoint_w.sum() == 0
+    assert world.link.take(Action.RELEASE)
+
+
+async def test_commands_leave_ahead_of_the_start_after_a_gap_too() -> None:
+    world = await four_homes()
+    await world.signal(None, steps=[6_000, 0, 4_000], hours=1)
+    await world.tick()
+    await world.tick(seconds=3_600)
+    world.sample(soc_permille=[900, 900, 800, 210])
+
+    early = await world.tick(seconds=57 * 60)
+    world.sample(soc_permille=[900, 900, 800, 210])
+    ahead = await world.tick(seconds=60)
+
+    assert early is None
+    assert ahead is not None
+    assert [order.starts_at for order in ahead.orders] == [EVENING + timedelta(hours=2)]
+    assert world.board.plans["ev-1"].setpoint_w.sum() == 4_000
+
+
+async def test_lease_of_a_command_sent_ahead_never_passes_what_gateways_take() -> None:
+    world = await four_homes()
+    world.terms = replace(world.terms, lease_s=1_800)
+    await world.signal(6_000, starts_at=EVENING + timedelta(seconds=118))
+
+    tick = await world.tick()
+
+    assert tick is not None
+    assert (tick.orders[0].expires_at - tick.at).total_seconds() == 1_800
+
+
+async def test_release_of_a_test_event_says_that_it_is_a_test() -> None:
+    world = await four_homes()
+    await world.signal(6_000, test=True)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    await world.signal(0, cancelled=True, test=True)
+    release = await world.tick(seconds=1)
+
+    assert release is not None
+    assert release.orders[0].test

@@ -152,6 +152,7 @@ class World:
         cancelled: bool = False,
         targets: tuple[str, ...] = (),
         steps: Sequence[int | None] | None = None,
+        test: bool = False,
     ) -> None:
         """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each."""
         history = await self.store.history(event_id)
@@ -180,7 +181,7 @@ class World:
             steps=() if cancelled else asked,
             status=EventStatus.CANCELLED if cancelled else EventStatus.SCHEDULED,
             out_of_program=(),
-            test=False,
+            test=test,
             committed_at=now,
         )
         await self.store.append_version(event, actor="story")

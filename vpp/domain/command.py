@@ -7,10 +7,13 @@ small row covers a million commands and any body can be made again years later.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from vpp.domain.quantities import IntColumn
+
+LONGEST_LEASE = timedelta(minutes=30)
+"""A gateway refuses a command that lives longer from its issue on, the lead before a start included."""
 
 
 class Action(StrEnum):

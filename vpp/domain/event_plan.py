@@ -11,10 +11,8 @@ from datetime import datetime
 import numpy as np
 
 from vpp.domain.brake import NO_BRAKE, Brake, Numbers
-from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import (
     MIN_COMMAND_W,
-    REASONS,
     Offers,
     Profile,
     Reason,
@@ -26,8 +24,6 @@ from vpp.domain.dispatch_plan import (
 )
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import Step
-from vpp.domain.interval import to_epoch
-from vpp.domain.lease import NO_EVENT, Wanted
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 STALE_AFTER_S = 600  # two idle telemetry periods
@@ -172,6 +168,7 @@ def eligibility(
     planned: BoolColumn,
     waiting: BoolColumn,
     now_s: int,
+    judged: bool = True,
 ) -> IntColumn:
     """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
 
@@ -183,10 +180,12 @@ def eligibility(
             the floor; a new site must be able to hold 500 W to the end.
         waiting: Sites that are starting, or that nobody can judge now: not yet stale.
         now_s: Seconds since 1970.
+        judged: False while homes may not have reported yet since the controller began; planned ones
+            that never did stay until then.
     """
     seconds, age_s = demand.profile.seconds, now_s - fleet.sampled_at_s
     offers = offers_of(fleet, np.arange(len(fleet)), Limits(_NONE, _NONE))
-    unknown = planned & (fleet.sampled_at_s == 0)  # after a restart, until its next sample
+    unknown = planned & (fleet.sampled_at_s == 0) & (not judged)
     above = fleet.soc_permille > fleet.binding_reserve_permille()
     able = (
         (planned & above)
@@ -269,11 +268,16 @@ def plan_event(
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
     held = limits.kept(_still_held(plan, fleet, codes, delivered), fleet)
     counted_w = np.minimum(delivered.counted_w, held)
-    missing_w = plan.requested_w - int(counted_w.sum())
-    deadband_w = max(plan.requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+    requested_w = (
+        plan.requested_w if demand.authorized_w is None else min(plan.requested_w, demand.authorized_w)
+    )
+    missing_w = requested_w - int(counted_w.sum())
+    deadband_w = max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
     used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
     floor = np.where(used, known_floor, plan.floor_permille)
-    if brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
+    if (unknown & (held > 0)).any():
+        after = _lowered(plan, demand, held, floor, codes, fleet)
+    elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, counted_w, brake)
     elif plan.asked != demand.asked or missing_w < -deadband_w:
         after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
@@ -285,6 +289,24 @@ def plan_event(
         slowed_w = brake.slowed(plan.setpoint_w, after.setpoint_w, fleet.county_no)
         after = replace(after, setpoint_w=brake.lowered(slowed_w, fleet.soc_permille, fleet.county_no))
     return plan if _same_commands(plan, after) else after
+
+
+def _lowered(
+    plan: EventPlan,
+    demand: Demand,
+    held: IntColumn,
+    floor: IntColumn,
+    codes: IntColumn,
+    fleet: FleetState,
+) -> EventPlan:
+    """Return the plan while homes are still to report after a restart: held, or cut to what is left to ask.
+
+    A fresh solve would find nobody, and release the whole fleet to ask it again a minute later.
+    """
+    bounds = (plan.requested_w, demand.authorized_w, demand.profile.now_w)
+    most_w = min(bound for bound in bounds if bound is not None)
+    kept = Brake(ceiling_w=most_w).lowered(held, fleet.soc_permille, fleet.county_no)
+    return _held(replace(plan, requested_w=most_w), kept, floor, codes)
 
 
 def _slowed(
@@ -426,71 +448,3 @@ def _explained(codes: IntColumn, setpoint_w: IntColumn, capped: BoolColumn) -> I
     unused = (codes == reason_code(Reason.SELECTED)) & (setpoint_w == 0)
     why = np.where(capped, reason_code(Reason.FEEDER_LIMIT), reason_code(Reason.NOT_NEEDED))
     return np.where(unused, why, codes)
-
-
-def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: datetime) -> PlanRevision:
-    """Return what changed between two plans of an event, as the fact that is stored."""
-    changed = np.flatnonzero(
-        (before.setpoint_w != after.setpoint_w) | (before.floor_permille != after.floor_permille)
-    )
-    return PlanRevision(
-        event_id=demand.event_id,
-        revision=after.revision,
-        version=demand.version,
-        at=at,
-        requested_w=after.requested_w,
-        shortfall_w=after.shortfall_w,
-        level_permille=after.level_permille,
-        site_no=changed,
-        setpoint_w=after.setpoint_w[changed],
-        reserve_floor_permille=after.floor_permille[changed],
-        reason_code=after.reason_code,
-    )
-
-
-def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> EventPlan:
-    """Return an event's plan as it stood at a revision; all revisions up to it must be given."""
-    plan = EventPlan.empty(sites)
-    setpoint_w, floor = plan.setpoint_w.copy(), plan.floor_permille.copy()
-    last = None
-    for each in revisions:
-        if each.revision <= revision:
-            setpoint_w[each.site_no] = each.setpoint_w
-            floor[each.site_no] = each.reserve_floor_permille
-            last = each
-    if last is None:
-        return plan
-    return EventPlan(
-        last.revision,
-        None,
-        setpoint_w,
-        floor,
-        last.reason_code,
-        last.requested_w,
-        last.shortfall_w,
-        last.level_permille,
-        last.version,
-    ).grown(sites)
-
-
-def merge(sites: int, plans: Sequence[tuple[Demand, EventPlan]]) -> Wanted:
-    """Return what all plans together want of each site; the plans' sites do not overlap."""
-    wanted = Wanted(
-        event_no=np.full(sites, NO_EVENT, dtype=np.int64),
-        setpoint_w=np.zeros(sites, dtype=np.int64),
-        floor_permille=np.zeros(sites, dtype=np.int64),
-        event_ends_at_s=np.zeros(sites, dtype=np.int64),
-    )
-    for demand, plan in plans:
-        rows = np.flatnonzero(plan.setpoint_w)
-        wanted.event_no[rows] = demand.event_no
-        wanted.setpoint_w[rows] = plan.setpoint_w[rows]
-        wanted.floor_permille[rows] = plan.floor_permille[rows]
-        wanted.event_ends_at_s[rows] = to_epoch(demand.ends_at)
-    return wanted
-
-
-def reason_words(codes: IntColumn) -> dict[str, int]:
-    """Return how many sites have each reason, reasons nobody has left out."""
-    counts = np.bincount(codes, minlength=len(REASONS))
-    return {reason.value: int(count) for reason, count in zip(REASONS, counts, strict=True) if count}

@@ -1,12 +1,12 @@
 """What a tick tells the fleet: orders by event, and commands as a pure function of plan and tick."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from vpp.domain.command import Action, CommandBatch, DispatchTick, Order
+from vpp.domain.command import LONGEST_LEASE, Action, CommandBatch, DispatchTick, Order
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.interval import from_epoch
 from vpp.domain.lease import Due, Leases
@@ -30,6 +30,7 @@ def release_orders(
     *,
     plans: Mapping[str, EventPlan],
     event_id_of: Callable[[int], str],
+    test_events: Container[str],
 ) -> tuple[Order, ...]:
     """Return one release order for each event whose sites are to stop."""
     event_no = leases.event_no[due.release]
@@ -48,7 +49,7 @@ def release_orders(
                 event_ends_at=from_epoch(int(leases.event_ends_at_s[sites].max())),
                 ramp_s=0,
                 spread_s=0,
-                test=False,
+                test=event_id in test_events,
             )
         )
     return tuple(orders)
@@ -79,7 +80,9 @@ def discharge_orders(
                         action=Action.DISCHARGE,
                         site_no=group,
                         starts_at=starts_at,
-                        expires_at=min(demand.ends_at, starts_at + timedelta(seconds=terms.lease_s)),
+                        expires_at=min(
+                            demand.ends_at, starts_at + timedelta(seconds=terms.lease_s), now + LONGEST_LEASE
+                        ),
                         event_ends_at=demand.ends_at,
                         ramp_s=terms.ramp_s,
                         spread_s=spread_s,

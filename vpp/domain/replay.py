@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
+from vpp.domain.command import LONGEST_LEASE, AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import OptOut
 from vpp.domain.grid_event import EventHistory, steps_in_force
@@ -21,7 +21,6 @@ from vpp.domain.track_record import commands_in_order
 
 KNOWN_WITHIN = timedelta(seconds=60)
 """Control reads what people said at least this often, and at once where somebody wakes it."""
-LONGEST_LEASE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)

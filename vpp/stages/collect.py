@@ -5,7 +5,7 @@ rows. Refuses to decide what follows from it; it only says which sites control s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
@@ -24,6 +24,7 @@ from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
 from vpp.domain.grid_event import EventStatus, GridEvent, resolve_targets, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
+from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
 
@@ -64,7 +65,14 @@ class Collected:
 
 
 async def collect(
-    heard: Heard, *, fleet: FleetState, roster: Roster, store: CollectStore, link: DeviceLink, clock: Clock
+    heard: Heard,
+    *,
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    store: CollectStore,
+    link: DeviceLink,
+    clock: Clock,
 ) -> Collected:
     """Write one batch into fleet and store, then send the receipts its meter readings earned.
 
@@ -81,7 +89,7 @@ async def collect(
     changed.append(_take_statuses(heard.statuses, fleet, collected))
     changed.append(_refusals(heard.acks))
     collected.changed = np.unique(np.concatenate(changed))
-    await _note_minds(minds, fleet, roster, store, now)
+    await _note_minds(minds, fleet, roster, programs, store, now)
     await _store_acks(heard.acks, store, collected)
     await _store_meter(heard.meter, roster, store, link, collected, now)
     return collected
@@ -229,7 +237,12 @@ def _sites(numbers: Iterable[int]) -> IntColumn:
 
 
 async def _note_minds(
-    minds: _Minds, fleet: FleetState, roster: Roster, store: CollectStore, now: datetime
+    minds: _Minds,
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    store: CollectStore,
+    now: datetime,
 ) -> None:
     """Store what owners said at home against the event that runs, or else the next one."""
     if not len(minds.noes) and not len(minds.yeses):
@@ -237,7 +250,8 @@ async def _note_minds(
     events = await _open_events(store, now)
     for site in minds.noes.tolist():
         home = roster.enrollments[site]
-        bound = _running_or_next([each for each in events if _means(each.event, home, roster)], now)
+        meant = [each for each in events if _means(each.event, home, roster, programs)]
+        bound = _running_or_next(meant, now)
         for each in bound:
             await store.opt_out(OptOut(home.site_id, each.event.event_id, now, "home"))
         if bound:
@@ -271,18 +285,19 @@ def _running_or_next(events: Sequence[_Open], now: datetime) -> Sequence[_Open]:
     return [each for each in events if each.starts_at <= now] or events[:1]
 
 
-def _means(event: GridEvent, home: Enrollment, roster: Roster) -> bool:
-    """Return whether an event may use a home: the same program, and where it names places, its place."""
+def _means(event: GridEvent, home: Enrollment, roster: Roster, programs: Mapping[str, Program]) -> bool:
+    """Return whether an event may use a home: its program, and one word of every kind it names."""
+    program = programs.get(home.program_id)
+    if program is None or event.program_id != home.program_id:
+        return False
     named = resolve_targets(
         event.targets,
         utilities=roster.utilities.words,
-        groups=(),  # a program's groups mean all of its homes
+        groups=program.groups,
         counties=roster.counties.words,
         feeders=roster.feeders.words,
     )
-    return event.program_id == home.program_id and replace(named, unknown=()).selects(
-        utility=home.utility, groups=(), county=home.county, feeder=home.feeder
-    )
+    return named.selects(utility=home.utility, groups=program.groups, county=home.county, feeder=home.feeder)
 
 
 async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected) -> None:

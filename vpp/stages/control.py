@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
-from vpp.domain.command import AckBatch, DispatchTick, Refusal
+from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, Refusal
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
@@ -21,11 +21,8 @@ from vpp.domain.event_plan import (
     EventPlan,
     Limits,
     eligibility,
-    merge,
-    plan_at,
     plan_event,
     remaining_stretches,
-    revision_of,
 )
 from vpp.domain.fleet import FleetState, Names, Roster, TelemetryBatch
 from vpp.domain.grid_event import (
@@ -48,13 +45,13 @@ from vpp.domain.lease import (
     note_sent,
 )
 from vpp.domain.orders import OrderTerms, commands_of, discharge_orders, release_orders
+from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.ports import Clock, DeviceLink, DispatchStore, Registry, SignalStore
 
 LEAD = timedelta(seconds=120)
-LONGEST_LEASE = timedelta(minutes=30)
 READ_AGAIN = timedelta(minutes=1)
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
@@ -246,7 +243,13 @@ async def control(
     )
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
     orders = release_orders(
-        board.leases, due, terms.orders, now, plans=plans, event_id_of=board.events.word
+        board.leases,
+        due,
+        terms.orders,
+        now,
+        plans=plans,
+        event_id_of=board.events.word,
+        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
     ) + discharge_orders(planned, due, terms.orders, now, slowed=caps.slowed_sites(fleet.county_no))
     if not orders and not revisions:
         board.plans = plans
@@ -304,9 +307,12 @@ def _demands(board: Board, scene: _Scene) -> list[Demand]:
         program_no = roster.programs.find(event.program_id)
         if not steps or program_no is None or event.program_id not in scene.programs:
             continue
-        stretches = remaining_stretches(steps, scene.now)
-        if not stretches or steps[0].interval.starts_at - LEAD > scene.now:
+        upcoming = next((each.interval for each in steps if each.interval.ends_at > scene.now), None)
+        if upcoming is None or steps[0].interval.starts_at - LEAD > scene.now:
             continue
+        # Commands leave ahead of a start, also of the one after a gap.
+        soon = upcoming.starts_at - LEAD <= scene.now
+        stretches = remaining_stretches(steps, max(scene.now, upcoming.starts_at) if soon else scene.now)
         words = resolve_targets(
             event.targets,
             utilities=roster.utilities.words,
@@ -323,7 +329,7 @@ def _demands(board: Board, scene: _Scene) -> list[Demand]:
                 targeted=targeted_sites(words, scene.fleet, roster),
                 stretches=stretches,
                 authorized_w=None,
-                starts_at=steps[0].interval.starts_at,
+                starts_at=upcoming.starts_at,
                 ends_at=steps[-1].interval.ends_at,
                 test=event.test,
             )
@@ -382,6 +388,7 @@ def _plans(
             planned=before.setpoint_w > 0,
             waiting=assessment.waiting | assessment.blind,
             now_s=now_s,
+            judged=now_s >= board.judged_from_s and not assessment.blind,
         )
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)

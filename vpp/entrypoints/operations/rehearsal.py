@@ -193,6 +193,7 @@ class _Stage:
                 heard,
                 fleet=self.fleet,
                 roster=self.roster,
+                programs=self.desk.programs,
                 store=self.store,
                 link=self.link,
                 clock=self.clock,

@@ -1,0 +1,73 @@
+"""What of a plan is stored, the plan as it stood at any revision, and what all plans want together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+from vpp.domain.command import PlanRevision
+from vpp.domain.event_plan import Demand, EventPlan
+from vpp.domain.interval import to_epoch
+from vpp.domain.lease import NO_EVENT, Wanted
+
+
+def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: datetime) -> PlanRevision:
+    """Return what changed between two plans of an event, as the fact that is stored."""
+    changed = np.flatnonzero(
+        (before.setpoint_w != after.setpoint_w) | (before.floor_permille != after.floor_permille)
+    )
+    return PlanRevision(
+        event_id=demand.event_id,
+        revision=after.revision,
+        version=demand.version,
+        at=at,
+        requested_w=after.requested_w,
+        shortfall_w=after.shortfall_w,
+        level_permille=after.level_permille,
+        site_no=changed,
+        setpoint_w=after.setpoint_w[changed],
+        reserve_floor_permille=after.floor_permille[changed],
+        reason_code=after.reason_code,
+    )
+
+
+def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> EventPlan:
+    """Return an event's plan as it stood at a revision; all revisions up to it must be given."""
+    plan = EventPlan.empty(sites)
+    setpoint_w, floor = plan.setpoint_w.copy(), plan.floor_permille.copy()
+    last = None
+    for each in revisions:
+        if each.revision <= revision:
+            setpoint_w[each.site_no] = each.setpoint_w
+            floor[each.site_no] = each.reserve_floor_permille
+            last = each
+    if last is None:
+        return plan
+    return EventPlan(
+        last.revision,
+        None,
+        setpoint_w,
+        floor,
+        last.reason_code,
+        last.requested_w,
+        last.shortfall_w,
+        last.level_permille,
+        last.version,
+    ).grown(sites)
+
+
+def merge(sites: int, plans: Sequence[tuple[Demand, EventPlan]]) -> Wanted:
+    """Return what all plans together want of each site; the plans' sites do not overlap."""
+    wanted = Wanted(
+        event_no=np.full(sites, NO_EVENT, dtype=np.int64),
+        setpoint_w=np.zeros(sites, dtype=np.int64),
+        floor_permille=np.zeros(sites, dtype=np.int64),
+        event_ends_at_s=np.zeros(sites, dtype=np.int64),
+    )
+    for demand, plan in plans:
+        rows = np.flatnonzero(plan.setpoint_w)
+        wanted.event_no[rows] = demand.event_no
+        wanted.setpoint_w[rows] = plan.setpoint_w[rows]
+        wanted.floor_permille[rows] = plan.floor_permille[rows]
+        wanted.event_ends_at_s[rows] = to_epoch(demand.ends_at)
+    return wanted
