@@ -7,7 +7,7 @@ grid operator are simulated, in a child process. The clock is stepped five secon
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,10 +23,13 @@ from vpp.adapters.mqtt import Access, MqttTransport
 from vpp.adapters.openadr import EVENT_FILTER
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, assemble
+from vpp.domain.event_plan import EventPlan
+from vpp.domain.grid_event import EventHistory, precedence_key
+from vpp.domain.interval import Interval, union
 from vpp.entrypoints.demo_fleet import Homes, HomesProcess, MeasuredTransport, make_homes, run_homes
 from vpp.entrypoints.operations import metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
-from vpp.entrypoints.operations.events import requested_wh
+from vpp.entrypoints.operations.events import asks_for_all, requested_wh
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.starting import CONSOLE
 from vpp.ports import Store
@@ -220,7 +223,7 @@ def _moment(stage: Stage, homes: Homes) -> Moment:
         at=now,
         starts_at=homes.starts_at,
         ends_at=homes.ends_at,
-        asked_w=sum(plan.requested_w for plan in plans if plan.setpoint_w.any()),
+        asked_w=_asked_w([plan for plan in plans if plan.setpoint_w.any()]),
         planned_w=int(planned.sum()),
         measured_w=int(fleet.battery_w[asked].clip(0).sum()),
         sites_asked=int(asked.sum()),
@@ -228,6 +231,12 @@ def _moment(stage: Stage, homes: Homes) -> Moment:
         commands=stage.wire.commands,
         charge_pct=round(float(fleet.soc_permille[known].mean()) / 10, 1) if known.any() else 0.0,
     )
+
+
+def _asked_w(plans: Sequence[EventPlan]) -> int:
+    """Return what the plans in force ask together; beside one that takes all there is, no other counts."""
+    for_all = [plan for plan in plans if plan.asked is not None and plan.asked[1] is None]
+    return sum(plan.requested_w for plan in for_all or plans)
 
 
 @dataclass(slots=True)
@@ -241,13 +250,25 @@ class _Sums:
     hours: float = 0.0
     dispatched: set[int] = field(default_factory=set)
     owners: dict[str, tuple[int, int]] = field(default_factory=dict)
+    asked_for_all: tuple[Interval, ...] = ()
 
-    async def add(self, store: Store, event_id: str) -> None:
+    async def add_all(self, store: Store, event_ids: Sequence[str]) -> None:
+        """Add the events of a story, the most important first: it alone asks for all that there is."""
+        histories = []
+        for event_id in event_ids:
+            history = await store.history(event_id)
+            if history is None:
+                raise OperationRefused(f"the signal of {event_id} was not accepted; see the log above")
+            histories.append(history)
+        for history in sorted(histories, key=lambda each: precedence_key(each.latest)):
+            await self._add(store, history)
+
+    async def _add(self, store: Store, history: EventHistory) -> None:
         """Add one event as the store tells it."""
-        history = await store.history(event_id)
-        if history is None:
-            raise OperationRefused(f"the signal of {event_id} was not accepted; see the log above")
-        self.requested_wh += requested_wh(history, await store.revisions(event_id))
+        event_id = history.latest.event_id
+        revisions = await store.revisions(event_id)
+        self.requested_wh += requested_wh(history, revisions, but_for=self.asked_for_all)
+        self.asked_for_all = union((*self.asked_for_all, *asks_for_all(history)))
         interval = history.versions[0].interval
         self.hours = max(self.hours, interval.seconds / 3600 if interval else 0.0)
         for tick in await store.event_ticks(event_id):
@@ -265,8 +286,7 @@ class _Sums:
 
 async def _outcome(stage: Stage, homes: Homes, wanted: Wanted, began: float) -> Outcome:
     sums = _Sums()
-    for event_id in homes.event_ids:
-        await sums.add(stage.desk.store, event_id)
+    await sums.add_all(stage.desk.store, homes.event_ids)
     seen = await stage.homes.report()
     books = await money.verify_ledger(stage.desk)
     summary: Json = {

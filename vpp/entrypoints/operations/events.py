@@ -1,7 +1,7 @@
 """Grid events as an operator sees them, and what a person may decide about them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
@@ -16,12 +16,21 @@ from vpp.domain.grid_event import (
     GridEvent,
     Operation,
     Receipt,
+    Step,
     authorized_power,
     steps_in_force,
 )
-from vpp.domain.interval import whole_second
+from vpp.domain.interval import Interval, union, whole_second
 from vpp.domain.settlement import Settlement
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent, usd
+from vpp.entrypoints.operations.desk import (
+    Desk,
+    Json,
+    OperationRefused,
+    instant,
+    instant_or_none,
+    percent,
+    usd,
+)
 
 
 def event_state(history: EventHistory, now: datetime, *, authorized_w: int | None = None) -> str:
@@ -52,6 +61,10 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
     interval = asked.interval
+    cancelled_at = latest.committed_at if latest.status is EventStatus.CANCELLED else None
+    ends_at = interval.ends_at if interval else None
+    if interval and cancelled_at and cancelled_at > interval.starts_at:
+        ends_at = min(interval.ends_at, cancelled_at)
     return {
         "event_id": latest.event_id,
         "name": latest.name,
@@ -64,7 +77,8 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "priority": latest.priority,
         "targets": list(latest.targets),
         "starts_at": instant(interval.starts_at) if interval else None,
-        "ends_at": instant(interval.ends_at) if interval else None,
+        "ends_at": instant_or_none(ends_at),
+        "cancelled_at": instant_or_none(cancelled_at),
         "steps": _steps(asked),
         "authorized_w": authorized_w,
         "out_of_program": list(latest.out_of_program),
@@ -163,22 +177,42 @@ def _receipt_facts(receipt: Receipt) -> Json:
     }
 
 
-def requested_wh(history: EventHistory, revisions: Sequence[PlanRevision]) -> int:
+def requested_wh(
+    history: EventHistory, revisions: Sequence[PlanRevision], *, but_for: Sequence[Interval] = ()
+) -> int:
     """Return the energy an event asks for between its beginning and its end, in Wh.
 
     Where all that can be sustained is asked, it is what the plans in force took for the target.
+
+    Args:
+        history: The event.
+        revisions: Its plans in order.
+        but_for: Instants to leave out, apart from each other, such as those of ``asks_for_all`` of a more
+            important event: who is asked for everything cannot be asked for more.
     """
     watt_seconds = 0
     for step in steps_in_force(history):
-        if step.power is not None:
-            watt_seconds += step.power * step.interval.seconds
-            continue
-        follows = [*(revision.at for revision in revisions[1:]), step.interval.ends_at]
-        for revision, until in zip(revisions, follows, strict=False):
-            begins = max(revision.at, step.interval.starts_at)
-            ends = min(until, step.interval.ends_at)
-            watt_seconds += revision.requested_w * max(0, int((ends - begins).total_seconds()))
+        for interval, power_w in _asked_powers(step, revisions):
+            left_out = (each.overlap(interval) for each in but_for)
+            seconds = interval.seconds - sum(each.seconds for each in left_out if each)
+            watt_seconds += power_w * seconds
     return watt_seconds // 3600
+
+
+def _asked_powers(step: Step, revisions: Sequence[PlanRevision]) -> Iterator[tuple[Interval, int]]:
+    if step.power is not None:
+        yield step.interval, step.power
+        return
+    follows = [*(revision.at for revision in revisions[1:]), step.interval.ends_at]
+    for revision, until in zip(revisions, follows, strict=False):
+        begins, ends = max(revision.at, step.interval.starts_at), min(until, step.interval.ends_at)
+        if begins < ends:
+            yield Interval(begins, ends), revision.requested_w
+
+
+def asks_for_all(history: EventHistory) -> tuple[Interval, ...]:
+    """Return when an event asks for all that can be sustained."""
+    return union(step.interval for step in steps_in_force(history) if step.power is None)
 
 
 def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
