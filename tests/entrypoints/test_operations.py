@@ -172,7 +172,7 @@ async def test_the_energy_asked_is_power_times_time(desk: Desk) -> None:
 
 
 async def test_settling_all_that_is_over_leaves_what_runs_alone(desk: Desk) -> None:
-    assert await money.settle_ended(desk) == {"events": []}
+    assert await money.settle_ended(desk) == {"events": [], "unsettled": []}
 
 
 async def test_an_event_inside_its_program_needs_no_force(desk: Desk) -> None:

@@ -93,6 +93,15 @@ class Live:
         nobody[: len(found)] = found
         return nobody
 
+    def proof_of(self, event_id: str, site_no: int, now: datetime) -> ProofState | None:
+        """Return how far a site's command for the event is proved; None where it holds no such command."""
+        board = self.controller.board
+        if board is None or board.assessment is None or site_no >= len(board.assessment.state):
+            return None
+        return (
+            ProofState(int(board.assessment.state[site_no])) if self.serving(event_id, now)[site_no] else None
+        )
+
     def busy(self, now: datetime) -> BoolColumn:
         """Return the sites that are commanded to discharge now, for any event."""
         found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)

@@ -8,6 +8,7 @@ from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment, OptOut, ReserveChange
 from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.proof import ProofState
 from vpp.entrypoints.operations.desk import (
     Desk,
     Json,
@@ -18,6 +19,14 @@ from vpp.entrypoints.operations.desk import (
 )
 from vpp.ports import ConflictingFact
 from vpp.wire.enrollment_file import BadEnrollmentFile, read_enrollments, read_percent
+
+PROOF_WORDS = {
+    ProofState.SHORT: "the home takes part and gives less than it was asked",
+    ProofState.REFUSED: "the home's gateway refused the command",
+    ProofState.NO_ANSWER: "the home takes part, but its gateway has not answered the command",
+    ProofState.SILENT: "the home takes part, but does not report; its command runs out by itself",
+}
+"""What is known against a command, for people."""
 
 REASON_WORDS = {
     Reason.NO_CONSENT: "the owner has given no consent",
@@ -100,6 +109,8 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
 
     Returns:
         ``site_id, event_id, reason`` (a word of the eligibility list, or None before a plan), ``sentence``,
+        ``proof`` (``sent, starting, delivering, short, refused, no_answer, silent`` while it is commanded and
+        the service runs, else None),
         ``setpoint_w`` (W, what it is asked now), ``reserve_floor_pct`` (%), ``revision, planned_at``,
         ``commands`` (sent to it), ``acknowledged``, ``refused`` (its own reasons), ``opted_out_at``.
     """
@@ -123,11 +134,14 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
         )
         if number == enrollment.site_no and (int(epoch), int(sequence)) in sequences
     ]
+    proof = desk.live.proof_of(event_id, enrollment.site_no, desk.clock.now()) if desk.live else None
+    sentence = REASON_WORDS[reason] if reason else "the event has not been planned"
     return {
         "site_id": site_id,
         "event_id": event_id,
         "reason": reason,
-        "sentence": REASON_WORDS[reason] if reason else "the event has not been planned",
+        "sentence": PROOF_WORDS.get(proof, sentence) if proof else sentence,
+        "proof": proof.name.lower() if proof else None,
         "setpoint_w": setpoint_w,
         "reserve_floor_pct": None if floor_permille is None else percent(floor_permille),
         "revision": revisions[-1].revision if revisions else None,
