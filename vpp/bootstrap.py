@@ -43,6 +43,7 @@ class Controller:
     shed: Callable[[], Mapping[str, int]] = dict
     runner: Runner = field(init=False)
     _changed_sites: set[str] = field(default_factory=set)
+    _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _epoch: int | None = None  # taken in this life; a controller that was replaced never takes it again
 
     @property
@@ -161,6 +162,7 @@ class Controller:
                 clock=self.clock,
                 terms=self.terms,
                 fresh=fresh,
+                words=self._words,
             )
         except (StoreUnavailable, ConflictingFact):
             # Whether the tick stands is not known: what was committed is read back before the next one.
@@ -187,6 +189,7 @@ class Controller:
 
     async def _read_new_sites(self) -> None:
         """Give newly enrolled sites their rows, and read those again that somebody changed."""
+        self._words = await self.store.last_words()
         first = len(self.roster.enrollments)
         enroll(self.fleet, self.roster, await self.store.enrollments(from_site_no=first))
         while self._changed_sites:

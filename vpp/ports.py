@@ -34,6 +34,14 @@ class StaleEpoch(Exception):
     """A newer leader took over; nothing of this one may commit any more."""
 
 
+class OwnerSpoke(Exception):
+    """Owners of these sites said something after a tick was decided; nothing of it was committed."""
+
+    def __init__(self, site_nos: frozenset[int]) -> None:
+        super().__init__(f"the owners of sites {sorted(site_nos)[:10]} spoke while a tick was decided")
+        self.site_nos = site_nos
+
+
 class StoreUnavailable(Exception):
     """The database cannot be reached now; the fact stays pending and is tried again."""
 
@@ -194,6 +202,10 @@ class Registry(Protocol):
         """Return every opt-out of the events, taken back or not."""
         ...
 
+    async def last_words(self) -> tuple[int, int]:
+        """Return the numbers of the newest opt-out and the newest reserve change, zero before any."""
+        ...
+
     async def add_source(self, source: GridSource) -> None:
         """Add a source or replace the one of that name."""
         ...
@@ -261,8 +273,18 @@ class DispatchStore(Protocol):
         """Return the highest committed tick number, zero before any."""
         ...
 
-    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
-        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+    async def commit(
+        self,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        *,
+        words: tuple[int, int] | None = None,
+    ) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader.
+
+        ``words`` is what ``last_words`` said before anything was read that the tick was decided from:
+        OwnerSpoke is raised when the owner of a site that it discharges spoke since.
+        """
         ...
 
     async def revisions(self, event_id: str) -> Sequence[PlanRevision]:

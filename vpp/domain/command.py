@@ -6,9 +6,12 @@ small row covers a million commands and any body can be made again years later.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+import numpy as np
 
 from vpp.domain.quantities import IntColumn
 
@@ -123,6 +126,36 @@ class AckBatch:
 
     def __len__(self) -> int:
         return len(self.site_no)
+
+
+def discharged_against(tick: DispatchTick, words: Iterable[tuple[int, str | None]]) -> frozenset[int]:
+    """Return the sites that a tick discharges although their owner has spoken.
+
+    Args:
+        tick: What is about to be committed.
+        words: Site number, and the event that was refused; None where the reserve was changed, which
+            concerns every event.
+    """
+    spoken = list(words)
+    return frozenset(
+        site_no
+        for site_no, event_id in spoken
+        for order in tick.orders
+        if order.action is Action.DISCHARGE
+        and event_id in (None, order.event_id)
+        and bool((order.site_no == site_no).any())
+    )
+
+
+def without(tick: DispatchTick, site_nos: frozenset[int]) -> DispatchTick:
+    """Return the tick without any discharge of these sites; an order that tells nobody is left out."""
+    kept = [
+        order
+        if order.action is not Action.DISCHARGE
+        else replace(order, site_no=order.site_no[~np.isin(order.site_no, sorted(site_nos))])
+        for order in tick.orders
+    ]
+    return replace(tick, orders=tuple(order for order in kept if len(order.site_no)))
 
 
 def start_delay_s(site_id: str, event_id: str, spread_s: int) -> int:

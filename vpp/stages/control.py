@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
-from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, Refusal
+from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, PlanRevision, Refusal, without
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
@@ -49,7 +49,7 @@ from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
-from vpp.ports import Clock, DeviceLink, DispatchStore, Registry, SignalStore
+from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore
 
 LEAD = timedelta(seconds=120)
 READ_AGAIN = timedelta(minutes=1)
@@ -207,11 +207,13 @@ async def control(
     clock: Clock,
     terms: DispatchTerms,
     fresh: bool = True,
+    words: tuple[int, int] | None = None,
 ) -> DispatchTick | None:
     """Commit and send what the events in force need now; return the tick, or None when nothing is due.
 
     ``fresh`` reads again what people and the grid said; without it, what was read within the last
-    minute is good enough, because whoever stores such a fact wakes control.
+    minute is good enough, because whoever stores such a fact wakes control. ``words`` is what the
+    store's ``last_words`` said before the enrolments of ``roster`` were read.
     """
     now = whole_second(clock.now())
     if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
@@ -255,17 +257,30 @@ async def control(
         board.plans = plans
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
-    await store.commit(tick, revisions)
+    tick = await _commit(tick, revisions, store, words)
     board.tick_number = tick.number
     for demand, plan in planned:
         rise_w = plan.rise_over(_before(board, demand, fleet))
         board.ramp.note(rise_w, fleet.county_no, caps, to_epoch(now))
     board.plans = plans
-    batches = [commands_of(tick, order, plans[order.event_id]) for order in orders]
+    batches = [commands_of(tick, order, plans[order.event_id]) for order in tick.orders]
     for batch in batches:
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))
     await link.command(batches)
     return tick
+
+
+async def _commit(
+    tick: DispatchTick, revisions: Sequence[PlanRevision], store: DispatchStore, words: tuple[int, int] | None
+) -> DispatchTick:
+    """Commit a tick and return what was committed: a home whose owner spoke meanwhile is left out of it."""
+    while True:
+        try:
+            await store.commit(tick, revisions, words=words)
+        except OwnerSpoke as spoke:
+            tick = without(tick, spoke.site_nos)  # at least one site less, so this comes to an end
+        else:
+            return tick
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,25 @@
 """Plans, ticks and acknowledgements, kept in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from vpp.adapters.memory.chain import MemoryChain
-from vpp.domain.command import AckBatch, DispatchTick, PlanRevision, Refusal
+from vpp.domain.command import AckBatch, DispatchTick, PlanRevision, Refusal, discharged_against
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column
-from vpp.ports import ConflictingFact, StaleEpoch
+from vpp.ports import ConflictingFact, OwnerSpoke, StaleEpoch
 from vpp.wire import facts
+
+WordsSince = Callable[[tuple[int, int]], Sequence[tuple[int, str | None]]]
 
 
 class MemoryDispatch:
     """The dispatch's part of the memory store."""
 
-    def __init__(self, chain: MemoryChain) -> None:
+    def __init__(self, chain: MemoryChain, words_since: WordsSince) -> None:
         self._tick_chain = chain
+        self._words_since = words_since
         self._epoch = 0
         self._ticks: dict[int, DispatchTick] = {}
         self._revisions: dict[str, dict[int, PlanRevision]] = {}
@@ -31,12 +34,23 @@ class MemoryDispatch:
         """Return the highest committed tick number, zero before any."""
         return max(self._ticks, default=0)
 
-    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
-        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+    async def commit(
+        self,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        *,
+        words: tuple[int, int] | None = None,
+    ) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader.
+
+        Raises OwnerSpoke when the owner of a site that it discharges spoke after ``words``.
+        """
         if tick.epoch != self._epoch:
             raise StaleEpoch(
                 f"tick {tick.number} was made in epoch {tick.epoch}; the leader's is {self._epoch}"
             )
+        if words is not None and (spoken := discharged_against(tick, self._words_since(words))):
+            raise OwnerSpoke(spoken)
         new: dict[tuple[str, int], PlanRevision] = {}
         for revision in revisions:
             key = (revision.event_id, revision.revision)

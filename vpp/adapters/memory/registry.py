@@ -79,6 +79,24 @@ class MemoryRegistry:
         wanted = set(event_ids)
         return [each for each in self._opt_outs if each.event_id in wanted]
 
+    async def last_words(self) -> tuple[int, int]:
+        """Return the numbers of the newest opt-out and the newest reserve change, zero before any."""
+        return len(self._opt_outs), len(self._reserve_changes)
+
+    def words_since(self, words: tuple[int, int]) -> list[tuple[int, str | None]]:
+        """Return site and event of later opt-outs that stand, and site and None of later reserve changes."""
+        opt_outs, reserve_changes = words
+        refused: list[tuple[int, str | None]] = [
+            (self._enrollments[each.site_id].site_no, each.event_id)
+            for each in self._opt_outs[opt_outs:]
+            if each.taken_back_at is None
+        ]
+        changed = [
+            (self._enrollments[each.site_id].site_no, None)
+            for each in self._reserve_changes[reserve_changes:]
+        ]
+        return refused + changed
+
     async def add_source(self, source: GridSource) -> None:
         """Add a source or replace the one of that name."""
         self._sources[source.name] = source

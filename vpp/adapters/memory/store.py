@@ -16,7 +16,7 @@ class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, Memor
         chain = MemoryChain()
         MemoryMeter.__init__(self)
         MemorySignals.__init__(self, chain)
-        MemoryDispatch.__init__(self, chain)
+        MemoryDispatch.__init__(self, chain, self.words_since)
         MemoryBooks.__init__(self, chain)
         MemoryAccounts.__init__(self)
         self._open = True

@@ -15,15 +15,25 @@ from vpp.adapters.sql.engine import Database, from_us, to_us
 from vpp.adapters.sql.tables import (
     AcknowledgementRow,
     DispatchTickRow,
+    EnrollmentRow,
     LeaderRow,
+    OptOutRow,
     PlanRevisionRow,
+    ReserveChangeRow,
     TickEventRow,
     table_of,
 )
-from vpp.domain.command import AckBatch, DispatchTick, Order, PlanRevision, Refusal
+from vpp.domain.command import (
+    AckBatch,
+    DispatchTick,
+    Order,
+    PlanRevision,
+    Refusal,
+    discharged_against,
+)
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column
-from vpp.ports import ConflictingFact, StaleEpoch
+from vpp.ports import ConflictingFact, OwnerSpoke, StaleEpoch
 from vpp.wire import facts
 
 _DISPATCHER = "dispatcher"
@@ -48,8 +58,17 @@ class SqlDispatch:
         async with self._dispatch_database.read() as session:
             return (await session.exec(select(func.max(DispatchTickRow.number)))).one() or 0
 
-    async def commit(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
-        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader."""
+    async def commit(
+        self,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        *,
+        words: tuple[int, int] | None = None,
+    ) -> None:
+        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader.
+
+        Raises OwnerSpoke when the owner of a site that it discharges spoke after ``words``.
+        """
         async with self._dispatch_database.write() as session:
             # Ordered transactions follow one another, so no takeover can come between check and commit.
             leader = await session.get(LeaderRow, _DISPATCHER)
@@ -58,6 +77,10 @@ class SqlDispatch:
                 raise StaleEpoch(
                     f"tick {tick.number} was made in epoch {tick.epoch}; the leader's is {epoch}"
                 )
+            if words is not None:
+                spoken = discharged_against(tick, await _words_since(session, words))
+                if spoken:
+                    raise OwnerSpoke(spoken)
             for revision in revisions:
                 await _append_revision(session, revision)
             await _append_tick(session, tick)
@@ -137,6 +160,22 @@ def tick_of(row: DispatchTickRow) -> DispatchTick:
 
 def _revision_of(row: PlanRevisionRow) -> PlanRevision:
     return facts.decode(PlanRevision, zlib.decompress(row.body))
+
+
+async def _words_since(session: AsyncSession, words: tuple[int, int]) -> list[tuple[int, str | None]]:
+    """Return site and event of later opt-outs that stand, and site and None of later reserve changes."""
+    refused = (
+        select(EnrollmentRow.site_no, OptOutRow.event_id)
+        .join(OptOutRow, col(OptOutRow.site_id) == col(EnrollmentRow.site_id))
+        .where(col(OptOutRow.number) > words[0], col(OptOutRow.taken_back_at_us).is_(None))
+    )
+    changed = (
+        select(EnrollmentRow.site_no)
+        .join(ReserveChangeRow, col(ReserveChangeRow.site_id) == col(EnrollmentRow.site_id))
+        .where(col(ReserveChangeRow.number) > words[1])
+    )
+    found: list[tuple[int, str | None]] = list((await session.exec(refused)).all())
+    return found + [(site_no, None) for site_no in (await session.exec(changed)).all()]
 
 
 async def _append_revision(session: AsyncSession, revision: PlanRevision) -> None:

@@ -126,6 +126,13 @@ class SqlRegistry:
             for each in found
         ]
 
+    async def last_words(self) -> tuple[int, int]:
+        """Return the numbers of the newest opt-out and the newest reserve change, zero before any."""
+        async with self._database.read() as session:
+            refused = (await session.exec(select(func.max(OptOutRow.number)))).one() or 0
+            changed = (await session.exec(select(func.max(ReserveChangeRow.number)))).one() or 0
+        return refused, changed
+
     async def add_source(self, source: GridSource) -> None:
         """Add a source or replace the one of that name."""
         async with self._database.write() as session:
