@@ -122,8 +122,9 @@ class EventPlan:
 
     def still_answers(self, demand: Demand) -> bool:
         """Return whether this plan, read back from the store, is one for what is asked now."""
-        now_w = demand.profile.now_w
-        return self.version == demand.version and now_w in (None, self.requested_w)
+        now_w, most_w = demand.profile.now_w, demand.authorized_w
+        allowed = most_w is None or self.requested_w <= most_w
+        return allowed and self.version == demand.version and now_w in (None, self.requested_w)
 
     def grown(self, sites: int) -> "EventPlan":
         """Return the plan over a fleet to which sites were added; they are asked for nothing."""
