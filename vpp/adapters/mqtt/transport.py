@@ -1,4 +1,4 @@
-"""A connection to an MQTT broker that comes back by itself. The only file that knows aiomqtt.
+"""Packets both ways over a connection that comes back by itself.
 
 The broker is a wire: a packet taken here is sent at least once while this process lives, and lost with
 it. Promises are kept above, by receipts and expiry. MQTT 3.1.1 and nothing of MQTT 5.
@@ -7,18 +7,15 @@ it. Promises are kept above, by receipts and expiry. MQTT 3.1.1 and nothing of M
 import asyncio
 import contextlib
 import logging
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
-import paho.mqtt.client as paho
 
+from vpp.adapters.mqtt.access import Access, Backoff
+from vpp.adapters.mqtt.connection import Connection
 from vpp.ports import Packet
 
 log = logging.getLogger(__name__)
@@ -27,17 +24,7 @@ IN_FLIGHT = 500  # what a stop may have to wait behind: some 20 ms
 INCOMING_LIMIT = 50_000
 OUTGOING_LIMIT = 200_000
 SUBSCRIBE_AT_ONCE = 100  # filters in one SUBSCRIBE packet
-ANSWER_WITHIN_S = 5.0  # to a CONNECT or SUBSCRIBE; a broker that is stopped answers nothing
 STEADY_AFTER_S = 10  # a shorter connection counts as a failed attempt: somebody keeps ending it
-_NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-_QUICKACK = (socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1) if hasattr(socket, "TCP_QUICKACK") else None  # Linux
-READ_AT_ONCE = 65_536
-WRITE_BEHIND = 262_144  # bytes that may wait for the kernel before the client is told to wait
-WRITE_AGAIN_S = 0.005
-
-
-class NotABrokerUrl(ValueError):
-    """A broker address that is not ``mqtt://host:port`` or ``mqtts://host:port``."""
 
 
 class NotATopic(ValueError):
@@ -46,69 +33,6 @@ class NotATopic(ValueError):
 
 class SubscriptionRefused(Exception):
     """The broker does not let this client listen to a topic it needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of PEM files. Without ``ca`` the system's authorities are trusted."""
-
-    ca: str | None = None
-    certificate: str | None = None
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Which broker, and who we are to it. ``will`` is what the broker says when we vanish."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: TlsFiles | None = None
-    will: Packet | None = None
-    keepalive_s: int = 60
-    persistent: bool = True
-
-    @classmethod
-    def from_url(
-        cls, url: str, *, client_id: str, tls: TlsFiles | None = None, will: Packet | None = None
-    ) -> "Access":
-        """Return the access that ``mqtt[s]://[user:password@]host[:port]`` describes.
-
-        Raises:
-            NotABrokerUrl: Another scheme, no host, or a port outside 1-65535.
-        """
-        parts = urlsplit(url)
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"  # never the password
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise NotABrokerUrl(f"broker {shown!r} is not mqtt://host:port or mqtts://host:port")
-        try:
-            port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-        except ValueError:
-            raise NotABrokerUrl(f"broker {shown!r} has a port outside 1-65535") from None
-        return cls(
-            host=parts.hostname,
-            port=port,
-            client_id=client_id,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            tls=(tls or TlsFiles()) if parts.scheme == "mqtts" else None,
-            will=will,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before another attempt: full jitter below a limit that doubles."""
-
-    first_s: float = 0.5
-    longest_s: float = 5.0
-
-    def wait_s(self, attempt: int, jitter: Callable[[], float]) -> float:
-        """Return the wait after ``attempt`` failures; ``jitter`` gives a number in [0, 1)."""
-        return jitter() * float(min(self.longest_s, self.first_s * 2 ** min(attempt, 30)))
 
 
 class _Lanes:
@@ -144,132 +68,6 @@ class _Lanes:
                 self._waiting -= 1
                 return True
         return False
-
-
-class _BatchingSocket:
-    """A connected socket that reads and writes many packets with one system call.
-
-    The client library asks for each packet in three small reads and writes each by itself; a system call
-    costs more than the packet. What is written waits until the loop has run what is ready, then leaves
-    together.
-    """
-
-    def __init__(self, plain: "paho.SocketLike", loop: asyncio.AbstractEventLoop) -> None:
-        self._plain = plain
-        self._loop = loop
-        self._read = b""
-        self._at = 0
-        self._unsent = bytearray()
-        self._writing: asyncio.Handle | None = None
-        self._broken: OSError | None = None
-
-    def recv(self, buffer_size: int) -> bytes:
-        """Return at most that many bytes of what came. Raises BlockingIOError while nothing did."""
-        if self._at >= len(self._read):
-            self._read, self._at = self._plain.recv(READ_AT_ONCE), 0
-            self._acknowledge_at_once()
-        part = self._read[self._at : self._at + buffer_size]
-        self._at += len(part)
-        return part
-
-    def pending(self) -> int:
-        """Return how much can be read although the kernel has nothing to tell."""
-        held = len(self._read) - self._at
-        return held or (self._plain.pending() if isinstance(self._plain, ssl.SSLSocket) else 0)
-
-    def send(self, buffer: bytes | bytearray) -> int:
-        """Take bytes for writing. Raises BlockingIOError while too much waits, OSError when it broke."""
-        if self._broken is not None:
-            raise self._broken
-        if len(self._unsent) >= WRITE_BEHIND:
-            raise BlockingIOError
-        self._unsent += buffer
-        if self._writing is None:
-            self._writing = self._loop.call_soon(self._write)
-        return len(buffer)
-
-    def _write(self) -> None:
-        self._writing = None
-        try:
-            while self._unsent:
-                del self._unsent[: self._plain.send(self._unsent)]
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            self._writing = self._loop.call_later(WRITE_AGAIN_S, self._write)
-        except OSError as broken:  # the client hears of it when it reads or writes again
-            self._broken = broken
-
-    def _acknowledge_at_once(self) -> None:
-        # A broker that leaves Nagle's algorithm on (iotcore does) holds each small packet back until the
-        # one before is acknowledged: 40 ms for every exchange. The option wears off by itself.
-        if _QUICKACK is not None and isinstance(self._plain, socket.socket):
-            with contextlib.suppress(OSError):  # closed meanwhile
-                self._plain.setsockopt(*_QUICKACK)
-
-    def close(self) -> None:
-        """Write what can be written at once, and close."""
-        if self._writing is not None:
-            self._writing.cancel()
-        self._write()
-        if self._writing is not None:
-            self._writing.cancel()
-        self._plain.close()
-
-    def fileno(self) -> int:
-        """Return the descriptor, for the loop to watch."""
-        return self._plain.fileno()
-
-    def setblocking(self, flag: bool) -> None:
-        """Say whether reading may wait; the name is the socket's own."""
-        self._plain.setblocking(flag)
-
-
-class _Connection(aiomqtt.Client):
-    """One connection of aiomqtt that hands over messages and confirmations without a task for each."""
-
-    def __init__(
-        self,
-        access: Access,
-        in_flight: int,
-        arrived: Callable[[Packet], None],
-        confirmed: Callable[[int], None],
-    ) -> None:
-        tls, will = access.tls, access.will
-        super().__init__(
-            access.host,
-            access.port,
-            identifier=access.client_id,
-            username=access.username,
-            password=access.password,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=not access.persistent,
-            keepalive=access.keepalive_s,
-            timeout=ANSWER_WITHIN_S,
-            max_inflight_messages=in_flight,
-            socket_options=(_NODELAY,),
-            tls_params=None if tls is None else aiomqtt.TLSParameters(tls.ca, tls.certificate, tls.key),
-            will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-        )
-        self._arrived = arrived
-        self._confirmed = confirmed
-
-    def publish_now(self, packet: Packet) -> int | None:
-        """Give a packet to the connection and return its number, or None when the connection is gone."""
-        info = self._client.publish(packet.topic, packet.payload, packet.qos, packet.retain)
-        return info.mid if info.rc == paho.MQTT_ERR_SUCCESS else None
-
-    def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
-        with contextlib.suppress(UnicodeDecodeError):  # no topic of ours, and no broker should pass it on
-            self._arrived(Packet(message.topic, bytes(message.payload), message.qos, message.retain))
-
-    def _on_publish(
-        self, _client: paho.Client, _userdata: object, mid: int, _reason: object, _properties: object
-    ) -> None:
-        self._confirmed(mid)
-
-    def _on_socket_open(self, client: paho.Client, userdata: object, sock: "paho.SocketLike") -> None:
-        batching = _BatchingSocket(sock, self._loop)
-        client._sock = batching  # noqa: SLF001  # paho makes its socket itself and gives no other way in
-        super()._on_socket_open(client, userdata, batching)
 
 
 class MqttTransport:
@@ -309,7 +107,7 @@ class MqttTransport:
         self._refilling: asyncio.Handle | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._client: _Connection | None = None
+        self._client: Connection | None = None
         self._up = asyncio.Event()
         self._life: asyncio.Task[None] | None = None
 
@@ -399,7 +197,7 @@ class MqttTransport:
 
     async def _one_connection(self) -> None:
         self._overfull.clear()
-        client = _Connection(self._access, self._in_flight_limit, self._arrive, self._confirm)
+        client = Connection(self._access, self._in_flight_limit, self._arrive, self._confirm)
         async with client:
             for start in range(0, len(self._filters), SUBSCRIBE_AT_ONCE):
                 await _subscribe(client, self._filters[start : start + SUBSCRIBE_AT_ONCE])
