@@ -224,7 +224,7 @@ class Runner:
         """Settle and book events that have ended and are due; return whether all of them could be.
 
         An event is settled within a minute of its end, and again as late readings come: after a minute,
-        then each time twice as long after its end, and once an hour whatever comes, because its close date
+        then each time four times as long after its end, and once an hour whatever comes, because its close date
         passes too.
         """
         done = True
@@ -242,7 +242,7 @@ class Runner:
         settled_at = self._settled_at.get(event_id)
         if settled_at is None or now - settled_at >= timedelta(hours=1):
             return True
-        wait = max(timedelta(minutes=1), settled_at - ended_at)
+        wait = max(timedelta(minutes=1), 3 * (settled_at - ended_at))
         return self._read_at is not None and self._read_at >= settled_at and now - settled_at >= wait
 
     async def _attempt(
