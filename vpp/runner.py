@@ -224,8 +224,8 @@ class Runner:
         """Settle and book events that have ended and are due; return whether all of them could be.
 
         An event is settled within a minute of its end, and again as late readings come: after a minute,
-        then each time four times as long after its end, and once an hour whatever comes, because its close date
-        passes too.
+        then each time four times as long after its end, and once an hour whatever comes, because its
+        close date passes too.
         """
         done = True
         for history in await self._signals.histories():
