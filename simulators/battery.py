@@ -73,7 +73,7 @@ class Battery:
     @property
     def full_tenths(self) -> int:
         """Return what it holds at 100 % on the owner's scale."""
-        return int(usable_tenths(self.full_energy_wh, 1000))
+        return self.full_energy_wh * _USABLE_TENTHS_PER_WH
 
     def above_tenths(self, floor_permille: int) -> int:
         """Return the energy above a charge; negative below it."""
