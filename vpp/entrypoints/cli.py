@@ -17,7 +17,7 @@ from vpp.entrypoints.cli_money import ledger_app, meter_app
 from vpp.entrypoints.cli_payout import day_app, payout_app
 from vpp.entrypoints.cli_people import user_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
-from vpp.entrypoints.operations import books, money, replay, reports
+from vpp.entrypoints.operations import books, keeping, money, replay, reports
 
 app = typer.Typer(
     name="vpp",
@@ -41,6 +41,8 @@ app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.st
 event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)
 app.command("correct", help=inspect.getdoc(books.correct_event))(cli_payout.correct)
 app.command("replay", help=inspect.getdoc(replay.replay_event))(cli_proof.replay_event)
+app.command("backup", help=inspect.getdoc(keeping.back_up_database))(cli_proof.back_up)
+app.command("restore", help=inspect.getdoc(keeping.restore_database))(cli_proof.restore)
 app.command("demo")(cli_demo.demo)
 app.command("serve")(cli_service.serve)
 app.command("doctor", help=cli_service.doctor_help)(cli_service.doctor)

@@ -1,13 +1,23 @@
 """``vpp replay``, ``vpp backup``, ``vpp restore``: what was sent, again; and the database in a file."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from vpp.entrypoints.asking import JsonFlag, answer, open_desk, run, settings_or_exit
-from vpp.entrypoints.operations import replay
+from vpp.entrypoints.asking import (
+    JsonFlag,
+    answer,
+    fail,
+    open_desk,
+    require_state_dir,
+    run,
+    settings_or_exit,
+)
+from vpp.entrypoints.operations import keeping, replay
 from vpp.entrypoints.operations.desk import Json
+from vpp.entrypoints.running_service import find_service
 
 
 def replay_event(
@@ -32,3 +42,31 @@ def _show_replay(console: Console, found: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     console.print("same" if found["difference"] is None else found["difference"], soft_wrap=True)
+
+
+def back_up(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that does not exist yet.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the whole database into one file."""
+    settings = settings_or_exit()
+    require_state_dir(settings.state_dir)
+    answer(run(keeping.back_up_database(settings.store_url, file)), _show_counts, as_json=as_json)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What vpp backup wrote.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Fill an empty database from a backup."""
+    settings = settings_or_exit()
+    require_state_dir(settings.state_dir)
+    service = find_service(settings.state_dir)
+    if service is not None:
+        fail(f"vpp serve (process {service.pid}) runs on {settings.state_dir}; end it before a restore")
+    answer(run(keeping.restore_database(file, settings.store_url)), _show_counts, as_json=as_json)
+
+
+def _show_counts(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"{found['file']}: {found['rows']} rows", markup=False, soft_wrap=True)
+    console.print(found["note"], markup=False, soft_wrap=True)

@@ -169,7 +169,7 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Give a session for one reading transaction. Raises StoreUnavailable."""
-        with _translated():
+        with translated():
             async with AsyncSession(self._engine) as session:
                 yield session
 
@@ -184,7 +184,7 @@ class Database:
             StoreUnavailable: The database cannot be reached, or is busy for too long.
             ConflictingFact: The database refused a fact that another transaction got in before.
         """
-        with _translated():
+        with translated():
             async with self._turn(), AsyncSession(self._writing_engine) as session, session.begin():
                 if ordered and not self.is_sqlite:
                     connection = await session.connection()
@@ -199,7 +199,7 @@ class Database:
         """
         # The asynchronous driver leaves its thread behind when the first opening fails.
         if self.is_sqlite:
-            with _translated():
+            with translated():
                 await asyncio.to_thread(_open_once, str(self._engine.url.database))
 
     async def close(self) -> None:
@@ -210,7 +210,7 @@ class Database:
         return self._sqlite_writer if self.is_sqlite else nullcontext()
 
 
-class _translated:  # noqa: N801  # reads as a statement: with _translated()
+class translated:  # noqa: N801  # reads as a statement: with translated()
     """Turns what drivers raise into the promises of the port."""
 
     def __enter__(self) -> None:
