@@ -11,6 +11,7 @@ from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import OptOut
 from vpp.domain.interval import to_epoch
 from vpp.domain.plan_revision import plan_at
+from vpp.domain.proof import ProofState
 from vpp.domain.quantities import Watts
 from vpp.ports import StaleEpoch
 
@@ -412,3 +413,46 @@ async def test_release_of_a_test_event_says_that_it_is_a_test() -> None:
 
     assert release is not None
     assert release.orders[0].test
+
+
+async def test_home_that_still_follows_a_raise_is_not_short() -> None:
+    world = await World.of([a_request(site) for site in range(4)], soc_permille=[900] * 4)
+    await world.signal(8_000)
+    for _ in range(16):
+        world.deliver(soc_permille=[900] * 4)
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+
+    await world.signal(16_000)
+    raised = await world.tick(seconds=1)
+    assert raised is not None
+    await world.answer(raised)
+    for power_w in (2_000, 2_100, 3_000, 3_900):  # means over the time since the sample before
+        world.sample(soc_permille=[900] * 4, battery_w=[power_w] * 4)
+        await world.tick(seconds=15)
+
+    assert world.board.assessment is not None
+    assert world.board.assessment.count(ProofState.SHORT) == 0
+    assert world.board.plans["ev-1"].setpoint_w.tolist() == [4_000] * 4
+
+
+async def test_home_that_never_follows_a_raise_is_short_in_the_end() -> None:
+    world = await World.of([a_request(site) for site in range(8)], soc_permille=[900] * 8)
+    await world.signal(8_000)
+    for _ in range(16):
+        world.deliver(soc_permille=[900] * 8)
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+
+    await world.signal(16_000)
+    for _ in range(12):
+        world.deliver(soc_permille=[900] * 8, short={0: 1_000})
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+
+    plan = world.board.plans["ev-1"]
+    assert plan.setpoint_w[0] == 1_000
+    assert plan.setpoint_w.sum() >= 15_500  # within the deadband

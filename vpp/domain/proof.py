@@ -48,13 +48,19 @@ class Response:
         """Return how long after its start a site is only modelled: spread, ramp and two samples."""
         return self.spread_s + self.ramp_s + 2 * self.sample_period_s
 
+    @property
+    def following_s(self) -> int:
+        """Return how long after a raise a site is only modelled: ramp and two samples."""
+        return self.ramp_s + 2 * self.sample_period_s
+
 
 class ProofLog:
     """What has to be remembered of samples to judge them; columns indexed by ``site_no``.
 
-    ``low_samples`` counts samples in a row under the tolerance, ``back_since_s`` is when a silent site
-    reported again, ``silent`` who was silent at the last look. ``proved_w`` is what a site gave when it
-    was judged last, ``UNPROVED`` before that.
+    ``asked_w`` is the setpoint at the last look; ``raised_at_s`` and ``raised_from_w`` tell of the last
+    raise that a home needs time to follow. ``low_samples`` counts samples in a row under the tolerance,
+    ``back_since_s`` is when a silent site reported again, ``silent`` who was silent at the last look.
+    ``proved_w`` is what a site gave when it was judged last, ``UNPROVED`` before that.
     """
 
     def __init__(self, sites: int = 0) -> None:
@@ -63,6 +69,9 @@ class ProofLog:
         self.low_samples: IntColumn = np.zeros(sites, dtype=np.int64)
         self.silent: BoolColumn = np.zeros(sites, dtype=np.bool_)
         self.proved_w: IntColumn = np.full(sites, UNPROVED, dtype=np.int64)
+        self.asked_w: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.raised_at_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.raised_from_w: IntColumn = np.zeros(sites, dtype=np.int64)
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
@@ -75,6 +84,9 @@ class ProofLog:
         self.low_samples = np.append(self.low_samples, pad)
         self.silent = np.append(self.silent, pad.astype(np.bool_))
         self.proved_w = np.append(self.proved_w, pad + UNPROVED)
+        self.asked_w = np.append(self.asked_w, pad)
+        self.raised_at_s = np.append(self.raised_at_s, pad)
+        self.raised_from_w = np.append(self.raised_from_w, pad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,8 @@ def assess(
 ) -> Assessment:
     """Return what every site is proved to do now, and write what was seen into the log.
 
-    *Starting* until the spread delay, the ramp and two samples have passed; *delivering* and *short* at
+    *Starting* until the spread delay, the ramp and two samples have passed, and after a raise until the
+    ramp and two samples have; *delivering* and *short* at
     what is measured, at most the setpoint; *silent*, with no sample for two periods, at its last proven
     power, fading to zero at the lease's end. Nobody is judged before ``judged_from_s`` or while the
     event winds down: those count at their setpoint, or at what they proved before its end came near, so
@@ -118,11 +131,14 @@ def assess(
     measured_w = np.clip(fleet.battery_w, 0, setpoint_w)
     begins_s = np.maximum(leases.first_start_s, log.back_since_s)
     ending = now_s >= leases.event_ends_at_s - response.settling_s
-    unjudged = (now_s < begins_s + response.settling_s) | (now_s < judged_from_s) | ending
+    unseen = (now_s < begins_s + response.settling_s) | (now_s < judged_from_s) | ending
+    kept_up = fleet.battery_w >= log.asked_w - _tolerance_w(log.asked_w)
+    _note_raises(leases, log, setpoint_w, running & (unseen | kept_up))
+    unjudged = unseen | (now_s < log.raised_at_s + response.following_s)
     _note_samples(fleet, log, setpoint_w - measured_w > _tolerance_w(setpoint_w), running & ~unjudged)
     quiet_since = np.maximum(fleet.sampled_at_s, begins_s)
     offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
-    quiet = ~unjudged & (now_s - quiet_since > 2 * response.sample_period_s)
+    quiet = ~unseen & (now_s - quiet_since > 2 * response.sample_period_s)
     silent = running & (offline | quiet)
     blind = _is_blind(running, silent)
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
@@ -134,7 +150,7 @@ def assess(
     fading_w = measured_w * np.minimum(left_s, whole_s) // whole_s
     proved_w = np.where(silent, fading_w, measured_w)
     waiting = running & unjudged & ~silent
-    modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, response, now_s), measured_w)
+    modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
     modelled_w = np.where(known, measured_w, modelled_w)
@@ -150,6 +166,14 @@ def assess(
 def _tolerance_w(setpoint_w: IntColumn) -> IntColumn:
     tolerance_w: IntColumn = np.maximum(setpoint_w * TOLERANCE_PERMILLE // 1000, TOLERANCE_W)
     return tolerance_w
+
+
+def _note_raises(leases: Leases, log: ProofLog, setpoint_w: IntColumn, kept_up: BoolColumn) -> None:
+    """Remember raises that need time to follow; one does not excuse a site that was behind before it."""
+    raised = kept_up & (log.asked_w > 0) & (setpoint_w - log.asked_w > _tolerance_w(setpoint_w))
+    log.raised_at_s = np.where(raised, leases.issued_at_s, log.raised_at_s)
+    log.raised_from_w = np.where(raised, log.asked_w, log.raised_from_w)
+    log.asked_w = setpoint_w.copy()
 
 
 def _note_samples(fleet: FleetState, log: ProofLog, low: BoolColumn, judged: BoolColumn) -> None:
@@ -187,8 +211,14 @@ def _states(
     return state.astype(np.int64)
 
 
-def _modelled_w(setpoint_w: IntColumn, begins_s: IntColumn, response: Response, now_s: int) -> IntColumn:
-    """Return the power of a fleet that starts evenly over the spread and ramps up."""
+def _modelled_w(
+    setpoint_w: IntColumn, begins_s: IntColumn, log: ProofLog, response: Response, now_s: int
+) -> IntColumn:
+    """Return the power of a fleet that starts evenly over the spread, and ramps after a raise."""
     whole_s = max(response.spread_s + response.ramp_s, 1)
-    modelled_w: IntColumn = setpoint_w * np.clip(now_s - begins_s, 0, whole_s) // whole_s
+    started_w = setpoint_w * np.clip(now_s - begins_s, 0, whole_s) // whole_s
+    ramp_s = max(response.ramp_s, 1)
+    from_w = np.minimum(log.raised_from_w, setpoint_w)
+    followed_w = from_w + (setpoint_w - from_w) * np.clip(now_s - log.raised_at_s, 0, ramp_s) // ramp_s
+    modelled_w: IntColumn = np.minimum(started_w, followed_w)
     return modelled_w
