@@ -95,7 +95,10 @@ async def main(broker: str, sites: int, controller_kid: str) -> None:
             )
             serving.append(asyncio.create_task(serve(emulator, client)))
         while await lines.readline():
-            sys.stdout.write(json.dumps({**emulator.spent_s, "emulator in all": time.process_time()}) + "\n")
+            sys.stdout.write(
+                json.dumps({**emulator.spent_s, "emulator in all, processor time": time.process_time()})
+                + "\n"
+            )
             sys.stdout.flush()
         for task in serving:
             task.cancel()
