@@ -105,7 +105,7 @@ class Mischief:
     def _disconnect(self) -> bool:
         home = self._home()
         home.disconnect()
-        self._later(home.connect, 120)
+        self._later(home.connect, 240)
         return True
 
     def _crash_broker(self) -> bool:

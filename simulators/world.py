@@ -34,7 +34,7 @@ CONTROLLER_KEY = SigningKey(bytes(range(32)))
 KID = "vpp-sim"
 SOURCE = "caiso"
 MAX_POWERS_W = (500_000, 500_000, 40_000)
-LEASES_S = (900, 900, 300, 90)
+LEASES_S = (900, 900, 300, 60)
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
