@@ -106,7 +106,8 @@ async def test_lease_that_outlives_the_event_is_named(suburb: Suburb) -> None:
 async def test_answer_to_a_command_that_was_never_told_is_counted(suburb: Suburb) -> None:
     epoch = suburb.desk.store._ticks[1].epoch  # type: ignore[attr-defined]  # as the ticks have it
     stray = AckBatch(column([11]), column([epoch]), column([2]), column([0]), ("ev-1",), (None,))
-    told = {site for order in suburb.desk.store._ticks[2].orders for site in order.site_no.tolist()}  # type: ignore[attr-defined]
+    second = suburb.desk.store._ticks[2]  # type: ignore[attr-defined]  # as the ticks have it
+    told = {site for order in second.orders for site in order.site_no.tolist()}
     assert 11 not in told
     await suburb.desk.store.record_acks(stray)
 

@@ -266,7 +266,7 @@ async def test_update_to_no_duration_cancels(world: World) -> None:
             altered(intervals=[{"id": 0, "payloads": [{"type": "SIMPLE", "values": [4]}]}]),
             "SIMPLE is not one",
         ),
-        (altered(payloadDescriptors=[]), "payloadDescriptors is not a list"),
+        (altered(payloadDescriptors={"units": "KW"}), "payloadDescriptors is not a list"),
     ],
 )
 async def test_signal_that_breaks_a_rule_is_answered_and_changes_nothing(

@@ -172,6 +172,7 @@ def over_select(
     expected, common = record.expected_permille(), record.common_permille
 
     def reached(asked_w: int) -> tuple[int, IntColumn]:
+        """Return what is surely reached when that much is asked, and each site's setpoint."""
         setpoint_w = share_out(asked_w)
         sure_w = power_reached_w(setpoint_w, expected, common, confidence_permille=confidence_permille)
         return sure_w, setpoint_w

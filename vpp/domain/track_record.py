@@ -25,6 +25,7 @@ class _Unfolding:
     revision: int = 0
 
     def until(self, revisions: Sequence[PlanRevision], number: int) -> None:
+        """Bring the plan to where it stood at a revision."""
         while self.revision < min(number, len(revisions)):
             each = revisions[self.revision]
             self.setpoint_w[each.site_no] = each.setpoint_w
@@ -77,6 +78,7 @@ def asked_of_sites(batches: Iterable[tuple[CommandBatch, IntColumn]], sites: int
     total, power, since, ends, first, last = (np.zeros(sites, dtype=np.int64) for _ in range(6))
 
     def count(rows: IntColumn, now_s: int) -> None:
+        """Add the energy of these sites up to now, or to the end of what they were told."""
         upto = np.minimum(np.minimum(ends[rows], now_s), until_s)
         total[rows] += power[rows] * np.maximum(upto - since[rows], 0)
         last[rows] = np.where(power[rows] > 0, np.maximum(last[rows], upto), last[rows])

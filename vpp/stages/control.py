@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
-from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, PlanRevision, Refusal, without
+from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, Order, PlanRevision, Refusal, without
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
@@ -235,24 +235,8 @@ async def control(
         for demand, plan in planned
         if plan.revision != _before(board, demand, fleet).revision
     ]
-    wanted = merge(len(fleet), planned)
-    due = due_commands(
-        board.leases,
-        wanted,
-        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
-        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
-        now_s=to_epoch(now),
-    )
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
-    orders = release_orders(
-        board.leases,
-        due,
-        terms.orders,
-        now,
-        plans=plans,
-        event_id_of=board.events.word,
-        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
-    ) + discharge_orders(planned, due, terms.orders, now, slowed=caps.slowed_sites(fleet.county_no))
+    orders = _orders(board, scene, assessment, planned, plans, caps)
     if not orders and not revisions:
         board.plans = plans
         return None
@@ -471,3 +455,33 @@ def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Ro
         if opt_out.event_id == event_id and opt_out.taken_back_at is None and site_no is not None:
             said_no[site_no] = True
     return said_no
+
+
+def _orders(
+    board: Board,
+    scene: _Scene,
+    assessment: Assessment,
+    planned: Sequence[tuple[Demand, EventPlan]],
+    plans: Mapping[str, EventPlan],
+    caps: RampCaps,
+) -> tuple[Order, ...]:
+    """Return what is due now: releases first, then starts, changes, renewals and repeats."""
+    terms, fleet = scene.terms, scene.fleet
+    due = due_commands(
+        board.leases,
+        merge(len(fleet), planned),
+        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
+        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
+        now_s=to_epoch(scene.now),
+    )
+    releases = release_orders(
+        board.leases,
+        due,
+        terms.orders,
+        scene.now,
+        plans=plans,
+        event_id_of=board.events.word,
+        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
+    )
+    slowed = caps.slowed_sites(fleet.county_no)
+    return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)

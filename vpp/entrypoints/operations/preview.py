@@ -79,7 +79,6 @@ async def preview_event(
     roster, fleet = live.controller.roster, live.controller.fleet
     plan, held_w = outlook.plan, outlook.held_w
     counts = np.bincount(plan.reason_code, minlength=len(REASONS))
-    firm = firm_power(held_w, record)
     out = await departures_of(desk, wish, now)
     return {
         "program_id": program_id,
@@ -101,13 +100,21 @@ async def preview_event(
         "out_of_program": list(out),
         "unknown_targets": list(unknown),
         "limit_w": (await console_of(desk)).max_power_w,
-        "firm": _firm_facts(firm),
+        **_firm_blocks(held_w, record, live),
+        "selection": outlook.selection(wish, record, confidence_pct),
+    }
+
+
+def _firm_blocks(held_w: IntColumn, record: TrackRecord, live: Live) -> Json:
+    """Return what is firm of the power that can be held: in all, by place, and what that rests on."""
+    roster, fleet = live.controller.roster, live.controller.fleet
+    return {
+        "firm": _firm_facts(firm_power(held_w, record)),
         "firm_by_utility": _by_name(held_w, record, fleet.utility_no, roster.utilities.words),
         "firm_by_county": _by_name(held_w, record, fleet.county_no, roster.counties.words),
         "firm_by_feeder": _by_name(held_w, record, fleet.feeder_no, roster.feeders.words),
         "events": len(record.fleet_shares_permille),
         "prior": PRIOR,
-        "selection": outlook.selection(wish, record, confidence_pct),
     }
 
 
