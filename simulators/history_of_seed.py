@@ -12,6 +12,7 @@ from simulators.findings import Violation
 from simulators.kernel import drive
 from simulators.mischief import Mischief
 from simulators.operators import AskedEvent
+from simulators.reordering import Reordering
 from simulators.suburb import BEGINS, PROGRAMS
 from simulators.world import World
 from vpp.domain.enrollment import OptOut
@@ -19,6 +20,7 @@ from vpp.domain.enrollment import OptOut
 HEALED_WITHIN_MS = 60_000
 STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
+REORDERED_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class HistoryOfSeed:
             for event in events:
                 self._ask(event)
             Mischief(world, Attacker(world)).begin()
+            reordering = Reordering(world) if self.seed % REORDERED_EVERY == 0 else None
             last = max(event.ends_at for event in events)
             in_the_middle = random.random() < 0.75
             heals_at = max(event.starts_at for event in events) + timedelta(minutes=50)
@@ -78,6 +81,8 @@ class HistoryOfSeed:
             self._run_for(CLOSED_WITHIN_MS)
             self.audit.closed()
             self.audit.books()
+            if reordering is not None:
+                reordering.check()
         except BrokenHistory:
             pass
         return self._outcome()

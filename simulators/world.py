@@ -54,6 +54,8 @@ class World:
         self.findings = Findings(self.kernel)
         self.network = Network(self.kernel, self.climate, self._arrived)
         self.store = MemoryStore()
+        self.began = BEGINS - timedelta(days=30)
+        self.programs = _programs()
         self.settings = Settings(dispatch=DispatchSettings(lease_s=random.choice(LEASES_S)))
         self.pace_ms = random.choice(PACES_MS)
         self.keys = ControllerKeys(KID, CONTROLLER_KEY)
@@ -93,7 +95,7 @@ class World:
             broker=self.network.broker,
             keys=self.keys,
             settings=self.settings,
-            programs=_programs(),
+            programs=self.programs,
             pace_ms=HEALTHY_PACE_MS if self.climate.over else self.pace_ms,
             ears=self.dispatch_checker,
             climate=self.climate,
@@ -188,7 +190,7 @@ class World:
                     process.wake()
 
     def _enroll(self, place: Suburb) -> None:
-        before = BEGINS - timedelta(days=30)
+        before = self.began
         drive(self.store.enroll(place.requests, at=before))
         drive(self.store.append(place.messages, at=before))
         key = simulated_source_key(0, SOURCE)
