@@ -11,6 +11,7 @@ from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
 from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
 from vpp.domain.program import Program
@@ -18,7 +19,7 @@ from vpp.ports import Clock, ConflictingFact, Ids, Keys, Packet, Store, StoreUna
 from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
-from vpp.stages.control import Board, DispatchTerms, control, hear, hear_in_force, resume
+from vpp.stages.control import Board, control, hear, hear_in_force, resume
 from vpp.stages.intake import arrive, intake
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
@@ -217,6 +218,7 @@ def dispatch_terms(settings: Settings) -> DispatchTerms:
         tick_s=dispatch.tick_s,
         fleet_ramp_w_per_min=dispatch.fleet_ramp_w_per_min,
         zone_ramp_w_per_min=dispatch.zone_ramp_w_per_min,
+        site_season_cap_s=None if dispatch.site_season_cap_h is None else 3600 * dispatch.site_season_cap_h,
     )
 
 

@@ -49,6 +49,7 @@ class DispatchSettings(BaseModel):
     zone_caps_w: Mapping[str, LimitW] = Field(default_factory=dict)
     fleet_ramp_w_per_min: RampW | None = None
     zone_ramp_w_per_min: Mapping[str, RampW] = Field(default_factory=dict)
+    site_season_cap_h: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _lease_outlives_its_renewal(self) -> "DispatchSettings":

@@ -74,7 +74,9 @@ async def test_home_that_refuses_gave_nothing() -> None:
 
 
 def test_owner_who_said_no_gave_nothing_to_that_event() -> None:
-    asked = Asked(column([0, 7_200_000]), column([0, BEGINS_S]), column([0, BEGINS_S + 3_600]))
+    asked = Asked(
+        column([0, 7_200_000]), column([0, 3_600]), column([0, BEGINS_S]), column([0, BEGINS_S + 3_600])
+    )
     nobody, everybody = flags([False, False]), flags([True, True])
 
     share, known, _ = shares_of_sites(asked, column([0, 2_000]), everybody, everybody, flags([True, True]))

@@ -10,6 +10,7 @@ from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Refusal
 from vpp.domain.delivery import MeterReceipt
+from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.enrollment import Consent, EnrollmentRequest
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, enroll, update
 from vpp.domain.grid_event import EventStatus, GridEvent, GridSource, Operation, Step
@@ -17,7 +18,7 @@ from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import Program
 from vpp.domain.quantities import Permille, WattHours, Watts, column, flags
 from vpp.ports import Heard, Packet
-from vpp.stages.control import Board, DispatchTerms, control, hear, resume
+from vpp.stages.control import Board, control, hear, resume
 
 EVENING = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)  # 18:00 in California on 9 September
 PROGRAM = "elrp-a4-pge"

@@ -170,6 +170,7 @@ def eligibility(
     waiting: BoolColumn,
     now_s: int,
     judged: bool = True,
+    season_capped: BoolColumn | None = None,
 ) -> IntColumn:
     """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
 
@@ -183,6 +184,7 @@ def eligibility(
         now_s: Seconds since 1970.
         judged: False while homes may not have reported yet since the controller began; planned ones
             that never did stay until then.
+        season_capped: Sites that have done their part of the season.
     """
     seconds, age_s = demand.profile.seconds, now_s - fleet.sampled_at_s
     offers = offers_of(fleet, np.arange(len(fleet)), Limits(_NONE, _NONE))
@@ -200,6 +202,7 @@ def eligibility(
             (Reason.NOT_ENROLLED, ~fleet.enrolled),
             (Reason.OTHER_PROGRAM, fleet.program_no != demand.program_no),
             (Reason.NOT_TARGETED, ~demand.targeted),
+            (Reason.SEASON_CAP, np.zeros_like(busy) if season_capped is None else season_capped),
             (Reason.OPTED_OUT, opted_out | fleet.opted_out_at_home),
             (Reason.OFFLINE, ~fleet.online & ~unknown),
             (

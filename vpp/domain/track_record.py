@@ -57,9 +57,10 @@ def commands_in_order(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one event asked of every site: energy, and from when to when; zeros for a site never asked."""
+    """What one event asked of every site: energy, for how long, from when to when; zeros where never."""
 
     watt_seconds: IntColumn
+    seconds: IntColumn
     from_s: IntColumn
     until_s: IntColumn
 
@@ -75,12 +76,14 @@ def asked_of_sites(batches: Iterable[tuple[CommandBatch, IntColumn]], sites: int
     A home that is held back after a refusal or a short delivery is lowered or released by us: that does
     not lessen what it was asked, or every home would have given all of it.
     """
-    total, power, since, ends, first, last = (np.zeros(sites, dtype=np.int64) for _ in range(6))
+    total, seconds, power, since, ends, first, last = (np.zeros(sites, dtype=np.int64) for _ in range(7))
 
     def count(rows: IntColumn, now_s: int) -> None:
         """Add the energy of these sites up to now, or to the end of what they were told."""
         upto = np.minimum(np.minimum(ends[rows], now_s), until_s)
-        total[rows] += power[rows] * np.maximum(upto - since[rows], 0)
+        lasted = np.where(power[rows] > 0, np.maximum(upto - since[rows], 0), 0)
+        total[rows] += power[rows] * lasted
+        seconds[rows] += lasted
         last[rows] = np.where(power[rows] > 0, np.maximum(last[rows], upto), last[rows])
 
     for batch, reasons in batches:
@@ -99,7 +102,7 @@ def asked_of_sites(batches: Iterable[tuple[CommandBatch, IntColumn]], sites: int
         first[rows] = np.where(first[rows] == 0, starts_s, first[rows])
     everybody = np.arange(sites)
     count(everybody, until_s)
-    return Asked(total, first, last)
+    return Asked(total, seconds, first, last)
 
 
 def answers_of_sites(acks: AckBatch, event_id: str, sites: int) -> tuple[BoolColumn, BoolColumn]:

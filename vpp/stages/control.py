@@ -11,15 +11,25 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
-from vpp.domain.command import LONGEST_LEASE, AckBatch, DispatchTick, Order, PlanRevision, Refusal, without
+from vpp.domain.brake import Brake, RampCaps, RampLog, brake_for
+from vpp.domain.burden import SeasonUse
+from vpp.domain.command import (
+    LONGEST_LEASE,
+    AckBatch,
+    CommandBatch,
+    DispatchTick,
+    Order,
+    PlanRevision,
+    Refusal,
+    without,
+)
 from vpp.domain.delivery import SiteStatus
+from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
     Delivered,
     Demand,
     EventPlan,
-    Limits,
     eligibility,
     plan_event,
     remaining_stretches,
@@ -44,49 +54,19 @@ from vpp.domain.lease import (
     note_in_force,
     note_sent,
 )
-from vpp.domain.orders import OrderTerms, commands_of, discharge_orders, release_orders
+from vpp.domain.orders import commands_of, discharge_orders, release_orders
 from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.track_record import asked_of_sites, commands_in_order
 from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore
 
 LEAD = timedelta(seconds=120)
 READ_AGAIN = timedelta(minutes=1)
+COUNT_AGAIN = timedelta(minutes=5)
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchTerms:
-    """How this fleet is driven: leases, spread and ramp in seconds, and the limits of the network.
-
-    ``fleet_ramp_w_per_min`` None and zones without a ramp cap change as fast as asked.
-    """
-
-    lease_s: int
-    spread_s: int
-    ramp_s: int
-    ack_timeout_s: int
-    sample_period_s: int
-    feeder_caps_w: Mapping[str, int] = field(default_factory=dict)
-    zone_caps_w: Mapping[str, int] = field(default_factory=dict)
-    tick_s: int = 15
-    fleet_ramp_w_per_min: int | None = None
-    zone_ramp_w_per_min: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def orders(self) -> OrderTerms:
-        """Return what goes into every order."""
-        return OrderTerms(self.lease_s, self.spread_s, self.ramp_s)
-
-    def ramp_caps(self, zones: Names) -> RampCaps:
-        """Return the ramp caps by the fleet's numbers."""
-        return RampCaps(
-            fleet_w_per_min=UNBOUNDED_W if self.fleet_ramp_w_per_min is None else self.fleet_ramp_w_per_min,
-            zone_w_per_min=_caps(self.zone_ramp_w_per_min, zones),
-            pace_s=self.tick_s,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +95,7 @@ class Board:
     assessment: Assessment | None = None
     facts: "Facts | None" = None
     ramp: RampLog = field(default_factory=RampLog)
+    season: SeasonUse = field(default_factory=SeasonUse)
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
@@ -152,14 +133,24 @@ async def resume(
         revisions = await store.revisions(event_id)
         if revisions:
             board.plans[event_id] = plan_at(revisions, revisions[-1].revision, sites)
-    for tick in await store.ticks(since=since):
-        for order in tick.orders:
-            revisions = await store.revisions(order.event_id)
-            batch = commands_of(tick, order, plan_at(revisions, order.revision, sites))
-            note_sent(board.leases, batch, board.events.number(order.event_id))
-        board.tick_number = max(board.tick_number, tick.number)
+    ticks = await store.ticks(since=since)
+    for batch in await _told(ticks, store, sites):
+        note_sent(board.leases, batch, board.events.number(batch.order.event_id))
+    board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
     note_acks(board.leases, await store.acks(since=since), None)
     return board
+
+
+async def _told(ticks: Sequence[DispatchTick], store: ControlStore, sites: int) -> list[CommandBatch]:
+    """Return what ticks told, in order; each event's revisions are read once."""
+    told: list[CommandBatch] = []
+    for event_id in sorted({order.event_id for tick in ticks for order in tick.orders}):
+        mine = [
+            replace(tick, orders=tuple(order for order in tick.orders if order.event_id == event_id))
+            for tick in ticks
+        ]
+        told += [batch for batch, _ in commands_in_order(mine, await store.revisions(event_id), sites)]
+    return sorted(told, key=lambda batch: batch.sequence)
 
 
 def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
@@ -196,6 +187,18 @@ def _newly_short(board: Board, assessment: Assessment, now_s: int) -> BoolColumn
     return assessment.sites_in(ProofState.SHORT) & (board.held_back_until_s <= now_s)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What one tick decides from."""
+
+    fleet: FleetState
+    roster: Roster
+    programs: Mapping[str, Program]
+    facts: Facts
+    terms: DispatchTerms
+    now: datetime
+
+
 async def control(
     *,
     board: Board,
@@ -222,6 +225,8 @@ async def control(
     if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
+    if terms.site_season_cap_s is not None:
+        await _count_season(board.season, scene, store)
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
     assessment = assess(
         fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
@@ -254,6 +259,36 @@ async def control(
     return tick
 
 
+def _orders(
+    board: Board,
+    scene: _Scene,
+    assessment: Assessment,
+    planned: Sequence[tuple[Demand, EventPlan]],
+    plans: Mapping[str, EventPlan],
+    caps: RampCaps,
+) -> tuple[Order, ...]:
+    """Return what is due now: releases first, then starts, changes, renewals and repeats."""
+    terms, fleet = scene.terms, scene.fleet
+    due = due_commands(
+        board.leases,
+        merge(len(fleet), planned),
+        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
+        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
+        now_s=to_epoch(scene.now),
+    )
+    releases = release_orders(
+        board.leases,
+        due,
+        terms.orders,
+        scene.now,
+        plans=plans,
+        event_id_of=board.events.word,
+        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
+    )
+    slowed = caps.slowed_sites(fleet.county_no)
+    return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)
+
+
 async def _commit(
     tick: DispatchTick, revisions: Sequence[PlanRevision], store: DispatchStore, words: tuple[int, int] | None
 ) -> DispatchTick:
@@ -267,18 +302,6 @@ async def _commit(
             return tick
 
 
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """What one tick decides from."""
-
-    fleet: FleetState
-    roster: Roster
-    programs: Mapping[str, Program]
-    facts: Facts
-    terms: DispatchTerms
-    now: datetime
-
-
 async def _read_facts(store: ControlStore, now: datetime) -> Facts:
     histories = await store.histories(ending_after=now - LONGEST_LEASE)
     return Facts(
@@ -287,6 +310,29 @@ async def _read_facts(store: ControlStore, now: datetime) -> Facts:
         sources={source.name: source for source in await store.sources()},
         opt_outs=await store.opt_outs([history.latest.event_id for history in histories]),
     )
+
+
+async def _count_season(use: SeasonUse, scene: _Scene, store: ControlStore) -> None:
+    """Read how long every site was asked this season, every five minutes; what is over is read once."""
+    now, sites = scene.now, len(scene.fleet)
+    if use.read_at is not None and now - use.read_at < COUNT_AGAIN:
+        return
+    seconds = np.zeros(sites, dtype=np.int64)
+    for history in await store.histories():
+        event_id, program = history.latest.event_id, scene.programs.get(history.latest.program_id)
+        season = program.season_around(now.astimezone(program.zone).date()) if program else None
+        steps = steps_in_force(history)
+        if season is None or not steps or season.overlap(steps[0].interval) is None:
+            continue
+        asked_s = use.of_ended.get(event_id)
+        if asked_s is None:
+            ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
+            batches = commands_in_order(ticks, revisions, sites)
+            asked_s = asked_of_sites(batches, sites, until_s=to_epoch(now)).seconds
+            if steps[-1].interval.ends_at < now:
+                use.of_ended[event_id] = asked_s
+        seconds[: len(asked_s)] += asked_s
+    use.seconds, use.read_at = seconds, now
 
 
 def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:
@@ -387,6 +433,7 @@ def _plans(
             planned=before.setpoint_w > 0,
             waiting=assessment.waiting | assessment.blind,
             now_s=now_s,
+            season_capped=board.season.reached(scene.terms.site_season_cap_s, len(fleet)),
             judged=now_s >= board.judged_from_s and not assessment.blind,
         )
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
@@ -431,23 +478,6 @@ def _less_rise(
     return max(0, total_w - int(rise_w.sum())), np.maximum(zone_w, 0)
 
 
-def network_limits(terms: DispatchTerms, roster: Roster) -> Limits:
-    """Return the limits of feeders and zones by the fleet's numbers."""
-    return Limits(_caps(terms.feeder_caps_w, roster.feeders), _caps(terms.zone_caps_w, roster.counties))
-
-
-def _caps(by_name: Mapping[str, int], names: Names) -> IntColumn:
-    """Return caps indexed by the fleet's numbers; what no configuration limits is practically unbounded."""
-    if not by_name:
-        return np.zeros(0, dtype=np.int64)
-    caps = np.full(len(names), UNBOUNDED_W, dtype=np.int64)
-    for name, cap_w in by_name.items():
-        number = names.find(name)
-        if number is not None:
-            caps[number] = cap_w
-    return caps
-
-
 def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Roster) -> BoolColumn:
     said_no = np.zeros(sites, dtype=np.bool_)
     for opt_out in opt_outs:
@@ -455,33 +485,3 @@ def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Ro
         if opt_out.event_id == event_id and opt_out.taken_back_at is None and site_no is not None:
             said_no[site_no] = True
     return said_no
-
-
-def _orders(
-    board: Board,
-    scene: _Scene,
-    assessment: Assessment,
-    planned: Sequence[tuple[Demand, EventPlan]],
-    plans: Mapping[str, EventPlan],
-    caps: RampCaps,
-) -> tuple[Order, ...]:
-    """Return what is due now: releases first, then starts, changes, renewals and repeats."""
-    terms, fleet = scene.terms, scene.fleet
-    due = due_commands(
-        board.leases,
-        merge(len(fleet), planned),
-        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
-        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
-        now_s=to_epoch(scene.now),
-    )
-    releases = release_orders(
-        board.leases,
-        due,
-        terms.orders,
-        scene.now,
-        plans=plans,
-        event_id_of=board.events.word,
-        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
-    )
-    slowed = caps.slowed_sites(fleet.county_no)
-    return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)

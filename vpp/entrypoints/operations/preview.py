@@ -18,6 +18,7 @@ from vpp.domain.capacity import (
     over_select,
 )
 from vpp.domain.dispatch_plan import REASONS, Offers, Profile, Reason, plan_dispatch, reason_code
+from vpp.domain.dispatch_terms import network_limits
 from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, eligibility, offers_of, plan_event
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import IntColumn
@@ -26,7 +27,6 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import Wish, console_of, demand_of, departures_of, read_wish
-from vpp.stages.control import network_limits
 
 GROUPS_SHOWN = 200
 PRIOR = (
@@ -131,14 +131,19 @@ class _Outlook:
         fleet, board = live.controller.fleet, live.controller.board
         sites, now_s = len(fleet), to_epoch(now)
         nobody = np.zeros(sites, dtype=np.bool_)
-        held_back, limits = nobody.copy(), network_limits(live.controller.terms, live.controller.roster)
+        season_capped, held_back, limits = (
+            nobody,
+            nobody.copy(),
+            network_limits(live.controller.terms, live.controller.roster),
+        )
         if board is not None:
             known = len(board.held_back_until_s)
+            season_capped = board.season.reached(live.controller.terms.site_season_cap_s, sites)
             held_back[:known] = board.held_back_until_s[:sites] > to_epoch(demand.starts_at)
             limits = limits.less(np.where(live.busy(now), live.setpoint_w(), 0), fleet)
         codes = eligibility(
             fleet, demand, opted_out=nobody, held_back=held_back, busy=live.busy(now), planned=nobody,
-            waiting=nobody, now_s=now_s,
+            waiting=nobody, now_s=now_s, season_capped=season_capped,
         )  # fmt: skip
         zero = np.zeros(sites, dtype=np.int64)
         delivered = Delivered(zero, nobody, nobody, nobody)

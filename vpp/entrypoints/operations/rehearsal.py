@@ -17,6 +17,7 @@ from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, CommandBatch
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.enrollment import EnrollmentRequest
 from vpp.domain.event_plan import STALE_AFTER_S
 from vpp.domain.fleet import FleetState, Roster
@@ -30,7 +31,7 @@ from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import read_wish, version_of
 from vpp.ports import Heard, Packet
 from vpp.stages.collect import collect
-from vpp.stages.control import LEAD, Board, DispatchTerms, control, hear, resume
+from vpp.stages.control import LEAD, Board, control, hear, resume
 
 CURVE_EVERY_S = 60
 SETTLED_AFTER_S = 300
