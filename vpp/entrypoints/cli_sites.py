@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import rendering
+from vpp.entrypoints import rendering, rendering_capacity
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
-from vpp.entrypoints.operations import sites, sources
+from vpp.entrypoints.operations import fairness, sites, sources
 
 keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
 source_app = typer.Typer(no_args_is_help=True, help="Who may send grid signals.")
@@ -104,3 +104,20 @@ def change_reserve(
     """Set the charge that events leave untouched."""
     found = ask(sites.change_reserve, site_id=site, reserve=percent, actor=actor())
     answer(found, rendering.show_facts, as_json=as_json)
+
+
+@site_app.command("history", help=inspect.getdoc(fairness.site_history))
+def site_history(site: SiteArgument, as_json: JsonFlag = False) -> None:
+    """Say what a home did this season."""
+    found = ask(fairness.site_history, site_id=site)
+    answer(found, rendering_capacity.show_site_history, as_json=as_json)
+
+
+@site_app.command("fairness", help=inspect.getdoc(fairness.show_fairness))
+def show_fairness(
+    program: Annotated[str, typer.Option("--program", metavar="PROGRAM", help="Whose homes.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how a season was shared."""
+    found = ask(fairness.show_fairness, program_id=program)
+    answer(found, rendering_capacity.show_fairness, as_json=as_json)

@@ -1,4 +1,4 @@
-"""How forecasts look to a person on a terminal: what an event would get, and how a rehearsal went."""
+"""How forecasts and looks back over a season appear to a person on a terminal."""
 
 from typing import Any
 
@@ -74,3 +74,54 @@ def show_rehearsal(console: Console, found: dict[str, Any]) -> None:
     ]  # fmt: skip
     names = ("homes", "short", "peak", "limit")
     console.print(table("feeder", *names, rows=feeders, right=names))
+
+
+def show_site_history(console: Console, found: dict[str, Any]) -> None:
+    """Print what one home did this season."""
+    rows = [
+        (
+            each["starts_at"][:16].replace("T", " "),
+            each["event_id"] + (" TEST" if each["test"] else ""),
+            f"{each['hours']:g} h",
+            kilowatt_hours(each["asked_wh"]),
+            kilowatt_hours(each["delivered_wh"]),
+        )
+        for each in found["rows"]
+    ]
+    columns = ("UTC", "event", "asked for", "asked", "given")
+    console.print(table(*columns, rows=rows, right=columns[2:]))
+    cap = "" if found["cap_hours"] is None else f" of at most {found['cap_hours']} h"
+    console.print(
+        f"{found['events']} events, {found['hours']:g} h{cap}, {kilowatt_hours(found['energy_wh'])}, "
+        f"{found['cycles']:g} cycles; all homes on average {found['mean_cycles']:g}",
+        soft_wrap=True,
+    )
+    _show_index(console, found)
+
+
+def show_fairness(console: Console, found: dict[str, Any]) -> None:
+    """Print how a season was shared."""
+    rows = [
+        (
+            each["site_id"],
+            each["events"],
+            f"{each['hours']:g} h",
+            kilowatt_hours(each["energy_wh"]),
+            f"{each['cycles']:g}",
+        )
+        for each in found["most_burdened"]
+    ]
+    columns = ("site", "events", "asked for", "given", "cycles")
+    console.print(table(*columns, rows=rows, right=columns[1:]))
+    console.print(
+        f"{found['events']} events, {found['asked']} of {found['sites']} homes asked, "
+        f"{kilowatt_hours(found['energy_wh'])}, {found['mean_cycles']:g} cycles on average",
+        soft_wrap=True,
+    )
+    _show_index(console, found)
+
+
+def _show_index(console: Console, found: dict[str, Any]) -> None:
+    console.print(
+        f"fairness index {found['fairness_index']:g}: {found['fairness_index_means']}", soft_wrap=True
+    )

@@ -6,7 +6,16 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import board, changing, people, preview, rehearsal, starting, traffic
+from vpp.entrypoints.operations import (
+    board,
+    changing,
+    fairness,
+    people,
+    preview,
+    rehearsal,
+    starting,
+    traffic,
+)
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -138,3 +147,15 @@ async def add_user(desk: AtDesk, name: str, body: UserBody) -> Json:
 async def make_login_link(desk: AtDesk, name: str) -> Json:
     """Make a link that logs somebody in once."""
     return await people.make_login_link(desk, name=name)
+
+
+@router.get("/sites/{site_id}/history")
+async def site_history(desk: AtDesk, site_id: str) -> Json:
+    """Return what a home did this season."""
+    return await fairness.site_history(desk, site_id=site_id)
+
+
+@router.get("/programs/{program_id}/fairness")
+async def show_fairness(desk: AtDesk, program_id: str) -> Json:
+    """Return how a program's season was shared by its homes."""
+    return await fairness.show_fairness(desk, program_id=program_id)

@@ -14,7 +14,7 @@ from vpp.entrypoints.http.pages_operator import csv_file
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, leave_trail
 from vpp.entrypoints.http.words import clock_time
-from vpp.entrypoints.operations import owner, sites
+from vpp.entrypoints.operations import fairness, owner, sites
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import show_statement
 
@@ -87,7 +87,11 @@ async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Res
     """Show every past event, also those with zero and why."""
     found = await owner.show_own_events(desk, owner_id=visitor.own_id)
     statement = await show_statement(desk, owner_id=visitor.own_id)
-    return show(request, "owner_events.html", visitor=visitor, events=found["events"], statement=statement)
+    seasons = await fairness.own_seasons(desk, owner_id=visitor.own_id)
+    return show(
+        request, "owner_events.html", visitor=visitor, events=found["events"], statement=statement,
+        seasons=seasons,
+    )  # fmt: skip
 
 
 @router.get("/events.csv")

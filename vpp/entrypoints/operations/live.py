@@ -54,6 +54,7 @@ class Live:
     """The running controller, and the course of power since it started. Bounded in events and samples."""
 
     controller: Dispatching
+    seasons: dict[str, object] = field(default_factory=dict)  # by program, what was added up lately
     _course: defaultdict[str, deque[PowerSample]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
     )

@@ -42,7 +42,7 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
     acks: AckBatch | None = None
     for history in latest:
         event_id = history.latest.event_id
-        asked = await asked_in_event(desk.store, history, len(roster))
+        asked = await asked_in_event(desk.store, history, len(roster), until=now)
         if not len(asked.sites):
             continue
         if acks is None:
@@ -56,12 +56,12 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
     return record
 
 
-async def asked_in_event(store: Store, history: EventHistory, sites: int) -> Asked:
-    """Return what an event asked of every site, from its ticks and plan revisions."""
+async def asked_in_event(store: Store, history: EventHistory, sites: int, *, until: datetime) -> Asked:
+    """Return what an event asked of every site until a moment, from its ticks and plan revisions."""
     event_id = history.latest.event_id
     ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
     batches = commands_in_order(ticks, revisions, sites)
-    return asked_of_sites(batches, sites, until_s=to_epoch(_ended_at(history)))
+    return asked_of_sites(batches, sites, until_s=to_epoch(min(until, _ended_at(history))))
 
 
 def _ended_at(history: EventHistory) -> datetime:

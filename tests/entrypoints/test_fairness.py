@@ -1,0 +1,106 @@
+"""How a season was shared: each home's part, and one index that everybody can look up."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
+from vpp.domain.access import Role
+from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.fairness import show_fairness, site_history
+from vpp.entrypoints.operations.starting import start_event
+
+
+@pytest.fixture
+async def suburb(tmp_path: Path) -> Suburb:
+    return await a_suburb(tmp_path)
+
+
+async def run_event(suburb: Suburb, event_id: str, power_mw: str, **more: Any) -> None:
+    await start_event(
+        suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=power_mw, minutes=60, actor="staff:ana",
+        **more,
+    )  # fmt: skip
+    await suburb.pass_time(3_600 + 30)
+    suburb.live.seasons.clear()
+
+
+async def fairness(suburb: Suburb) -> Any:
+    return await show_fairness(suburb.desk, program_id=PROGRAM)
+
+
+async def history(suburb: Suburb, site_id: str) -> Any:
+    return await site_history(suburb.desk, site_id=site_id)
+
+
+async def test_season_without_events_is_shared_evenly(suburb: Suburb) -> None:
+    found = await fairness(suburb)
+
+    assert (found["fairness_index"], found["sites"], found["asked"]) == (1.0, 12, 0)
+    assert found["season_from"] == "2026-05-01T07:00:00Z"
+    assert found["most_burdened"] == []
+
+
+async def test_event_that_asks_everybody_alike_is_fairer_than_one_that_asks_a_few(suburb: Suburb) -> None:
+    await run_event(suburb, "ev-few", "0.002")
+    few = await fairness(suburb)
+
+    await run_event(suburb, "ev-all", "0.055")
+    both = await fairness(suburb)
+
+    assert few["fairness_index"] < 0.5 < both["fairness_index"]
+    assert (few["asked"], both["asked"]) == (few["asked"], 12)
+    assert few["asked"] < 6
+    assert both["cycles"]["least"] <= both["cycles"]["half"] <= both["cycles"]["most"]
+
+
+async def test_owner_sees_each_event_and_how_the_home_compares(suburb: Suburb) -> None:
+    await run_event(suburb, "ev-1", "0.055", test=True)
+
+    fullest = await history(suburb, "s-000")
+
+    (row,) = fullest["rows"]
+    assert (row["event_id"], row["test"], row["delivered_wh"]) == ("ev-1", True, None)
+    assert row["hours"] == pytest.approx(1.0, abs=0.02)
+    assert fullest["energy_wh"] == row["asked_wh"]
+    assert fullest["cycles"] == pytest.approx(row["asked_wh"] / (0.95 * 13_305), abs=0.002)
+    assert 0 < fullest["mean_cycles"] <= fullest["cycles"]
+    assert fullest["cap_hours"] is None
+
+
+async def test_cap_of_one_home_is_told(suburb: Suburb) -> None:
+    suburb.controller.terms = replace(suburb.controller.terms, site_season_cap_s=30 * 3_600)
+
+    assert (await history(suburb, "s-000"))["cap_hours"] == 30
+
+
+async def test_unknown_program_is_refused(suburb: Suburb) -> None:
+    with pytest.raises(OperationRefused, match="is not known"):
+        await show_fairness(suburb.desk, program_id="none")
+
+
+async def test_both_are_asked_over_the_api(suburb: Suburb) -> None:
+    transport = httpx.ASGITransport(app=suburb.app)
+    headers = {"Authorization": "Bearer a-token"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as asking:
+        of_program = await asking.get(f"/api/v1/programs/{PROGRAM}/fairness")
+        of_home = await asking.get("/api/v1/sites/s-001/history")
+
+    assert (of_program.status_code, of_home.status_code) == (200, 200)
+    assert of_home.json()["fairness_index"] == of_program.json()["fairness_index"] == 1.0
+
+
+async def test_owner_reads_the_own_part_and_the_index_on_the_page_of_events(suburb: Suburb) -> None:
+    await run_event(suburb, "ev-1", "0.055")
+    await suburb.add("ada", Role.OWNER, "o-s-001")
+    browser = await logged_in(suburb, "ada")
+
+    page = await browser.get("/owner/events")
+
+    assert "Your part of the season" in page.text
+    assert "1 event, " in page.text
+    assert "Fairness index 0.9" in page.text
+    assert "s-002" not in page.text
