@@ -205,9 +205,11 @@ class Attacker:
         )
 
     def _retain(self) -> bool:
-        """Leave an old command on the broker for whoever connects next."""
-        packet = self._any_seen("/command")
-        return packet is not None and self._publish(replace(packet, retain=True))
+        """Leave the newest command to each home on the broker, for whoever connects next."""
+        newest = {packet.topic: packet for packet in self._seen if packet.topic.endswith("/command")}
+        for packet in newest.values():
+            self._publish(replace(packet, retain=True))
+        return bool(newest)
 
     def _steal(self, *, lease_s: int) -> bool:
         """Command with the controller's own key, to hold a battery at full power down to nothing."""

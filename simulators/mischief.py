@@ -123,6 +123,8 @@ class Mischief:
         if world.network.broker.up:
             return
         world.network.broker.start()
+        if Fault.RETAINED_COMMAND in world.climate.kinds and self._attacker.attack(Fault.RETAINED_COMMAND):
+            world.count(Fault.RETAINED_COMMAND)  # a broker that forgot everything remembers what it likes
         for home in world.homes.values():
             self._later(home.connect, 30)
 
