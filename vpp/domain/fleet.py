@@ -94,6 +94,7 @@ class TelemetryBatch:
 _INT_COLUMNS = (
     "sampled_at_s", "soc_permille", "battery_w", "discharge_limit_w", "max_discharge_w",
     "energy_full_wh", "vpp_reserve_permille", "home_reserve_permille", "in_force_sequence",
+    "metered_at_s", "metered_discharged_wh", "metered_charged_wh",
 )  # fmt: skip
 _CODE_COLUMNS = ("program_no", "utility_no", "county_no", "feeder_no")
 _FLAG_COLUMNS = (
@@ -108,7 +109,8 @@ class FleetState:
     ``sampled_at_s`` is zero for a site that never reported. ``vpp_reserve_permille`` is ours,
     ``home_reserve_permille`` the home's; the higher binds (``binding_reserve_permille``). Of what an owner
     said at home, ``no_is_stored`` and ``yes_is_stored`` tell which word the database has; neither, after a
-    start, means that it is not known.
+    start, means that it is not known. The ``metered`` columns are the newest meter reading that was stored
+    since the start; ``metered_at_s`` is zero where there is none.
     """
 
     sampled_at_s: IntColumn
@@ -120,6 +122,9 @@ class FleetState:
     vpp_reserve_permille: IntColumn
     home_reserve_permille: IntColumn
     in_force_sequence: IntColumn
+    metered_at_s: IntColumn
+    metered_discharged_wh: IntColumn
+    metered_charged_wh: IntColumn
     program_no: np.ndarray[tuple[int], np.dtype[np.int32]]
     utility_no: np.ndarray[tuple[int], np.dtype[np.int32]]
     county_no: np.ndarray[tuple[int], np.dtype[np.int32]]

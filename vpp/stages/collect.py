@@ -17,6 +17,8 @@ from vpp.domain.delivery import (
     QUALITY_CODES,
     MeterMessage,
     MeterReading,
+    Quality,
+    ReadingFault,
     SiteStatus,
     judge_message,
 )
@@ -91,7 +93,7 @@ async def collect(
     collected.changed = np.unique(np.concatenate(changed))
     await _note_minds(minds, fleet, roster, programs, store, now)
     await _store_acks(heard.acks, store, collected)
-    await _store_meter(heard.meter, roster, store, link, collected, now)
+    await _store_meter(heard.meter, fleet, roster, store, link, collected, now)
     return collected
 
 
@@ -312,6 +314,7 @@ async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected
 
 async def _store_meter(
     messages: Sequence[MeterMessage],
+    fleet: FleetState,
     roster: Roster,
     store: MeterStore,
     link: DeviceLink,
@@ -321,19 +324,34 @@ async def _store_meter(
     """Judge and store readings, and only then answer: the home forgets what a receipt covers."""
     if not messages:
         return
-    judged = await _judged(messages, roster, store, now)
+    judged = await _judged(messages, fleet, roster, store, now)
     receipts = await store.append(judged, at=now)
+    _note_metered(judged, fleet, roster)
     await link.acknowledge(receipts)
     distinct = len({(each.site_id, each.boot_id, each.readings) for each in messages})
     _count(collected.stored, "meter", distinct)
     _count(collected.duplicate, "meter", len(messages) - distinct)
 
 
+def _note_metered(messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster) -> None:
+    """Keep each site's newest stored reading at hand: the next message is most often judged against it."""
+    for message in messages:
+        site = roster.site_no_of[message.site_id]
+        newest = max(message.readings, key=lambda each: each.at)
+        at_s = to_epoch(newest.at)
+        if at_s > fleet.metered_at_s[site] and newest.reason != ReadingFault.BEFORE_CONSENT:
+            fleet.metered_at_s[site] = at_s
+            fleet.metered_discharged_wh[site] = newest.discharged_wh
+            fleet.metered_charged_wh[site] = newest.charged_wh
+
+
 async def _judged(
-    messages: Sequence[MeterMessage], roster: Roster, store: MeterStore, now: datetime
+    messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster, store: MeterStore, now: datetime
 ) -> list[MeterMessage]:
     """Return the messages with every reading judged against the one before it in time."""
-    known = await _known_before(messages, store)
+    known = _known_here(messages, fleet, roster)
+    strangers = [message for message in messages if message.site_id not in known]
+    known |= await _known_before(strangers, store) if strangers else {}
     judged: list[MeterMessage] = []
     for message in sorted(messages, key=_begins_at):
         site = roster.enrollments[roster.site_no_of[message.site_id]]
@@ -351,6 +369,23 @@ async def _judged(
         )
         known[message.site_id] += message.readings
     return judged
+
+
+def _known_here(
+    messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster
+) -> defaultdict[str, list[MeterReading]]:
+    """Return the newest stored reading of sites all of whose messages are newer: no database is asked."""
+    known: defaultdict[str, list[MeterReading]] = defaultdict(list)
+    begins: dict[str, datetime] = {}
+    for message in messages:
+        begins[message.site_id] = min(begins.get(message.site_id, _begins_at(message)), _begins_at(message))
+    for site_id, at in begins.items():
+        site = roster.site_no_of[site_id]
+        metered_at_s = int(fleet.metered_at_s[site])
+        if 0 < metered_at_s < to_epoch(at):
+            discharged, charged = int(fleet.metered_discharged_wh[site]), int(fleet.metered_charged_wh[site])
+            known[site_id].append(_counters(site_id, metered_at_s, discharged, charged, Quality.OK))
+    return known
 
 
 async def _known_before(
@@ -389,17 +424,21 @@ async def _read(
     columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
     for site, at_s, discharged, charged, quality in zip(*(each.tolist() for each in columns), strict=True):
         known[site_ids[site]].append(
-            MeterReading(
-                site_id=site_ids[site],
-                boot_id="",  # of any boot: counters run on through a restart
-                index=0,
-                at=from_epoch(at_s),
-                discharged_wh=WattHours(discharged),
-                charged_wh=WattHours(charged),
-                soc_permille=None,
-                quality=QUALITY_CODES[quality],
-            )
+            _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
         )
+
+
+def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, quality: Quality) -> MeterReading:
+    return MeterReading(
+        site_id=site_id,
+        boot_id="",  # of any boot: counters run on through a restart
+        index=0,
+        at=from_epoch(at_s),
+        discharged_wh=WattHours(discharged_wh),
+        charged_wh=WattHours(charged_wh),
+        soc_permille=None,
+        quality=quality,
+    )
 
 
 def _begins_at(message: MeterMessage) -> datetime:
