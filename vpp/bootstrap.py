@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
+from vpp.adapters.crash_points import CrashingFeed, CrashingLink, CrashPoint
 from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
@@ -231,10 +233,12 @@ def assemble(
     transport: Transport,
     ids: Ids | None = None,
     programs: Mapping[str, Program] | None = None,
+    crash: CrashPoint | None = None,
 ) -> Controller:
     """Return a controller on any store and transport; memory adapters serve as well as real ones.
 
-    Without ``programs`` they are read from the files that the settings name.
+    Without ``programs`` they are read from the files that the settings name. With a ``crash`` point the
+    process may kill itself around a send; ``crash_around`` does the same to a store.
     """
     roster = Roster()
     controller = Controller(
@@ -247,6 +251,9 @@ def assemble(
         terms=dispatch_terms(settings),
         roster=roster,
     )
+    if crash is not None:
+        controller.link = cast(GatewayLink, CrashingLink(controller.link, crash))
+        controller.feed = cast(OpenAdrFeed, CrashingFeed(controller.feed, crash))
     stages = Stages(
         collect=controller.collect,
         arrive=controller.arrive,
@@ -268,15 +275,26 @@ def assemble(
 
 @asynccontextmanager
 async def build(
-    settings: Settings, *, clock: Clock, store: Store, keys: Keys, broker_url: str
+    settings: Settings,
+    *,
+    clock: Clock,
+    store: Store,
+    keys: Keys,
+    broker_url: str,
+    crash: CrashPoint | None = None,
 ) -> AsyncIterator[Controller]:
     """Yield a controller connected to a broker by MQTT, for as long as the context lasts."""
     access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
     jitter: Callable[[], float] = secrets.SystemRandom().random
     async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
-        controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
+        controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport, crash=crash)
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
         yield controller
+
+
+def crash_point(settings: Settings) -> CrashPoint | None:
+    """Return where the settings let this process kill itself; None where they do not."""
+    return CrashPoint.parse(settings.crash_at) if settings.crash_at else None
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from vpp.adapters.crash_points import CrashPoint
 from vpp.domain.program import Program
 from vpp.wire.program_file import ProgramFileError, read_program
 
@@ -84,6 +85,7 @@ class Settings(BaseModel):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     programs_dir: Path | None = None
     production: bool = False
+    crash_at: str = ""  # for tests alone: LABEL:N, where this process kills itself
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
 
     @field_validator("broker_url")
@@ -104,6 +106,19 @@ class Settings(BaseModel):
     @classmethod
     def _home_is_expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("crash_at")
+    @classmethod
+    def _crash_label_is_known(cls, text: str) -> str:
+        if text:
+            CrashPoint.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _production_is_not_killed(self) -> "Settings":
+        if self.production and self.crash_at:
+            raise ValueError("production is true and crash_at is set: crash_at kills this process on purpose")
+        return self
 
     @model_validator(mode="after")
     def _production_has_a_real_broker(self) -> "Settings":

@@ -9,7 +9,7 @@ import getpass
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -18,8 +18,10 @@ import typer
 from rich.console import Console
 
 from vpp.adapters.clock import WallClock
+from vpp.adapters.crash_points import crash_around
 from vpp.adapters.keys import FileKeys, KeyFileRefused
 from vpp.adapters.sql.store import SqlStore
+from vpp.bootstrap import crash_point
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.routes import ROUTES
 from vpp.entrypoints.running_service import RunningService, find_service
@@ -93,10 +95,14 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
         OperationRefused: Something it needs cannot be used.
     """
     require_state_dir(settings.state_dir)
+    crash = crash_point(settings)
     try:
         programs = load_programs(settings)
-        keys = FileKeys(settings.state_dir)
-        store = await SqlStore.open(settings.store_url)
+        with nullcontext() if crash is None else crash.around("key-file"):
+            keys = FileKeys(settings.state_dir)
+        with nullcontext() if crash is None else crash.around("migration"):
+            opened = await SqlStore.open(settings.store_url)
+        store = crash_around(opened, crash)
     except (BadSettings, KeyFileRefused) as failure:
         raise OperationRefused(str(failure)) from failure
     except StoreUnavailable as failure:
@@ -106,7 +112,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     except StoreUnavailable as failure:
         raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure
     finally:
-        await store.close()
+        await opened.close()
 
 
 def ask(

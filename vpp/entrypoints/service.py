@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
 import structlog
@@ -25,12 +25,13 @@ from apscheduler.schedulers.asyncio import (  # type: ignore[import-untyped]  # 
 )
 
 from vpp.adapters.clock import WallClock
+from vpp.adapters.crash_points import crash_around
 from vpp.adapters.embedded_broker import EmbeddedBroker, PortTaken
 from vpp.adapters.keys import FileKeys, KeyFileRefused
 from vpp.adapters.mqtt import Backoff
 from vpp.adapters.sql.engine import UnknownDatabase
 from vpp.adapters.sql.store import SqlStore
-from vpp.bootstrap import Controller, build
+from vpp.bootstrap import Controller, build, crash_point
 from vpp.entrypoints.asking import require_state_dir
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
@@ -65,6 +66,7 @@ class Service:
         self._controller: Controller | None = None
         self._desk: Desk | None = None
         self._waits_for = "the database"
+        self._crash = crash_point(settings)
 
     async def run(self) -> None:
         """Serve until told to stop.
@@ -77,7 +79,9 @@ class Service:
         log_to_stderr()
         async with AsyncExitStack() as open_things:
             open_things.enter_context(_only_one(settings.state_dir))
-            keys, listener = _keys(settings), listen(settings.http_port)
+            with self._around("key-file"):
+                keys = _keys(settings)
+            listener = listen(settings.http_port)
             open_things.callback(listener.close)
             port = int(listener.getsockname()[1])
             token = secrets.token_urlsafe(32)
@@ -119,10 +123,11 @@ class Service:
     async def _control(self, keys: FileKeys) -> None:
         settings, clock = self._settings, WallClock()
         async with AsyncExitStack() as open_things:
-            store = await self._open_store()
-            if store is None:
+            opened = await self._open_store()
+            if opened is None:
                 return
-            open_things.push_async_callback(store.close)
+            open_things.push_async_callback(opened.close)
+            store = crash_around(opened, self._crash)
             url = settings.broker_url
             if url == "embedded":
                 broker = await _embedded(settings.embedded_broker_port)
@@ -130,7 +135,7 @@ class Service:
                 url = broker.url
                 logger.info("broker listens", url=url)
             controller = await open_things.enter_async_context(
-                build(settings, clock=clock, store=store, keys=keys, broker_url=url)
+                build(settings, clock=clock, store=store, keys=keys, broker_url=url, crash=self._crash)
             )
             self._controller, live = controller, Live(controller)
             self._desk = Desk(
@@ -149,13 +154,17 @@ class Service:
             open_things.callback(alarm.shutdown, wait=False)
             await controller.run(self._stop)
 
+    def _around(self, point: str) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._crash is None else self._crash.around(point)
+
     async def _open_store(self) -> SqlStore | None:
         """Return the store as soon as the database answers, or None when told to stop before."""
         backoff, attempt = Backoff(first_s=0.5, longest_s=LONGEST_WAIT_S), 0
         jitter = secrets.SystemRandom().random
         while not self._stop.is_set():
             try:
-                return await SqlStore.open(self._settings.store_url)
+                with self._around("migration"):
+                    return await SqlStore.open(self._settings.store_url)
             except UnknownDatabase as failure:
                 raise OperationRefused(f"{failure}; set VPP_DATABASE_URL") from failure
             except StoreUnavailable as failure:
