@@ -52,6 +52,13 @@ async def _dispatched(operator: Operator) -> None:
     )
     await until(acknowledged, "every command to be acknowledged")
 
+    # An acknowledgement on the wire may not be stored yet; a controller killed then has to ask again.
+    async def stored() -> bool:
+        each = [await operator.vpp("site", "why", site, "--event", EVENT) for site in _commanded(operator)]
+        return all(answer["acknowledged"] >= 1 for answer in each)
+
+    await until(stored, "every acknowledgement to be stored")
+
 
 async def _moves_nobody(operator: Operator, commanded: dict[str, int], said_before: int) -> None:
     """Watch two ticks: leases are young, so the restarted controller has nothing to say."""

@@ -36,6 +36,10 @@ class BatchingSocket:
         arrived: Callable[[Packet], None],
     ) -> None:
         self._plain = plain
+        # Small packets must not wait for the acknowledgement of the one before, 40 ms each. Set here and not
+        # by the library's ``socket_options``, which skips any socket that is wrapped.
+        if isinstance(plain, socket.socket):
+            plain.setsockopt(*_NODELAY)
         self._loop = loop
         self._arrived = arrived
         self._frames = FrameReader()
@@ -146,7 +150,6 @@ class Connection(aiomqtt.Client):
             keepalive=access.keepalive_s,
             timeout=ANSWER_WITHIN_S,
             max_inflight_messages=in_flight,
-            socket_options=(_NODELAY,),
             tls_params=None if tls is None else aiomqtt.TLSParameters(tls.ca, tls.certificate, tls.key),
             will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
         )
