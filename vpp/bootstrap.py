@@ -13,6 +13,7 @@ from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
 from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
@@ -21,7 +22,7 @@ from vpp.ports import Clock, ConflictingFact, Ids, Keys, Packet, Store, StoreUna
 from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
-from vpp.stages.control import Board, control, hear, hear_in_force, resume
+from vpp.stages.control import control, resume
 from vpp.stages.intake import arrive, intake
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
@@ -185,9 +186,7 @@ class Controller:
         """Return the board; the first time, become leader and read what was committed."""
         if self.board is None:
             await self._read_new_sites()
-            self.board = await resume(
-                store=self.store, sites=len(self.fleet), clock=self.clock, epoch=self._epoch
-            )
+            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=self._epoch)
         return self.board
 
     async def _read_new_sites(self) -> None:

@@ -20,6 +20,7 @@ from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, Ra
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
 from vpp.domain.settlement import Settlement
+from vpp.domain.tick_basis import TickBasis
 
 
 class ConflictingFact(Exception):
@@ -279,8 +280,9 @@ class DispatchStore(Protocol):
         revisions: Sequence[PlanRevision],
         *,
         words: tuple[int, int] | None = None,
+        basis: TickBasis | None = None,
     ) -> None:
-        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader.
+        """Commit a tick, its revisions and what was known. Raises StaleEpoch for a replaced leader.
 
         ``words`` is what ``last_words`` said before anything was read that the tick was decided from:
         OwnerSpoke is raised when the owner of a site that it discharges spoke since.
@@ -297,6 +299,10 @@ class DispatchStore(Protocol):
 
     async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
         """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+        ...
+
+    async def bases(self, *, since: datetime, until: datetime | None = None) -> Sequence[TickBasis]:
+        """Return what was known at the ticks committed from ``since`` through ``until``, in order."""
         ...
 
     async def record_acks(self, acks: AckBatch) -> None:

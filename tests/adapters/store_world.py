@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
+from vpp.domain.brake import Brake
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import Consent, EnrollmentRequest
+from vpp.domain.event_plan import Limits
 from vpp.domain.grid_event import (
     EventStatus,
     GridEvent,
@@ -28,6 +30,7 @@ from vpp.domain.settlement import (
     SettlementState,
     SiteQuality,
 )
+from vpp.domain.tick_basis import LastSamples, PlanBasis, TickBasis
 
 NOON = datetime(2026, 9, 9, 12, tzinfo=UTC)
 EVENING = Interval(datetime(2026, 9, 10, 1, tzinfo=UTC), datetime(2026, 9, 10, 3, tzinfo=UTC))
@@ -144,6 +147,41 @@ def a_revision(
         reserve_floor_permille=column([200] * len(setpoints)),
         reason_code=column([0] * len(setpoints)),
     )
+
+
+def a_basis(number: int, *, sites: Sequence[int] = (0, 4)) -> TickBasis:
+    """Return what was known of these homes, each with numbers of its own, and one plan's basis."""
+    rows = column(sites)
+    samples = LastSamples(
+        site_no=rows,
+        sampled_at_s=int(NOON.timestamp()) + rows % 30,
+        soc_permille=900 - rows % 500,
+        battery_w=4_000 - rows,
+        discharge_limit_w=rows * 250,
+        energy_full_wh=rows + 13_500,
+        home_reserve_permille=rows % 300,
+        in_force_sequence=rows,
+        max_discharge_w=rows + 5_000,
+        vpp_reserve_permille=rows % 250,
+        flags=rows % 128,
+    )
+    nobody = column([])
+    plan = PlanBasis(
+        event_id=EVENT,
+        revision=number,
+        version=1,
+        answered=number > 1,
+        stretches=((5_000, 3_600), (None, 60)),
+        authorized_w=None,
+        starts_at=NOON,
+        ends_at=after(60),
+        limits=Limits(nobody, column([7, 10**12])),
+        brake=Brake(rise_w=5, slows=True),
+        eligible_code=rows % 17,
+        counted_w=rows * 3,
+        proof=rows % 8,
+    )
+    return TickBasis(number, samples, (plan,))
 
 
 def acks(*words: tuple[int, int, int, Refusal | None], at: datetime = NOON) -> AckBatch:

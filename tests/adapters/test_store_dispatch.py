@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.adapters.store_world import EVENT, NOON, a_revision, a_tick, acks, after, an_order
+from tests.adapters.store_world import EVENT, NOON, a_basis, a_revision, a_tick, acks, after, an_order
 from vpp.domain.command import Refusal
 from vpp.ports import ConflictingFact, Store, StoreUnavailable
 from vpp.ports import StaleEpoch as Stale
@@ -99,6 +99,36 @@ async def test_ticks_of_an_event_hold_only_its_orders(store: Store) -> None:
     found = await store.event_ticks(EVENT)
 
     assert facts.same(found, [a_tick(1, epoch, ours), a_tick(3, epoch, ours)])
+
+
+async def test_what_was_known_at_a_tick_comes_back_as_it_was(store: Store) -> None:
+    epoch = await store.take_epoch(at=NOON)
+    known = [a_basis(1, sites=range(3_000)), a_basis(2, sites=[7]), a_basis(3, sites=[])]
+    for basis in known:
+        await store.commit(a_tick(basis.number, epoch, at=after(basis.number)), [], basis=basis)
+
+    assert facts.same(await store.bases(since=NOON), known)
+    assert facts.same(await store.bases(since=after(2)), known[1:])
+    assert facts.same(await store.bases(since=after(1), until=after(2)), known[:2])
+
+
+async def test_what_a_refused_tick_knew_is_not_kept(store: Store) -> None:
+    replaced = await store.take_epoch(at=NOON)
+    await store.take_epoch(at=after(1))
+
+    with pytest.raises(Stale):
+        await store.commit(a_tick(1, replaced), [], basis=a_basis(1))
+
+    assert await store.bases(since=NOON) == []
+
+
+async def test_tick_committed_again_keeps_what_was_known_the_first_time(store: Store) -> None:
+    epoch = await store.take_epoch(at=NOON)
+    await store.commit(a_tick(1, epoch), [], basis=a_basis(1, sites=[1]))
+
+    await store.commit(a_tick(1, epoch), [], basis=a_basis(1, sites=[2]))
+
+    assert facts.same(await store.bases(since=NOON), [a_basis(1, sites=[1])])
 
 
 async def test_first_word_of_a_gateway_stays(store: Store) -> None:

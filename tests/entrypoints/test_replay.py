@@ -112,3 +112,38 @@ async def test_answer_to_a_command_that_was_never_told_is_counted(suburb: Suburb
     await suburb.desk.store.record_acks(stray)
 
     assert (await again(suburb))["stray_answers"] == 1
+
+
+async def test_every_plan_is_made_again_from_the_samples_stored_with_it(suburb: Suburb) -> None:
+    found = await again(suburb)
+
+    assert found["plans_made_again"] == found["revisions"] > 1
+
+
+async def test_plan_that_does_not_follow_from_the_stored_samples_is_named(suburb: Suburb) -> None:
+    bases = suburb.desk.store._bases  # type: ignore[attr-defined]  # a hand in the store
+    number = next(number for number, basis in bases.items() if basis.plans)
+    samples = bases[number].samples
+    bases[number] = replace(bases[number], samples=replace(samples, soc_permille=samples.soc_permille // 2))
+
+    found = await again(suburb)
+
+    assert found["result"] == "different"
+    assert found["difference"].startswith("plan revision 1: ")
+
+
+async def test_home_that_was_chosen_against_its_own_sample_is_named(suburb: Suburb) -> None:
+    bases = suburb.desk.store._bases  # type: ignore[attr-defined]  # a hand in the store
+    number = next(number for number, basis in bases.items() if basis.plans)
+    samples = bases[number].samples
+    bases[number] = replace(bases[number], samples=replace(samples, flags=samples.flags | 2))
+
+    assert "counts as eligible, and was islanded" in (await again(suburb))["difference"]
+
+
+async def test_event_from_before_samples_were_kept_is_replayed_without_them(suburb: Suburb) -> None:
+    suburb.desk.store._bases.clear()  # type: ignore[attr-defined]  # a hand in the store
+
+    found = await again(suburb)
+
+    assert (found["result"], found["plans_made_again"]) == ("same", 0)

@@ -11,10 +11,11 @@ from tests.simulation.gateways import a_gateway, told
 from tests.stages.world import EVENING, GRID, PROGRAM, World, a_program, a_request
 from vpp.adapters.sql.backup import back_up, restore
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.board import hear
 from vpp.domain.command import AckBatch, DispatchTick, Refusal
 from vpp.domain.fleet import enroll
 from vpp.domain.interval import to_epoch
-from vpp.stages.control import hear, resume
+from vpp.stages.control import resume
 from vpp.wire.gateway import command_of
 
 HOME = "s-7f3a"
@@ -58,7 +59,7 @@ async def a_running_evening(url: str) -> _Evening:
     await world.store.add_source(GRID)
     request = replace(a_request(0), site_id=HOME)
     enroll(world.fleet, world.roster, await world.store.enroll([request], at=EVENING - timedelta(days=60)))
-    world.board = await resume(store=world.store, sites=1, clock=world.clock)
+    world.board = await resume(store=world.store, fleet=world.fleet, clock=world.clock)
     world.sample(soc_permille=[900])
     await world.signal(4_000)
     evening = _Evening(world)

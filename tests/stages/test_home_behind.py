@@ -6,12 +6,12 @@ from datetime import timedelta
 import numpy as np
 
 from tests.stages.world import World, a_request
+from vpp.domain.board import hear_in_force
 from vpp.domain.command import Action
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column, flags
-from vpp.stages.control import hear_in_force
 
 ADA, BEN = 0, 1
 NOTHING = (0, 0)

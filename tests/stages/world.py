@@ -8,6 +8,7 @@ import numpy as np
 
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
+from vpp.domain.board import Board, hear
 from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, Refusal
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.dispatch_terms import DispatchTerms
@@ -16,9 +17,9 @@ from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, enroll, update
 from vpp.domain.grid_event import EventStatus, GridEvent, GridSource, Operation, Step
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import Program
-from vpp.domain.quantities import Permille, WattHours, Watts, column, flags
+from vpp.domain.quantities import IntColumn, Permille, WattHours, Watts, column, flags
 from vpp.ports import Heard, Packet
-from vpp.stages.control import Board, control, hear, resume
+from vpp.stages.control import control, resume
 
 EVENING = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)  # 18:00 in California on 9 September
 PROGRAM = "elrp-a4-pge"
@@ -93,7 +94,7 @@ class World:
         await world.store.add_source(GRID)
         enrolled = await world.store.enroll(requests, at=EVENING - timedelta(days=60))
         enroll(world.fleet, world.roster, enrolled)
-        world.board = await resume(store=world.store, sites=len(world.fleet), clock=world.clock)
+        world.board = await resume(store=world.store, fleet=world.fleet, clock=world.clock)
         world.sample(soc_permille=soc_permille)
         return world
 
@@ -101,7 +102,7 @@ class World:
         """Forget everything in memory, as a killed process does, and begin again from the store."""
         self.fleet, self.roster = FleetState(), Roster()
         enroll(self.fleet, self.roster, await self.store.enrollments())
-        self.board = await resume(store=self.store, sites=len(self.fleet), clock=self.clock)
+        self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock)
 
     def sample(
         self,
@@ -200,16 +201,23 @@ class World:
             terms=self.terms,
         )
 
-    async def answer(self, tick: DispatchTick, refusals: dict[int, Refusal] | None = None) -> bool:
-        """Let every commanded home acknowledge a tick, or refuse with the reason given."""
+    async def answer(
+        self,
+        tick: DispatchTick,
+        refusals: dict[int, Refusal] | None = None,
+        *,
+        sites: IntColumn | None = None,
+    ) -> bool:
+        """Let every commanded home, or some of one order, acknowledge a tick, or refuse with a reason."""
         refusals = refusals or {}
-        sites = np.concatenate([order.site_no for order in tick.orders])
+        if sites is None:
+            sites = np.concatenate([order.site_no for order in tick.orders])
         acks = AckBatch(
             site_no=sites,
             epoch=np.full(len(sites), tick.epoch),
             sequence=np.full(len(sites), tick.number),
             at_s=np.full(len(sites), to_epoch(self.clock.now())),
-            event_id=tuple(order.event_id for order in tick.orders for _ in order.site_no),
+            event_id=tuple(order.event_id for order in tick.orders for _ in order.site_no)[: len(sites)],
             refusal=tuple(refusals.get(int(site)) for site in sites),
         )
         await self.store.record_acks(acks)

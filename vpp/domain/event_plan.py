@@ -183,7 +183,7 @@ def eligibility(
         waiting: Sites that are starting, or that nobody can judge now: not yet stale.
         now_s: Seconds since 1970.
         judged: False while homes may not have reported yet since the controller began; planned ones
-            that never did stay until then.
+            stay until then, however old their sample is.
         season_capped: Sites that have done their part of the season.
     """
     seconds, age_s = demand.profile.seconds, now_s - fleet.sampled_at_s
@@ -207,7 +207,7 @@ def eligibility(
             (Reason.OFFLINE, ~fleet.online & ~unknown),
             (
                 Reason.STALE,
-                np.where(planned, ~unknown & ~waiting & (age_s > SILENT_AFTER_S), age_s > STALE_AFTER_S),
+                np.where(planned, ~waiting & judged & (age_s > SILENT_AFTER_S), age_s > STALE_AFTER_S),
             ),
             (Reason.ISLANDED, fleet.islanded),
             (Reason.STORM_MODE, fleet.storm_mode),

@@ -1,7 +1,7 @@
 """Read an event's dispatch again from what was stored: every command follows from tick, plan and history.
 
-Finds where what was sent could not have followed from what was known. It does not decide again: charge
-and power of that evening are not kept.
+Finds where what was sent could not have followed from what was known, and decides again: with the samples
+that were stored at each tick every plan revision is solved once more, and must come out the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +13,13 @@ import numpy as np
 
 from vpp.domain.command import LONGEST_LEASE, AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
-from vpp.domain.enrollment import OptOut
+from vpp.domain.enrollment import Enrollment, OptOut
+from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, steps_in_force
 from vpp.domain.interval import whole_second
+from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.tick_basis import TickBasis, contradicted, first_difference, plan_again, write_stored
 from vpp.domain.track_record import commands_in_order
 
 KNOWN_WITHIN = timedelta(seconds=60)
@@ -144,6 +147,44 @@ def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
         if stands and site_no is not None and site_no in batch.order.site_no:
             return f"site {opt_out.site_id} is told to discharge after its opt-out"
     return None
+
+
+class PlansAgain:
+    """Makes an event's plan revisions again, in order, from what was known at each tick.
+
+    ``made`` counts them. A revision whose tick kept nothing, from before samples were kept or after they
+    were deleted, is passed over, and so are those after it until a tick kept the whole fleet.
+    """
+
+    def __init__(self, roster: Sequence[Enrollment], revisions: Sequence[PlanRevision]) -> None:
+        self.made = 0
+        self._enrollments = roster
+        self._revisions = revisions
+        self._fleet, self._roster = FleetState(), Roster()
+        self._known = False
+
+    def fault_at(self, basis: TickBasis, event_id: str) -> str | None:
+        """Return where the event's plan of this tick differs from the stored one, None where it does not."""
+        mine = next((plan for plan in basis.plans if plan.event_id == event_id), None)
+        self._learn(basis)
+        if mine is None or not 0 < mine.revision <= len(self._revisions):
+            return None
+        self._known = self._known or mine.revision == 1
+        if not self._known:
+            return None
+        self.made += 1
+        sites = len(mine.eligible_code)
+        before = plan_at(self._revisions, mine.revision - 1, sites)
+        stored = plan_at(self._revisions, mine.revision, sites)
+        fleet = self._fleet.copied()
+        difference = contradicted(mine, fleet) or first_difference(plan_again(before, mine, fleet), stored)
+        return None if difference is None else f"plan revision {mine.revision}: {difference}"
+
+    def _learn(self, basis: TickBasis) -> None:
+        known = [len(plan.eligible_code) for plan in basis.plans] + (basis.samples.site_no[-1:] + 1).tolist()
+        new = self._enrollments[len(self._roster.enrollments) : max(known, default=0)]
+        enroll(self._fleet, self._roster, new)
+        write_stored(self._fleet, basis.samples)
 
 
 def stray_answers(acks: AckBatch, ticks: Sequence[DispatchTick], event_id: str) -> int:

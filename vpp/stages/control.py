@@ -5,25 +5,24 @@ memory follows the store: it is written after the commit, and rebuilt from it at
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.brake import Brake, RampCaps, RampLog, brake_for
+from vpp.domain.board import Board, Facts, hold_back, newly_short
+from vpp.domain.brake import Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
 from vpp.domain.command import (
     LONGEST_LEASE,
-    AckBatch,
     CommandBatch,
     DispatchTick,
     Order,
     PlanRevision,
-    Refusal,
     without,
 )
-from vpp.domain.delivery import SiteStatus
+from vpp.domain.demands import open_demands
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
@@ -32,81 +31,39 @@ from vpp.domain.event_plan import (
     EventPlan,
     eligibility,
     plan_event,
-    remaining_stretches,
 )
-from vpp.domain.fleet import FleetState, Names, Roster, TelemetryBatch
+from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
-    EventHistory,
-    GridSource,
-    Targets,
     authorized_power,
-    precedence_key,
-    resolve_targets,
     steps_in_force,
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
-    InForce,
     Leases,
     LeaseTerms,
     due_commands,
     note_acks,
-    note_in_force,
     note_sent,
 )
 from vpp.domain.orders import commands_of, discharge_orders, release_orders
 from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
-from vpp.domain.proof import Assessment, ProofLog, ProofState, Response, assess
+from vpp.domain.proof import Assessment, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.tick_basis import (
+    LastSamples,
+    PlanBasis,
+    TickBasis,
+    basis_of,
+    changed_samples,
+    remember,
+    write_stored,
+)
 from vpp.domain.track_record import asked_of_sites, commands_in_order
 from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore
 
-LEAD = timedelta(seconds=120)
 READ_AGAIN = timedelta(minutes=1)
 COUNT_AGAIN = timedelta(minutes=5)
-HOLD_BACK_FIRST_S = 300
-HOLD_BACK_MOST_S = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What owners, operators and the grid said, as read at one moment."""
-
-    read_at: datetime
-    histories: Sequence[EventHistory]
-    sources: Mapping[str, GridSource]
-    opt_outs: Sequence[OptOut]
-
-
-@dataclass(slots=True)
-class Board:
-    """What control knows between ticks: leader epoch, last tick, leases, and each event's plan."""
-
-    epoch: int
-    tick_number: int
-    leases: Leases
-    events: Names = field(default_factory=Names)
-    plans: dict[str, EventPlan] = field(default_factory=dict)
-    held_back_until_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    held_back_for_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    proof: ProofLog = field(default_factory=ProofLog)
-    judged_from_s: int = 0
-    assessment: Assessment | None = None
-    facts: "Facts | None" = None
-    ramp: RampLog = field(default_factory=RampLog)
-    season: SeasonUse = field(default_factory=SeasonUse)
-
-    def grow(self, sites: int) -> None:
-        """Make room for newly enrolled sites."""
-        self.leases.grow(sites)
-        self.proof.grow(sites)
-        missing = sites - len(self.held_back_until_s)
-        if missing > 0:
-            pad = np.zeros(missing, dtype=np.int64)
-            self.held_back_until_s = np.append(self.held_back_until_s, pad)
-            self.held_back_for_s = np.append(self.held_back_for_s, pad)
-            self.plans = {event_id: plan.grown(sites) for event_id, plan in self.plans.items()}
 
 
 class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
@@ -114,14 +71,20 @@ class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
 
 
 async def resume(
-    *, store: ControlStore, sites: int, clock: Clock, sample_period_s: int = 30, epoch: int | None = None
+    *,
+    store: ControlStore,
+    fleet: FleetState,
+    clock: Clock,
+    sample_period_s: int = 30,
+    epoch: int | None = None,
 ) -> Board:
     """Become leader and return the board as committed ticks and stored acknowledgements tell it.
 
-    With an ``epoch`` that was taken before, nobody is replaced: only what was committed is read back.
+    The ``fleet`` gets the samples that were stored with the ticks, where it knows none newer. With an
+    ``epoch`` that was taken before, nobody is replaced: only what was committed is read back.
     Nobody is judged in the first two telemetry periods: what was sampled meanwhile is not known.
     """
-    now = clock.now()
+    now, sites = clock.now(), len(fleet)
     taken = await store.take_epoch(at=now) if epoch is None else epoch
     board = Board(taken, await store.last_tick_number(), Leases(sites))
     board.grow(sites)
@@ -133,6 +96,9 @@ async def resume(
         revisions = await store.revisions(event_id)
         if revisions:
             board.plans[event_id] = plan_at(revisions, revisions[-1].revision, sites)
+    for basis in await store.bases(since=since):
+        remember(fleet, basis.samples)
+        write_stored(board.stored, basis.samples)
     ticks = await store.ticks(since=since)
     for batch in await _told(ticks, store, sites):
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))
@@ -151,40 +117,6 @@ async def _told(ticks: Sequence[DispatchTick], store: ControlStore, sites: int) 
         ]
         told += [batch for batch, _ in commands_in_order(mine, await store.revisions(event_id), sites)]
     return sorted(told, key=lambda batch: batch.sequence)
-
-
-def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
-    """Write acknowledgements to the board; return whether a refusal calls for another tick.
-
-    A site that refused is held back for five minutes, doubled each time up to an hour: asking again
-    every tick would only be refused again.
-    """
-    refused = note_acks(board.leases, acks, board.epoch)
-    lasting = [row for row in refused if acks.refusal[row] is not Refusal.STALE_SEQUENCE]
-    _hold_back(board, acks.site_no[lasting], to_epoch(now))
-    return bool(len(refused))
-
-
-def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteStatus]) -> bool:
-    """Compare what homes say they hold with what they accepted; return whether one must be told again."""
-    live = [
-        (status.site_no, to_epoch(status.at), status.epoch, status.sequence) for status in online if status.at
-    ]
-    says = np.array(live, dtype=np.int64).reshape(-1, 4).T
-    in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
-    back = note_in_force(board.leases, InForce(*says), at_once=True)
-    return note_in_force(board.leases, in_samples, at_once=False) or back
-
-
-def _hold_back(board: Board, sites: IntColumn, now_s: int) -> None:
-    """Ask no more of these sites for a while, doubled each time up to the most."""
-    wait_s = np.clip(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
-    board.held_back_for_s[sites] = wait_s
-    board.held_back_until_s[sites] = now_s + wait_s
-
-
-def _newly_short(board: Board, assessment: Assessment, now_s: int) -> BoolColumn:
-    return assessment.sites_in(ProofState.SHORT) & (board.held_back_until_s <= now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +164,9 @@ async def control(
         fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
     )
     board.assessment = assessment
-    _hold_back(board, np.flatnonzero(_newly_short(board, assessment, to_epoch(now))), to_epoch(now))
+    hold_back(board, np.flatnonzero(newly_short(board, assessment, to_epoch(now))), to_epoch(now))
     caps = terms.ramp_caps(roster.counties)
-    planned = _plans(board, scene, assessment, caps)
+    planned, bases = _plans(board, scene, assessment, caps)
     revisions = [
         revision_of(_before(board, demand, fleet), plan, demand=demand, at=now)
         for demand, plan in planned
@@ -246,8 +178,10 @@ async def control(
         board.plans = plans
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
-    tick = await _commit(tick, revisions, store, words)
+    basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases))
+    tick = await _commit(tick, revisions, store, words, basis)
     board.tick_number = tick.number
+    write_stored(board.stored, basis.samples)
     for demand, plan in planned:
         rise_w = plan.rise_over(_before(board, demand, fleet))
         board.ramp.note(rise_w, fleet.county_no, caps, to_epoch(now))
@@ -289,13 +223,34 @@ def _orders(
     return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)
 
 
+def _samples(
+    board: Board, fleet: FleetState, tick: DispatchTick, revisions: Sequence[PlanRevision]
+) -> LastSamples:
+    """Return the samples to store: those of commanded sites, and of the whole fleet where a plan was made.
+
+    An event's first plan takes the whole fleet with it, so that it can be made again from its own ticks.
+    """
+    if any(revision.revision == 1 for revision in revisions):
+        board.stored = FleetState()
+    if revisions:
+        return changed_samples(fleet, board.stored)
+    commanded = board.leases.discharging(to_epoch(tick.at))
+    for order in tick.orders:
+        commanded[order.site_no] = True
+    return changed_samples(fleet, board.stored, commanded)
+
+
 async def _commit(
-    tick: DispatchTick, revisions: Sequence[PlanRevision], store: DispatchStore, words: tuple[int, int] | None
+    tick: DispatchTick,
+    revisions: Sequence[PlanRevision],
+    store: DispatchStore,
+    words: tuple[int, int] | None,
+    basis: TickBasis,
 ) -> DispatchTick:
     """Commit a tick and return what was committed: a home whose owner spoke meanwhile is left out of it."""
     while True:
         try:
-            await store.commit(tick, revisions, words=words)
+            await store.commit(tick, revisions, words=words, basis=basis)
         except OwnerSpoke as spoke:
             tick = without(tick, spoke.site_nos)  # at least one site less, so this comes to an end
         else:
@@ -339,68 +294,9 @@ def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:
     return board.plans.get(demand.event_id) or EventPlan.empty(len(fleet))
 
 
-def _demands(board: Board, scene: _Scene) -> list[Demand]:
-    """Return what each running or starting event asks, the most important event first.
-
-    ``authorized_w`` is still open: it depends on what more important events of the source use.
-    """
-    found = []
-    roster = scene.roster
-    for history in sorted(scene.facts.histories, key=lambda each: precedence_key(each.latest)):
-        event = history.latest
-        steps = steps_in_force(history)
-        program_no = roster.programs.find(event.program_id)
-        if not steps or program_no is None or event.program_id not in scene.programs:
-            continue
-        upcoming = next((each.interval for each in steps if each.interval.ends_at > scene.now), None)
-        if upcoming is None or steps[0].interval.starts_at - LEAD > scene.now:
-            continue
-        # Commands leave ahead of a start, also of the one after a gap.
-        soon = upcoming.starts_at - LEAD <= scene.now
-        stretches = remaining_stretches(steps, max(scene.now, upcoming.starts_at) if soon else scene.now)
-        words = resolve_targets(
-            event.targets,
-            utilities=roster.utilities.words,
-            groups=scene.programs[event.program_id].groups,
-            counties=roster.counties.words,
-            feeders=roster.feeders.words,
-        )
-        found.append(
-            Demand(
-                event_id=event.event_id,
-                event_no=board.events.number(event.event_id),
-                version=event.version,
-                program_no=program_no,
-                targeted=targeted_sites(words, scene.fleet, roster),
-                stretches=stretches,
-                authorized_w=None,
-                starts_at=upcoming.starts_at,
-                ends_at=steps[-1].interval.ends_at,
-                test=event.test,
-            )
-        )
-    return found
-
-
-def targeted_sites(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
-    """Return the sites that match one word of every kind named; a word of no kind selects nobody."""
-    if named.unknown:
-        return np.zeros(len(fleet), dtype=np.bool_)
-    targeted = np.ones(len(fleet), dtype=np.bool_)
-    for words, names, numbers in (
-        (named.utilities, roster.utilities, fleet.utility_no),
-        (named.counties, roster.counties, fleet.county_no),
-        (named.feeders, roster.feeders, fleet.feeder_no),
-    ):
-        if words:
-            meant = [number for number, word in enumerate(names.words) if word.lower() in words]
-            targeted &= np.isin(numbers, meant)
-    return targeted
-
-
 def _plans(
     board: Board, scene: _Scene, assessment: Assessment, caps: RampCaps
-) -> list[tuple[Demand, EventPlan]]:
+) -> tuple[list[tuple[Demand, EventPlan]], list[PlanBasis]]:
     """Return every demanded event's plan, made in order of precedence: a site serves one event.
 
     A plan that differs from the one before carries the next revision number. What the plans before it
@@ -415,7 +311,15 @@ def _plans(
     busy = np.zeros(len(fleet), dtype=np.bool_)
     allowance = board.ramp.allowance(caps, now_s)
     planned: list[tuple[Demand, EventPlan]] = []
-    demands = _demands(board, scene)
+    bases: list[PlanBasis] = []
+    demands = open_demands(
+        scene.facts.histories,
+        fleet=fleet,
+        roster=roster,
+        programs=scene.programs,
+        events=board.events,
+        now=scene.now,
+    )
     for open_demand in demands:
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
@@ -443,11 +347,12 @@ def _plans(
         plan = plan_event(before, demand, fleet, codes, limits, delivered, brake)
         if plan is not before:
             plan = replace(plan, revision=before.revision + 1)
+            bases.append(basis_of(before, plan, demand, codes, limits, delivered, brake))
         planned.append((demand, plan))
         busy = busy | (plan.setpoint_w > 0)
         limits = limits.less(plan.setpoint_w, fleet)
         allowance = _less_rise(allowance, plan.rise_over(before), fleet)
-    return planned
+    return planned, bases
 
 
 def _brake(

@@ -8,6 +8,7 @@ from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.command import AckBatch, DispatchTick, PlanRevision, Refusal, discharged_against
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column
+from vpp.domain.tick_basis import TickBasis
 from vpp.ports import ConflictingFact, OwnerSpoke, StaleEpoch
 from vpp.wire import facts
 
@@ -22,6 +23,7 @@ class MemoryDispatch:
         self._words_since = words_since
         self._epoch = 0
         self._ticks: dict[int, DispatchTick] = {}
+        self._bases: dict[int, TickBasis] = {}
         self._revisions: dict[str, dict[int, PlanRevision]] = {}
         self._acks: dict[tuple[int, int, int], tuple[int, str, Refusal | None]] = {}
 
@@ -40,8 +42,9 @@ class MemoryDispatch:
         revisions: Sequence[PlanRevision],
         *,
         words: tuple[int, int] | None = None,
+        basis: TickBasis | None = None,
     ) -> None:
-        """Commit a tick and the revisions it stands on. Raises StaleEpoch for a replaced leader.
+        """Commit a tick, its revisions and what was known. Raises StaleEpoch for a replaced leader.
 
         Raises OwnerSpoke when the owner of a site that it discharges spoke after ``words``.
         """
@@ -69,6 +72,8 @@ class MemoryDispatch:
         if known_tick is None:
             self._tick_chain.append("dispatch_tick", tick)
             self._ticks[tick.number] = tick
+            if basis is not None:
+                self._bases[tick.number] = basis
 
     async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
         """Return an event's plan revisions in order."""
@@ -87,6 +92,14 @@ class MemoryDispatch:
             if orders:
                 found.append(replace(self._ticks[number], orders=orders))
         return found
+
+    async def bases(self, *, since: datetime, until: datetime | None = None) -> Sequence[TickBasis]:
+        """Return what was known at the ticks committed from ``since`` through ``until``, in order."""
+        return [
+            self._bases[number]
+            for number in sorted(self._bases)
+            if self._ticks[number].at >= since and (until is None or self._ticks[number].at <= until)
+        ]
 
     async def record_acks(self, acks: AckBatch) -> None:
         """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""

@@ -224,6 +224,17 @@ class DispatchTickRow(Row, table=True):
     orders: bytes = Field(sa_type=LargeBinary)
 
 
+class TickBasisRow(Row, table=True):
+    """What was known when a tick was decided, as compressed columns in ``body``.
+
+    Not append-only: samples of homes may be deleted when nothing needs them any more.
+    """
+
+    __tablename__ = "tick_basis"
+    number: int = _big(key=True)
+    body: bytes = Field(sa_type=LargeBinary)
+
+
 class TickEventRow(Row, table=True):
     """Which ticks hold an order of an event."""
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vpp.domain.board import Board
 from vpp.domain.dispatch_plan import sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan, Limits, offers_of
@@ -18,7 +19,6 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
-from vpp.stages.control import Board
 
 SAMPLES_KEPT = 2_880  # four hours at one in five seconds
 EVENTS_KEPT = 20

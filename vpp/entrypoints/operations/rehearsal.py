@@ -14,8 +14,10 @@ import numpy as np
 
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
+from vpp.domain.board import Board, hear
 from vpp.domain.command import AckBatch, CommandBatch
 from vpp.domain.delivery import MeterReceipt
+from vpp.domain.demands import LEAD
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.enrollment import EnrollmentRequest
@@ -31,7 +33,7 @@ from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import read_wish, version_of
 from vpp.ports import Heard, Packet
 from vpp.stages.collect import collect
-from vpp.stages.control import LEAD, Board, control, hear, resume
+from vpp.stages.control import control, resume
 
 CURVE_EVERY_S = 60
 SETTLED_AFTER_S = 300
@@ -206,12 +208,12 @@ async def _set_stage(desk: Desk, live: Live, history: EventHistory, span: Interv
     """Return a controller of its own that begins two minutes before the event, where there is the time."""
     clock = SteppedClock(max(now, span.starts_at - LEAD))
     store = await _store(desk, live, history, now)
-    fleet, roster, sites = live.controller.fleet.copied(), live.controller.roster, len(live.controller.fleet)
+    fleet, roster = live.controller.fleet.copied(), live.controller.roster
     start_s = to_epoch(clock.now())
     reporting = fleet.online & (to_epoch(now) - fleet.sampled_at_s <= STALE_AFTER_S)
     site_ids = [enrollment.site_id for enrollment in roster.enrollments]
     homes = HomeModel(fleet.snapshot(), site_ids, reporting, now_s=start_s)
-    board = await resume(store=store, sites=sites, clock=clock)
+    board = await resume(store=store, fleet=fleet, clock=clock)
     board.ramp.since_s = 0
     if live.controller.board is not None:
         known = len(live.controller.board.held_back_until_s)

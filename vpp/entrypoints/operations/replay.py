@@ -1,19 +1,23 @@
-"""Make every command of an event again from stored facts, and say where they do not fit."""
+"""Make every plan and command of an event again from stored facts, and say where they do not fit."""
 
 import hashlib
+from collections.abc import Sequence
 
-from vpp.domain.replay import StoredDispatch, replayed, stray_answers
+from vpp.domain.command import DispatchTick, PlanRevision
+from vpp.domain.enrollment import Enrollment
+from vpp.domain.replay import PlansAgain, StoredDispatch, replayed, stray_answers
 from vpp.entrypoints.operations.desk import Desk, Json, instant_or_none
 from vpp.wire.gateway import command_body
 
 
 async def replay_event(desk: Desk, *, event_id: str) -> Json:
-    """Make an event's commands again from its stored ticks, plan revisions and history.
+    """Make an event's plans and commands again from its stored ticks, samples and history.
 
     Returns:
         ``event_id, result`` (``same`` or ``different``)``, difference`` (the first one, or None)``, ticks,
-        revisions, commands, bodies_sha256`` (over the exact body of each command, in order; the same
-        on every machine that holds the same facts)``, stray_answers`` (to what no tick told: somebody
+        revisions, plans_made_again`` (revisions that were solved once more from the samples stored with
+        their ticks)``, commands, bodies_sha256`` (over the exact body of each command, in order; the
+        same on every machine that holds the same facts)``, stray_answers`` (to what no tick told: somebody
         else signs with our key)``, first_at, last_at``.
     """
     history = await desk.history(event_id)
@@ -36,6 +40,8 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
             if site_no < len(site_ids):
                 digest.update(command_body(batch, row, site_ids[site_no]) + b"\n")
                 commands += 1
+    plans_made_again, fault = await _plans_again(desk, event_id, roster, ticks, revisions)
+    difference = difference or fault
     stray = stray_answers(await desk.store.acks(since=ticks[0].at), ticks, event_id) if ticks else 0
     if difference is None:
         difference = await desk.store.verify_chain()
@@ -45,9 +51,32 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
         "difference": difference,
         "ticks": len(ticks),
         "revisions": len(revisions),
+        "plans_made_again": plans_made_again,
         "commands": commands,
         "stray_answers": stray,
         "bodies_sha256": digest.hexdigest(),
         "first_at": instant_or_none(ticks[0].at if ticks else None),
         "last_at": instant_or_none(ticks[-1].at if ticks else None),
     }
+
+
+async def _plans_again(
+    desk: Desk,
+    event_id: str,
+    roster: Sequence[Enrollment],
+    ticks: Sequence[DispatchTick],
+    revisions: Sequence[PlanRevision],
+) -> tuple[int, str | None]:
+    """Return how many plan revisions were made again, and the first difference."""
+    if not revisions:
+        return 0, None
+    again, difference = PlansAgain(roster, revisions), None
+    last_at = max(revisions[-1].at, ticks[-1].at if ticks else revisions[-1].at)
+    # One tick at a time: what was known of a large fleet all evening does not fit into memory.
+    for tick in await desk.store.ticks(since=revisions[0].at):
+        if tick.at > last_at:
+            break
+        for basis in await desk.store.bases(since=tick.at, until=tick.at):
+            if basis.number == tick.number:
+                difference = difference or again.fault_at(basis, event_id)
+    return again.made, difference

@@ -13,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
 from vpp.domain.access import TrailEntry
+from vpp.domain.demands import LEAD, targeted_sites
 from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
     EventHistory,
@@ -33,7 +34,6 @@ from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
-from vpp.stages.control import LEAD, targeted_sites
 
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60

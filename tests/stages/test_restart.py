@@ -1,0 +1,101 @@
+"""A controller that was killed knows again what it knew, and moves nothing for it."""
+
+from tests.stages.world import World, a_request
+from vpp.domain.command import Action
+from vpp.domain.interval import to_epoch
+from vpp.domain.proof import ProofState
+
+CHARGE = [900, 900, 800, 210]
+
+
+async def a_running_event(*, ticks: int = 26) -> World:
+    """Return an event of 6 kW that all homes but the emptiest follow and some were renewed for."""
+    world = await World.of([a_request(site) for site in range(4)], soc_permille=CHARGE)
+    await world.signal(6_000)
+    for _ in range(ticks):
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick)
+        world.deliver(soc_permille=CHARGE)
+    world.link.sent.clear()
+    return world
+
+
+async def test_restart_knows_the_last_sample_of_each_commanded_home() -> None:
+    world = await a_running_event()
+    last_tick_s = int(world.board.leases.issued_at_s.max())
+
+    await world.restart()
+
+    fleet = world.fleet
+    assert (fleet.sampled_at_s[:3] == last_tick_s - 15).all()
+    assert fleet.soc_permille.tolist() == CHARGE
+    assert (fleet.battery_w[:3] == world.board.plans["ev-1"].setpoint_w[:3]).all()
+    assert fleet.online.all()
+
+
+async def test_after_a_restart_nobody_is_judged_for_two_periods_and_nothing_is_sent() -> None:
+    world = await a_running_event(ticks=10)
+    before = world.board.plans["ev-1"].setpoint_w.tolist()
+
+    await world.restart()
+    ticks = [await world.tick(seconds=15) for _ in range(3)]
+
+    assert world.board.assessment is not None
+    assert world.board.assessment.count(ProofState.SILENT) == 0
+    assert world.board.assessment.count(ProofState.SHORT) == 0
+    assert world.board.plans["ev-1"].setpoint_w.tolist() == before
+    assert ticks == [None] * 3
+
+
+async def test_after_a_restart_only_what_was_not_acknowledged_is_sent_again() -> None:
+    world = await World.of([a_request(site) for site in range(4)], soc_permille=CHARGE)
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    answered = first.orders[0].site_no[:-1]
+    unheard = int(first.orders[0].site_no[-1])
+    await world.answer(first, sites=answered)
+    world.link.sent.clear()
+
+    await world.restart()
+    await world.tick(seconds=15)
+
+    assert list(world.link.take(Action.DISCHARGE)) == [unheard]
+    assert world.link.sent == []
+
+
+async def test_planned_home_whose_sample_is_old_stays_until_it_had_time_to_report() -> None:
+    world = await a_running_event()
+    await world.restart()
+    world.fleet.sampled_at_s[0] = to_epoch(world.clock.now()) - 3_000
+
+    await world.tick(seconds=15)
+    planned_w = int(world.board.plans["ev-1"].setpoint_w[0])
+    for _ in range(4):
+        world.deliver(soc_permille=CHARGE)
+        world.fleet.sampled_at_s[0] = to_epoch(world.clock.now()) - 3_000
+        await world.tick(seconds=15)
+
+    assert planned_w > 0
+    assert world.board.assessment is not None
+    assert world.board.assessment.state[0] == ProofState.SILENT
+
+
+async def test_request_raised_while_the_controller_was_down_is_solved_from_the_stored_samples() -> None:
+    world = await a_running_event()
+
+    await world.signal(9_000)
+    await world.restart()
+    await world.tick(seconds=1)
+
+    assert world.board.plans["ev-1"].setpoint_w.sum() == 9_000
+
+
+async def test_home_that_was_enrolled_away_from_the_plan_is_stored_with_the_first_plan_only() -> None:
+    world = await a_running_event()
+
+    bases = await world.store.bases(since=world.clock.now().replace(year=2000))
+
+    assert bases[0].samples.site_no.tolist() == [0, 1, 2, 3]
+    assert all(3 not in basis.samples.site_no for basis in bases[1:] if not basis.plans)
