@@ -38,7 +38,8 @@ async def _replay(event_id: str) -> Json:
 def _show_replay(console: Console, found: dict[str, Any]) -> None:
     console.print(
         f"{found['event_id']}: {found['commands']} commands of {found['ticks']} ticks and "
-        f"{found['plans_made_again']} of {found['revisions']} plans solved again, bodies {found['bodies_sha256'][:16]}",
+        f"{found['plans_made_again']} of {found['revisions']} plans solved again, "
+        f"bodies {found['bodies_sha256'][:16]}",
         soft_wrap=True,
     )
     console.print("same" if found["difference"] is None else found["difference"], soft_wrap=True)
