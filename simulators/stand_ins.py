@@ -1,8 +1,8 @@
 """Signatures that cost nothing, for histories that are about something else than cryptography.
 
 A stand-in signature is a hash of the message keyed with the public key: as long as a real one, wrong
-for every other message and every other key, and refused everywhere a real one would be. Only the three
-functions of ``vpp.wire.signed`` that touch Ed25519 are replaced, and only while the context lasts.
+for every other message and every other key, and refused everywhere a real one would be. Only what
+of ``vpp.wire.signed`` touches Ed25519 is replaced, and only while the context lasts.
 """
 
 import hashlib
@@ -40,7 +40,6 @@ def hashed_signatures() -> Iterator[None]:
     replaced = {
         "_ED25519": HashedSignatures,
         "_private": _public_of,
-        "_public": lambda raw: raw,
     }
     before = {name: getattr(signed, name) for name in replaced}
     try:
