@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
-from vpp.domain.access import LoginLink, Session, TrailEntry, User
+from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
@@ -176,7 +176,7 @@ class Registry(Protocol):
         ...
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None
+        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
         ...
@@ -421,6 +421,14 @@ class Accounts(Protocol):
 
     async def trail(self, *, subject: str | None = None, limit: int = 200) -> Sequence[TrailEntry]:
         """Return the newest entries first, with a subject those about it."""
+        ...
+
+    async def keep_answer(self, answer: KeptAnswer) -> None:
+        """Keep a command's answer; the first under a key stays. Those older than a day are forgotten."""
+        ...
+
+    async def kept_answer(self, key: str) -> KeptAnswer | None:
+        """Return the answer kept under a key, None where there is none or it is forgotten."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vpp.domain.access import LoginLink, Role, Session, TrailEntry, User
+from vpp.domain.access import ANSWERS_KEPT, KeptAnswer, LoginLink, Role, Session, TrailEntry, User
 from vpp.ports import Store
 
 NOON = datetime(2026, 9, 9, 19, tzinfo=UTC)
@@ -82,3 +82,24 @@ async def test_the_trail_is_read_newest_first_and_by_what_it_is_about(store: Sto
     assert [entry.action for entry in await store.trail()] == ["read", "cancel", "read"]
     assert [entry.at.minute for entry in await store.trail(subject="owner:o-1")] == [2, 0]
     assert len(await store.trail(limit=1)) == 1
+
+
+async def test_the_first_answer_under_a_key_stays(store: Store) -> None:
+    first = KeptAnswer("k-1", "ab" * 32, 200, b'{"done":1}', NOON)
+    secret = KeptAnswer("k-2", "cd" * 32, 200, None, NOON)
+
+    for answer in (first, secret, KeptAnswer("k-1", "ef" * 32, 409, b"{}", NOON)):
+        await store.keep_answer(answer)
+
+    assert await store.kept_answer("k-1") == first
+    assert await store.kept_answer("k-2") == secret
+    assert await store.kept_answer("k-3") is None
+
+
+async def test_an_answer_is_forgotten_after_a_day(store: Store) -> None:
+    await store.keep_answer(KeptAnswer("old", "ab" * 32, 200, b"{}", NOON))
+
+    await store.keep_answer(KeptAnswer("new", "ab" * 32, 200, b"{}", NOON + ANSWERS_KEPT))
+
+    assert await store.kept_answer("old") is None
+    assert await store.kept_answer("new") is not None

@@ -16,6 +16,7 @@ async def test_site_numbers_continue_from_the_highest(store: Store) -> None:
     assert [each.site_no for each in (*first, *second)] == [0, 1, 2]
     assert await store.enrollments() == [*first, *second]
     assert await store.enrollments(from_site_no=2) == second
+    assert [each.site_no for each in await store.enrollments(from_site_no=1, limit=1)] == [1]
 
 
 async def test_an_owner_is_given_the_own_homes_and_no_others(store: Store) -> None:

@@ -5,9 +5,12 @@ Knows no password and no cookie: a session or a login link is known by the hash 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
+
+ANSWERS_KEPT = timedelta(days=1)
+"""How long a command's answer is kept for a resend."""
 
 
 class Role(StrEnum):
@@ -86,3 +89,18 @@ class TrailEntry:
     subject: str
     reason: str
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What a command answered, kept under its caller's key so that a resend gets the same.
+
+    ``request_sha256`` tells a resend from another command under the same key. ``body`` is None where the
+    answer held a secret that is told once.
+    """
+
+    key: str
+    request_sha256: str
+    status: int
+    body: bytes | None
+    at: datetime

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 from urllib.parse import quote
 
 import typer
@@ -158,8 +158,20 @@ def _ask_service(
     if content is not None:
         return service.ask(route.method, path, actor=who, query=rest, body=content)
     if route.method == "GET":
-        return service.ask(route.method, path, actor=who, query={name: str(rest[name]) for name in rest})
+        return _all_pages(service, path, {name: str(rest[name]) for name in rest}, who)
     return service.ask(route.method, path, actor=who, body=rest or None)
+
+
+def _all_pages(service: RunningService, path: str, query: Mapping[str, str], who: str) -> Json:
+    """Return what a path answers; of a list that comes in pages, every page as one."""
+    whole = service.ask("GET", path, actor=who, query=query)
+    while cursor := whole.get("next_cursor"):
+        more = service.ask("GET", path, actor=who, query={**query, "cursor": str(cursor), "limit": "1000"})
+        for name, part in more.items():
+            if isinstance(part, list):
+                part[:0] = cast("list[object]", whole[name])
+        whole = more
+    return whole
 
 
 def run(work: Coroutine[Any, Any, Json]) -> Json:

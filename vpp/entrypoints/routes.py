@@ -16,12 +16,15 @@ from vpp.entrypoints.operations import (
     payouts,
     people,
     preview,
+    rails,
     rehearsal,
+    replay,
     reports,
     sites,
     sources,
     starting,
     traffic,
+    trail,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -83,6 +86,9 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     fairness.site_history: Route("GET", f"{_API}/sites/{{site_id}}/history"),
     fairness.show_fairness: Route("GET", f"{_API}/programs/{{program_id}}/fairness"),
     starting.stop_all: Route("POST", f"{_API}/stop-all"),
+    trail.list_trail: Route("GET", f"{_API}/trail"),
+    rails.list_programs: Route("GET", f"{_API}/programs"),
+    replay.replay_event: Route("GET", f"{_API}/events/{{event_id}}/replay"),
     people.list_users: Route("GET", f"{_API}/users"),
     people.add_user: Route("PUT", f"{_API}/users/{{name}}"),
     people.make_login_link: Route("POST", f"{_API}/users/{{name}}/login-links"),

@@ -5,6 +5,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -43,6 +44,8 @@ class RunningService:
             OperationRefused: It refused, or went away in the middle.
         """
         headers = {"Authorization": f"Bearer {self.token}", "X-VPP-Actor": actor}
+        if method != "GET":
+            headers["Idempotency-Key"] = secrets.token_hex(16)
         content = body if isinstance(body, bytes) else None
         document = None if isinstance(body, bytes) else body
         try:

@@ -45,6 +45,7 @@ from vpp.settings import Settings
 LOCK_FILE = "service.lock"
 LOOPBACK = "127.0.0.1"
 LONGEST_WAIT_S = 30.0
+GRACE_S = 2
 
 logger = structlog.get_logger()
 
@@ -92,7 +93,10 @@ class Service:
             door = open_front_door(
                 api, self._desk_now, cookie_key=cookie_key(settings.state_dir), secure=settings.production
             )
-            server = OrderlyServer(uvicorn.Config(door, log_config=None, access_log=False, lifespan="off"))
+            server = OrderlyServer(uvicorn.Config(
+                    door, log_config=None, access_log=False, lifespan="off",
+                    timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
+                ))  # fmt: skip
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             logger.info("listening", url=f"http://{LOOPBACK}:{port}")
             try:

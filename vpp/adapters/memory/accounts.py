@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vpp.domain.access import LoginLink, Session, TrailEntry, User
+from vpp.domain.access import ANSWERS_KEPT, KeptAnswer, LoginLink, Session, TrailEntry, User
 
 
 class MemoryAccounts:
@@ -13,6 +13,7 @@ class MemoryAccounts:
         self._sessions: dict[str, Session] = {}
         self._login_links: dict[str, LoginLink] = {}
         self._trail: list[TrailEntry] = []
+        self._answers: dict[str, KeptAnswer] = {}
 
     async def keep_user(self, user: User) -> None:
         """Add somebody, or replace the one of that name; a replaced one's sessions and links end."""
@@ -59,3 +60,13 @@ class MemoryAccounts:
         """Return the newest entries first, with a subject those about it."""
         found = [each for each in reversed(self._trail) if subject is None or each.subject == subject]
         return found[:limit]
+
+    async def keep_answer(self, answer: KeptAnswer) -> None:
+        """Keep a command's answer; the first under a key stays. Those older than a day are forgotten."""
+        oldest = answer.at - ANSWERS_KEPT
+        self._answers = {key: each for key, each in self._answers.items() if each.at > oldest}
+        self._answers.setdefault(answer.key, answer)
+
+    async def kept_answer(self, key: str) -> KeptAnswer | None:
+        """Return the answer kept under a key, None where there is none or it is forgotten."""
+        return self._answers.get(key)

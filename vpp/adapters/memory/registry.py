@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+from itertools import islice
 
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.grid_event import GridSource
@@ -38,14 +39,15 @@ class MemoryRegistry:
         return enrolled
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None
+        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
-        return [
+        found = (
             each
             for each in self._enrollments.values()
             if each.site_no >= from_site_no and owner_id in (None, each.owner_id)
-        ]
+        )
+        return list(islice(found, limit))
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""

@@ -6,8 +6,8 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.engine import Database, from_us, to_us
-from vpp.adapters.sql.tables import LoginLinkRow, LoginSessionRow, PersonRow, TrailRow
-from vpp.domain.access import LoginLink, Role, Session, TrailEntry, User
+from vpp.adapters.sql.tables import KeptAnswerRow, LoginLinkRow, LoginSessionRow, PersonRow, TrailRow
+from vpp.domain.access import ANSWERS_KEPT, KeptAnswer, LoginLink, Role, Session, TrailEntry, User
 
 
 class SqlAccounts:
@@ -104,6 +104,30 @@ class SqlAccounts:
         """Return the newest entries first, with a subject those about it."""
         async with self._account_database.read() as database:
             return await _newest(database, subject, limit)
+
+    async def keep_answer(self, answer: KeptAnswer) -> None:
+        """Keep a command's answer; the first under a key stays. Those older than a day are forgotten."""
+        async with self._account_database.write() as database:
+            forgotten_us = to_us(answer.at - ANSWERS_KEPT)
+            await database.exec(delete(KeptAnswerRow).where(col(KeptAnswerRow.at_us) <= forgotten_us))
+            if await database.get(KeptAnswerRow, answer.key) is None:
+                database.add(
+                    KeptAnswerRow(
+                        key=answer.key,
+                        request_sha256=answer.request_sha256,
+                        status=answer.status,
+                        body=answer.body,
+                        at_us=to_us(answer.at),
+                    )
+                )
+
+    async def kept_answer(self, key: str) -> KeptAnswer | None:
+        """Return the answer kept under a key, None where there is none or it is forgotten."""
+        async with self._account_database.read() as database:
+            row = await database.get(KeptAnswerRow, key)
+            if row is None:
+                return None
+            return KeptAnswer(row.key, row.request_sha256, row.status, row.body, from_us(row.at_us))
 
 
 def _user(row: PersonRow) -> User:

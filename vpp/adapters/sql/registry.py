@@ -48,14 +48,14 @@ class SqlRegistry:
         return enrolled
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None
+        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
         """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
         which = col(EnrollmentRow.site_no) >= from_site_no
         if owner_id is not None:
             which &= col(EnrollmentRow.owner_id) == owner_id
         async with self._database.read() as session:
-            return await _enrollments(session, which)
+            return await _enrollments(session, which, limit)
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""
@@ -166,7 +166,9 @@ class SqlRegistry:
                 raise NotEnrolled(f"site {site_id} is not enrolled; nothing was stored")
 
 
-async def _enrollments(session: AsyncSession, which: ColumnElement[bool]) -> list[Enrollment]:
+async def _enrollments(
+    session: AsyncSession, which: ColumnElement[bool], limit: int | None = None
+) -> list[Enrollment]:
     """Return enrolments by number; as plain columns, because there may be a hundred thousand."""
     row = table_of(EnrollmentRow).c
     consent = table_of(ConsentRow).c
@@ -190,6 +192,7 @@ async def _enrollments(session: AsyncSession, which: ColumnElement[bool]) -> lis
         )
         .where(which)
         .order_by(row.site_no)
+        .limit(limit)
     )  # fmt: skip
     found = await (await session.connection()).execute(wanted)
     return [

@@ -445,3 +445,14 @@ class TrailRow(Row, table=True):
     subject: str = Field(index=True)
     reason: str
     request_id: str
+
+
+class KeptAnswerRow(Row, table=True):
+    """What a command answered, for a resend; forgotten after a day."""
+
+    __tablename__ = "kept_answer"
+    key: str = Field(primary_key=True)
+    request_sha256: str
+    status: int = _big()
+    body: bytes | None = Field(default=None, sa_type=LargeBinary)
+    at_us: int = Field(sa_type=BigInteger, index=True)

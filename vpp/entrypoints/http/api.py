@@ -10,17 +10,20 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpp.entrypoints.http import api_money, api_operator
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, known_query
+from vpp.entrypoints.http.commands import CommandsOnce
+from vpp.entrypoints.http.description import describe
+from vpp.entrypoints.http.problems import USUAL, answer_problems, problem
+from vpp.entrypoints.http.streaming import BoardFeed
 from vpp.entrypoints.operations import events, metering, money, sites, sources
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.ports import ConflictingFact, StoreUnavailable
+from vpp.entrypoints.operations.desk import Desk, Json
 
 BODY_LIMIT = 64 * 1024
 FILE_LIMIT = 64 * 1024 * 1024
@@ -39,16 +42,22 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
     """
     app = FastAPI(title="vpp", version="1", docs_url=None, redoc_url=None)
     app.state.desk = desk
+    app.add_middleware(CommandsOnce, desk=desk, token=token)
     app.add_middleware(BodyLimit)
-    app.add_exception_handler(OperationRefused, _refused)
-    app.add_exception_handler(RequestValidationError, _unreadable)
-    app.add_exception_handler(HTTPException, _http_fault)
-    app.add_exception_handler(StoreUnavailable, _store_down)
-    app.add_exception_handler(ConflictingFact, _conflict)
+    app.state.boards = BoardFeed(desk)
+    answer_problems(app)
+    bearer = HTTPBearer(auto_error=False, description="the token of the state directory")
 
-    def authorized(authorization: Annotated[str, Header()] = "") -> None:
-        if not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(HTTPStatus.UNAUTHORIZED, "send the token of the state directory as Bearer")
+    def authorized(shown: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+        if shown is None or not _is_token(shown.credentials):
+            raise HTTPException(
+                HTTPStatus.UNAUTHORIZED,
+                "send the token of the state directory as Bearer",
+                {"WWW-Authenticate": "Bearer"},
+            )
+
+    def _is_token(text: str) -> bool:
+        return secrets.compare_digest(text.encode(), token.encode())
 
     @app.get("/health/live")
     async def live() -> Json:
@@ -62,13 +71,18 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse(found, status)
 
-    app.include_router(_router, dependencies=[Depends(authorized)])
-    app.include_router(api_money.router, dependencies=[Depends(authorized)])
-    app.include_router(api_operator.router, prefix="/api/v1", dependencies=[Depends(authorized)])
+    for router in (_router, api_money.router, api_operator.router):
+        app.include_router(
+            router,
+            prefix="/api/v1",
+            dependencies=[Depends(authorized), Depends(known_query)],
+            responses=dict(USUAL),
+        )
+    describe(app)
     return app
 
 
-_router = APIRouter(prefix="/api/v1")
+_router = APIRouter()
 
 
 class SourceBody(Body):
@@ -90,8 +104,8 @@ async def show_keys(desk: AtDesk) -> Json:
 
 
 @_router.get("/sources")
-async def list_sources(desk: AtDesk) -> Json:
-    return await sources.list_sources(desk)
+async def list_sources(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await sources.list_sources(desk, cursor=cursor, limit=limit)
 
 
 @_router.put("/sources/{name}")
@@ -100,8 +114,8 @@ async def add_source(desk: AtDesk, name: str, body: SourceBody) -> Json:
 
 
 @_router.get("/sites")
-async def list_sites(desk: AtDesk) -> Json:
-    return await sites.list_sites(desk)
+async def list_sites(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await sites.list_sites(desk, cursor=cursor, limit=limit)
 
 
 @_router.post("/sites")
@@ -120,8 +134,8 @@ async def change_reserve(desk: AtDesk, actor: Actor, site_id: str, body: Reserve
 
 
 @_router.get("/events")
-async def list_events(desk: AtDesk) -> Json:
-    return await events.list_events(desk)
+async def list_events(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await events.list_events(desk, cursor=cursor, limit=limit)
 
 
 @_router.get("/events/{event_id}")
@@ -179,36 +193,6 @@ async def verify_ledger(desk: AtDesk) -> Json:
     return await money.verify_ledger(desk)
 
 
-def _problem(status: int, detail: str, **more: object) -> JSONResponse:
-    title = HTTPStatus(status).phrase
-    document = {"type": "about:blank", "title": title, "status": int(status), "detail": detail, **more}
-    return JSONResponse(document, status, media_type="application/problem+json")
-
-
-async def _refused(_request: Request, refused: Exception) -> JSONResponse:
-    assert isinstance(refused, OperationRefused)
-    return _problem(refused.status, refused.detail, faults=list(refused.faults))
-
-
-async def _unreadable(_request: Request, failure: Exception) -> JSONResponse:
-    assert isinstance(failure, RequestValidationError)
-    faults = [f"{'.'.join(str(key) for key in error['loc'])}: {error['msg']}" for error in failure.errors()]
-    return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults), faults=faults)
-
-
-async def _http_fault(_request: Request, failure: Exception) -> JSONResponse:
-    assert isinstance(failure, HTTPException)
-    return _problem(failure.status_code, failure.detail)
-
-
-async def _conflict(_request: Request, failure: Exception) -> JSONResponse:
-    return _problem(HTTPStatus.CONFLICT, f"{failure}; something else changed it meanwhile, so ask again")
-
-
-async def _store_down(_request: Request, failure: Exception) -> JSONResponse:
-    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{failure}; vpp doctor says what to do")
-
-
 class BodyLimit:
     """Refuse a body above the path's limit, whether its length is declared or not."""
 
@@ -224,7 +208,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         body = await _read_body(receive, limit) if declared.isdigit() and int(declared) <= limit else None
         if body is None:
-            refusal = _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body here has at most {limit} bytes")
+            refusal = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body here has at most {limit} bytes")
             await refusal(scope, receive, send)
             return
         pending = [{"type": "http.request", "body": body, "more_body": False}]

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit
 from vpp.entrypoints.operations import books, days, payouts, reports
 from vpp.entrypoints.operations.desk import Json
 
-router = APIRouter(prefix="/api/v1")
+router = APIRouter()
 
 
 class DayBody(Body):
@@ -22,8 +22,8 @@ class CorrectionBody(Body):
 
 
 @router.get("/excluded-days")
-async def list_days(desk: AtDesk) -> Json:
-    return await days.list_days(desk)
+async def list_days(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await days.list_days(desk, cursor=cursor, limit=limit)
 
 
 @router.put("/excluded-days/{site_id}/{day}")
@@ -52,8 +52,8 @@ async def reconcile_ledger(desk: AtDesk, request: Request, file_name: str = "the
 
 
 @router.get("/payouts")
-async def list_payouts(desk: AtDesk) -> Json:
-    return await payouts.list_payouts(desk)
+async def list_payouts(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await payouts.list_payouts(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/payouts/years/{year}")

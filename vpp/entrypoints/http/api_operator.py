@@ -2,19 +2,24 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit
+from vpp.entrypoints.http.streaming import MEDIA_TYPE, BoardFeed
 from vpp.entrypoints.operations import (
     board,
     changing,
     fairness,
     people,
     preview,
+    rails,
     rehearsal,
+    replay,
     starting,
     traffic,
+    trail,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -74,6 +79,18 @@ async def show_board(desk: AtDesk, event_id: str) -> Json:
     return await board.show_board(desk, event_id=event_id)
 
 
+@router.get(
+    "/events/{event_id}/board/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+)
+async def follow_board(request: Request, event_id: str) -> StreamingResponse:
+    """Return the board each second as server-sent events, until the event is over."""
+    feed: BoardFeed = request.app.state.boards
+    lines = await feed.follow(event_id)
+    return StreamingResponse(lines, media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+
+
 @router.get("/fleet")
 async def list_fleet(
     desk: AtDesk,
@@ -81,11 +98,12 @@ async def list_fleet(
     reason: str = "",
     county: str = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=board.PAGE_MOST)] = 50,
 ) -> Json:
     """Return homes as they are now."""
     return await board.list_fleet(
-        desk, search=search, reason=reason, county=county, offset=offset, limit=limit
+        desk, search=search, reason=reason, county=county, offset=offset, cursor=cursor, limit=limit
     )
 
 
@@ -131,10 +149,28 @@ async def show_traffic(desk: AtDesk) -> Json:
     return await traffic.show_traffic(desk)
 
 
+@router.get("/trail")
+async def list_trail(desk: AtDesk, subject: str = "", cursor: Cursor = "", limit: Limit = 100) -> Json:
+    """Return who did and read what, the newest first."""
+    return await trail.list_trail(desk, subject=subject, cursor=cursor, limit=limit)
+
+
+@router.get("/programs")
+async def list_programs(desk: AtDesk) -> Json:
+    """Return what every program allows, and what its season has used."""
+    return await rails.list_programs(desk)
+
+
+@router.get("/events/{event_id}/replay")
+async def replay_event(desk: AtDesk, event_id: str) -> Json:
+    """Make an event's commands again from stored facts, and say whether they are the same."""
+    return await replay.replay_event(desk, event_id=event_id)
+
+
 @router.get("/users")
-async def list_users(desk: AtDesk) -> Json:
+async def list_users(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return everybody who may log in."""
-    return await people.list_users(desk)
+    return await people.list_users(desk, cursor=cursor, limit=limit)
 
 
 @router.put("/users/{name}")

@@ -15,6 +15,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
@@ -132,7 +133,14 @@ def standing_reasons(live: Live, now: datetime) -> IntColumn:
 
 
 async def list_fleet(
-    desk: Desk, *, search: str = "", reason: str = "", county: str = "", offset: int = 0, limit: int = 50
+    desk: Desk,
+    *,
+    search: str = "",
+    reason: str = "",
+    county: str = "",
+    offset: int = 0,
+    cursor: str = "",
+    limit: int = 50,
 ) -> Json:
     """Return the fleet as it is now, by site number, without personal data.
 
@@ -141,14 +149,16 @@ async def list_fleet(
         reason: Only sites with this word of the eligibility list.
         county: Only sites of this county.
         offset: How many to pass over.
+        cursor: ``next_cursor`` of the page before, in place of an offset.
         limit: At most this many, up to 200.
 
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
         charge_pct, power_w`` (positive discharges), ``age_s, online, setpoint_w, proof, reason,
         sentence``); ``by_reason`` (all sites); ``online, enrolled``; ``spare_w`` (what idle homes could
-        hold for an hour).
+        hold for an hour); ``next_cursor``.
     """
+    offset = _offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
     fleet, roster = live.controller.fleet, live.controller.roster
     if reason and reason not in list(Reason):
@@ -164,16 +174,25 @@ async def list_fleet(
     if search:
         rows = _named(live, rows, search.lower()[:100])
     counts = np.bincount(codes, minlength=len(REASONS))
-    shown = rows[max(0, offset) : max(0, offset) + max(1, min(limit, PAGE_MOST))]
+    shown = rows[offset : offset + max(1, min(limit, PAGE_MOST))]
+    following = offset + len(shown)
     return {
         "total": len(rows),
-        "offset": max(0, offset),
+        "offset": offset,
+        "next_cursor": cursor_of(str(following)) if following < len(rows) else None,
         "enrolled": int(fleet.enrolled.sum()),
         "spare_w": live.held_w((codes == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
         "online": int(fleet.online.sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "sites": [site_now(live, int(row), Reason(REASONS[codes[row]]), now) for row in shown],
     }
+
+
+def _offset_at(cursor: str) -> int:
+    key = key_at(cursor)
+    if not (key.isascii() and key.isdecimal()) or len(key) > 9:
+        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+    return int(key)
 
 
 def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:

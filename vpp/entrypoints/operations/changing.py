@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from vpp.domain.access import TrailEntry
 from vpp.domain.grid_event import GridEvent, Operation, Step, counted_intervals, resolve_targets
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
@@ -67,7 +66,7 @@ async def modify_event(
             committed_at=now,
         )
         what = f"version {version.version}"
-        await desk.store.leave_trail([TrailEntry(now, actor, "modify", f"event:{event_id}", what, "")])
+        await desk.store.leave_trail([desk.trail_entry(actor, "modify", f"event:{event_id}", what)])
         await desk.store.append_version(version, actor=actor)
         desk.changed()
     authorized = await authorized_now(desk)

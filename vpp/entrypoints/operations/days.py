@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from vpp.domain.baseline import DayDropped
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.paging import page
 
 REASONS = (DayDropped.OUTAGE, DayDropped.DUAL_EVENT, DayDropped.EVENT)
 
@@ -42,15 +43,17 @@ async def _standing(desk: Desk, site_id: str, day: date) -> str | None:
     return next(found, None)
 
 
-async def list_days(desk: Desk) -> Json:
-    """Return the days kept out of baselines by hand; those of our own events are not listed.
+async def list_days(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
+    """Return the days kept out of baselines by hand, by site and day; those of our own events are not listed.
 
     Returns:
-        ``days``: ``site_id`` (``*``: every site), ``day, reason``.
+        ``days``: ``site_id`` (``*``: every site), ``day, reason``; ``next_cursor``.
     """
-    return {
-        "days": [
-            {"site_id": site_id, "day": day.isoformat(), "reason": reason}
-            for site_id, day, reason in await desk.store.excluded_days()
-        ]
-    }
+    days, following = page(
+        sorted(await desk.store.excluded_days()),
+        lambda each: f"{each[0]} {each[1].isoformat()}",
+        cursor=cursor,
+        limit=limit,
+    )
+    found = [{"site_id": site_id, "day": day.isoformat(), "reason": reason} for site_id, day, reason in days]
+    return {"days": found, "next_cursor": following}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Protocol
 
+from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory
 from vpp.domain.program import Program
@@ -42,7 +43,8 @@ def _nobody_waits(_site_id: str | None = None) -> None:
 class Desk:
     """What operations work on. ``changed`` wakes the controller, with the site whose enrolment changed.
 
-    ``live`` is the running controller; None where none runs in this process.
+    ``live`` is the running controller; None where none runs in this process. ``request_id`` and ``why`` are
+    what the trail says of the request that is answered.
     """
 
     store: Store
@@ -52,6 +54,8 @@ class Desk:
     production: bool = False
     changed: Changed = _nobody_waits
     live: Live | None = None
+    request_id: str = ""
+    why: str = ""
 
     @property
     def running(self) -> Live:
@@ -80,6 +84,11 @@ class Desk:
                 f"event {event_id} is not known; vpp event list names all events", HTTPStatus.NOT_FOUND
             )
         return history
+
+    def trail_entry(self, actor: str, action: str, subject: str, about: str = "") -> TrailEntry:
+        """Return what the trail keeps of something done now, with the request and the reason given."""
+        reason = ": ".join(part for part in (about, self.why) if part)
+        return TrailEntry(self.clock.now(), actor, action, subject, reason[:500], self.request_id)
 
     def time_zone(self, program_id: str) -> str:
         """Return the name of a program's zone, for people; ``UTC`` where the program is not here."""

@@ -31,6 +31,7 @@ from vpp.entrypoints.operations.desk import (
     percent,
     usd,
 )
+from vpp.entrypoints.operations.paging import page
 
 
 def event_state(history: EventHistory, now: datetime, *, authorized_w: int | None = None) -> str:
@@ -98,18 +99,21 @@ def _steps(version: GridEvent) -> list[Json]:
     ]
 
 
-async def list_events(desk: Desk) -> Json:
-    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags.
+async def list_events(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
+    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags; ``next_cursor``.
 
     ``authorized_w`` is the power that needs no further leave, in W; None means no bound.
     """
-    histories = await desk.store.histories()
+    histories, following = page(
+        await desk.store.histories(), lambda each: each.latest.event_id, cursor=cursor, limit=limit
+    )
     allowed = await authorized_now(desk)
     return {
         "events": [
             event_facts(desk, history, authorized_w=allowed.get(history.latest.event_id, 0))
             for history in histories
-        ]
+        ],
+        "next_cursor": following,
     }
 
 

@@ -10,6 +10,7 @@ from vpp.domain.interval import whole_second
 from vpp.domain.payout import Payout, PayoutState, begin_run, end_run, paid_in_year, payouts
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none
+from vpp.entrypoints.operations.paging import page
 from vpp.stages.pay import accrue
 from vpp.wire.ledger_file import write_payouts_csv
 
@@ -67,16 +68,18 @@ async def _ended(desk: Desk, run_id: str, *, paid: bool) -> Json:
     return await _facts(desk, run_id, await _run(desk, run_id))
 
 
-async def list_payouts(desk: Desk) -> Json:
+async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
     """Return every payout run in the order made.
 
     Returns:
-        ``runs``: ``run_id, owners, totals, state, begun_at``.
+        ``runs``: ``run_id, owners, totals, state, begun_at``; ``next_cursor``.
     """
     currency_of = await _currencies(desk)
     runs: dict[str, list[Payout]] = {}
     for payout in payouts(await desk.store.entries()):
         runs.setdefault(payout.run_id, []).append(payout)
+    numbered = list(enumerate(runs.items()))
+    shown, following = page(numbered, lambda each: f"{each[0]:012d}", cursor=cursor, limit=limit)
     return {
         "runs": [
             {
@@ -86,8 +89,9 @@ async def list_payouts(desk: Desk) -> Json:
                 "state": made[0].state.value,
                 "begun_at": instant(made[0].entry.at),
             }
-            for run_id, made in runs.items()
-        ]
+            for _, (run_id, made) in shown
+        ],
+        "next_cursor": following,
     }
 
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from vpp.adapters.passwords import hash_password
 from vpp.domain.access import LoginLink, Role, User
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.paging import page
 
 LEAST_CHARACTERS = 12
 LINK_LASTS = timedelta(hours=1)
@@ -66,9 +67,10 @@ def user_facts(user: User) -> Json:
     }
 
 
-async def list_users(desk: Desk) -> Json:
-    """Return ``users``: everybody who may log in, by name."""
-    return {"users": [user_facts(user) for user in await desk.store.users()]}
+async def list_users(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
+    """Return ``users``: everybody who may log in, by name; and ``next_cursor``."""
+    found, following = page(await desk.store.users(), lambda each: each.name, cursor=cursor, limit=limit)
+    return {"users": [user_facts(user) for user in found], "next_cursor": following}
 
 
 async def make_login_link(desk: Desk, *, name: str) -> Json:

@@ -17,6 +17,7 @@ from vpp.entrypoints.operations.desk import (
     instant_or_none,
     percent,
 )
+from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.ports import ConflictingFact
 from vpp.wire.enrollment_file import BadEnrollmentFile, read_enrollments, read_percent
 
@@ -94,9 +95,17 @@ def site_facts(enrollment: Enrollment) -> Json:
     }
 
 
-async def list_sites(desk: Desk) -> Json:
-    """Return ``sites``: every enrolment by site number, each as ``vpp site show`` has it."""
-    return {"sites": [site_facts(enrollment) for enrollment in await desk.store.enrollments()]}
+async def list_sites(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
+    """Return ``sites``: enrolments by site number, each as ``vpp site show`` has it; and ``next_cursor``."""
+    known = key_at(cursor) if cursor else "-1"
+    if cursor and not (known.isascii() and known.isdecimal() and len(known) <= 9):
+        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+    more = None if limit is None else limit + 1
+    found = list(await desk.store.enrollments(from_site_no=int(known) + 1, limit=more))
+    following = None
+    if limit is not None and len(found) > limit:
+        found, following = found[:limit], cursor_of(str(found[limit - 1].site_no))
+    return {"sites": [site_facts(enrollment) for enrollment in found], "next_cursor": following}
 
 
 async def show_site(desk: Desk, *, site_id: str) -> Json:

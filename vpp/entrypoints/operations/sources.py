@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.paging import page
 from vpp.wire.enrollment_file import read_public_key
 
 _SOURCE_NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -70,6 +71,7 @@ def source_facts(source: GridSource) -> Json:
     }
 
 
-async def list_sources(desk: Desk) -> Json:
-    """Return ``sources``: everybody who may signal, by name."""
-    return {"sources": [source_facts(source) for source in await desk.store.sources()]}
+async def list_sources(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
+    """Return ``sources``: everybody who may signal, by name; and ``next_cursor``."""
+    found, following = page(await desk.store.sources(), lambda each: each.name, cursor=cursor, limit=limit)
+    return {"sources": [source_facts(source) for source in found], "next_cursor": following}

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
-from vpp.domain.access import TrailEntry
 from vpp.domain.demands import LEAD, targeted_sites
 from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
@@ -230,7 +229,7 @@ async def start_event(
             )
         return await _facts(desk, known) | {"limit_w": console.max_power_w}
     verdict = await _judge(desk, signal, wish, now)
-    await desk.store.leave_trail([TrailEntry(now, actor, "start", f"event:{event_id}", power_mw + " MW", "")])
+    await desk.store.leave_trail([desk.trail_entry(actor, "start", f"event:{event_id}", f"{power_mw} MW")])
     await desk.store.append_version(verdict.version, actor=actor)
     desk.changed()
     return await _facts(desk, await desk.history(event_id)) | {"limit_w": console.max_power_w}

@@ -1,0 +1,195 @@
+"""Commands of the API are done once and leave a trail.
+
+A caller that sends ``Idempotency-Key`` gets, for the same request under the same key, the same answer, and
+nothing is done again; another request under a used key is refused. Every command that was done stands in
+the trail: who, what, why, and the request's id.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vpp.domain.access import KeptAnswer
+from vpp.entrypoints.http.problems import MEDIA_TYPE, methods_at, problem, store_down
+from vpp.entrypoints.operations.desk import Desk
+from vpp.ports import StoreUnavailable
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
+"""They are posted because of what they are told; nothing is stored."""
+TOLD_ONCE = "/api/v1/users"
+"""Answers below it hold passwords and links, which stand in no database."""
+OWN_TRAIL = ("start_event", "modify_event")
+"""Operations that leave their trail by themselves, whoever asks."""
+REASON_MOST = 500
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
+_KINDS = {"event_id": "event", "site_id": "site", "run_id": "payout", "name": "name"}
+
+logger = structlog.get_logger()
+
+
+class CommandsOnce:
+    """Give every request an id; do a command once under its key, and note it."""
+
+    def __init__(self, app: ASGIApp, *, desk: Callable[[], Desk], token: str) -> None:
+        self._app, self._desk, self._token = app, desk, token
+        self._under_way: set[str] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, answer it from what is kept, or refuse the key."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _VISIBLE.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        commands = scope["method"] in WRITES and scope["path"] not in NO_COMMANDS
+        if not commands or not self._is_known(headers) or scope["method"] not in methods_at(scope):
+            await self._app(scope, receive, send_with_id)
+            return
+        key = headers.get("idempotency-key")
+        if len(headers.get("x-vpp-reason", "")) > REASON_MOST:
+            detail = f"X-VPP-Reason has at most {REASON_MOST} characters"
+            await problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)(scope, receive, send_with_id)
+        elif key is None:
+            answer = await _answer_of(self._app, scope, receive)
+            await self._note(scope, headers, answer)
+            await answer.send_on(send_with_id)
+        elif _VISIBLE.fullmatch(key):
+            await self._once(key, scope, receive, send_with_id)
+        else:
+            refusal = problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "Idempotency-Key is not 1-128 visible characters"
+            )
+            await refusal(scope, receive, send_with_id)
+
+    def _is_known(self, headers: Headers) -> bool:
+        shown = headers.get("authorization", "").encode()
+        return secrets.compare_digest(shown, f"Bearer {self._token}".encode())
+
+    async def _once(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if key in self._under_way:
+            refusal = problem(HTTPStatus.CONFLICT, "a command under this key is under way; ask again")
+            await refusal(scope, receive, send)
+            return
+        self._under_way.add(key)
+        try:
+            body = await _body(receive)
+            asked = _fingerprint(scope, body)
+            kept = await self._desk().store.kept_answer(key)
+            if kept is not None:
+                await _kept_response(kept, asked)(scope, receive, send)
+                return
+            answer = await _answer_of(self._app, scope, _replay(body, receive))
+            await self._note(scope, Headers(scope=scope), answer)
+            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                secret = scope["path"].startswith(TOLD_ONCE) and answer.status < HTTPStatus.BAD_REQUEST
+                kept = KeptAnswer(
+                    key, asked, answer.status, None if secret else answer.body, self._desk().clock.now()
+                )
+                await self._desk().store.keep_answer(kept)
+            await answer.send_on(send)
+        except StoreUnavailable as failure:
+            await store_down(failure)(scope, receive, send)
+        finally:
+            self._under_way.discard(key)
+
+    async def _note(self, scope: Scope, headers: Headers, answer: "_Answer") -> None:
+        """Write a command that was done into the trail, and into the log that it was asked."""
+        name, named = getattr(scope.get("endpoint"), "__name__", ""), scope.get("path_params", {})
+        request_id = scope["state"]["request_id"]
+        # Paths and bodies name homes and people, so the log has the operation only.
+        logger.info("command", operation=name, status=answer.status, request_id=request_id)
+        if answer.status >= HTTPStatus.BAD_REQUEST or name in OWN_TRAIL:
+            return
+        desk = replace(self._desk(), request_id=request_id, why=headers.get("x-vpp-reason", ""))
+        subject = next((f"{kind}:{named[of]}" for of, kind in _KINDS.items() if of in named), "fleet")
+        actor = headers.get("x-vpp-actor", "api")[:80]
+        await desk.store.leave_trail([desk.trail_entry(actor, name.replace("_", " "), subject)])
+
+
+@dataclass(slots=True)
+class _Answer:
+    """A whole answer, held back until it is kept."""
+
+    messages: list[Message]
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    async def send_on(self, send: Send) -> None:
+        for message in self.messages:
+            await send(message)
+
+
+async def _answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> _Answer:
+    messages: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, receive, keep)
+    return _Answer(messages)
+
+
+def _fingerprint(scope: Scope, body: bytes) -> str:
+    actor = Headers(scope=scope).get("x-vpp-actor", "api")
+    asked = f"{scope['method']} {scope['path']}?{scope['query_string'].decode('latin-1')}\n{actor}\n"
+    return hashlib.sha256(asked.encode() + body).hexdigest()
+
+
+def _kept_response(kept: KeptAnswer, asked: str) -> Response:
+    if kept.request_sha256 != asked:
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "this Idempotency-Key was used for another command; nothing was done",
+        )
+    if kept.body is None:
+        return problem(
+            HTTPStatus.CONFLICT, "this was done before; its answer held a secret that is told once"
+        )
+    good = kept.status < HTTPStatus.BAD_REQUEST
+    return Response(
+        kept.body,
+        kept.status,
+        {"Idempotency-Replayed": "true"},
+        "application/json" if good else MEDIA_TYPE,
+    )
+
+
+async def _body(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again
