@@ -132,10 +132,13 @@ def ask(
     try:
         service = find_service(settings.state_dir)
         if service is not None:
-            return _ask_service(service, operation, arguments)
-        return asyncio.run(_ask_here(settings, operation, {**arguments, **(direct or {})}))
+            found = _ask_service(service, operation, arguments)
+        else:
+            found = asyncio.run(_ask_here(settings, operation, {**arguments, **(direct or {})}))
     except OperationRefused as refused:
         fail("\n".join((*refused.faults, refused.detail)))
+    found.pop("next_cursor", None)  # a command answers whole lists
+    return found
 
 
 async def _ask_here(
