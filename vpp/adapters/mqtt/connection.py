@@ -134,7 +134,6 @@ class Connection(aiomqtt.Client):
     def __init__(
         self,
         access: Access,
-        in_flight: int,
         arrived: Callable[[Packet], None],
         confirmed: Callable[[int], None],
     ) -> None:
@@ -149,7 +148,7 @@ class Connection(aiomqtt.Client):
             clean_session=not access.persistent,
             keepalive=access.keepalive_s,
             timeout=ANSWER_WITHIN_S,
-            max_inflight_messages=in_flight,
+            max_inflight_messages=0,  # the transport limits it; paho would look at all of them at each one
             tls_params=None if tls is None else aiomqtt.TLSParameters(tls.ca, tls.certificate, tls.key),
             will=None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
         )

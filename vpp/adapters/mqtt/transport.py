@@ -197,7 +197,7 @@ class MqttTransport:
 
     async def _one_connection(self) -> None:
         self._overfull.clear()
-        client = Connection(self._access, self._in_flight_limit, self._arrive, self._confirm)
+        client = Connection(self._access, self._arrive, self._confirm)
         async with client:
             for start in range(0, len(self._filters), SUBSCRIBE_AT_ONCE):
                 await _subscribe(client, self._filters[start : start + SUBSCRIBE_AT_ONCE])
