@@ -19,6 +19,9 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
+from vpp.domain.metered_hours import HourEnergies
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
 
@@ -329,6 +332,15 @@ class MeterStore(Protocol):
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
         ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        """
+        ...
+
+    async def hour_energies(
+        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
+    ) -> HourEnergies:
+        """Return net energy of whole hours of UTC, as computed from everything stored so far.
+
+        ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
         """
         ...
 

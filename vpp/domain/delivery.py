@@ -5,6 +5,7 @@ reading there, or the straight line between its two neighbours, rounded half up 
 Proof of a single command is not here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -102,6 +103,17 @@ class ReadingColumns:
 
     def __len__(self) -> int:
         return len(self.site)
+
+
+def together(parts: Sequence[ReadingColumns]) -> ReadingColumns:
+    """Return the readings of all parts in one; none of no parts."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return ReadingColumns(
+        *(
+            np.concatenate([nothing, *(getattr(part, name) for part in parts)])
+            for name in ReadingColumns.__slots__
+        )
+    )
 
 
 CLOSE_NEIGHBOURS_S = 300
@@ -205,12 +217,12 @@ def _count_before(marked: BoolColumn) -> IntColumn:
 class _Edges:
     """Where asked instants fall in a track: the rows around each, and what is known there."""
 
-    before: IntColumn  # the row at or before; where the site has none, the one after
-    after: IntColumn  # the row at or after; where the site has none, the one before
+    before: IntColumn  # the row at or before, within an hour; where there is none, the one after
+    after: IntColumn  # the row at or after, within an hour; where there is none, the one before
     outward_wh: IntColumn
     inward_wh: IntColumn
     quality: IntColumn
-    known: BoolColumn  # false where the site has no row at all; the rest then means nothing
+    known: BoolColumn  # false where no row is near; the rest then means nothing
 
 
 def _edges(track: CounterTrack, site: IntColumn, at_s: IntColumn) -> _Edges:
@@ -219,8 +231,10 @@ def _edges(track: CounterTrack, site: IntColumn, at_s: IntColumn) -> _Edges:
     found = np.searchsorted(track.key, asked, side="left")
     after = np.minimum(found, last_row)
     before = np.where(track.key[after] == asked, after, np.maximum(found - 1, 0))
-    has_before = (track.key[before] <= asked) & (track.key[before] // _INSTANTS == site)
-    has_after = (track.key[after] >= asked) & (track.key[after] // _INSTANTS == site)
+    # Farther neighbours say nothing. Not even looking at them makes an hour depend on what is near it only.
+    to_before, to_after = asked - track.key[before], track.key[after] - asked
+    has_before = (to_before >= 0) & (to_before <= FAR_NEIGHBOURS_S)
+    has_after = (to_after >= 0) & (to_after <= FAR_NEIGHBOURS_S)
     before, after = np.where(has_before, before, after), np.where(has_after, after, before)
     gap_s = track.key[after] - track.key[before]
     into_s = asked - track.key[before]
@@ -256,7 +270,8 @@ def net_energy(
     quality is MISSING or BAD.
 
     - BAD: any reading that is BAD stands among those from the neighbour before the start to the
-      neighbour after the end. A jump inside the stretch cannot be told from energy.
+      neighbour after the end, each at most an hour away. A jump inside the stretch cannot be told
+      from energy.
     - MISSING: an end has no reading on one side, or its neighbours are over 60 min apart; or a
       reset lies inside such a gap.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.

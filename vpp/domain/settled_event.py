@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, DayOfAdjustment, baseline_method, clock_hour_of
-from vpp.domain.interval import Interval, clock_hours, union
+from vpp.domain.interval import Interval, clock_hours, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program, Terms
+from vpp.domain.quantities import IntColumn, column
 from vpp.domain.rest_days import rest_days
 
 
@@ -149,8 +150,6 @@ def adjustment_of(event: SettledEvent) -> DayOfAdjustment | None:
 
 READ_AROUND = timedelta(hours=1)
 """How far beyond an hour a reading can matter: farther neighbours say nothing."""
-READ_CLOSE_AROUND = timedelta(seconds=300)
-"""How far beyond an hour its readings lie where a meter keeps to its five minutes."""
 LIKELY_DAYS = 14
 """Enough similar days for nearly every baseline; a site that needs more is asked again."""
 
@@ -161,14 +160,19 @@ def reading_intervals(event: SettledEvent) -> tuple[Interval, ...]:
     In order and apart, with an hour on either side for the neighbours of the edges; with the hours by
     which a grid meter's baseline is adjusted.
     """
-    return _around_hours(event, range(LOOKBACK_DAYS), READ_AROUND)
+    hours = _asked_hours(event, range(LOOKBACK_DAYS))
+    return union(Interval(hour.starts_at - READ_AROUND, hour.ends_at + READ_AROUND) for hour in hours)
 
 
-def likely_intervals(event: SettledEvent) -> tuple[Interval, ...]:
-    """Return when readings matter for a site whose meter is whole: fewer days, and close to the hours.
+def every_hour(event: SettledEvent) -> IntColumn:
+    """Return the starts of all clock hours that can matter, in order, in seconds since 1970."""
+    return _starts_s(_asked_hours(event, range(LOOKBACK_DAYS)))
 
-    What is settled from these stands where every hour is OK and no day was passed over for its data;
-    any other site needs :func:`reading_intervals`.
+
+def likely_hours(event: SettledEvent) -> IntColumn:
+    """Return the starts of the clock hours that matter for a site whose latest similar days are whole.
+
+    A baseline that is found in these is the one that all hours give; a site without one needs all.
     """
     is_rest_day = rest_days(event.terms.holidays)
     kind = is_rest_day(event.day)
@@ -177,14 +181,23 @@ def likely_intervals(event: SettledEvent) -> tuple[Interval, ...]:
     ]
     # The days of any kind show that the account has enough data, where few similar days are averaged.
     near = range(LIKELY_DAYS) if kind else ()
-    return _around_hours(event, sorted({*similar[:LIKELY_DAYS], *near}), READ_CLOSE_AROUND)
+    return _starts_s(_asked_hours(event, sorted({*similar[:LIKELY_DAYS], *near})))
 
 
-def _around_hours(event: SettledEvent, days_back: Iterable[int], around: timedelta) -> tuple[Interval, ...]:
+def broken_hours(event: SettledEvent) -> tuple[Interval, ...]:
+    """Return the clock hours that do not count whole, because the event begins or ends within them."""
+    whole = {hour for hour in event_hours(event) if any(part.overlap(hour) == hour for part in event.parts)}
+    return tuple(hour for hour in event_hours(event) if hour not in whole)
+
+
+def _starts_s(hours: Iterable[Interval]) -> IntColumn:
+    return column(sorted({to_epoch(hour.starts_at) for hour in hours}))
+
+
+def _asked_hours(event: SettledEvent, days_back: Iterable[int]) -> list[Interval]:
     hours = (*event_hours(event), *adjustment_hours(event))
     on_days = hours_of_days(event, hours)
-    asked = [*hours, *(hour for back in days_back for hour in on_days[back] if hour is not None)]
-    return union(Interval(hour.starts_at - around, hour.ends_at + around) for hour in asked)
+    return [*hours, *(hour for back in days_back for hour in on_days[back] if hour is not None)]
 
 
 def hours_of_days(event: SettledEvent, hours: Sequence[Interval]) -> list[list[Interval | None]]:

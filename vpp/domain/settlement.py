@@ -25,13 +25,12 @@ from vpp.domain.baseline import (
 )
 from vpp.domain.delivery import (
     QUALITY_CODES,
-    CounterTrack,
     Quality,
     ReadingColumns,
     counter_track,
-    net_energy,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
+from vpp.domain.metered_hours import EnergyOf, by_readings
 from vpp.domain.program import MeterOfRecord, NegativePolicy
 from vpp.domain.quantities import IntColumn, MicroDollars, WattHours
 from vpp.domain.rest_days import rest_days
@@ -173,16 +172,24 @@ def settle_sites(
 
     Source: PG&E ELRP Group A terms (baseline, hourly), with the battery as meter of record for A.4.
     """
+    return settle_metered(event, sites, by_readings(counter_track(readings, event.terms.meter)))
+
+
+def settle_metered(event: SettledEvent, sites: SettledSites, energy: EnergyOf) -> tuple[SettlementLine, ...]:
+    """Return one line per site as ``settle_sites`` does, from energies however they were computed.
+
+    ``energy`` is asked for whole clock hours of the event's day and the 45 days before, and for what of
+    the event's own hours counts where an hour does not count whole.
+    """
     hours = event_hours(event)
-    track = counter_track(readings, event.terms.meter)
     sign = -1 if event.terms.meter is MeterOfRecord.SITE else 1  # load is import minus export
-    metered = _metered(event, hours, track, sites.opted_out_s)
+    metered = _metered(event, hours, energy, sites.opted_out_s)
     metered = replace(metered, metered_wh=sign * metered.metered_wh)
-    days = _day_energies(event, hours, track, sites.excluded)
+    days = _day_energies(event, hours, energy, sites.excluded)
     days = replace(days, energy_wh=sign * days.energy_wh)
     method = baseline_method(event.terms.baseline_method)
     baselines = method.select(days, rest_days(event.terms.holidays))
-    adjustments = _adjustments(event, track, sites, baselines)
+    adjustments = _adjustments(event, energy, sites, baselines)
     chosen_days = _chosen_days(days, baselines)
     energies = _exact_energies(event, metered, baselines, adjustments)
     verdicts = _verdicts(event, metered, baselines, sites.opted_out_s)
@@ -190,7 +197,7 @@ def settle_sites(
 
 
 def _adjustments(
-    event: SettledEvent, track: CounterTrack, sites: SettledSites, baselines: Baselines
+    event: SettledEvent, energy: EnergyOf, sites: SettledSites, baselines: Baselines
 ) -> list[Fraction]:
     """Return each site's day-of adjustment of its baseline.
 
@@ -206,10 +213,10 @@ def _adjustments(
     worst = np.zeros(count, dtype=np.int64)
     for hour in hours:
         from_s = np.full(count, to_epoch(hour.starts_at), dtype=np.int64)
-        net_export_wh, quality = net_energy(track, everyone, from_s, from_s + 3600)
+        net_export_wh, quality = energy(everyone, from_s, from_s + 3600)
         load_wh -= net_export_wh
         worst = np.maximum(worst, quality)
-    days = _day_energies(event, hours, track, sites.excluded)
+    days = _day_energies(event, hours, energy, sites.excluded)
     averaged_wh = -weighted_sum(baselines.weights, days.energy_wh).sum(axis=1)
     on_days = np.where(baselines.chosen[:, :, None], days.quality, 0).max(axis=(1, 2))
     known = baselines.valid & (np.maximum(worst, on_days) <= QUALITY_CODES.index(Quality.ESTIMATED))
@@ -222,7 +229,7 @@ def _adjustments(
 
 
 def _metered(
-    event: SettledEvent, hours: Sequence[Interval], track: CounterTrack, opted_out_s: IntColumn
+    event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, opted_out_s: IntColumn
 ) -> _EventEnergy:
     sites = len(opted_out_s)
     shape = (sites, len(hours))
@@ -235,29 +242,29 @@ def _metered(
             from_s = np.full(sites, to_epoch(stretch.starts_at), dtype=np.int64)
             until_s = np.minimum(to_epoch(stretch.ends_at), opted_out_s)
             inside = np.flatnonzero(until_s > from_s)
-            energy, quality = net_energy(track, inside, from_s[inside], until_s[inside])
+            metered_wh, quality = energy(inside, from_s[inside], until_s[inside])
             result.seconds[inside, position] += until_s[inside] - from_s[inside]
-            result.metered_wh[inside, position] += energy
+            result.metered_wh[inside, position] += metered_wh
             result.quality[inside, position] = np.maximum(result.quality[inside, position], quality)
     return result
 
 
 def _day_energies(
-    event: SettledEvent, hours: Sequence[Interval], track: CounterTrack, excluded: NDArray[np.int64]
+    event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, excluded: NDArray[np.int64]
 ) -> DayEnergies:
     sites = len(excluded)
     shape = (sites, LOOKBACK_DAYS, len(hours))
-    energy = np.zeros(shape, dtype=np.int64)
+    energy_wh = np.zeros(shape, dtype=np.int64)
     quality = np.full(shape, QUALITY_CODES.index(Quality.MISSING), dtype=np.int64)
     everyone = np.arange(sites, dtype=np.int64)
     for back, asked in enumerate(hours_of_days(event, hours)):
         for position, hour in enumerate(asked):
             if hour is not None:
                 from_s = np.full(sites, to_epoch(hour.starts_at), dtype=np.int64)
-                energy[:, back, position], quality[:, back, position] = net_energy(
-                    track, everyone, from_s, from_s + 3600
+                energy_wh[:, back, position], quality[:, back, position] = energy(
+                    everyone, from_s, from_s + 3600
                 )
-    return DayEnergies(event.day, energy, quality, excluded)
+    return DayEnergies(event.day, energy_wh, quality, excluded)
 
 
 def _chosen_days(days: DayEnergies, baselines: Baselines) -> list[BaselineDays]:

@@ -10,15 +10,20 @@ import numpy as np
 
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
+from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
+from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import (
+    READ_AROUND,
     SettledEvent,
-    adjustment_of,
-    likely_intervals,
+    broken_hours,
+    event_hours,
+    every_hour,
+    likely_hours,
     reading_intervals,
     settled_event,
     without,
@@ -31,11 +36,14 @@ from vpp.domain.settlement import (
     SettlementState,
     SiteQuality,
     same_result,
+    settle_metered,
     settle_sites,
 )
 from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
 
-CHUNK_SITES = 250
+CHUNK_SITES = 10_000
+"""Homes whose hours are held at once, about 100 MB."""
+CHUNK_SITES_READ = 250
 """Homes whose readings are held at once: 46 evenings of five-minute readings are about 80 MB."""
 
 Exclusion = tuple[IntColumn | None, date, DayDropped]  # site numbers (None: every site), local day, why
@@ -382,30 +390,68 @@ def _by_held(
 async def _settle_group(
     case: _Case, site_nos: IntColumn, meters: MeterStore
 ) -> list[tuple[int, SettlementLine]]:
-    """Return each site's line with its number, reading the meters chunk by chunk.
+    """Return each site's line with its number, chunk by chunk.
 
-    A home whose meter is whole needs a fifth of the readings that can matter; the others are read again.
-    Adjusting a grid meter's baseline needs all of them at once: whether its hours are whole shows nowhere.
+    From the hours that were written down as the readings came, where clock hours are hours of UTC;
+    otherwise from the readings themselves, which gives the same bytes.
     """
-    lines: dict[int, SettlementLine] = {}
-    needed = [likely_intervals(case.event), reading_intervals(case.event)]
-    for intervals in needed if adjustment_of(case.event) is None else needed[1:]:
-        open_nos = column(site_no for site_no in site_nos.tolist() if not _stands(lines.get(site_no)))
-        for first in range(0, len(open_nos), CHUNK_SITES):
-            chunk = open_nos[first : first + CHUNK_SITES]
-            sites = _sites(case, chunk)
-            readings = await meters.readings(sites.site_ids, intervals)
-            lines.update(zip(chunk.tolist(), settle_sites(case.event, sites, readings), strict=True))
-    return list(lines.items())
+    hours_of_utc = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
+    size = CHUNK_SITES if hours_of_utc else CHUNK_SITES_READ
+    lines: list[tuple[int, SettlementLine]] = []
+    for first in range(0, len(site_nos), size):
+        chunk = site_nos[first : first + size]
+        settled = await (_by_hours if hours_of_utc else _by_readings)(case, chunk, meters)
+        lines.extend(zip(chunk.tolist(), settled, strict=True))
+    return lines
 
 
-def _stands(line: SettlementLine | None) -> bool:
-    """Return whether no reading that was left out could change a line."""
-    return (
-        line is not None
-        and line.quality is SiteQuality.OK
-        and all(reason != DayDropped.INVALID_DATA for _, reason in line.baseline_days.dropped)
-    )
+async def _by_readings(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
+    sites = _sites(case, site_nos)
+    readings = await meters.readings(sites.site_ids, reading_intervals(case.event))
+    return settle_sites(case.event, sites, readings)
+
+
+async def _by_hours(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
+    """Return lines from hourly values; only what is no whole hour is read as readings.
+
+    Nearly every baseline is found in the latest days; sites whose is not are settled again from all.
+    """
+    event, lines = case.event, dict[int, SettlementLine]()
+    for starts_s in (likely_hours(event), every_hour(event)):
+        undecided = column(
+            site_no
+            for site_no in site_nos.tolist()
+            if site_no not in lines or _needs_every_hour(lines[site_no])
+        )
+        sites = _sites(case, undecided)
+        hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
+        readings = await _readings_of_parts(event, sites, meters)
+        energy = by_hours(hours, counter_track(readings, event.terms.meter))
+        lines.update(zip(undecided.tolist(), settle_metered(event, sites, energy), strict=True))
+    return [lines[site_no] for site_no in site_nos.tolist()]
+
+
+def _needs_every_hour(line: SettlementLine) -> bool:
+    """Return whether earlier days could change a line; without an hour of its own it says nothing of them."""
+    return line.quality is SiteQuality.NO_BASELINE or not line.hours
+
+
+async def _readings_of_parts(event: SettledEvent, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
+    """Return the readings around hours that do not count whole.
+
+    Everyone's, where the event itself begins or ends within an hour; of the others only the readings of
+    those whose own part does.
+    """
+    everyone = column(range(len(sites.site_ids)))
+    left_early = everyone[sites.opted_out_s < to_epoch(event.on.ends_at)] if event.on else everyone[:0]
+    found = []
+    for places, parts in ((everyone, broken_hours(event)), (left_early, event_hours(event))):
+        near = union(Interval(each.starts_at - READ_AROUND, each.ends_at + READ_AROUND) for each in parts)
+        for first in range(0, len(places) if near else 0, CHUNK_SITES_READ):
+            some = places[first : first + CHUNK_SITES_READ]
+            part = await meters.readings([sites.site_ids[place] for place in some.tolist()], near)
+            found.append(replace(part, site=some[part.site]))
+    return together(found)
 
 
 def _sites(case: _Case, chunk: IntColumn) -> SettledSites:

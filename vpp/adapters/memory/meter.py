@@ -16,8 +16,10 @@ from vpp.domain.delivery import (
     Quality,
     ReadingColumns,
 )
-from vpp.domain.interval import Interval, to_epoch, union
-from vpp.domain.quantities import column
+from vpp.domain.interval import Interval, from_epoch, to_epoch, union
+from vpp.domain.metered_hours import HOUR_S, HourEnergies, hour_energies
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn, column
 
 _Key = tuple[str, int]  # boot id, index
 _USABLE = (Quality.OK, Quality.ESTIMATED)
@@ -68,6 +70,18 @@ class MemoryMeter(MemoryRegistry):
         rows.sort()
         table = np.array(rows, dtype=np.int64).reshape(-1, 7).T
         return ReadingColumns(*(column(each) for each in table))
+
+    async def hour_energies(
+        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
+    ) -> HourEnergies:
+        """Return net energy of whole hours of UTC, as computed from everything stored so far.
+
+        ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
+        """
+        near = [
+            Interval(from_epoch(each - HOUR_S), from_epoch(each + 2 * HOUR_S)) for each in starts_s.tolist()
+        ]
+        return hour_energies(await self.readings(site_ids, near), len(site_ids), starts_s, meter)
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""

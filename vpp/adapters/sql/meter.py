@@ -12,10 +12,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
 from vpp.adapters.sql.engine import Database, to_us
+from vpp.adapters.sql.meter_hours import BAD, COUNTERS, DOUBTED, newest_before, read_hours, write_hours
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
 from vpp.domain.delivery import (
-    NOT_METERED,
     QUALITY_CODES,
     MeterMessage,
     MeterReading,
@@ -24,25 +24,18 @@ from vpp.domain.delivery import (
     ReadingColumns,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
-from vpp.domain.quantities import column
+from vpp.domain.metered_hours import HourEnergies, NewReadings
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn, column, flags
 
 Boot = tuple[str, str]  # site id, boot id
 
-_BAD = QUALITY_CODES.index(Quality.BAD)
 _USABLE = QUALITY_CODES.index(Quality.ESTIMATED)  # this code and those below pay
 
-_COUNTERS = (
-    f"r.discharged_wh, r.charged_wh, COALESCE(r.imported_wh, {NOT_METERED}),"
-    f" COALESCE(r.exported_wh, {NOT_METERED})"
-)
 # SQLite takes CROSS JOIN in the order written: for each site and span one stretch of the time index.
 _ASKED = (
     "FROM site CROSS JOIN span CROSS JOIN {table} r"
     " WHERE r.site_id = site.site_id AND r.at_s BETWEEN span.starts_s AND span.ends_s"
-)
-_DOUBTED = (
-    "EXISTS (SELECT 1 FROM doubted_reading d WHERE d.site_id = r.site_id AND d.boot_id = r.boot_id"
-    " AND d.reading_index = r.reading_index)"
 )
 
 
@@ -65,10 +58,13 @@ class SqlMeter(SqlRegistry):
         readings = list(chain.from_iterable(message.readings for message in messages))
         columns = _reading_columns(readings, received_at_us=to_us(at))
         async with self._meter_database.write(ordered=False) as session:
-            await self._require_enrolled(session, (message.site_id for message in messages))
+            site_ids = sorted({message.site_id for message in messages})
+            await self._require_enrolled(session, site_ids)
+            before = await newest_before(session, site_ids)
             new = await insert_new(session, table_of(MeterReadingRow), columns)
-            if new < len(readings):
-                await _keep_doubted(session, readings, columns)
+            doubted = await _keep_doubted(session, readings, columns) if new < len(readings) else []
+            if new or doubted:
+                await write_hours(session, site_ids, _reached(site_ids, columns, doubted), before)
             through = await _advance(session, messages)
         return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
 
@@ -84,15 +80,25 @@ class SqlMeter(SqlRegistry):
         }
         first, further = _ASKED.format(table="meter_reading"), _ASKED.format(table="doubted_reading")
         statement = (
-            f"SELECT site.place, r.at_s, {_COUNTERS}, CASE WHEN {_DOUBTED} THEN {_BAD} ELSE r.quality END"
+            f"SELECT site.place, r.at_s, {COUNTERS}, CASE WHEN {DOUBTED} THEN {BAD} ELSE r.quality END"
             f" {first} UNION ALL"
-            f" SELECT site.place, r.at_s, {_COUNTERS}, {_BAD} {further}"
+            f" SELECT site.place, r.at_s, {COUNTERS}, {BAD} {further}"
         )
         async with self._meter_database.read() as session:
             table = await Asked(session, lists).columns(statement, 7)
         # Sorted here, whole rows, so that equal times come in one order on every engine.
         order = np.lexsort(table[::-1])
         return ReadingColumns(*(column(each[order]) for each in table))
+
+    async def hour_energies(
+        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
+    ) -> HourEnergies:
+        """Return net energy of whole hours of UTC, as computed from everything stored so far.
+
+        ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
+        """
+        async with self._meter_database.read() as session:
+            return await read_hours(session, site_ids, starts_s, meter)
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
@@ -101,7 +107,7 @@ class SqlMeter(SqlRegistry):
         }
         statement = (
             "SELECT site.place, COALESCE((SELECT r.at_s FROM meter_reading r WHERE r.site_id = site.site_id"
-            f" AND r.quality <= {_USABLE} AND NOT {_DOUBTED} ORDER BY r.at_s DESC LIMIT 1), 0) FROM site"
+            f" AND r.quality <= {_USABLE} AND NOT {DOUBTED} ORDER BY r.at_s DESC LIMIT 1), 0) FROM site"
         )
         async with self._meter_database.read() as session:
             places, newest_s = await Asked(session, lists).columns(statement, 2)
@@ -138,6 +144,18 @@ def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -
     }
 
 
+def _reached(
+    site_ids: Sequence[str], columns: Mapping[str, list[Any]], doubted: Sequence[tuple[str, int]]
+) -> NewReadings:
+    """Return when the readings of a batch were taken, with both values of each that is in doubt now."""
+    place = {site_id: number for number, site_id in enumerate(site_ids)}
+    return NewReadings(
+        site=column([place[each] for each in (*columns["site_id"], *(site_id for site_id, _ in doubted))]),
+        at_s=column([*columns["at_s"], *(at_s for _, at_s in doubted)]),
+        bad=flags([*(each == BAD for each in columns["quality"]), *(True for _ in doubted)]),
+    )
+
+
 def _measured(reading: MeterReading) -> tuple[int | None, ...]:
     """Return what the meter said; our judgement of it is not part of the value."""
     return (
@@ -148,8 +166,11 @@ def _measured(reading: MeterReading) -> tuple[int | None, ...]:
 
 async def _keep_doubted(
     session: AsyncSession, readings: Sequence[MeterReading], columns: Mapping[str, list[Any]]
-) -> None:
-    """Keep each value that differs from the first one stored under its key."""
+) -> list[tuple[str, int]]:
+    """Keep each value that differs from the first one stored under its key.
+
+    Returns site and time of all values that came into doubt, the first ones included.
+    """
     lowest: dict[Boot, int] = {}
     highest: dict[Boot, int] = {}
     for reading in readings:
@@ -179,6 +200,9 @@ async def _keep_doubted(
         hashlib.sha256(repr(_measured(readings[place])).encode()).hexdigest() for place in differing
     ]
     await insert_new(session, table_of(DoubtedReadingRow), doubted)
+    in_doubt = [readings[place] for place in differing]
+    first = [(each.site_id, stored[each.site_id, each.boot_id, each.index][0]) for each in in_doubt]
+    return [*first, *((each.site_id, to_epoch(each.at)) for each in in_doubt)]
 
 
 async def _advance(session: AsyncSession, messages: Sequence[MeterMessage]) -> dict[Boot, int]:

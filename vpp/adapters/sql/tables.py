@@ -313,6 +313,23 @@ class DoubtedReadingRow(Row, table=True):
     received_at_us: int = _big()
 
 
+class MeterHourRow(Row, table=True):
+    """What one clock hour of UTC metered, computed from the readings; it can always be computed again.
+
+    ``hour_s`` is the hour's start. Net energy is signed: discharge less charge of the battery, export
+    less import of the grid meter; zero where the quality says MISSING or BAD.
+    """
+
+    __tablename__ = "meter_hour"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    site_id: str = Field(primary_key=True, foreign_key=SITE)
+    hour_s: int = _big(key=True)
+    device_wh: int = _big()
+    device_quality: int = _big()
+    grid_wh: int = _big()
+    grid_quality: int = _big()
+
+
 class ExcludedDayRow(Row, table=True):
     """A local day kept out of baselines; ``*`` names every site."""
 

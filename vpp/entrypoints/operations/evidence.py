@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
-import numpy as np
-
-from vpp.domain.delivery import ReadingColumns
+from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period
 from vpp.domain.settled_event import reading_intervals
@@ -117,12 +115,7 @@ async def _readings(desk: Desk, grounds: Grounds) -> ReadingColumns:
     for first in range(0, len(site_ids), SITES_AT_ONCE):
         part = await desk.store.readings(site_ids[first : first + SITES_AT_ONCE], intervals)
         found.append(replace(part, site=part.site + first))
-    return ReadingColumns(
-        *(
-            np.concatenate([getattr(part, name) for part in found] or [np.zeros(0, dtype=np.int64)])
-            for name in ReadingColumns.__slots__
-        )
-    )
+    return together(found)
 
 
 def _lines(bundle: Bundle, grounds: Grounds, settlement: Settlement) -> Sequence[SettlementLine]:
