@@ -72,7 +72,8 @@ def by_readings(track: CounterTrack) -> EnergyOf:
 def by_hours(hours: HourEnergies, track: CounterTrack) -> EnergyOf:
     """Return energies asked of whole hours where these are known, of the readings for any other stretch."""
 
-    def asked(site: IntColumn, from_s: IntColumn, until_s: IntColumn) -> tuple[IntColumn, IntColumn]:
+    def energy_of(site: IntColumn, from_s: IntColumn, until_s: IntColumn) -> tuple[IntColumn, IntColumn]:
+        """Return net watt-hours and quality codes of the stretches."""
         if not len(hours.starts_s) or not len(site):
             return net_energy(track, site, from_s, until_s)
         place = np.minimum(np.searchsorted(hours.starts_s, from_s), len(hours.starts_s) - 1)
@@ -83,7 +84,7 @@ def by_hours(hours: HourEnergies, track: CounterTrack) -> EnergyOf:
             energy[rest], quality[rest] = net_energy(track, site[rest], from_s[rest], until_s[rest])
         return energy, quality
 
-    return asked
+    return energy_of
 
 
 @dataclass(frozen=True, slots=True)
