@@ -9,7 +9,7 @@ from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import column, flags
 
 revision = "0010"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -35,7 +35,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("site_id", "hour_s"),
         sqlite_with_rowid=False,
     )
-    connection = op.get_bind()
+    fill(op.get_bind())
+
+
+def fill(connection: sa.Connection) -> None:
+    """Compute the hours of every site from its readings."""
     for (site_id,) in connection.execute(sa.text("SELECT DISTINCT site_id FROM meter_boot")).all():
         _fill(connection, site_id)
 
