@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from tests.entrypoints.builders import a_desk, an_enrollment_file, an_event, take_event
 from vpp.entrypoints.http.api import create_api
@@ -159,3 +160,12 @@ async def test_a_cursor_that_was_not_given_is_refused(api: httpx.AsyncClient, pa
 
     assert answer.status_code == 422
     assert "was not given here" in answer.json()["detail"]
+
+
+async def test_the_log_names_the_operation_and_neither_home_nor_person(api: httpx.AsyncClient) -> None:
+    with capture_logs() as logged:
+        await api.put(RESERVE, json={"reserve": "30"}, headers={"X-VPP-Actor": "operator:ana"})
+
+    (line,) = logged
+    assert (line["operation"], line["status"]) == ("change_reserve", 200)
+    assert not {"s-1", "operator:ana", "30"} & {str(value) for value in line.values()}

@@ -11,8 +11,9 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +21,7 @@ from vpp.entrypoints.http import api_money, api_operator
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
+from vpp.entrypoints.http.metrics import Metrics, RequestTimes
 from vpp.entrypoints.http.problems import USUAL, answer_problems, problem
 from vpp.entrypoints.http.streaming import BoardFeed
 from vpp.entrypoints.operations import events, metering, money, sites, sources
@@ -45,6 +47,9 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
     app.add_middleware(CommandsOnce, desk=desk, token=token)
     app.add_middleware(BodyLimit)
     app.state.boards = BoardFeed(desk)
+    metrics = Metrics(desk, readiness)
+    app.state.request_seconds = metrics.request_seconds
+    app.add_middleware(RequestTimes, seconds=metrics.request_seconds)
     answer_problems(app)
     bearer = HTTPBearer(auto_error=False, description="the token of the state directory")
 
@@ -70,6 +75,12 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
         found = await readiness()
         status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         return JSONResponse(found, status)
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def figures() -> PlainTextResponse:
+        """Return figures for Prometheus; no home and no person is named."""
+        text = await metrics.page(app.state.boards.followers)
+        return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST)
 
     for router in (_router, api_money.router, api_operator.router):
         app.include_router(

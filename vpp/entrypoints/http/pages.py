@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vpp.entrypoints.http import login, pages_operator, pages_owner
 from vpp.entrypoints.http.api import BodyLimit
+from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
 from vpp.entrypoints.http.showing import STATIC, show
 from vpp.entrypoints.http.visitor import Front, NotLoggedIn
@@ -23,7 +24,7 @@ from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
-_OF_API = re.compile(r"/(api|health|openapi\.json)(/|$)")
+_OF_API = re.compile(r"/(api|health|metrics|openapi\.json)(/|$)")
 
 
 class FrontDoor:
@@ -56,6 +57,7 @@ def open_front_door(
         hosts: Host names that are answered for.
     """
     pages = create_pages(Front(desk, CookieSigner(cookie_key), secure=secure), api.openapi)
+    pages.add_middleware(RequestTimes, seconds=api.state.request_seconds)
     return SecurityHeaders(FrontDoor(api, pages), hosts=hosts)
 
 
