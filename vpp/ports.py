@@ -14,7 +14,7 @@ from typing import Protocol
 from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
-from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
@@ -24,6 +24,7 @@ from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
+from vpp.notice_ports import Notices
 
 
 class ConflictingFact(Exception):
@@ -190,6 +191,13 @@ class Registry(Protocol):
 
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve."""
+        ...
+
+    async def withdraw(self, withdrawal: Withdrawal) -> bool:
+        """End a site's consent and enrolment; False when they ended before. Its reserve becomes 100 %.
+
+        So a discharge that is being decided now is refused as it is for any word of an owner.
+        """
         ...
 
     async def opt_out(self, opt_out: OptOut) -> None:
@@ -431,6 +439,10 @@ class Accounts(Protocol):
         """Append what people did or read; nothing of it is ever changed."""
         ...
 
+    async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
+        """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
+        ...
+
     async def trail(self, *, subject: str | None = None, limit: int = 200) -> Sequence[TrailEntry]:
         """Return the newest entries first, with a subject those about it."""
         ...
@@ -444,7 +456,7 @@ class Accounts(Protocol):
         ...
 
 
-class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Accounts, Protocol):
+class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Accounts, Notices, Protocol):
     """All stores of one database."""
 
     async def ready(self) -> None:

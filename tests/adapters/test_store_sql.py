@@ -89,6 +89,7 @@ async def test_database_itself_refuses_to_edit_facts(
     await fill(sql_store)
     await execute(database_url, "INSERT INTO reserve_change VALUES (9, 's-ada', 500, 0, 'o-ada')")
     await execute(database_url, "INSERT INTO event_grant VALUES ('ev', 1, 'force', 'op-lin', 0)")
+    await execute(database_url, "INSERT INTO consent_withdrawal VALUES ('s-ada', 0, 'o-ada')")
     column = next(iter(Row.metadata.tables[table].columns)).name
 
     for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):

@@ -107,3 +107,12 @@ class ReserveChange:
     reserve_permille: Permille
     changed_at: datetime
     actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """An owner's end of consent for one site: from then on nothing of it is collected or commanded."""
+
+    site_id: str
+    withdrawn_at: datetime
+    actor: str

@@ -9,14 +9,14 @@ from fastapi.routing import APIRoute
 
 from tests.entrypoints.pages.world import Suburb, a_browser, form_token, logged_in
 from vpp.domain.access import RIGHTS, Role
-from vpp.entrypoints.http import login, pages_operator, pages_owner
+from vpp.entrypoints.http.pages import ROUTERS
 from vpp.entrypoints.http.visitor import Permit, checked_form
 
-FOR_ALL = {"/", "/login", "/login/once/{secret}"}
+FOR_ALL = {"/", "/login", "/login/once/{secret}", "/calendar/{secret}.ics"}
 FOR_ANYBODY_LOGGED_IN = {"/logout"}
 ROUTES = [
     (method, route)
-    for router in (login.router, pages_operator.router, pages_owner.router)
+    for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())
@@ -98,7 +98,9 @@ async def test_an_owner_finds_no_home_of_another_owner(suburb: Suburb) -> None:
         "/owner/sites/s-002/reserve",
         "/owner/sites/s-002/opt-outs/ev-1",
         "/owner/sites/none/reserve",
+        "/owner/sites/s-002/leaving",
     ):
-        answer = await browser.post(path, data={"form_token": token, "reserve": "0"})
+        answer = await browser.post(path, data={"form_token": token, "reserve": "0", "typed": "LEAVE"})
         assert answer.status_code == 404, path
         assert "no such home of yours" in answer.text
+    assert (await suburb.desk.enrollment("s-002")).withdrawn_at is None

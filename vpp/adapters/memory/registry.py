@@ -5,8 +5,9 @@ from dataclasses import fields, replace
 from datetime import datetime
 from itertools import islice
 
-from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Permille
 from vpp.ports import ConflictingFact, NotEnrolled
 
 
@@ -59,6 +60,16 @@ class MemoryRegistry:
         self._reserve_changes.append(change)
         known = self._enrollments[change.site_id]
         self._enrollments[change.site_id] = replace(known, reserve_permille=change.reserve_permille)
+
+    async def withdraw(self, withdrawal: Withdrawal) -> bool:
+        """End a site's consent and enrolment; False when they ended before. Its reserve becomes 100 %."""
+        self._require_enrolled([withdrawal.site_id])
+        if self._enrollments[withdrawal.site_id].withdrawn_at is not None:
+            return False
+        at, site_id = withdrawal.withdrawn_at, withdrawal.site_id
+        await self.change_reserve(ReserveChange(site_id, Permille(1000), at, withdrawal.actor))
+        self._enrollments[site_id] = replace(self._enrollments[site_id], withdrawn_at=at)
+        return True
 
     async def opt_out(self, opt_out: OptOut) -> None:
         """Append an owner's no, ours or one heard at home; of each kind the first stands until taken back."""

@@ -1,15 +1,20 @@
 """A whole store in memory: what simulations and tests run the real stages on."""
 
+from collections.abc import Sequence
+
 from vpp.adapters.memory.accounts import MemoryAccounts
 from vpp.adapters.memory.books import MemoryBooks
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.adapters.memory.meter import MemoryMeter
+from vpp.adapters.memory.notices import MemoryNotices
 from vpp.adapters.memory.signals import MemorySignals
+from vpp.domain.access import TrailEntry
+from vpp.domain.enrollment import Enrollment
 from vpp.ports import StoreUnavailable
 
 
-class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryAccounts):
+class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryAccounts, MemoryNotices):
     """``ports.Store`` without a disk. No method awaits anything, so each is one transaction."""
 
     def __init__(self) -> None:
@@ -19,7 +24,13 @@ class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, Memor
         MemoryDispatch.__init__(self, chain, self.words_since)
         MemoryBooks.__init__(self, chain)
         MemoryAccounts.__init__(self)
+        MemoryNotices.__init__(self)
         self._open = True
+
+    async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
+        """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
+        await self.leave_trail([entry])
+        return await self.enrollments(owner_id=owner_id)
 
     async def ready(self) -> None:
         """Return when the store answers. Raises StoreUnavailable after it was closed."""

@@ -6,8 +6,17 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.engine import Database, from_us, to_us
-from vpp.adapters.sql.tables import KeptAnswerRow, LoginLinkRow, LoginSessionRow, PersonRow, TrailRow
+from vpp.adapters.sql.registry import enrollments_where
+from vpp.adapters.sql.tables import (
+    EnrollmentRow,
+    KeptAnswerRow,
+    LoginLinkRow,
+    LoginSessionRow,
+    PersonRow,
+    TrailRow,
+)
 from vpp.domain.access import ANSWERS_KEPT, KeptAnswer, LoginLink, Role, Session, TrailEntry, User
+from vpp.domain.enrollment import Enrollment
 
 
 class SqlAccounts:
@@ -99,6 +108,13 @@ class SqlAccounts:
         """Append what people did or read; nothing of it is ever changed."""
         async with self._account_database.write() as database:
             database.add_all(_trail_row(entry) for entry in entries)
+
+    async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
+        """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
+        async with self._account_database.write() as database:
+            database.add(_trail_row(entry))
+            await database.flush()
+            return await enrollments_where(database, col(EnrollmentRow.owner_id) == owner_id)
 
     async def trail(self, *, subject: str | None = None, limit: int = 200) -> Sequence[TrailEntry]:
         """Return the newest entries first, with a subject those about it."""

@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new
 from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, to_us
+from vpp.adapters.sql.notice_tables import ConsentWithdrawalRow
 from vpp.adapters.sql.tables import (
     ConsentRow,
     EnrollmentRow,
@@ -17,9 +18,9 @@ from vpp.adapters.sql.tables import (
     ReserveChangeRow,
     table_of,
 )
-from vpp.domain.enrollment import Consent, Enrollment, EnrollmentRequest, OptOut, ReserveChange
+from vpp.domain.enrollment import Consent, Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.grid_event import GridSource
-from vpp.domain.quantities import Watts
+from vpp.domain.quantities import Permille, Watts
 from vpp.ports import ConflictingFact, NotEnrolled
 
 
@@ -55,26 +56,41 @@ class SqlRegistry:
         if owner_id is not None:
             which &= col(EnrollmentRow.owner_id) == owner_id
         async with self._database.read() as session:
-            return await _enrollments(session, which, limit)
+            return await enrollments_where(session, which, limit)
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""
         async with self._database.read() as session:
-            found = await _enrollments(session, col(EnrollmentRow.site_id) == site_id)
+            found = await enrollments_where(session, col(EnrollmentRow.site_id) == site_id)
         return found[0] if found else None
 
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve. Raises NotEnrolled."""
         async with self._database.write() as session:
             await self._require_enrolled(session, [change.site_id])
+            session.add(_reserve_row(change))
+
+    async def withdraw(self, withdrawal: Withdrawal) -> bool:
+        """End a site's consent and enrolment; False when they ended before. Its reserve becomes 100 %.
+
+        Raises:
+            NotEnrolled: The site has no enrolment.
+        """
+        site_id, at = withdrawal.site_id, withdrawal.withdrawn_at
+        async with self._database.write() as session:
+            await self._require_enrolled(session, [site_id])
+            enrolled = (
+                await session.exec(select(EnrollmentRow).where(EnrollmentRow.site_id == site_id))
+            ).one()
+            if enrolled.withdrawn_at_us is not None:
+                return False
+            enrolled.withdrawn_at_us = to_us(at)
+            session.add(enrolled)
             session.add(
-                ReserveChangeRow(
-                    site_id=change.site_id,
-                    reserve_permille=change.reserve_permille,
-                    changed_at_us=to_us(change.changed_at),
-                    actor=change.actor,
-                )
+                ConsentWithdrawalRow(site_id=site_id, withdrawn_at_us=to_us(at), actor=withdrawal.actor)
             )
+            session.add(_reserve_row(ReserveChange(site_id, Permille(1000), at, withdrawal.actor)))
+            return True
 
     async def opt_out(self, opt_out: OptOut) -> None:
         """Append an owner's no, ours or one heard at home; of each kind the first stands until taken back.
@@ -166,7 +182,7 @@ class SqlRegistry:
                 raise NotEnrolled(f"site {site_id} is not enrolled; nothing was stored")
 
 
-async def _enrollments(
+async def enrollments_where(
     session: AsyncSession, which: ColumnElement[bool], limit: int | None = None
 ) -> list[Enrollment]:
     """Return enrolments by number; as plain columns, because there may be a hundred thousand."""
@@ -218,6 +234,15 @@ async def _standing(session: AsyncSession, site_id: str, event_id: str, *, at_ho
         col(OptOutRow.taken_back_at_us).is_(None),
     )
     return (await session.exec(wanted)).one_or_none()
+
+
+def _reserve_row(change: ReserveChange) -> ReserveChangeRow:
+    return ReserveChangeRow(
+        site_id=change.site_id,
+        reserve_permille=change.reserve_permille,
+        changed_at_us=to_us(change.changed_at),
+        actor=change.actor,
+    )
 
 
 def _enrollment(request: EnrollmentRequest, site_no: int, at: datetime) -> Enrollment:

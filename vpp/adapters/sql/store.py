@@ -10,10 +10,11 @@ from vpp.adapters.sql.dispatch import SqlDispatch
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
+from vpp.adapters.sql.notices import SqlNotices
 from vpp.adapters.sql.signals import SqlSignals
 
 
-class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts):
+class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts, SqlNotices):
     """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
 
     def __init__(self, database: Database) -> None:
@@ -23,6 +24,7 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts):
         SqlDispatch.__init__(self, database)
         SqlBooks.__init__(self, database)
         SqlAccounts.__init__(self, database)
+        SqlNotices.__init__(self, database)
 
     @classmethod
     async def open(cls, url: str, *, durable: bool = True) -> "SqlStore":

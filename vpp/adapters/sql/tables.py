@@ -407,6 +407,7 @@ class ChainLinkRow(Row, table=True):
 
 APPEND_ONLY = (
     "consent",
+    "consent_withdrawal",
     "reserve_change",
     "grid_event",
     "event_grant",

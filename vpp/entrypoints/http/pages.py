@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vpp.entrypoints.http import login, pages_operator, pages_owner
+from vpp.entrypoints.http import login, pages_operator, pages_owner, pages_owner_data, pages_owner_money
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
@@ -24,6 +24,14 @@ from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+ROUTERS = (
+    login.router,
+    pages_operator.router,
+    pages_owner.router,
+    pages_owner_money.router,
+    pages_owner_data.router,
+    pages_owner_data.calendar_router,
+)
 _OF_API = re.compile(r"/(api|health|metrics|openapi\.json)(/|$)")
 
 
@@ -72,7 +80,7 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
     pages.add_exception_handler(ConflictingFact, _conflict)
     pages.add_exception_handler(StoreUnavailable, _store_down)
     pages.add_exception_handler(RequestValidationError, _unreadable)
-    for router in (login.router, pages_operator.router, pages_owner.router):
+    for router in ROUTERS:
         pages.include_router(router)
 
     @pages.get("/docs")

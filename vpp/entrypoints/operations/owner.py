@@ -1,6 +1,7 @@
-"""What an owner may know: the own homes now, what comes, what was earned and why, and who looked."""
+"""What an owner may know of the homes: what comes, what they do now, what a reserve means, what was."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
@@ -8,41 +9,20 @@ from vpp.domain.dispatch_plan import Reason
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import Terms
-from vpp.domain.settlement import Settlement
+from vpp.domain.settlement import Settlement, SettlementLine
+from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import site_now, site_reason
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent, usd
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import show_statement
-from vpp.entrypoints.operations.sites import REASON_WORDS, site_facts, why_site
+from vpp.entrypoints.operations.sites import site_facts, why_site
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
 EVENT_HOURS = 2  # the usual length, for what an event may bring
+RECENT_EVENTS = 5  # a usual event is the mean of so many
 
 OVER = ("ended", "cancelled")
-
-# The owner's words where the operator's would not be clear.
-OWNER_WORDS: Mapping[str, str] = {
-    Reason.NOT_NEEDED: "fuller batteries covered what was asked",
-    Reason.OPTED_OUT: "you opted out",
-    Reason.OFFLINE: "your gateway was offline",
-    Reason.STALE: "your gateway had not reported for a while",
-    Reason.BELOW_RESERVE: "your charge was at or near your reserve",
-    Reason.ISLANDED: "your home was cut off from the grid and ran on its battery",
-    Reason.STORM_MODE: "your battery was held full for a storm",
-    Reason.FAULTED: "your battery reported a fault",
-    Reason.HELD_BACK: "your battery refused or fell short shortly before and was given a rest",
-    Reason.EXPORT_NOT_PERMITTED: "your connection did not permit any discharge",
-    Reason.NOT_TARGETED: "the event was meant for other places",
-    Reason.FEEDER_LIMIT: "the line of your street was full with fuller batteries",
-    Reason.SELECTED: "your battery took part",
-    "opted_out": "you opted out",
-    "outside_terms": "the event lay outside the program's paid hours",
-    "never_on": "the event was cancelled before it began",
-    "too_few_similar_days": "there were too few similar days before for a comparison",
-    "too_few_days_of_data": "there were too few days of data before for a comparison",
-    "readings_missing": "meter readings are missing",
-    "readings_bad": "meter readings could not be believed",
-}
+ENGLISH = Language("en")
 
 
 async def homes_of(desk: Desk, owner_id: str) -> Sequence[Enrollment]:
@@ -63,8 +43,9 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
-        reason, sentence, setpoint_w, floor_pct, opted_out_at, most_wh`` of each home), ``season_usd``
-        (this year's amounts), ``pending_usd, posted_usd, paid_out_usd, what_counts``.
+        reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, most_wh, hours`` of each
+        home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
+        paid_out_usd, what_counts``.
     """
     homes = await homes_of(desk, owner_id)
     statement = await show_statement(desk, owner_id=owner_id)
@@ -74,33 +55,55 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     for history in await desk.store.histories(ending_after=now):
         facts = event_facts(desk, history, authorized_w=authorized.get(history.latest.event_id, 0))
         if facts["state"] not in OVER:
-            coming += [await _part(desk, home, facts) for home in homes if _concerns(home, history)]
+            coming += [
+                await _part(desk, home, facts)
+                for home in homes
+                if home.withdrawn_at is None and concerns(home, history)
+            ]
     lines = statement["events"]
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
+    sums = ("pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd", "what_counts")
     return {
-        "homes": [home_facts(desk, home) for home in homes],
-        "coming": coming,
+        "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
+        "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
         "season_usd": str(sum((Decimal(str(line["amount_usd"])) for line in this_year), Decimal("0.00"))),
-        **{name: statement[name] for name in ("pending_usd", "posted_usd", "paid_out_usd", "what_counts")},
+        **{name: statement[name] for name in sums},
     }
 
 
-def _concerns(home: Enrollment, history: EventHistory) -> bool:
-    return history.latest.program_id == home.program_id and home.withdrawn_at is None
+def concerns(home: Enrollment, history: EventHistory) -> bool:
+    """Return whether an event fell into the time in which the home took part in its program."""
+    asked = next((each.interval for each in reversed(history.versions) if each.interval), None)
+    starts_at = asked.starts_at if asked else history.latest.committed_at
+    ends_at = asked.ends_at if asked else history.latest.committed_at
+    joined = history.latest.program_id == home.program_id and home.enrolled_at <= ends_at
+    return joined and (home.withdrawn_at is None or starts_at < home.withdrawn_at)
 
 
 async def _part(desk: Desk, home: Enrollment, event: Json) -> Json:
     why = await why_site(desk, site_id=home.site_id, event_id=str(event["event_id"]))
+    standing = [
+        each
+        for each in await desk.store.opt_outs([str(event["event_id"])])
+        if each.site_id == home.site_id and each.taken_back_at is None
+    ]
+    begins, ends = (datetime.fromisoformat(str(event[name])) for name in ("starts_at", "ends_at"))
     return {
         "event": event,
+        "starts_at": event["starts_at"],
         "site_id": home.site_id,
         "reason": why["reason"],
         "sentence": why["sentence"],
         "setpoint_w": why["setpoint_w"],
         "floor_pct": percent(home.reserve_permille),
         "opted_out_at": why["opted_out_at"],
-        "most_wh": usable_wh(home, home.reserve_permille),
+        "opted_out_at_home": bool(standing) and all(each.said_at_home for each in standing),
+        "most_wh": min(
+            usable_wh(home, home.reserve_permille),
+            int(home.max_discharge_w * (ends - begins).total_seconds()) // 3600,
+        ),
+        "hours": f"{(ends - begins).total_seconds() / 3600:g}",
     }
 
 
@@ -116,9 +119,10 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     ``usd_per_kwh`` what one more counted kWh earns.
     """
     now = None
-    if desk.live is not None and home.site_id in desk.live.controller.roster.site_no_of:
-        row, moment = desk.live.controller.roster.site_no_of[home.site_id], desk.clock.now()
-        now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment)
+    if desk.live is not None and home.withdrawn_at is None:
+        row, moment = desk.live.controller.roster.site_no_of.get(home.site_id), desk.clock.now()
+        if row is not None:
+            now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment)
     terms = _terms_now(desk, home)
     return site_facts(home) | {
         "now": now,
@@ -127,6 +131,21 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
         "event_most_wh": home.max_discharge_w * EVENT_HOURS,
         "usd_per_kwh": str(terms.rate.dollars_per_kwh * terms.owner_share) if terms else "0",
     }
+
+
+def _usual_event(lines: Sequence[Json], site_id: str) -> Json:
+    """Return what the home gave and earned on average in its last paid events; None before the first."""
+    paid = [line for line in lines if line["site_id"] == site_id and Decimal(str(line["amount_usd"])) > 0]
+    recent = sorted(paid, key=lambda line: str(line["starts_at"]))[-RECENT_EVENTS:]
+    if not recent:
+        return {"usual_wh": None, "usual_usd": None}
+    given_wh = 0
+    for line in recent:
+        hours = line["hours"]
+        assert isinstance(hours, list)
+        given_wh += sum(hour["metered_wh"] or 0 for hour in hours)
+    earned = sum((Decimal(str(line["amount_usd"])) for line in recent), Decimal(0)) / len(recent)
+    return {"usual_wh": given_wh // len(recent), "usual_usd": str(earned.quantize(Decimal("0.01")))}
 
 
 def _terms_now(desk: Desk, home: Enrollment) -> Terms | None:
@@ -139,7 +158,8 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``events``: ``event_id, name, site_id, starts_at, ends_at, time_zone, delivered_wh, incremental_wh,
-        amount_usd, state, sentence`` (why it is zero, or what was special)``, test``.
+        amount_usd, state, why`` (a word: why it is zero, or what was special; None where nothing was)``,
+        sentence`` (the same in English)``, test``.
     """
     homes = await homes_of(desk, owner_id)
     settlements = {each.event_id: each for each in await desk.store.settlements(owner_id=owner_id)}
@@ -150,7 +170,7 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
             rows += [
                 await _past(desk, home, history, facts, settlements)
                 for home in homes
-                if _concerns(home, history)
+                if concerns(home, history)
             ]
     return {"events": sorted(rows, key=lambda row: str(row["starts_at"]), reverse=True)}
 
@@ -158,57 +178,38 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
 async def _past(
     desk: Desk, home: Enrollment, history: EventHistory, facts: Json, settlements: Mapping[str, Settlement]
 ) -> Json:
-    event_id = history.latest.event_id
-    settlement = settlements.get(event_id)
+    settlement = settlements.get(history.latest.event_id)
     lines = settlement.lines if settlement else ()
     line = next((each for each in lines if each.site_id == home.site_id), None)
     shared = ("event_id", "name", "starts_at", "ends_at", "time_zone", "test")
     row: Json = {name: facts[name] for name in shared} | {"site_id": home.site_id}
     if settlement is None or line is None:
-        nothing = {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
-        return row | nothing | {"sentence": await _why_nothing(desk, home, history)}
-    sentence = OWNER_WORDS.get(line.reason, line.reason.replace("_", " ")) if line.reason else None
-    if sentence is None and not line.amount:
-        sentence = "your battery gave no more than on similar days"
-    return row | {
-        "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
-        "incremental_wh": round(line.incremental_wh),
-        "amount_usd": usd(line.amount),
-        "state": settlement.state.value,
-        "sentence": sentence,
-    }
+        why: str | None = await _why_nothing(desk, home, history)
+        row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
+    else:
+        why = _why_so(line, test=history.latest.test)
+        row |= {
+            "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
+            "incremental_wh": round(line.incremental_wh),
+            "amount_usd": usd(line.amount),
+            "state": settlement.state.value,
+        }
+    return row | {"why": why, "sentence": str(ENGLISH.word("why", why)) if why else None}
+
+
+def _why_so(line: SettlementLine, *, test: bool) -> str | None:
+    if test:
+        return "test_event"
+    if line.reason:
+        return str(line.reason)
+    return None if line.amount else "no_more_than_usual"
 
 
 async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> str:
-    latest = history.latest
-    why = await why_site(desk, site_id=home.site_id, event_id=latest.event_id)
+    why = await why_site(desk, site_id=home.site_id, event_id=history.latest.event_id)
     if why["commands"]:
-        return "your battery took part; the result is not computed yet"
-    if latest.status is EventStatus.CANCELLED and not why["reason"]:
-        return "the event was cancelled before it began"
-    word = str(why["reason"] or "")
-    general = {reason.value: text for reason, text in REASON_WORDS.items()}
-    return OWNER_WORDS.get(word) or general.get(word, "the event was never dispatched")
-
-
-async def show_own_data(desk: Desk, *, owner_id: str) -> Json:
-    """Return consents and who read the owner's data: ``homes``, ``reads`` (``at, actor, action, reason``)."""
-    reads = await desk.store.trail(subject=f"owner:{owner_id}", limit=1000)
-    return {
-        "homes": [site_facts(home) for home in await homes_of(desk, owner_id)],
-        "reads": [
-            {"at": instant(each.at), "actor": each.actor, "action": each.action, "reason": each.reason}
-            for each in reads
-        ],
-    }
-
-
-async def export_owner(desk: Desk, *, owner_id: str) -> Json:
-    """Return everything that is stored about an owner: data, events, statement."""
-    return {
-        "owner_id": owner_id,
-        "exported_at": instant(desk.clock.now()),
-        "data": await show_own_data(desk, owner_id=owner_id),
-        "events": (await show_own_events(desk, owner_id=owner_id))["events"],
-        "statement": await show_statement(desk, owner_id=owner_id),
-    }
+        return "not_computed"
+    if not why["reason"]:
+        return "never_on" if history.latest.status is EventStatus.CANCELLED else "never_dispatched"
+    reason = str(why["reason"])
+    return "never_dispatched" if reason == Reason.SELECTED else reason

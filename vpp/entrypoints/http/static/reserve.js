@@ -1,22 +1,31 @@
 // Says what a reserve means while the slider moves. What the home uses stays in this page.
 
+const fill = (sentence, values) => sentence.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
 for (const form of document.querySelectorAll("form.reserve")) {
   const slider = form.querySelector("input[type=range]");
   const load = form.querySelector(".load");
   const output = form.querySelector("output");
-  const saved = Number(slider.value);
-  const usable = Number(form.dataset.usableWh);
-  const most = Number(form.dataset.eventMostWh);
-  const rate = Number(form.dataset.usdPerKwh);
-  const earns = (percent) => Math.min(most, usable * (100 - percent) / 100) / 1000 * rate;
+  const words = form.dataset;
+  const kept = Number(words.kept);
+  const usable = Number(words.usableWh);
+  const usual = Number(words.usualWh);
+  const above = (percent) => usable * (100 - percent) / 100;
+  // After paid events: as in those, less where the reserve leaves less than they took. Before: at most.
+  const earns = (percent) => usual
+    ? Number(words.usualUsd) * Math.min(1, above(percent) / usual)
+    : Math.min(Number(words.eventMostWh), above(percent)) / 1000 * Number(words.usdPerKwh);
 
+  const money = (percent) => {
+    const change = earns(percent) - earns(kept);
+    if (percent === kept) return fill(usual ? words.usual : words.upTo, { dollars: earns(percent).toFixed(0) });
+    if (Math.abs(change) < 0.5) return words.same;
+    return fill(change < 0 ? words.less : words.more, { dollars: Math.abs(change).toFixed(0) });
+  };
   const say = () => {
     const percent = Number(slider.value);
     const hours = usable * percent / 100 / 1000 / Math.max(0.1, Number(load.value) || 0.8);
-    const change = earns(percent) - earns(saved);
-    const dollars = Math.abs(change) < 0.5 ? `up to about $${earns(percent).toFixed(0)} per event`
-      : `about $${Math.abs(change).toFixed(0)} per event ${change < 0 ? "less" : "more"} than now`;
-    output.textContent = `${percent} % leaves about ${hours.toFixed(hours < 3 ? 1 : 0)} h of backup, ${dollars}.`;
+    output.textContent = fill(words.says, { percent, hours: hours.toFixed(hours < 3 ? 1 : 0), money: money(percent) });
   };
   slider.addEventListener("input", say);
   load.addEventListener("input", say);

@@ -1,0 +1,88 @@
+"""The owner's pages about money: every event, every hour, every cent."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from vpp.entrypoints.http.owner_desk import no_such, show_own, with_owed
+from vpp.entrypoints.http.pages_operator import csv_file
+from vpp.entrypoints.http.visitor import AtDesk, HomeOwner
+from vpp.entrypoints.http.words import clock_time
+from vpp.entrypoints.operations import fairness, owner, owner_money
+from vpp.entrypoints.operations.desk import Json, OperationRefused
+from vpp.entrypoints.operations.money import show_statement
+
+router = APIRouter(prefix="/owner")
+
+
+@router.get("/events")
+async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Show every past event, also those with zero and why; seasons, payouts, and the share of the burden."""
+    found = await owner.show_own_events(desk, owner_id=visitor.own_id)
+    statement = with_owed(await show_statement(desk, owner_id=visitor.own_id))
+    paid = await owner_money.show_own_payouts(desk, owner_id=visitor.own_id)
+    seasons = await fairness.own_seasons(desk, owner_id=visitor.own_id)
+    return await show_own(
+        request, visitor, desk, "owner_events.html", events=found["events"], statement=statement,
+        seasons=seasons, payouts=paid["payouts"],
+    )  # fmt: skip
+
+
+@router.get("/events.csv")
+async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Return every past event as a file, with UTC and local times."""
+    rows = (await owner.show_own_events(desk, owner_id=visitor.own_id))["events"]
+    assert isinstance(rows, list)
+    columns = (
+        "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "delivered_wh",
+        "incremental_wh", "amount_usd", "state", "sentence",
+    )  # fmt: skip
+    return csv_file("events.csv", columns, [row | _local_start(row) for row in rows])
+
+
+def _local_start(row: Json) -> Json:
+    return {"starts_at_local": clock_time(str(row["starts_at"]), str(row["time_zone"])).striptags()}
+
+
+@router.get("/events/{event_id}")
+async def event_page(request: Request, visitor: HomeOwner, desk: AtDesk, event_id: str) -> Response:
+    """Show one event hour by hour, so that the sum can be made by hand."""
+    try:
+        found = await owner_money.show_own_event(desk, owner_id=visitor.own_id, event_id=event_id)
+    except OperationRefused:
+        return await no_such(request, visitor, desk, "no_event")
+    return await show_own(
+        request,
+        visitor,
+        desk,
+        "owner_event.html",
+        rows=found["rows"],
+        lines=found["lines"],
+        chain_head=found["chain_head"],
+    )
+
+
+@router.get("/events/{event_id}/hours.csv")
+async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Response:
+    """Return one event's hours as a file."""
+    try:
+        lines = (await owner_money.show_own_event(desk, owner_id=visitor.own_id, event_id=event_id))["lines"]
+    except OperationRefused as refused:
+        raise HTTPException(refused.status, refused.detail) from refused
+    assert isinstance(lines, list)
+    if not lines:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "This event has no hours of yours.")
+    rows = [
+        hour
+        | {"site_id": line["site_id"], "rate_usd_per_kwh": line["rate_usd_per_kwh"]}
+        | {"starts_at_local": clock_time(str(hour["starts_at"]), str(line["time_zone"])).striptags()}
+        for line in lines
+        for hour in line["hours"]
+    ]
+    columns = (
+        "site_id", "starts_at", "starts_at_local", "fraction", "metered_wh", "baseline_wh", "incremental_wh",
+        "quality", "rate_usd_per_kwh",
+    )  # fmt: skip
+    return csv_file("hours.csv", columns, rows)

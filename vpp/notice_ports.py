@@ -1,0 +1,82 @@
+"""The sockets for what people are told: who is written to, what was written, and who answered.
+
+As in ``vpp.ports``, every store method is one transaction.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice
+
+
+class Messenger(Protocol):
+    """The way to people outside."""
+
+    async def send(self, notice: Notice, contact: Contact) -> str | None:
+        """Word a notice in the contact's language and send it; return what went wrong, None when sent."""
+        ...
+
+
+class Notices(Protocol):
+    """Who is written to, what was written and answered, and the calendars that may be read."""
+
+    async def keep_contact(self, contact: Contact) -> None:
+        """Keep how somebody is written to, in place of what was kept."""
+        ...
+
+    async def contact(self, party: str) -> Contact | None:
+        """Return how somebody is written to, None where nothing was ever kept."""
+        ...
+
+    async def contacts(self) -> Sequence[Contact]:
+        """Return everybody who has an address, by party."""
+        ...
+
+    async def write_notices(self, notices: Sequence[Notice]) -> int:
+        """Append notices to be sent and return how many were new; one whose key stands is passed over."""
+        ...
+
+    async def notices_to_send(self, *, now: datetime, limit: int = 100) -> Sequence[tuple[Notice, Delivery]]:
+        """Return unsent notices whose next try is due, oldest first."""
+        ...
+
+    async def notices_of(self, party: str, *, limit: int = 100) -> Sequence[tuple[Notice, Delivery]]:
+        """Return what was written to somebody, newest first."""
+        ...
+
+    async def record_delivery(self, key: str, delivery: Delivery) -> None:
+        """Store how far a notice came."""
+        ...
+
+    async def raise_alarm(self, alarm: Alarm) -> bool:
+        """Append an alarm and return whether it was new."""
+        ...
+
+    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+        """Return alarms, newest first."""
+        ...
+
+    async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
+        """Append an alarm's notices, and note whom it was told, as one."""
+        ...
+
+    async def answer_alarm(self, key: str, *, actor: str, at: datetime) -> Alarm | None:
+        """Note who answered an alarm; the first stays. None for an unknown one."""
+        ...
+
+    async def clear_alarm(self, key: str, *, at: datetime) -> None:
+        """Note that what an alarm is about is over; the first time stays."""
+        ...
+
+    async def open_calendar(self, feed: CalendarFeed) -> None:
+        """Store an owner's calendar feed in place of the one before."""
+        ...
+
+    async def close_calendar(self, owner_id: str) -> None:
+        """End an owner's calendar feed; without one nothing changes."""
+        ...
+
+    async def calendar(self, *, key: str = "", owner_id: str = "") -> CalendarFeed | None:
+        """Return a feed by its key or by its owner, None for an unknown or ended one."""
+        ...
