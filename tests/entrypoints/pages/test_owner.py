@@ -42,7 +42,7 @@ async def test_a_coming_event_says_when_how_much_and_how_low_in_local_time(
     page = await rosa.get("/owner")
 
     assert re.search(r'title="2026-09-10T02:00:00Z">Wed Sep 9, 7:00 PM PDT</time>', page.text)
-    assert "At most 10.00 kWh may be used; your battery is never taken below 20 %" in page.text
+    assert "At most 5.00 kWh may be used; your battery is never taken below 20 %" in page.text
 
 
 async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: httpx.AsyncClient) -> None:

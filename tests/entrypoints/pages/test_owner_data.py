@@ -1,0 +1,245 @@
+"""The owner's data: another language, leaving, files, a calendar, where to write to, and who looked."""
+
+import io
+import re
+import zipfile
+from datetime import timedelta
+
+import httpx
+import pytest
+from icalendar import Calendar
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_browser, logged_in, send
+from vpp.domain.access import Role
+from vpp.domain.fleet import TelemetryBatch
+from vpp.domain.interval import to_epoch
+from vpp.domain.notice import NoticeKind
+from vpp.domain.quantities import column, flags
+from vpp.entrypoints.operations import changing, events, own_data, starting
+from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.stages.collect import collect
+
+SITE = "s-001"
+OWNER = f"o-{SITE}"
+_MINUTES_90 = timedelta(minutes=90)
+
+
+@pytest.fixture
+async def rosa(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("rosa", Role.OWNER, OWNER)
+    return await logged_in(suburb, "rosa")
+
+
+async def begin(suburb: Suburb, event_id: str = "hot-1", starts_at: str = "now") -> None:
+    await starting.start_event(
+        suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.05", starts_at=starts_at, minutes=120,
+        actor="staff:ana",
+    )  # fmt: skip
+
+
+async def test_spanish_stays_chosen_on_every_page(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    chosen = await send(rosa, "/owner/language", language="es", back="/owner/events")
+    pages = [await rosa.get(path) for path in ("/owner", "/owner/events", "/owner/data")]
+
+    assert chosen.headers["location"] == "/owner/events"
+    assert ['lang="es"' in page.text for page in pages] == [True, True, True]
+    assert "Mi batería" in pages[0].text
+    assert "Nadie del personal ha mirado sus datos." in pages[2].text
+
+
+async def test_a_language_form_leads_to_no_other_site(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    chosen = await send(rosa, "/owner/language", language="es", back="//elsewhere.example")
+
+    assert chosen.headers["location"] == "/owner"
+
+
+async def test_a_browser_that_asks_for_spanish_gets_it_before_anything_is_chosen(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    page = await rosa.get("/owner", headers={"Accept-Language": "es-MX,es;q=0.9"})
+
+    assert "Próximo evento" in page.text
+
+
+async def test_whoever_leaves_is_released_at_once_and_nothing_more_is_collected(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    assert suburb.live.busy(suburb.clock.now())[1]
+
+    left = await send(rosa, f"/owner/sites/{SITE}/leaving", typed="leave")
+    fleet = suburb.controller.fleet
+    assert not fleet.consented[1]  # before any tick
+    await suburb.controller.turn()
+
+    assert left.headers["location"] == "/owner?saved=left"
+    assert not suburb.live.busy(suburb.clock.now())[1]
+    assert suburb.live.busy(suburb.clock.now())[0]
+    refused = await hear(suburb, 1)
+    assert refused == {("telemetry", "not_enrolled"): 1}
+    page = await rosa.get("/owner")
+    assert "nothing is collected from this home" in page.text
+    assert "Save reserve" not in page.text
+
+
+async def hear(suburb: Suburb, row: int) -> dict[tuple[str, str], int]:
+    """Let one home report past the decoder, and return what was refused."""
+    one, no = column([0]), flags([False])
+    now_s = column([to_epoch(suburb.clock.now())])
+    batch = TelemetryBatch(
+        column([row]), now_s, one, one, column([800]), one, column([5000]), column([13305]), column([200]),
+        one, one, flags([True]), no, no, no,
+    )  # fmt: skip
+    controller = suburb.controller
+    heard = controller.link.decode([])
+    heard.telemetry = batch
+    collected = await collect(
+        heard, fleet=controller.fleet, roster=controller.roster, programs=controller.programs,
+        store=controller.store, link=controller.link, clock=controller.clock,
+    )  # fmt: skip
+    return dict(collected.refused)
+
+
+async def test_leaving_needs_the_word_typed(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    page = await send(rosa, f"/owner/sites/{SITE}/leaving", typed="yes")
+
+    assert page.status_code == 422
+    assert 'value="yes"' in page.text
+    assert 'aria-describedby="typed-fault"' in page.text
+    assert (await suburb.desk.enrollment(SITE)).withdrawn_at is None
+
+
+async def test_what_was_stays_in_view_after_leaving_and_what_comes_later_is_none_of_ours(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await send(rosa, f"/owner/sites/{SITE}/leaving", typed="LEAVE")
+    suburb.clock.step_to(suburb.clock.now().replace(hour=3))
+    await begin(suburb, "hot-2")
+    await events.cancel_event(suburb.desk, event_id="hot-2", actor="staff:ana")
+
+    page = await rosa.get("/owner/events")
+    data = await rosa.get("/owner/data")
+
+    assert "/owner/events/hot-1" in page.text
+    assert "hot-2" not in page.text
+    assert (await rosa.get("/owner/events/hot-2")).status_code == 404
+    assert "Consent withdrawn, left the program" in data.text
+
+
+async def test_nobody_commands_a_home_that_left_even_in_the_tick_that_was_being_decided(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    before = await suburb.desk.store.last_words()
+    await own_data.leave_program(suburb.desk, owner_id=OWNER, site_id=SITE, actor="owner:rosa")
+
+    assert await suburb.desk.store.last_words() != before
+    assert (await suburb.desk.enrollment(SITE)).reserve_permille == 1000
+
+
+async def test_everything_comes_as_tables_in_one_file(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await send(rosa, f"/owner/sites/{SITE}/reserve", reserve="30")
+
+    answer = await rosa.get("/owner/export.zip")
+
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        tables = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert {"homes.csv", "consents.csv", "who-looked.csv", "events.csv"} <= set(tables)
+    assert tables["homes.csv"].splitlines()[0].startswith("site_id,site_no")
+    assert "reserve 30 %" in tables["who-looked.csv"]
+    assert "s-002" not in "".join(tables.values())
+
+
+async def test_staff_leave_a_reason_before_an_owners_data_is_read(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    with pytest.raises(OperationRefused, match="say why"):
+        await own_data.export_owner(suburb.desk, owner_id=OWNER, actor="staff:ana", reason=" ")
+    assert await suburb.desk.store.trail(subject=f"owner:{OWNER}") == []
+
+    await own_data.export_owner(suburb.desk, owner_id=OWNER, actor="staff:ana", reason="ticket 4711")
+
+    assert "ticket 4711" in (await rosa.get("/owner/data")).text
+
+
+async def calendar_of(rosa: httpx.AsyncClient, suburb: Suburb) -> tuple[str, Calendar]:
+    page = await send(rosa, "/owner/calendar")
+    found = re.search(r"/calendar/[\w-]+\.ics", page.text)
+    assert found is not None
+    file = await a_browser(suburb).get(found[0])
+    assert file.headers["content-type"] == "text/calendar; charset=utf-8"
+    return found[0], Calendar.from_ical(file.text)
+
+
+async def test_a_calendar_moves_an_event_and_cancels_it_and_shows_it_once(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, starts_at="2026-09-09T19:00")
+    address, first = await calendar_of(rosa, suburb)
+    await changing.modify_event(suburb.desk, event_id="hot-1", minutes=90, actor="staff:ana")
+    moved = Calendar.from_ical((await a_browser(suburb).get(address)).text)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    cancelled = Calendar.from_ical((await a_browser(suburb).get(address)).text)
+
+    entries = [calendar.walk("VEVENT") for calendar in (first, moved, cancelled)]
+    assert [len(each) for each in entries] == [1, 1, 1]
+    assert {str(each[0]["uid"]) for each in entries} == {"hot-1@vpp"}
+    assert [int(each[0]["sequence"]) for each in entries] == [0, 1, 2]
+    assert [str(each[0]["status"]) for each in entries] == ["CONFIRMED", "CONFIRMED", "CANCELLED"]
+    assert entries[1][0].decoded("dtend") - entries[1][0].decoded("dtstart") == _MINUTES_90
+    assert SITE not in str(first)
+
+
+async def test_a_calendar_address_is_shown_once_and_void_when_its_owner_says_so(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    old, _ = await calendar_of(rosa, suburb)
+    new, _ = await calendar_of(rosa, suburb)
+
+    assert (await a_browser(suburb).get(old)).status_code == 404
+    assert new not in (await rosa.get("/owner/data")).text
+    await send(rosa, "/owner/calendar/end")
+    assert (await a_browser(suburb).get(new)).status_code == 404
+    assert (await a_browser(suburb).get("/calendar/guessed.ics")).status_code == 404
+
+
+async def test_an_owner_chooses_where_and_about_what_to_be_written_to(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    kept = await send(rosa, "/owner/contact", address="rosa@example.org", scheduled="yes", ended="yes")
+
+    contact = await suburb.desk.store.contact(OWNER)
+    assert kept.status_code == 303
+    assert contact is not None
+    assert contact.address == "rosa@example.org"
+    assert contact.muted == {NoticeKind.CHANGED, NoticeKind.STARTING, NoticeKind.PAID}
+    await send(rosa, "/owner/contact", address="")
+    assert "rosa@example.org" not in (await rosa.get("/owner/data")).text
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "rosa",
+        "json://127.0.0.1:8080/",
+        "file:///etc/passwd",
+        "ntfy://10.0.0.1/topic",
+        "mailto://a:b@host",
+        "<b>",
+    ],
+)
+async def test_an_address_that_is_none_or_that_would_make_us_call_a_host_of_ours_is_refused(
+    suburb: Suburb, rosa: httpx.AsyncClient, typed: str
+) -> None:
+    page = await send(rosa, "/owner/contact", address=typed, paid="yes")
+
+    assert page.status_code == 422
+    assert 'id="address-fault"' in page.text
+    assert typed in page.text.replace("&lt;", "<").replace("&gt;", ">")
+    assert await suburb.desk.store.contacts() == []
