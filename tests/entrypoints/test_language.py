@@ -23,6 +23,9 @@ BUILT = (
     "statement.quality_",
     "messages.",
     "now.",
+    "data.given",
+    "data.joined",
+    "data.left",
 )
 
 
