@@ -55,6 +55,7 @@ class DispatchChecker(Ears):
         self._epoch = 0
         self._refused: set[tuple[int, int]] = set()  # site and tick number
         self._committed: dict[tuple[int, int], Told] = {}  # by tick number and site
+        self._went_first: list[Command] = []  # releases that nothing committed stands behind yet
         self._setpoint_w: dict[str, IntColumn] = {}
         self._floor: dict[str, IntColumn] = {}
 
@@ -81,6 +82,7 @@ class DispatchChecker(Ears):
                 told[site] = self._committed[tick.number, site] = Told(
                     tick, order, setpoint_w, int(floors[site])
                 )
+        self._judge_what_went_first(tick)
         self.told.update(told)
         self.ticks.append(tick)
         self._judge_discharges(tick)
@@ -136,6 +138,19 @@ class DispatchChecker(Ears):
             self._findings.report("I4", f"tick {tick.number} of epoch {tick.epoch} under {self._epoch}")
         if self.ticks and tick.number <= self.ticks[-1].number:
             self._findings.report("I4", f"tick {tick.number} follows {self.ticks[-1].number}")
+
+    def _judge_what_went_first(self, tick: DispatchTick) -> None:
+        """A release that left before its commit is committed as it left, and before anything later is."""
+        owed = [each for each in self._went_first if each.epoch == tick.epoch]
+        for command in owed:
+            if command.sequence <= tick.number and not self.was_committed(command):
+                self._findings.report(
+                    "I3",
+                    f"release {command.sequence} left first and was not recorded",
+                    site_id=command.site_id,
+                )
+        if owed:
+            self._went_first = [each for each in self._went_first if each.sequence > tick.number]
 
     def _apply(self, revision: PlanRevision) -> None:
         setpoints = self._setpoint_w.setdefault(revision.event_id, np.zeros(self._sites, dtype=np.int64))
@@ -237,7 +252,11 @@ class DispatchChecker(Ears):
     def _stands_committed(self, packet: Packet) -> None:
         command = decode_command(split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body, site_id=None)
         site_id = packet.topic.split("/")[3]
-        if command.site_id != site_id or not self.was_committed(command):
+        if command.site_id == site_id and self.was_committed(command):
+            return
+        if command.site_id == site_id and command.action is Action.RELEASE:
+            self._went_first.append(command)  # a stop may, when the store is down
+        else:
             self._findings.report("I3", f"command {command.sequence} left uncommitted", site_id=site_id)
 
     def _number(self, site_id: str) -> int:

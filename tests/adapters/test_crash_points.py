@@ -13,7 +13,9 @@ from vpp.adapters.memory.store import MemoryStore
 from vpp.ports import Store
 from vpp.settings import BadSettings, load_settings
 
-ANSWERING_WRITES = {"enroll", "take_back_opt_out", "take_epoch", "append", "use_login_link"}
+ANSWERING_WRITES = {
+    "enroll", "take_back_opt_out", "take_epoch", "take_free_lead", "renew_lead", "append", "use_login_link",
+}  # fmt: skip
 NO_WRITES = {"ready", "close"}
 
 

@@ -164,3 +164,43 @@ async def test_store_answers_that_it_is_ready(store: Store) -> None:
         await store.ready()
     except StoreUnavailable:
         pytest.fail("a store that was just opened is ready")
+
+
+async def test_lead_that_somebody_holds_is_not_taken_by_another(store: Store) -> None:
+    ours = await store.take_free_lead(at=NOON, holder="ours", lease_s=60)
+
+    assert ours == NOON_S
+    assert await store.take_free_lead(at=after(1), holder="theirs", lease_s=60) is None
+    assert await store.renew_lead(NOON_S, lease_s=60)
+    await store.commit(a_tick(1, NOON_S), [])
+
+
+async def test_lead_goes_to_whoever_asks_when_its_lease_has_run_out(store: Store) -> None:
+    await store.take_free_lead(at=NOON, holder="ours", lease_s=0)
+
+    theirs = await store.take_free_lead(at=after(1), holder="theirs", lease_s=60)
+
+    assert theirs == NOON_S + 60
+    assert not await store.renew_lead(NOON_S, lease_s=60)
+    assert await store.take_free_lead(at=after(2), holder="ours", lease_s=60) is None
+
+
+async def test_lead_that_was_given_up_is_free_at_once(store: Store) -> None:
+    await store.take_free_lead(at=NOON, holder="ours", lease_s=60)
+
+    assert await store.renew_lead(NOON_S, lease_s=0)
+
+    assert await store.take_free_lead(at=after(1), holder="theirs", lease_s=60) == NOON_S + 60
+
+
+async def test_controller_that_was_killed_takes_the_lead_back_from_itself(store: Store) -> None:
+    await store.take_free_lead(at=NOON, holder="ours", lease_s=60)
+
+    assert await store.take_free_lead(at=NOON, holder="ours", lease_s=60) == NOON_S + 1
+
+
+async def test_lead_taken_by_force_leaves_the_one_before_no_lease(store: Store) -> None:
+    await store.take_free_lead(at=NOON, holder="ours", lease_s=60)
+    await store.take_epoch(at=after(1))
+
+    assert not await store.renew_lead(NOON_S, lease_s=60)

@@ -91,7 +91,11 @@ def test_a_service_on_its_own_broker_is_ready_serves_commands_and_ends_in_order(
     state_dir = tmp_path / "state"
     child = serve()
     card = card_of(state_dir, child)
-    assert answer_of(card["port"], "/health/ready", status=200) == {"database": True, "broker": True}
+    assert answer_of(card["port"], "/health/ready", status=200) == {
+        "database": True,
+        "broker": True,
+        "leads": True,
+    }
 
     sites = tmp_path / "sites.csv"
     sites.write_bytes(an_enrollment_file("s-1"))
@@ -118,7 +122,7 @@ def test_a_service_starts_while_the_database_is_down_and_says_so(serve: Serve, t
     refused = vpp(tmp_path / "state", "event", "list", VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp")
     child.send_signal(signal.SIGINT)
 
-    assert ready == {"database": False, "broker": False}
+    assert ready == {"database": False, "broker": False, "leads": False}
     assert refused.returncode == 1
     assert "waits for the database" in refused.stderr
     assert child.wait(timeout=START_WITHIN_S) == 0
@@ -139,7 +143,7 @@ def test_a_service_starts_while_the_broker_is_down_and_takes_commands(serve: Ser
     child.send_signal(signal.SIGTERM)
 
     assert json.loads(added.stdout)["name"] == "caiso"
-    assert ready == {"database": True, "broker": False}
+    assert ready == {"database": True, "broker": False, "leads": True}
     assert child.wait(timeout=START_WITHIN_S) == 0
 
 
@@ -164,3 +168,34 @@ def test_a_taken_broker_port_is_replaced_by_a_free_one_that_is_named(serve: Serv
 
     assert f"port {port} on 127.0.0.1 is taken" in log
     assert "broker listens" in log
+
+
+def test_a_standby_leads_soon_after_the_leader_froze_and_the_leader_steps_down(
+    serve: Serve, tmp_path: Path
+) -> None:
+    database = {"VPP_DATABASE_URL": f"sqlite:///{tmp_path / 'shared.db'}"}
+    folders = [tmp_path / "state", tmp_path / "other"]
+    first = serve(**database)
+    ports = [card_of(folders[0], first)["port"]]
+    answer_of(ports[0], "/health/ready", status=200)
+    second = serve(VPP_STATE_DIR=str(folders[1]), **database)
+    ports.append(card_of(folders[1], second)["port"])
+    standing_by = answer_of(ports[1], "/health/ready", status=503)
+
+    first.send_signal(signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    answer_of(ports[1], "/health/ready", status=200)
+    took_s = time.monotonic() - frozen_at
+    first.send_signal(signal.SIGCONT)
+    replaced = answer_of(ports[0], "/health/ready", status=503)
+    second.send_signal(signal.SIGTERM)
+    _, log_of_second = second.communicate(timeout=START_WITHIN_S)
+    answer_of(ports[0], "/health/ready", status=200)  # its turn again
+    first.send_signal(signal.SIGTERM)
+    _, log_of_first = first.communicate(timeout=START_WITHIN_S)
+
+    assert standing_by == {"database": False, "broker": False, "leads": False}
+    assert not replaced["leads"]
+    assert took_s < 15
+    assert "stands by: another controller leads" in log_of_second
+    assert "another controller leads now; this one sends nothing any more" in log_of_first

@@ -28,6 +28,8 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "append_version": ("event-version", "cancel"),
     "grant": ("grant",),
     "take_epoch": ("epoch",),
+    "take_free_lead": ("epoch",),
+    "renew_lead": ("lease-of-lead",),
     "commit": ("tick", "plan"),
     "record_acks": ("ack",),
     "append": ("readings",),

@@ -11,7 +11,7 @@ import numpy as np
 
 from vpp.domain.brake import RampLog
 from vpp.domain.burden import SeasonUse
-from vpp.domain.command import AckBatch, Refusal
+from vpp.domain.command import AckBatch, Refusal, Unrecorded
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import EventPlan
@@ -53,6 +53,7 @@ class Board:
     facts: Facts | None = None
     ramp: RampLog = field(default_factory=RampLog)
     season: SeasonUse = field(default_factory=SeasonUse)
+    unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
 
     def grow(self, sites: int) -> None:

@@ -111,6 +111,19 @@ class CommandBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """Releases that left before the database knew of them, to be committed as soon as it is back.
+
+    ``stopped_by`` is who stopped everything: the events that were on are then cancelled too.
+    """
+
+    tick: DispatchTick
+    revisions: tuple[PlanRevision, ...]
+    batches: tuple[CommandBatch, ...]
+    stopped_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AckBatch:
     """What gateways decided about commands, in order of arrival. It is never proof of power.
 
@@ -156,6 +169,11 @@ def without(tick: DispatchTick, site_nos: frozenset[int]) -> DispatchTick:
         for order in tick.orders
     ]
     return replace(tick, orders=tuple(order for order in kept if len(order.site_no)))
+
+
+def releases_only(tick: DispatchTick) -> DispatchTick:
+    """Return the tick without any discharge."""
+    return replace(tick, orders=tuple(order for order in tick.orders if order.action is Action.RELEASE))
 
 
 def start_delay_s(site_id: str, event_id: str, spread_s: int) -> int:

@@ -71,6 +71,15 @@ def open_demands(
     return found
 
 
+def has_begun(history: EventHistory, now: datetime) -> bool:
+    """Return whether any version asks for power now, or so soon that its commands may have left."""
+    return any(
+        step.interval.starts_at - LEAD <= now < step.interval.ends_at
+        for version in history.versions
+        for step in version.steps
+    )
+
+
 def targeted_sites(named: Targets, fleet: FleetState, roster: Roster) -> BoolColumn:
     """Return the sites that match one word of every kind named; a word of no kind selects nobody."""
     if named.unknown:

@@ -5,7 +5,7 @@ decide which signal counts (``verdict.py``) and who discharges (``dispatch_plan.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -272,6 +272,19 @@ def authorized_steps(
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
+
+
+def cancelled(event: GridEvent, *, at: datetime) -> GridEvent:
+    """Return the version by which a person ends an event now."""
+    return replace(
+        event,
+        version=event.version + 1,
+        operation=Operation.DELETE,
+        modified_at=max(whole_second(at), event.modified_at),
+        steps=(),
+        status=EventStatus.CANCELLED,
+        committed_at=at,
+    )
 
 
 def authorized_power(

@@ -39,13 +39,16 @@ from vpp.entrypoints.http.security import cookie_key
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
 from vpp.entrypoints.running_service import post_card, remove_card
-from vpp.ports import StoreUnavailable
+from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
 
 LOCK_FILE = "service.lock"
 LOOPBACK = "127.0.0.1"
 LONGEST_WAIT_S = 30.0
 GRACE_S = 2
+LEASE_OF_LEAD_S = 8
+"""A leader that gives no sign of life for so long may be replaced; a standby then dispatches within 15 s."""
+LEAD_EVERY_S = 2.0
 
 logger = structlog.get_logger()
 
@@ -122,16 +125,25 @@ class Service:
                 await self._desk.store.ready()
                 database = True
         broker = self._controller is not None and self._controller.connected
-        return {"database": database, "broker": broker}
+        return {"database": database, "broker": broker, "leads": self._controller is not None}
 
     async def _control(self, keys: FileKeys) -> None:
-        settings, clock = self._settings, WallClock()
+        clock = WallClock()
+        holder = f"{socket.gethostname()} {self._settings.state_dir.resolve()}"
         async with AsyncExitStack() as open_things:
             opened = await self._open_store()
             if opened is None:
                 return
             open_things.push_async_callback(opened.close)
             store = crash_around(opened, self._crash)
+            while (epoch := await self._take_lead(store, clock, holder)) is not None:
+                logger.info("leads", epoch=epoch)
+                await self._dispatch(store, clock, keys, epoch)
+
+    async def _dispatch(self, store: Store, clock: WallClock, keys: FileKeys, epoch: int) -> None:
+        """Control the fleet until told to stop, or replaced by another controller."""
+        settings = self._settings
+        async with AsyncExitStack() as open_things:
             url = settings.broker_url
             if url == "embedded":
                 broker = await _embedded(settings.embedded_broker_port)
@@ -139,7 +151,15 @@ class Service:
                 url = broker.url
                 logger.info("broker listens", url=url)
             controller = await open_things.enter_async_context(
-                build(settings, clock=clock, store=store, keys=keys, broker_url=url, crash=self._crash)
+                build(
+                    settings,
+                    clock=clock,
+                    store=store,
+                    keys=keys,
+                    broker_url=url,
+                    crash=self._crash,
+                    epoch=epoch,
+                )
             )
             self._controller, live = controller, Live(controller)
             self._desk = Desk(
@@ -156,7 +176,32 @@ class Service:
             alarm.add_job(_note_power, "interval", (live, clock), seconds=SAMPLE_EVERY_S)
             alarm.start()
             open_things.callback(alarm.shutdown, wait=False)
-            await controller.run(self._stop)
+            keeping = asyncio.create_task(_keep_lead(store, controller, epoch))
+            open_things.callback(keeping.cancel)
+            try:
+                await controller.run(self._stop)
+            finally:
+                self._desk = self._controller = None
+        if controller.replaced:
+            logger.warning("another controller leads now; this one sends nothing any more", epoch=epoch)
+        else:
+            with contextlib.suppress(StoreUnavailable):
+                await store.renew_lead(epoch, lease_s=0)  # whoever stands by need not wait
+
+    async def _take_lead(self, store: Store, clock: WallClock, holder: str) -> int | None:
+        """Return the epoch as soon as nobody else leads, or None when told to stop before."""
+        told = False
+        while not self._stop.is_set():
+            with contextlib.suppress(StoreUnavailable):
+                epoch = await store.take_free_lead(at=clock.now(), holder=holder, lease_s=LEASE_OF_LEAD_S)
+                if epoch is not None:
+                    return epoch
+                if not told:
+                    logger.warning("stands by: another controller leads on this database", holder=holder)
+                    self._waits_for, told = "the lead: another controller dispatches on this database", True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LEAD_EVERY_S)
+        return None
 
     def _around(self, point: str) -> AbstractContextManager[None]:
         return contextlib.nullcontext() if self._crash is None else self._crash.around(point)
@@ -178,6 +223,16 @@ class Service:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), wait_s)
         return None
+
+
+async def _keep_lead(store: Store, controller: Controller, epoch: int) -> None:
+    """Renew the lease of the lead; a controller that was replaced steps down."""
+    while not controller.replaced:
+        await asyncio.sleep(LEAD_EVERY_S)
+        # While the database is down nobody can take the lead, and nothing but a stop can leave.
+        with contextlib.suppress(StoreUnavailable):
+            if not await store.renew_lead(epoch, lease_s=LEASE_OF_LEAD_S):
+                controller.step_down()
 
 
 async def _note_power(live: Live, clock: WallClock) -> None:

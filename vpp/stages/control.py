@@ -20,6 +20,8 @@ from vpp.domain.command import (
     DispatchTick,
     Order,
     PlanRevision,
+    Unrecorded,
+    releases_only,
     without,
 )
 from vpp.domain.demands import open_demands
@@ -60,7 +62,7 @@ from vpp.domain.tick_basis import (
     write_stored,
 )
 from vpp.domain.track_record import asked_of_sites, commands_in_order
-from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore
+from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore, StoreUnavailable
 
 READ_AGAIN = timedelta(minutes=1)
 COUNT_AGAIN = timedelta(minutes=5)
@@ -179,7 +181,11 @@ async def control(
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases))
-    tick = await _commit(tick, revisions, store, words, basis)
+    try:
+        tick = await _commit(tick, revisions, store, words, basis)
+    except StoreUnavailable:
+        await _stop_first(board, tick, revisions, plans, link)
+        raise
     board.tick_number = tick.number
     write_stored(board.stored, basis.samples)
     for demand, plan in planned:
@@ -221,6 +227,25 @@ def _orders(
     )
     slowed = caps.slowed_sites(fleet.county_no)
     return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)
+
+
+async def _stop_first(
+    board: Board,
+    tick: DispatchTick,
+    revisions: Sequence[PlanRevision],
+    plans: Mapping[str, EventPlan],
+    link: DeviceLink,
+) -> None:
+    """Let the releases of a tick leave that could not be committed, or of which that is not known.
+
+    Whether it stands shows when it is recorded: a tick of that number then holds these releases already.
+    """
+    stops = releases_only(tick)
+    if stops.orders:
+        batches = tuple(commands_of(stops, order, plans[order.event_id]) for order in stops.orders)
+        board.unrecorded.append(Unrecorded(stops, tuple(revisions), batches))
+        board.tick_number, board.plans = tick.number, dict(plans)
+        await link.command(batches)
 
 
 def _samples(

@@ -27,6 +27,7 @@ from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people, sites
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.live import Live
+from vpp.ports import Store
 from vpp.settings import Settings
 
 EVENING = datetime(2026, 9, 10, 1, tzinfo=UTC)  # 6 PM in California
@@ -103,9 +104,11 @@ class Suburb:
 PASSWORD = "correct horse battery"  # everybody's in these tests
 
 
-async def a_suburb(state_dir: Path, *, homes: int = 12, console_mw: int = 1) -> Suburb:
+async def a_suburb(
+    state_dir: Path, *, homes: int = 12, console_mw: int = 1, store: Store | None = None
+) -> Suburb:
     """Return the product with enrolled homes that have reported, and a console that may start events."""
-    clock, keys, store = SteppedClock(EVENING), FileKeys(state_dir), MemoryStore()
+    clock, keys, store = SteppedClock(EVENING), FileKeys(state_dir), store or MemoryStore()
     settings = Settings(state_dir=state_dir)
     controller = assemble(
         settings, clock=clock, store=store, keys=keys, transport=MemoryTransport(MemoryBroker(), "controller")

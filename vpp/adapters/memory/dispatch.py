@@ -1,5 +1,6 @@
 """Plans, ticks and acknowledgements, kept in memory."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +23,7 @@ class MemoryDispatch:
         self._tick_chain = chain
         self._words_since = words_since
         self._epoch = 0
+        self._holder, self._lead_until = "", 0.0
         self._ticks: dict[int, DispatchTick] = {}
         self._bases: dict[int, TickBasis] = {}
         self._revisions: dict[str, dict[int, PlanRevision]] = {}
@@ -30,7 +32,23 @@ class MemoryDispatch:
     async def take_epoch(self, *, at: datetime) -> int:
         """Become leader: store and return ``max(stored + 1, seconds since 1970)``."""
         self._epoch = max(self._epoch + 1, to_epoch(at))
+        self._lead_until = 0.0
         return self._epoch
+
+    async def take_free_lead(self, *, at: datetime, holder: str, lease_s: int) -> int | None:
+        """Become leader as ``take_epoch`` does, unless somebody else's lease runs: then None."""
+        if self._lead_until > time.monotonic() and self._holder != holder:
+            return None
+        epoch = await self.take_epoch(at=at)
+        self._holder, self._lead_until = holder, time.monotonic() + lease_s
+        return epoch
+
+    async def renew_lead(self, epoch: int, *, lease_s: int) -> bool:
+        """Let the lease of this epoch run for so long from now; False for a replaced leader."""
+        if epoch != self._epoch:
+            return False
+        self._lead_until = time.monotonic() + lease_s
+        return True
 
     async def last_tick_number(self) -> int:
         """Return the highest committed tick number, zero before any."""

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new
 from vpp.adapters.sql.chain import append_links
-from vpp.adapters.sql.engine import Database, from_us, to_us
+from vpp.adapters.sql.engine import Database, clock_us, from_us, to_us
 from vpp.adapters.sql.tables import (
     AcknowledgementRow,
     DispatchTickRow,
@@ -52,8 +52,31 @@ class SqlDispatch:
         async with self._dispatch_database.write() as session:
             leader = await session.get(LeaderRow, _DISPATCHER) or LeaderRow(role=_DISPATCHER, epoch=0)
             epoch = leader.epoch = max(leader.epoch + 1, to_epoch(at))
+            leader.lead_until_us = 0
             session.add(leader)
         return epoch
+
+    async def take_free_lead(self, *, at: datetime, holder: str, lease_s: int) -> int | None:
+        """Become leader as ``take_epoch`` does, unless somebody else's lease runs: then None."""
+        async with self._dispatch_database.write() as session:
+            leader = await session.get(LeaderRow, _DISPATCHER) or LeaderRow(role=_DISPATCHER, epoch=0)
+            now_us = await clock_us(session)
+            if leader.lead_until_us > now_us and leader.holder != holder:
+                return None
+            epoch = leader.epoch = max(leader.epoch + 1, to_epoch(at))
+            leader.holder, leader.lead_until_us = holder, now_us + lease_s * 1_000_000
+            session.add(leader)
+        return epoch
+
+    async def renew_lead(self, epoch: int, *, lease_s: int) -> bool:
+        """Let the lease of this epoch run for so long from now; False for a replaced leader."""
+        async with self._dispatch_database.write() as session:
+            leader = await session.get(LeaderRow, _DISPATCHER)
+            if leader is None or leader.epoch != epoch:
+                return False
+            leader.lead_until_us = await clock_us(session) + lease_s * 1_000_000
+            session.add(leader)
+        return True
 
     async def last_tick_number(self) -> int:
         """Return the highest committed tick number, zero before any."""

@@ -152,6 +152,16 @@ def _open_once(file: str) -> None:
         connection.execute("PRAGMA schema_version").fetchone()
 
 
+async def clock_us(session: AsyncSession) -> int:
+    """Return the database's own time in microseconds since 1970: the one clock that all its users share."""
+    connection = await session.connection()
+    if connection.dialect.name == "sqlite":
+        now = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000"
+    else:
+        now = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    return int((await connection.execute(text(now))).scalar_one())
+
+
 class Database:
     """Transactions on one database. Every store method opens exactly one."""
 

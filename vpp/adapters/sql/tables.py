@@ -197,11 +197,13 @@ class EventGrantRow(Row, table=True):
 
 
 class LeaderRow(Row, table=True):
-    """The epoch of whoever may commit ticks; one row."""
+    """The epoch of whoever may commit ticks, and until when nobody else may take the lead; one row."""
 
     __tablename__ = "leader"
     role: str = Field(primary_key=True)
     epoch: int = _big()
+    holder: str = ""
+    lead_until_us: int = Field(default=0, sa_type=BigInteger)
 
 
 class PlanRevisionRow(Row, table=True):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 
@@ -14,13 +13,13 @@ from vpp.domain.grid_event import (
     Grant,
     GrantKind,
     GridEvent,
-    Operation,
     Receipt,
     Step,
     authorized_power,
+    cancelled,
     steps_in_force,
 )
-from vpp.domain.interval import Interval, union, whole_second
+from vpp.domain.interval import Interval, union
 from vpp.domain.settlement import Settlement
 from vpp.entrypoints.operations.desk import (
     Desk,
@@ -326,15 +325,7 @@ async def cancel_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     if event_state(history, now) == "ended":
         raise OperationRefused(f"event {event_id} is over; nothing changed", HTTPStatus.CONFLICT)
     if latest.status is not EventStatus.CANCELLED:
-        latest = replace(
-            latest,
-            version=latest.version + 1,
-            operation=Operation.DELETE,
-            modified_at=max(whole_second(now), latest.modified_at),
-            steps=(),
-            status=EventStatus.CANCELLED,
-            committed_at=now,
-        )
+        latest = cancelled(latest, at=now)
         await desk.store.append_version(latest, actor=actor)
         desk.changed()
     return {

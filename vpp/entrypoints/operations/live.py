@@ -34,6 +34,10 @@ class Dispatching(Protocol):
     board: Board | None
     terms: DispatchTerms
 
+    async def stop_everything(self, actor: str) -> int:
+        """Release every home before the database knows of it; return how many were asked for power."""
+        ...
+
     def traffic(self) -> dict[str, object]:
         """Return what became of every message since the start."""
         ...

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
-from vpp.domain.demands import LEAD, targeted_sites
+from vpp.domain.demands import has_begun, targeted_sites
 from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
     EventHistory,
@@ -33,6 +33,7 @@ from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
+from vpp.ports import StoreUnavailable
 
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60
@@ -288,26 +289,30 @@ async def stop_all(desk: Desk, *, actor: str) -> Json:
     come: nothing may begin again behind the operator's back.
 
     Returns:
-        ``cancelled`` (event ids), ``homes`` (asked for power until now), ``scheduled`` (left standing).
+        ``cancelled`` (event ids), ``homes`` (asked for power until now), ``scheduled`` (left standing),
+        ``recorded`` (false while the database is down: the homes were released, and the events are cancelled
+        as soon as it is back, by the controller that runs now).
     """
+    try:
+        return await _cancel_all(desk, actor=actor)
+    except StoreUnavailable:
+        if desk.live is None:
+            raise
+        # Only a stop may go first: the homes are released, and the database is told when it is back.
+        homes = await desk.live.controller.stop_everything(actor)
+        return {"cancelled": [], "homes": homes, "scheduled": [], "recorded": False}
+
+
+async def _cancel_all(desk: Desk, *, actor: str) -> Json:
     now, live = desk.clock.now(), desk.live
     cancelled, scheduled, homes = [], [], 0
     for history in await desk.store.histories(ending_after=now):
         event_id, state = history.latest.event_id, event_state(history, now)
         asked = int(live.serving(event_id, now).sum()) if live else 0
-        if state not in ("cancelled", "ended") and (asked or _has_begun(history, now)):
+        if state not in ("cancelled", "ended") and (asked or has_begun(history, now)):
             await cancel_event(desk, event_id=event_id, actor=actor)
             cancelled.append(event_id)
             homes += asked
         elif state not in ("cancelled", "ended"):
             scheduled.append(event_id)
-    return {"cancelled": cancelled, "homes": homes, "scheduled": scheduled}
-
-
-def _has_begun(history: EventHistory, now: datetime) -> bool:
-    """Return whether any version asks for power now, or so soon that its commands may have left."""
-    return any(
-        step.interval.starts_at - LEAD <= now < step.interval.ends_at
-        for version in history.versions
-        for step in version.steps
-    )
+    return {"cancelled": cancelled, "homes": homes, "scheduled": scheduled, "recorded": True}

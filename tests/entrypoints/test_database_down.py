@@ -1,0 +1,220 @@
+"""The database is down in the middle of an event: only stops leave, and they are recorded when it is back."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.postgres import Postgres
+from vpp.adapters.memory.store import MemoryStore
+from vpp.adapters.sql.store import SqlStore
+from vpp.domain.command import Action, CommandBatch
+from vpp.entrypoints.operations.replay import replay_event
+from vpp.entrypoints.operations.sites import opt_out_site
+from vpp.entrypoints.operations.starting import start_event, stop_all
+from vpp.ports import Store, StoreUnavailable
+
+
+class DatabaseThatGoesDown:
+    """A store in memory that answers nothing while it is down, or commits and does not say so."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.says_nothing = False
+        self._store = MemoryStore()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        operation = getattr(self._store, name)
+
+        async def call(*positional: object, **named: object) -> object:
+            if self.down:
+                raise StoreUnavailable("the database is down")
+            answer = await operation(*positional, **named)
+            if self.says_nothing and name == "commit":
+                self.down = True
+                raise StoreUnavailable("the database went down before it answered")
+            return answer
+
+        return call
+
+
+class Evening:
+    """An event that runs over a suburb, and what left for the homes since it was last looked at."""
+
+    def __init__(self, suburb: Suburb) -> None:
+        self.suburb = suburb
+        self.left: list[CommandBatch] = []
+        send = suburb.controller.link.command
+
+        async def remember(batches: list[CommandBatch]) -> None:
+            self.left.extend(batches)
+            await send(batches)
+
+        suburb.controller.link.command = remember  # type: ignore[assignment, method-assign]  # listens
+
+    def sites(self, action: Action) -> set[int]:
+        return {site for batch in self.left if batch.order.action is action for site in batch.order.site_no}
+
+    def commanded(self) -> set[int]:
+        serving = self.suburb.live.serving("ev-1", self.suburb.clock.now())
+        return {int(site) for site in serving.nonzero()[0]}
+
+    async def island(self, site_no: int) -> None:
+        """Let a home lose the grid: control looks at once, and decides from what it read before."""
+        self.suburb.controller.fleet.islanded[site_no] = True
+        self.suburb.controller.runner._next_tick = None  # as if its 15 s were over
+        await self.suburb.controller.turn()
+
+    async def recover(self) -> None:
+        await self.suburb.pass_time(75)
+
+
+async def an_evening(state_dir: Path, store: Store) -> Evening:
+    evening = Evening(await a_suburb(state_dir, store=store))
+    await start_event(
+        evening.suburb.desk,
+        event_id="ev-1",
+        program_id=PROGRAM,
+        power_mw="0.02",
+        minutes=60,
+        actor="staff:ana",
+    )
+    await evening.suburb.pass_time(180)
+    evening.left.clear()
+    return evening
+
+
+@pytest.fixture
+def database() -> DatabaseThatGoesDown:
+    return DatabaseThatGoesDown()
+
+
+@pytest.fixture
+async def evening(tmp_path: Path, database: DatabaseThatGoesDown) -> Evening:
+    return await an_evening(tmp_path, cast(Store, database))
+
+
+async def test_release_that_was_decided_leaves_first_and_is_recorded_when_the_database_is_back(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    victim = min(evening.commanded())
+    database.down = True
+    await evening.island(victim)
+    left_while_down = (evening.sites(Action.RELEASE), evening.sites(Action.DISCHARGE))
+    (stop,) = evening.left
+
+    database.down = False
+    await evening.recover()
+
+    assert left_while_down == ({victim}, set())
+    (recorded,) = [
+        order
+        for tick in await database._store.event_ticks("ev-1")
+        for order in tick.orders
+        if tick.number == stop.sequence
+    ]
+    assert (recorded.action, recorded.site_no.tolist()) == (Action.RELEASE, [victim])
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+
+
+async def test_release_leaves_again_until_the_database_is_back_under_the_number_it_has(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    victim = min(evening.commanded())
+    database.down = True
+    await evening.island(victim)
+
+    await evening.suburb.pass_time(60)
+
+    assert len(evening.left) > 2
+    assert evening.sites(Action.DISCHARGE) == set()
+    assert len({batch.sequence for batch in evening.left}) == 1
+
+
+async def test_tick_whose_commit_was_not_answered_is_recorded_once(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    victim = min(evening.commanded())
+    database.says_nothing = True
+    await evening.island(victim)
+
+    database.down = database.says_nothing = False
+    await evening.recover()
+
+    numbers = [tick.number for tick in await database._store.event_ticks("ev-1")]
+    assert len(numbers) == len(set(numbers))
+    assert evening.sites(Action.RELEASE) == {victim}
+    assert victim not in evening.commanded()
+    assert evening.suburb.plan("ev-1").setpoint_w.sum() == 20_000
+
+
+async def test_stop_all_releases_every_home_while_the_database_is_down(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    commanded = evening.commanded()
+    database.down = True
+
+    answer = await stop_all(evening.suburb.desk, actor="staff:ana")
+
+    assert answer == {"cancelled": [], "homes": len(commanded), "scheduled": [], "recorded": False}
+    assert evening.sites(Action.RELEASE) == commanded
+    assert evening.commanded() == set()
+
+
+async def test_events_that_were_stopped_while_the_database_was_down_are_cancelled_when_it_is_back(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    database.down = True
+    await stop_all(evening.suburb.desk, actor="staff:ana")
+    database.down = False
+
+    await evening.recover()
+
+    history = await database._store.history("ev-1")
+    assert history is not None
+    assert history.latest.status.value == "cancelled"
+    assert evening.sites(Action.DISCHARGE) == set()
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+
+
+async def test_opt_out_is_refused_and_no_discharge_leaves_while_the_database_is_down(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    database.down = True
+
+    with pytest.raises(StoreUnavailable):
+        await opt_out_site(evening.suburb.desk, site_id="s-001", event_id="ev-1", actor="owner:o-s-001")
+    await evening.suburb.pass_time(600)
+
+    assert evening.left == []
+
+
+@pytest.fixture
+def server() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
+
+
+async def test_killed_postgresql_stops_nothing_but_starts_and_comes_back_with_the_stop(
+    tmp_path: Path, server: Postgres
+) -> None:
+    store = await SqlStore.open(await server.database())
+    evening = await an_evening(tmp_path, store)
+    commanded = evening.commanded()
+
+    server.kill()
+    answer = await stop_all(evening.suburb.desk, actor="staff:ana")
+    await evening.suburb.pass_time(30)
+    left_while_down = (evening.sites(Action.RELEASE), evening.sites(Action.DISCHARGE))
+    server.start_again()
+    await evening.recover()
+
+    history = await store.history("ev-1")
+    assert history is not None
+    assert not answer["recorded"]
+    assert left_while_down == (commanded, set())
+    assert history.latest.status.value == "cancelled"
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+    await store.close()
