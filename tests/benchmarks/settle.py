@@ -132,28 +132,29 @@ async def measure(sites: int, url: str) -> dict[str, float]:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     energy_wh = metered(sites)
     in_numpy(energy_wh)
-    began = time.perf_counter()
+    used = time.process_time()
     cents = in_numpy(energy_wh)
-    plain_s = time.perf_counter() - began
+    plain_s = time.process_time() - used
     store = await SqlStore.open(url)
     clock = SteppedClock(ENDS_AT + timedelta(minutes=2))
     history = await store.history(EVENT)
     assert history is not None
     before_mb = _peak_mb()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     run = await settle(history, store=store, programs={PROGRAM: program()}, clock=clock)
-    settle_s = time.perf_counter() - began
+    settle_s, settle_cpu_s = time.perf_counter() - began, time.process_time() - used
     assert run is not None
     settle_mb = _peak_mb()
     assert [line.amount // 10_000 for line in run.lines] == cents.tolist(), "numpy says something else"
-    began = time.perf_counter()
+    used = time.process_time()
     await pay(run, books=store, clock=clock)
-    pay_s = time.perf_counter() - began
+    pay_cpu_s = time.process_time() - used
     await store.close()
     return {
         "plain_s": plain_s,
         "settle_s": settle_s,
-        "pay_s": pay_s,
+        "settle_cpu_s": settle_cpu_s,
+        "pay_cpu_s": pay_cpu_s,
         "before_mb": before_mb,
         "settle_mb": settle_mb,
         "pay_mb": _peak_mb(),
@@ -174,11 +175,12 @@ def run(sizes: Sequence[int] = SIZES) -> list[Figure]:
             command = [sys.executable, "-m", "tests.benchmarks.settle", str(sites), url]
             taken = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             name = f"{sites:>9,} sites, {HOURS} hours, {AVERAGED} baseline days"
-            ratio = taken["settle_s"] / taken["plain_s"]
+            ratio = taken["settle_cpu_s"] / taken["plain_s"]
             figures += [
-                Figure(f"{name}: settled and stored", taken["settle_s"], "s", "numpy in memory", ratio),
-                Figure(f"{name}: peak memory", taken["settle_mb"], "MB"),
-                Figure(f"{name}: booked", taken["pay_s"], "s"),
+                Figure(f"{name}: settled, stored", taken["settle_s"], "s"),
+                Figure("processor time of it", taken["settle_cpu_s"], "s", "numpy in memory", ratio),
+                Figure("peak memory of it", taken["settle_mb"], "MB"),
+                Figure("processor time of booking it", taken["pay_cpu_s"], "s"),
             ]
     return figures
 

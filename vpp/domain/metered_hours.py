@@ -78,6 +78,8 @@ def by_hours(hours: HourEnergies, track: CounterTrack) -> EnergyOf:
             return net_energy(track, site, from_s, until_s)
         place = np.minimum(np.searchsorted(hours.starts_s, from_s), len(hours.starts_s) - 1)
         whole = (hours.starts_s[place] == from_s) & (until_s - from_s == HOUR_S)
+        if not whole.any():
+            return net_energy(track, site, from_s, until_s)
         energy, quality = hours.energy_wh[site, place], hours.quality[site, place]
         if not whole.all():
             rest = np.flatnonzero(~whole)

@@ -43,9 +43,10 @@ def cents_half_up(exact_micro_dollars: Fraction) -> MicroDollars:
     Half up means away from zero for amounts owed, the way an owner rounds by hand; a negative amount
     is rounded by its absolute value, so that a reversal cancels what it reverses.
     """
-    cents = abs(exact_micro_dollars) / MICRO_DOLLARS_PER_CENT
-    whole = (2 * cents.numerator + cents.denominator) // (2 * cents.denominator)
-    signed = whole if exact_micro_dollars >= 0 else -whole
+    size, parts = abs(exact_micro_dollars.numerator), exact_micro_dollars.denominator
+    a_cent = parts * MICRO_DOLLARS_PER_CENT
+    whole = (2 * size + a_cent) // (2 * a_cent)
+    signed = whole if exact_micro_dollars.numerator >= 0 else -whole
     return MicroDollars(signed * MICRO_DOLLARS_PER_CENT)
 
 

@@ -5,7 +5,7 @@ averages are fractions, and money is rounded once, for one site and one event. W
 and where the result goes is not known here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -323,21 +323,22 @@ def _lines(
     event_s = sum(part.seconds for part in event.parts)
     fractions = {seconds: Fraction(seconds, 3600) for seconds in np.unique(metered.seconds).tolist()}
     clamps = event.terms.negative_policy is NegativePolicy.CLAMP_INTERVAL
+    out_s = sites.opted_out_s.tolist()
+    settled = {each: _settled(event, each) for each in set(out_s)}
     found = []
-    for site, (quality, reason) in enumerate(verdicts):
-        beyond = energies.incremental[site].tolist()
-        divisor = energies.denominator[site]
+    for site, ((quality, reason), row) in enumerate(zip(verdicts, _rows(metered, energies), strict=True)):
+        beyond, divisor = row.incremental, row.denominator
         incremental = Fraction(sum(beyond), divisor)
         netted = Fraction(sum(each for each in beyond if each > 0), divisor) if clamps else incremental
         carried = sites.carried_wh[site] if sites.carried_wh is not None else _NOTHING_WH
         paid = paid_energy([netted], event.terms.negative_policy, carried)
-        lines = _hour_lines(hours, metered, energies, fractions, site, quality)
+        lines = _hour_lines(hours, row, fractions, quality)
         earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in _COUNTING)
         found.append(
             SettlementLine(
                 site_id=sites.site_ids[site],
                 owner_id=sites.owner_ids[site],
-                settled=_settled(event, int(sites.opted_out_s[site])),
+                settled=settled[out_s[site]],
                 hours=lines,
                 baseline_days=chosen_days[site],
                 incremental_wh=incremental,
@@ -357,24 +358,31 @@ def _lines(
 _NOTHING_WH = Fraction(0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One site's columns as Python numbers, by hour; energies over ``denominator``."""
+
+    seconds: list[int]
+    metered_wh: list[int]
+    quality: list[int]
+    denominator: int
+    baseline: list[int]
+    incremental: list[int]
+
+
+def _rows(metered: _EventEnergy, energies: _ExactEnergies) -> Iterator[_Row]:
+    columns = (
+        metered.seconds, metered.metered_wh, metered.quality,
+        energies.denominator, energies.baseline, energies.incremental,
+    )  # fmt: skip
+    return map(_Row, *(each.tolist() for each in columns))
+
+
 def _hour_lines(
-    hours: Sequence[Interval],
-    metered: _EventEnergy,
-    energies: _ExactEnergies,
-    fractions: Mapping[int, Fraction],
-    site: int,
-    quality_of_site: SiteQuality,
+    hours: Sequence[Interval], row: _Row, fractions: Mapping[int, Fraction], quality_of_site: SiteQuality
 ) -> tuple[HourLine, ...]:
-    divisor = energies.denominator[site]
-    columns = zip(
-        hours,
-        metered.seconds[site].tolist(),
-        metered.metered_wh[site].tolist(),
-        metered.quality[site].tolist(),
-        energies.baseline[site].tolist(),
-        energies.incremental[site].tolist(),
-        strict=True,
-    )
+    divisor = row.denominator
+    columns = zip(hours, row.seconds, row.metered_wh, row.quality, row.baseline, row.incremental, strict=True)
     return tuple(
         HourLine(
             hour=hour,

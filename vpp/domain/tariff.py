@@ -20,10 +20,10 @@ def paid_energy(
     at zero. ``net_season_floor_zero`` nets the whole season: an event pays what it adds to the season's
     floor-zero sum, so the result is negative when it takes back what earlier events had earned.
     """
-    total = sum(hours_wh, start=Fraction(0))
+    total = hours_wh[0] if len(hours_wh) == 1 else sum(hours_wh, start=Fraction(0))
     match policy:
         case NegativePolicy.NET_EVENT_FLOOR_ZERO:
-            return max(Fraction(0), total)
+            return total if total.numerator > 0 else Fraction(0)
         case NegativePolicy.CLAMP_INTERVAL:
             return sum((max(Fraction(0), hour) for hour in hours_wh), start=Fraction(0))
         case NegativePolicy.NET_SEASON_FLOOR_ZERO:
@@ -118,6 +118,6 @@ def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
 
 
 def _nearest(exact: Fraction) -> MicroDollars:
-    size = abs(exact)
-    whole = (2 * size.numerator + size.denominator) // (2 * size.denominator)
-    return MicroDollars(whole if exact >= 0 else -whole)
+    size, parts = abs(exact.numerator), exact.denominator
+    whole = (2 * size + parts) // (2 * parts)
+    return MicroDollars(whole if exact.numerator >= 0 else -whole)

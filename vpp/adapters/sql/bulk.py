@@ -7,7 +7,6 @@ one after another inside its own loop, and lists as one JSON value.
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -109,9 +108,7 @@ class Asked:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         query = f"{self._expressions()} {statement}"
         if _is_sqlite(self._session):
-            rows = await driver.execute_fetchall(query, self._parameters())
-            numbers = chain.from_iterable(rows)
-            table = np.fromiter(numbers, dtype=np.int64, count=count * len(rows)).reshape(-1, count)
+            table = await _joined(driver, self._expressions(), statement, self._parameters(), count)
         else:
             table = await _copied(driver, query, self._parameters(), count)
         return [np.ascontiguousarray(table[:, place]) for place in range(count)]
@@ -131,7 +128,9 @@ class Asked:
                 )
                 place += len(columns) - 1
                 source = f"SELECT * FROM unnest({arrays})"
-            expressions.append(f"{name} ({', '.join(columns)}) AS ({source})")
+            # SQLite would otherwise read the JSON again for every row that a list is joined with.
+            kept = "AS MATERIALIZED" if _is_sqlite(self._session) else "AS"
+            expressions.append(f"{name} ({', '.join(columns)}) {kept} ({source})")
         return f"WITH {', '.join(expressions)}"
 
     def _parameters(self) -> tuple[Any, ...]:
@@ -140,6 +139,25 @@ class Asked:
                 json.dumps(list(zip(*columns.values(), strict=True))) for columns in self._lists.values()
             )
         return tuple(list(values) for columns in self._lists.values() for values in columns.values())
+
+
+async def _joined(
+    driver: Any, lists: str, statement: str, parameters: tuple[Any, ...], count: int
+) -> IntColumn:
+    """Return a result of ``count`` integer columns from SQLite as one text of numbers.
+
+    Half the time of a tuple and an object for every number.
+    """
+    names = [f"c{place}" for place in range(count)]
+    row = " || ',' || ".join(names)
+    answer = f"answer ({', '.join(names)}) AS ({statement})"
+    query = f"{lists}, {answer} SELECT COUNT(*), group_concat({row}) FROM answer"
+    ((rows, numbers),) = await driver.execute_fetchall(query, parameters)
+    table: IntColumn = (
+        np.fromstring(numbers, dtype=np.int64, sep=",") if rows else np.zeros(0, dtype=np.int64)
+    )
+    assert len(table) == rows * count, "a column is NULL or not BIGINT"
+    return table.reshape(-1, count)
 
 
 async def _copied(driver: Any, query: str, parameters: tuple[Any, ...], count: int) -> IntColumn:

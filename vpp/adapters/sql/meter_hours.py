@@ -24,6 +24,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn, column
 BAD = QUALITY_CODES.index(Quality.BAD)
 _MISSING = QUALITY_CODES.index(Quality.MISSING)
 _CODES = len(QUALITY_CODES)
+_HOURS = 2**24  # more than there are from 1970 to the year 3800
 
 COUNTERS = (
     f"r.discharged_wh, r.charged_wh, COALESCE(r.imported_wh, {NOT_METERED}),"
@@ -127,13 +128,14 @@ async def read_hours(
         },
     }
     name = _COLUMNS[meter]
-    place, hour_s, energy_wh, quality = await Asked(session, lists).columns(
-        f"SELECT site.place, h.hour_s, h.{name}_wh, h.{name}_quality FROM site CROSS JOIN span"
-        " CROSS JOIN meter_hour h WHERE h.site_id = site.site_id"
+    # Two numbers a row instead of four: reading them is most of what a settlement takes.
+    cell, energy = await Asked(session, lists).columns(
+        f"SELECT site.place * {_HOURS} + h.hour_s / {HOUR_S}, h.{name}_wh * {_CODES} + h.{name}_quality"
+        " FROM site CROSS JOIN span CROSS JOIN meter_hour h WHERE h.site_id = site.site_id"
         " AND h.hour_s BETWEEN span.starts_s AND span.ends_s",
-        4,
+        2,
     )
-    column_of = np.searchsorted(starts_s, hour_s)
-    found.energy_wh[place, column_of] = energy_wh
-    found.quality[place, column_of] = quality
+    place, column_of = cell // _HOURS, np.searchsorted(starts_s, cell % _HOURS * HOUR_S)
+    found.energy_wh[place, column_of] = energy // _CODES
+    found.quality[place, column_of] = energy % _CODES
     return found
