@@ -16,9 +16,14 @@ from vpp.entrypoints.operations import starting
 PAGES = {
     "ana": (
         "/operator",
+        "/operator/events",
         "/operator/events/hot-1",
+        "/operator/events/hot-1/change",
+        "/operator/events/hot-1/replay",
         "/operator/new-event",
         "/operator/fleet",
+        "/operator/map",
+        "/operator/health",
         "/operator/trail",
     ),
     "rosa": ("/owner", "/owner/events", "/owner/data"),

@@ -80,7 +80,7 @@ async def test_a_form_sent_twice_starts_one_event(suburb: Suburb, ana: httpx.Asy
     assert (first.status_code, second.status_code, other.status_code) == (303, 303, 422)
     (history,) = await suburb.desk.store.histories()
     assert len(history.versions) == 1
-    assert "another event has the id" in other.text
+    assert "Another event has the id" in other.text
 
 
 @pytest.mark.parametrize(

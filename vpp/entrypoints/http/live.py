@@ -87,6 +87,23 @@ def _chart(facts: Mapping[str, Any]) -> Any:
     )
 
 
+def replay_chart(event: Mapping[str, Any], evening: Mapping[str, Any]) -> Any:
+    """Return the course of an event that was stored, with what was asked, planned and measured."""
+    frames = evening["frames"]
+    if not frames or not event["starts_at"]:
+        return None
+    times = [datetime.fromisoformat(frame["at"]) for frame in frames]
+    lines = [
+        Line(css, name, [(at, frame[figure]) for at, frame in zip(times, frames, strict=True)], steps=steps)
+        for css, name, figure, steps in (
+            ("target", "asked", "requested_w", True),
+            ("forecast", "planned", "planned_w", True),
+            ("measured", "measured", "measured_w", False),
+        )
+    ]
+    return power_chart(lines, starts_at=times[0], ends_at=times[-1], zone=event["time_zone"], now=None)
+
+
 def _states(proof: Any) -> list[tuple[str, int, str]]:
     """Return (word, sites, tone) in the order in which a command lives."""
     tones = {**dict.fromkeys(LATE, "late"), **dict.fromkeys(FAILED, "failed"), "delivering": "discharging"}

@@ -14,7 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vpp.entrypoints.http import login, pages_operator, pages_owner, pages_owner_data, pages_owner_money
+from vpp.entrypoints.http import (
+    login,
+    pages_dispatch,
+    pages_fleet,
+    pages_operator,
+    pages_owner,
+    pages_owner_data,
+    pages_owner_money,
+)
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
@@ -26,6 +34,8 @@ from vpp.ports import ConflictingFact, StoreUnavailable
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ROUTERS = (
     login.router,
+    pages_dispatch.router,
+    pages_fleet.router,
     pages_operator.router,
     pages_owner.router,
     pages_owner_money.router,

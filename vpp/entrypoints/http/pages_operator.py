@@ -1,17 +1,14 @@
-"""The operator's pages: board, events, one event with its commands, new event, fleet, one home, trail."""
+"""The operator's first pages: board, events, one event with its commands, and stop-all."""
 
 import csv
 import io
 import re
-import secrets
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from vpp.domain.dispatch_plan import Reason
-from vpp.domain.program import Program
 from vpp.entrypoints.http.live import board_page_values, fragment
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
@@ -19,17 +16,13 @@ from vpp.entrypoints.http.visitor import (
     AtDesk,
     CheckedForm,
     Dispatcher,
-    Form,
-    HomeReader,
-    TrailReader,
     Visitor,
     Watcher,
     front_of,
     leave_trail,
 )
 from vpp.entrypoints.operations import board, events, rails, sites, starting
-from vpp.entrypoints.operations import preview as previewing
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, Json
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
@@ -40,7 +33,7 @@ router = APIRouter(prefix="/operator")
 @router.get("")
 async def board_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show the board of every event that is on or comes, and what the fleet could give."""
-    listed = await _listed(desk)
+    listed = await latest_first(desk)
     open_states = ("active", "scheduled", "waiting_for_force", "waiting_for_approval")
     current = [event for event in listed if event["state"] in open_states]
     boards = [await board_page_values(desk, str(event["event_id"])) for event in current] if desk.live else []
@@ -49,7 +42,7 @@ async def board_page(request: Request, visitor: Watcher, desk: AtDesk) -> Respon
     return show(request, "operator_board.html", visitor=visitor, boards=boards, past=past, fleet=fleet)
 
 
-async def _listed(desk: Desk) -> list[Json]:
+async def latest_first(desk: Desk) -> list[Json]:
     """Return all events, the latest beginning first."""
     listed = (await events.list_events(desk))["events"]
     assert isinstance(listed, list)
@@ -60,7 +53,7 @@ async def _listed(desk: Desk) -> list[Json]:
 async def events_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show every event."""
     programs = (await rails.list_programs(desk))["programs"]
-    listed = await _listed(desk)
+    listed = await latest_first(desk)
     return show(request, "operator_events.html", visitor=visitor, events=listed, programs=programs)
 
 
@@ -100,6 +93,12 @@ async def cancel(
 ) -> Response:
     """Cancel an event whose id was typed."""
     typed = form.get("typed", "")
+    event = await events.show_event(desk, event_id=event_id)
+    if event["state"] in ("cancelled", "ended"):
+        return await _event_page(
+            request, visitor, desk, event_id, status=HTTPStatus.CONFLICT,
+            fault=f"This event is {event['state']} already; your page was older. Nothing was changed.",
+        )  # fmt: skip
     if typed != event_id:
         return await _event_page(
             request, visitor, desk, event_id, typed=typed, status=HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -138,119 +137,6 @@ async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: Ch
     return show(request, "operator_stopped.html", visitor=visitor, stopped=stopped)
 
 
-@router.get("/new-event")
-async def new_event_page(request: Request, visitor: Dispatcher, desk: AtDesk) -> Response:
-    """Show the form of a new event."""
-    fields = {"event_id": f"console-{secrets.token_hex(4)}"}
-    return _new_event(request, visitor, desk, fields, fault=None)
-
-
-FIELDS = ("event_id", "program_id", "power_mw", "starts_at", "minutes", "targets", "name", "test")
-
-
-def _fields(form: Form) -> dict[str, str]:
-    """Return the fields of a new event as they were typed, and no other."""
-    return {name: form.get(name, "60" if name == "minutes" else "") for name in FIELDS}
-
-
-def _new_event(request: Request, visitor: Visitor, desk: Desk, fields: Form, fault: str | None) -> Response:
-    status = HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY
-    return show(
-        request, "operator_new_event.html", status, visitor=visitor, fields=_fields(fields), fault=fault,
-        programs=_programs(desk),
-    )  # fmt: skip
-
-
-def _programs(desk: Desk) -> list[tuple[Program, int]]:
-    """Return every program with its number of homes, the largest first."""
-    sizes = desk.live.program_sizes() if desk.live is not None else {}
-    programs = [(program, sizes.get(program.program_id, 0)) for program in desk.programs.values()]
-    return sorted(programs, key=lambda each: (-each[1], each[0].program_id))
-
-
-@router.post("/new-event")
-async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm) -> Response:
-    """Show what the event would get; with the power typed again, start it."""
-    fields = _fields(form)
-    try:
-        wish = _wish(fields)
-        found = await previewing.preview_event(desk, **wish)
-        if form.get("step") != "start":
-            return _preview(request, visitor, fields, found, fault=None)
-        if form.get("typed", "").removesuffix("MW").strip() != fields["power_mw"]:
-            fault = f"Type {fields['power_mw']} to start. Nothing was started."
-            return _preview(request, visitor, fields, found, fault=fault)
-        await starting.start_event(
-            desk,
-            event_id=fields["event_id"],
-            name=fields["name"],
-            test=fields["test"] == "yes",
-            actor=visitor.actor,
-            **wish,
-        )
-    except OperationRefused as refused:
-        return _new_event(request, visitor, desk, fields, fault=refused.detail)
-    return RedirectResponse(f"/operator/events/{fields['event_id']}", CONFIRMED)
-
-
-def _wish(form: Form) -> dict[str, Any]:
-    minutes = form.get("minutes", "")
-    if not re.fullmatch(r"\d{1,4}", minutes):
-        raise OperationRefused(f"a length of {minutes[:20]!r} is not a number of minutes")
-    return {
-        "program_id": form.get("program_id", ""),
-        "power_mw": form.get("power_mw", ""),
-        "starts_at": form.get("starts_at", ""),
-        "minutes": int(minutes),
-        "targets": form.get("targets", "").split(","),
-    }
-
-
-def _preview(request: Request, visitor: Visitor, form: Form, found: Json, fault: str | None) -> Response:
-    status = HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY
-    return show(
-        request, "operator_preview.html", status, visitor=visitor, fields=form, preview=found, fault=fault,
-        words={reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()},
-    )  # fmt: skip
-
-
-@router.get("/fleet")
-async def fleet_page(
-    request: Request,
-    visitor: Watcher,
-    desk: AtDesk,
-    search: str = "",
-    reason: str = "",
-    county: str = "",
-    offset: int = 0,
-) -> Response:
-    """Show homes as they are now, found by a part of their name, county or feeder."""
-    found = await board.list_fleet(
-        desk, search=search, reason=reason, county=county, offset=offset, limit=PAGE_SITES
-    )
-    return show(
-        request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
-        county=county, page=PAGE_SITES, words={each.value: sites.REASON_WORDS[each] for each in Reason},
-    )  # fmt: skip
-
-
-@router.get("/fleet.csv")
-async def fleet_file(_visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "") -> Response:
-    """Return the same homes as a file."""
-    rows: list[Json] = []
-    while True:
-        found = await board.list_fleet(desk, search=search, reason=reason, offset=len(rows), limit=200)
-        part = found["sites"]
-        assert isinstance(part, list)
-        rows += part
-        if not part:
-            break
-    columns = (
-        "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
-    )  # fmt: skip
-    return csv_file("fleet.csv", columns, rows)
-
-
 def csv_file(name: str, columns: tuple[str, ...], rows: list[Json]) -> Response:
     """Return rows as RFC 4180 text; a cell that a spreadsheet would run gets a quote before it."""
     text = io.StringIO()
@@ -268,30 +154,3 @@ def _cell(value: object) -> object:
     runs = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
     number = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value)
     return f"'{value}" if runs and not number else value
-
-
-@router.get("/sites/{site_id}")
-async def site_page(
-    request: Request, visitor: HomeReader, desk: AtDesk, site_id: str, reason: str = ""
-) -> Response:
-    """Show one home with its owner, for a reason that the owner will see."""
-    enrollment = await desk.enrollment(site_id)
-    if len(reason.strip()) < 3:
-        return show(request, "operator_site_reason.html", visitor=visitor, site_id=site_id)
-    await leave_trail(desk, visitor, f"read home {site_id}", f"owner:{enrollment.owner_id}", reason.strip())
-    facts, now = sites.site_facts(enrollment), None
-    if desk.live is not None:
-        row = board.site_row(desk.live, site_id)
-        moment = desk.clock.now()
-        now = board.site_now(desk.live, row, board.site_reason(desk.live, row, moment), moment)
-    why = [
-        await sites.why_site(desk, site_id=site_id, event_id=str(event["event_id"]))
-        for event in (await _listed(desk))[:10]
-    ]
-    return show(request, "operator_site.html", visitor=visitor, site=facts, now=now, why=why)
-
-
-@router.get("/trail")
-async def trail_page(request: Request, visitor: TrailReader, desk: AtDesk) -> Response:
-    """Show who did and read what, the newest first."""
-    return show(request, "operator_trail.html", visitor=visitor, trail=await desk.store.trail(limit=200))

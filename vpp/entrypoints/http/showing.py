@@ -35,6 +35,7 @@ def _environment() -> Environment:
         "freshness",
         "percent",
         "sentence_case",
+        "first_upper",
     ):
         environment.filters[name] = getattr(words, name)
     environment.globals["Right"] = Right

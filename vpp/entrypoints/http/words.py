@@ -94,6 +94,11 @@ def sentence_case(word: str) -> str:
     return word.replace("_", " ")
 
 
+def first_upper(sentence: str) -> str:
+    """Return a sentence with a capital at its beginning and nothing else changed."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def percent(share: float | None) -> str:
     """Return a share in whole percent."""
     return "–" if share is None else f"{share:.0f} %"

@@ -236,6 +236,20 @@ def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
     }
 
 
+def freshness(desk: Desk) -> Json:
+    """Return how many homes reported last within which time, and how many never did.
+
+    Returns:
+        ``within_90_s, within_10_min, within_1_h, older, never``: enrolled homes, each counted once.
+    """
+    fleet, now_s = desk.running.controller.fleet, to_epoch(desk.clock.now())
+    sampled_s = fleet.sampled_at_s[fleet.enrolled]
+    age_s = now_s - sampled_s[sampled_s > 0]
+    counts = np.histogram(age_s, bins=[-(10**9), 90, 600, 3600, 10**12])[0].tolist()
+    names = ("within_90_s", "within_10_min", "within_1_h", "older")
+    return dict(zip(names, counts, strict=True)) | {"never": int((sampled_s == 0).sum())}
+
+
 def site_row(live: Live, site_id: str) -> int:
     """Return a site's row in the fleet. Raises OperationRefused where it has none."""
     row = live.controller.roster.site_no_of.get(site_id)

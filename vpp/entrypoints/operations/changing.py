@@ -81,10 +81,12 @@ def _at_power(steps: Sequence[Step], power_w: int | None) -> tuple[Step, ...]:
 def _until(steps: Sequence[Step], minutes: int, now: datetime) -> tuple[Step, ...]:
     """Return the steps cut, or the last one stretched, to a length from the first start."""
     if not 1 <= minutes <= MINUTES_MOST:
-        raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}")
+        raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}", field="minutes")
     ends_at = steps[0].interval.starts_at + timedelta(minutes=minutes)
     if ends_at <= now:
-        raise OperationRefused(f"the event would have ended at {instant(ends_at)}; cancel it to end it now")
+        raise OperationRefused(
+            f"the event would have ended at {instant(ends_at)}; cancel it to end it now", field="minutes"
+        )
     kept = [step for step in steps if step.interval.starts_at < ends_at]
     last = kept[-1]
     return (*kept[:-1], replace(last, interval=Interval(last.interval.starts_at, ends_at)))
@@ -102,7 +104,9 @@ def _known_targets(desk: Desk, latest: GridEvent, targets: Sequence[str]) -> tup
             feeders=roster.feeders.words,
         ).unknown
         if unknown:
-            raise OperationRefused(f"no utility, group, county or feeder is called {', '.join(unknown)}")
+            raise OperationRefused(
+                f"no utility, group, county or feeder is called {', '.join(unknown)}", field="targets"
+            )
     return words
 
 

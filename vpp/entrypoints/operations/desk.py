@@ -26,13 +26,22 @@ class Changed(Protocol):
 
 
 class OperationRefused(Exception):
-    """The operation changed nothing. ``faults`` names each one where a file or list has several."""
+    """The operation changed nothing. ``faults`` names each one where a file or list has several.
+
+    ``field`` names the argument that is at fault, so that a form can say it beside its field; empty where
+    it is none or several.
+    """
 
     def __init__(
-        self, detail: str, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY, faults: Sequence[str] = ()
+        self,
+        detail: str,
+        status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY,
+        faults: Sequence[str] = (),
+        *,
+        field: str = "",
     ) -> None:
         super().__init__(detail)
-        self.detail, self.status, self.faults = detail, status, tuple(faults)
+        self.detail, self.status, self.faults, self.field = detail, status, tuple(faults), field
 
 
 def _nobody_waits(_site_id: str | None = None) -> None:

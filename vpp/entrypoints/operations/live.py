@@ -38,6 +38,11 @@ class Dispatching(Protocol):
         """Release every home before the database knows of it; return how many were asked for power."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Return whether the broker can be reached now."""
+        ...
+
     def traffic(self) -> dict[str, object]:
         """Return what became of every message since the start."""
         ...
@@ -132,9 +137,15 @@ class Live:
 
     def held_w(self, sites: BoolColumn, seconds: int) -> int:
         """Return the power that these sites can hold for that long, within their limits."""
+        return int(self.held_by_site_w(sites, seconds).sum())
+
+    def held_by_site_w(self, sites: BoolColumn, seconds: int) -> IntColumn:
+        """Return what each of these sites can hold for that long, within its limit; zero for the others."""
         none: IntColumn = np.zeros(0, dtype=np.int64)
-        offers = offers_of(self.controller.fleet, np.flatnonzero(sites), Limits(none, none))
-        return int(sustainable_w(offers, seconds).sum())
+        rows = np.flatnonzero(sites)
+        held_w: IntColumn = np.zeros(len(sites), dtype=np.int64)
+        held_w[rows] = sustainable_w(offers_of(self.controller.fleet, rows, Limits(none, none)), seconds)
+        return held_w
 
     def planned_w(self, serving: BoolColumn) -> int:
         """Return what these sites were told to discharge."""

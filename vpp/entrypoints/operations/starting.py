@@ -62,12 +62,16 @@ def read_wish(
     """Return a wish as it was typed, checked. Raises OperationRefused."""
     program = desk.programs.get(program_id)
     if program is None:
-        raise OperationRefused(f"program {program_id[:60]!r} is not known; {', '.join(desk.programs)} are")
+        raise OperationRefused(
+            f"program {program_id[:60]!r} is not known; {', '.join(desk.programs)} are", field="program_id"
+        )
     if not 1 <= minutes <= MINUTES_MOST:
-        raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}")
+        raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}", field="minutes")
     begins = None if starts_at in ("", "now") else read_start(starts_at, program)
     if begins is not None and begins < desk.clock.now() - timedelta(minutes=1):
-        raise OperationRefused(f"the start {instant(begins)} is over; give a later one, or now")
+        raise OperationRefused(
+            f"the start {instant(begins)} is over; give a later one, or now", field="starts_at"
+        )
     words = tuple(word.strip() for word in targets if word.strip())
     return Wish(program, read_megawatts(power_mw), begins, minutes * 60, words)
 
@@ -79,9 +83,13 @@ def read_megawatts(text: str) -> int | None:
     try:
         power_w = Decimal(text) * 1_000_000
     except InvalidOperation as failure:
-        raise OperationRefused(f"a power of {text[:30]!r} is not a number of megawatts") from failure
+        raise OperationRefused(
+            f"a power of {text[:30]!r} is not a number of megawatts", field="power_mw"
+        ) from failure
     if not power_w.is_finite() or not 1 <= power_w <= 10**11 or power_w != int(power_w):
-        raise OperationRefused(f"a power of {text[:30]} MW is not 0.000001 to 100000 MW in whole watts")
+        raise OperationRefused(
+            f"a power of {text[:30]} MW is not 0.000001 to 100000 MW in whole watts", field="power_mw"
+        )
     return int(power_w)
 
 
@@ -90,7 +98,9 @@ def read_start(text: str, program: Program) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError as failure:
-        raise OperationRefused(f"a start of {text[:40]!r} is not a time like 2026-09-09T18:00") from failure
+        raise OperationRefused(
+            f"a start of {text[:40]!r} is not a time like 2026-09-09T18:00", field="starts_at"
+        ) from failure
     return whole_second((at if at.tzinfo else at.replace(tzinfo=program.zone)).astimezone(UTC))
 
 
@@ -219,7 +229,9 @@ async def start_event(
     if desk.live is not None:
         unknown = demand_of(wish, desk.live, now, now)[1]
         if unknown:
-            raise OperationRefused(f"no utility, group, county or feeder is called {', '.join(unknown)}")
+            raise OperationRefused(
+                f"no utility, group, county or feeder is called {', '.join(unknown)}", field="targets"
+            )
     console = await console_of(desk)
     signal = _signal(wish, event_id, name[:120] or f"Console {event_id}", test, now)
     known = await desk.store.history(event_id)

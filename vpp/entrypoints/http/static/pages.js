@@ -25,7 +25,7 @@ addEventListener("keydown", (press) => {
 
 function help() {
   const dialog = document.createElement("dialog");
-  dialog.textContent = "/ search · g b board · g e events · g f fleet · g t trail · n new event · Esc closes this";
+  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g t trail · n new event · Esc closes this";
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -1,0 +1,79 @@
+"""The pages about many homes: a table that finds one of a hundred thousand, the county map, health."""
+
+import re
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.entrypoints.builders import an_enrollment_file
+from tests.entrypoints.pages.world import Suburb, a_suburb, logged_in
+from vpp.domain.access import Role
+from vpp.entrypoints.http.county_map import tiles
+from vpp.entrypoints.operations import sites
+
+MANY = 100_000
+AT_ONCE_S = 0.2
+
+
+@pytest.fixture
+async def ana(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("ana", Role.OPERATOR)
+    return await logged_in(suburb, "ana")
+
+
+async def test_the_fleet_table_finds_one_of_a_hundred_thousand_homes_at_once(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path, homes=1)
+    ids = [f"home-{number}" for number in range(MANY)]
+    for first in range(0, MANY, 20_000):
+        content = an_enrollment_file(*ids[first : first + 20_000])
+        await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    await suburb.add("ana", Role.OPERATOR)
+    ana = await logged_in(suburb, "ana")
+    took = []
+
+    for number in (77_777, 1, 99_999, 50_000, 12_345):
+        began = time.perf_counter()
+        page = await ana.get("/operator/fleet", params={"search": f"home-{number}"})
+        took.append(time.perf_counter() - began)
+        assert f">home-{number}</a>" in page.text
+
+    assert float(np.median(took)) < AT_ONCE_S
+
+
+async def test_the_map_leads_from_a_county_to_its_homes(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    page = await ana.get("/operator/map")
+    homes = await ana.get("/operator/fleet", params={"county": "Alameda"})
+    elsewhere = await ana.get("/operator/fleet", params={"county": "Kern"})
+    file = await ana.get("/operator/fleet.csv", params={"county": "Kern"})
+
+    assert re.search(r'href="/operator/fleet\?county=Alameda" class="tile shade4"', page.text)
+    assert "Kern: no homes" in page.text
+    assert "12 of 12 homes" in homes.text
+    assert "0 of 12 homes" in elsewhere.text
+    assert file.text.count("\r\n") == 1
+
+
+def test_the_map_has_every_county_once_and_no_two_in_one_place() -> None:
+    drawn = tiles()
+
+    assert len({name for _, name, _, _ in drawn}) == 58
+    assert len({(column, row) for _, _, column, row in drawn}) == 58
+
+
+async def test_health_says_who_reported_when_and_what_became_of_messages(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    suburb.controller.runner.failures.received["telemetry"] = 7
+    suburb.controller.runner.failures.refused["telemetry", "bad_signature"] = 2
+    suburb.controller.runner.failures.pending["settle", "ev-1"] = "the database went away"
+
+    page = await ana.get("/operator/health")
+
+    assert re.search(r"Online</dt><dd>12 of 12", page.text)
+    assert re.search(r"<td>telemetry</td><td class=\"number\">7</td>", page.text)
+    assert "2 bad signature" in page.text
+    assert "settle ev-1: the database went away" in page.text

@@ -1,0 +1,114 @@
+"""The operator's pages about homes: fleet, map, one home, health, and the trail."""
+
+import time
+from typing import cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from vpp.domain.dispatch_plan import Reason
+from vpp.entrypoints.http.county_map import county_map
+from vpp.entrypoints.http.pages_operator import csv_file, latest_first
+from vpp.entrypoints.http.showing import show
+from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, leave_trail
+from vpp.entrypoints.operations import board, counties, sites, traffic
+from vpp.entrypoints.operations.desk import Json, OperationRefused
+
+PAGE_SITES = 50
+
+router = APIRouter(prefix="/operator")
+
+
+@router.get("/fleet")
+async def fleet_page(
+    request: Request,
+    visitor: Watcher,
+    desk: AtDesk,
+    search: str = "",
+    reason: str = "",
+    county: str = "",
+    offset: int = 0,
+) -> Response:
+    """Show homes as they are now, found by a part of their name, county or feeder."""
+    found = await board.list_fleet(
+        desk, search=search, reason=reason, county=county, offset=offset, limit=PAGE_SITES
+    )
+    return show(
+        request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
+        county=county, page=PAGE_SITES, words={each.value: sites.REASON_WORDS[each] for each in Reason},
+    )  # fmt: skip
+
+
+@router.get("/fleet.csv")
+async def fleet_file(
+    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = ""
+) -> Response:
+    """Return the same homes as a file."""
+    rows: list[Json] = []
+    while True:
+        found = await board.list_fleet(
+            desk, search=search, reason=reason, county=county, offset=len(rows), limit=board.PAGE_MOST
+        )
+        part = found["sites"]
+        assert isinstance(part, list)
+        rows += part
+        if not part:
+            break
+    columns = (
+        "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
+    )  # fmt: skip
+    return csv_file("fleet.csv", columns, rows)
+
+
+@router.get("/sites/{site_id}")
+async def site_page(
+    request: Request, visitor: HomeReader, desk: AtDesk, site_id: str, reason: str = ""
+) -> Response:
+    """Show one home with its owner, for a reason that the owner will see."""
+    enrollment = await desk.enrollment(site_id)
+    if len(reason.strip()) < 3:
+        return show(request, "operator_site_reason.html", visitor=visitor, site_id=site_id)
+    await leave_trail(desk, visitor, f"read home {site_id}", f"owner:{enrollment.owner_id}", reason.strip())
+    facts, now = sites.site_facts(enrollment), None
+    if desk.live is not None:
+        row = board.site_row(desk.live, site_id)
+        moment = desk.clock.now()
+        now = board.site_now(desk.live, row, board.site_reason(desk.live, row, moment), moment)
+    why = [
+        await sites.why_site(desk, site_id=site_id, event_id=str(event["event_id"]))
+        for event in (await latest_first(desk))[:10]
+    ]
+    return show(request, "operator_site.html", visitor=visitor, site=facts, now=now, why=why)
+
+
+@router.get("/trail")
+async def trail_page(request: Request, visitor: TrailReader, desk: AtDesk) -> Response:
+    """Show who did and read what, the newest first."""
+    return show(request, "operator_trail.html", visitor=visitor, trail=await desk.store.trail(limit=200))
+
+
+@router.get("/map")
+async def map_page(request: Request, visitor: Watcher, desk: AtDesk, figure: str = "spare_w") -> Response:
+    """Show the counties, shaded by what idle homes could give or by what is delivered."""
+    if figure not in ("spare_w", "delivered_w"):
+        raise OperationRefused("The map shows spare_w or delivered_w.")
+    found = (await counties.list_counties(desk))["counties"]
+    return show(
+        request, "operator_map.html", visitor=visitor, counties=found, figure=figure,
+        drawing=county_map(cast("list[Json]", found), figure),
+    )  # fmt: skip
+
+
+@router.get("/health")
+async def health_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
+    """Show whether homes, messages and this service are well."""
+    fleet = await board.list_fleet(desk, limit=1)
+    began = time.perf_counter()
+    await desk.store.ready()
+    database_ms = 1000 * (time.perf_counter() - began)
+    found = await traffic.show_traffic(desk)
+    return show(
+        request, "operator_health.html", visitor=visitor, fleet=fleet, freshness=board.freshness(desk),
+        traffic=found, failures=found["pending"], database_ms=database_ms,
+        service={"database": True, "broker": desk.running.controller.connected},
+    )  # fmt: skip
