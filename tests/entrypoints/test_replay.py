@@ -70,6 +70,23 @@ async def test_bodies_made_again_are_those_that_left(tmp_path: Path) -> None:
     assert found["bodies_sha256"] == hashlib.sha256(b"".join(body + b"\n" for body in left)).hexdigest()
 
 
+async def test_event_cancelled_in_the_second_of_its_first_command_replays_the_same(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path)
+    suburb.clock.step_to(suburb.clock.now() + timedelta(milliseconds=200))
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.02", minutes=60, actor="staff:ana"
+    )
+    await suburb.controller.turn()
+    suburb.clock.step_to(suburb.clock.now() + timedelta(milliseconds=300))
+    await cancel_event(suburb.desk, event_id="ev-1", actor="staff:ana")
+    await suburb.controller.turn()
+
+    found = await again(suburb)
+
+    assert found["commands"] > 0
+    assert found["difference"] is None
+
+
 async def test_command_that_no_plan_revision_carries_is_named(suburb: Suburb) -> None:
     revisions = suburb.desk.store._revisions["ev-1"]  # type: ignore[attr-defined]  # a hand in the store
     first = revisions[1]

@@ -1,7 +1,10 @@
 """A controller that was killed knows again what it knew, and moves nothing for it."""
 
-from tests.stages.world import World, a_request
+from datetime import timedelta
+
+from tests.stages.world import EVENING, World, a_request
 from vpp.domain.command import Action
+from vpp.domain.enrollment import OptOut
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
 
@@ -99,3 +102,40 @@ async def test_home_that_was_enrolled_away_from_the_plan_is_stored_with_the_firs
 
     assert bases[0].samples.site_no.tolist() == [0, 1, 2, 3]
     assert all(3 not in basis.samples.site_no for basis in bases[1:] if not basis.plans)
+
+
+async def two_homes_discharging() -> World:
+    world = await World.of([a_request(site) for site in range(2)], soc_permille=[900, 800])
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+    return world
+
+
+async def test_release_that_was_committed_and_perhaps_never_left_leaves_at_once_after_a_restart() -> None:
+    world = await two_homes_discharging()
+    world.clock.step_to(EVENING + timedelta(seconds=30))
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    await world.tick()
+    world.link.sent.clear()  # killed before it was sent
+
+    await world.restart()
+    await world.tick(seconds=1)
+
+    assert world.link.take(Action.RELEASE) == {0: 0}
+
+
+async def test_release_that_was_answered_is_not_repeated_after_a_restart() -> None:
+    world = await two_homes_discharging()
+    world.clock.step_to(EVENING + timedelta(seconds=30))
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    released = await world.tick()
+    assert released is not None
+    await world.answer(released)
+    world.link.sent.clear()
+
+    await world.restart()
+    await world.tick(seconds=1)
+
+    assert world.link.take(Action.RELEASE) == {}

@@ -181,6 +181,15 @@ def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
     leases.acked_at_s[sites[newer]] = acks.at_s[rows[newer]]
 
 
+def doubt_releases(leases: Leases) -> None:
+    """Let every release without a known answer be due again at once.
+
+    Who was killed between a commit and its send does not know that nothing left; an owner must not wait.
+    """
+    waiting = (leases.standing == Standing.WAITING) & (leases.setpoint_w == 0)
+    leases.issued_at_s[waiting] = 0
+
+
 @dataclass(frozen=True, slots=True)
 class InForce:
     """Which command homes say they hold, one row for each word of a home; columns of equal length."""

@@ -121,18 +121,14 @@ def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
 
 
 def _spans_known(history: EventHistory, at: datetime) -> set[tuple[datetime, datetime]]:
-    """Return start and end of the event as control may have known it at a tick."""
-    moments = {at, at - KNOWN_WITHIN}
-    moments |= {
-        each.committed_at for each in history.versions if at - KNOWN_WITHIN <= each.committed_at <= at
-    }
-    spans = set()
-    for moment in moments:
-        versions = tuple(
-            each for each in history.versions if each.committed_at < moment + timedelta(seconds=1)
-        )
-        if versions:
-            steps = steps_in_force(replace(history, versions=versions))
+    """Return start and end of the event as control may have known it in the second of a tick."""
+    spans, versions = set(), history.versions
+    for count, version in enumerate(versions, start=1):
+        followed_at = versions[count].committed_at if count < len(versions) else None
+        known = version.committed_at < at + timedelta(seconds=1)
+        overtaken = followed_at is not None and followed_at < at - KNOWN_WITHIN
+        if known and not overtaken:
+            steps = steps_in_force(replace(history, versions=versions[:count]))
             if steps:
                 spans.add((steps[0].interval.starts_at, steps[-1].interval.ends_at))
     return spans

@@ -43,6 +43,7 @@ from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
     Leases,
     LeaseTerms,
+    doubt_releases,
     due_commands,
     note_acks,
     note_sent,
@@ -106,6 +107,7 @@ async def resume(
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))
     board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
     note_acks(board.leases, await store.acks(since=since), None)
+    doubt_releases(board.leases)
     return board
 
 

@@ -1,0 +1,69 @@
+"""Which kills, in which order: drawn from a seed, so that a run can be repeated."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from vpp.adapters.crash_points import LABELS, STORE_POINTS, WIRE_POINTS
+
+BEFORE_SERVING = ("key-file", "migration", "enrolment", "readings", "source")
+"""Points that the first commands of an operator pass, in that order."""
+
+DAYS_LATER = ("settlement", "ledger-posted", "payout", "ledger-voided", "excluded-day", "ledger-reversed")
+"""Points that money passes when an event is final."""
+
+BY_BROWSER = ("session", "login", "logout", "trail")
+"""Points that only a browser passes; no kill of ours comes by there."""
+
+SERVING = tuple(
+    sorted(
+        {
+            *(point for points in STORE_POINTS.values() for point in points),
+            *WIRE_POINTS,
+            "migration",
+            "key-file",
+        }
+        - {"enrolment", "source", "ledger-posted", "payout", "ledger-reversed", "excluded-day", *BY_BROWSER}
+        - {"ledger-voided"}
+    )
+)
+ENDING = ("cancel", "settlement", "ledger-pending")
+AT_ANY_INSTANT, BROKER = "any instant", "broker"
+BROKER_SHARE, INSTANT_SHARE = 12, 9  # one of so many kills
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill: a label and its passing, an instant, or the broker."""
+
+    target: str
+    passing: int = 1
+
+    @property
+    def point(self) -> str:
+        """Return the point that the label stands at; empty where there is none."""
+        return self.target.partition("-")[2] if self.target in LABELS else ""
+
+    @property
+    def setting(self) -> str:
+        """Return what the controller is told; empty where it is killed from outside."""
+        return f"{self.target}:{self.passing}" if self.point else ""
+
+
+def kills(count: int, random: Random) -> Iterator[Kill]:
+    """Yield the kills of a run: every label in turn before any comes again, others strewn in."""
+    labels: list[str] = []
+    for number in range(1, count + 1):
+        if number % BROKER_SHARE == 0:
+            yield Kill(BROKER)
+        elif number % INSTANT_SHARE == 0:
+            yield Kill(AT_ANY_INSTANT)
+        else:
+            if not labels:
+                labels = [f"{when}-{point}" for point in SERVING for when in ("before", "after")]
+                random.shuffle(labels)
+                # An event that ends at once delivers nothing, and nothing of it is booked.
+                labels.sort(key=lambda label: label.partition("-")[2] not in ENDING)
+            target = labels.pop()
+            boots = target.endswith(("-epoch", "-migration", "-key-file"))
+            yield Kill(target, 1 if boots else random.choice((1, 1, 2)))

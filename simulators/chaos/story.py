@@ -1,0 +1,286 @@
+"""One run: the preparation, events under kills, the money some days later, and the audit after each kill."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+
+from simulators.chaos.checks import Auditor, executed_faults, misspent
+from simulators.chaos.nursery import Life
+from simulators.chaos.people import Api, People
+from simulators.chaos.plan import AT_ANY_INSTANT, BROKER, Kill, kills
+from simulators.chaos.report import Tally
+from simulators.chaos.stage import KILLED, Stage, homes_of, staged
+from simulators.chaos.wire import Fault, Listener
+from vpp.adapters.clock import WallClock
+from vpp.domain.ledger import Account, balances
+
+OBEY_S = 5.0  # an owner's no, a cancel, and the first command on a broker that is back
+READY_S = 30.0
+CATCH_UP_S = 30.0
+TRIES = 8
+BASELINE_DAYS = 4
+CHAIN_EVERY = 10  # kills; it is read from its first link
+
+
+class Violated(Exception):
+    """Something that must always hold did not."""
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float) -> bool:
+    """Return whether something holds before so many seconds are over."""
+    end = time.monotonic() + within_s
+    while not await holds():
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.03)
+    return True
+
+
+@dataclass(slots=True)
+class Story:
+    """The run while it goes on."""
+
+    stage: Stage
+    people: People
+    auditor: Auditor
+    tally: Tally
+    random: Random
+    say: Callable[[str], None]
+
+    async def run(self, count: int) -> None:
+        """Let so many kills happen, then let everything come to its end. Raises Violated."""
+        for number, kill in enumerate(kills(count, self.random), start=1):
+            if kill.target == BROKER:
+                await self._kill_broker()
+            else:
+                await self._kill_controller(kill)
+            self.say(f"{number}/{count} {kill.setting or kill.target}")
+            if number % CHAIN_EVERY == 0:
+                await self._audit(chain=True)
+        await self._come_to_rest()
+
+    @asynccontextmanager
+    async def _life(self, setting: str) -> AsyncIterator[Life]:
+        """Give a controller that is ready, or already dead where it was told to die early."""
+        began = time.monotonic()
+        life = await self.stage.nursery.start("serve", VPP_CRASH_AT=setting)
+
+        async def ready() -> bool:
+            return life.over or await self.people.api.ready(life.pid)
+
+        try:
+            if not await until(ready, READY_S):
+                await self._found([("wrong", f"vpp serve was not ready {READY_S:.0f} s after its start")])
+            if not life.over:
+                self.tally.life_s.append(time.monotonic() - began)
+            yield life
+        finally:
+            await life.kill()
+
+    async def _kill_controller(self, kill: Kill) -> None:
+        async with self._life(kill.setting) as life:
+            if not life.over:
+                await self.people.insist(life.pid)
+                await self._promises(life)
+            if kill.target == AT_ANY_INSTANT:
+                asking = asyncio.create_task(self.people.provoke(life.pid, "publish"))
+                await life.ends_within(self.random.random() ** 2)
+                life.signal(9)
+                await asking
+            tries = 0
+            while kill.point and tries < TRIES and not life.over:
+                await self.people.provoke(life.pid, kill.point)
+                await life.ends_within(0.3)
+                tries += 1
+            reached = life.over
+            await life.kill()
+        if await life.wait() != KILLED:
+            await self._found([("wrong", f"vpp serve ended by itself; see {self.stage.log}")])
+        self.tally.kills[kill.target if reached and kill.point else AT_ANY_INSTANT] += 1
+        if not reached and kill.point:
+            self.tally.missed[kill.target] += 1
+
+    async def _kill_broker(self) -> None:
+        """Kill the broker in the middle of an event; something is due as soon as it is back."""
+        async with self._life("") as life:
+            await self.people.insist(life.pid)
+            if self.people.event_id is None:
+                await self.people.begin_event()
+            await self._promises(life)
+            await self.stage.broker.kill()
+            await self.people.say_no(life.pid)
+            await asyncio.sleep(self.random.random())
+            await self.stage.broker.start()
+            opened_at, heard = self.stage.broker.opened_at, self.people.listener.heard
+
+            async def commanded() -> bool:
+                return heard.last_command_at > opened_at
+
+            if not await until(commanded, OBEY_S):
+                await self._found([("wrong", f"no command {OBEY_S:.0f} s after the broker's port opened")])
+            self.tally.command_s.append(heard.last_command_at - opened_at)
+            self.tally.kills[BROKER] += 1
+            await self._promises(life)
+
+    async def _promises(self, life: Life) -> None:
+        """Wait for what must happen in seconds, then read the database beside the controller."""
+        began = time.monotonic()
+
+        async def obeyed() -> bool:
+            return life.over or not self.people.disobeyed()
+
+        await self.people.tell_homes("speak")
+        if not await until(obeyed, OBEY_S):
+            site_id = self.people.disobeyed()[0]
+            said = f"site {site_id} discharges {OBEY_S:.0f} s after its owner's no and a restart"
+            await self._found([("wrong", said)])
+        if time.monotonic() - began > 0.05:
+            self.tally.obeyed_s.append(time.monotonic() - began)
+
+        async def planned() -> bool:
+            return life.over or not await self.auditor.unplanned()
+
+        if not await until(planned, CATCH_UP_S):
+            await self._found([("lost", f"no plan answers {', '.join(await self.auditor.unplanned())}")])
+        await self._audit()
+
+    async def _audit(self, *, chain: bool = False) -> None:
+        await self._found(await self.auditor.audit(self.people.listener.heard, chain=chain))
+        executed = (await self.people.report_of_homes())["executed"]
+        await self._found(executed_faults(executed))
+        self.auditor.over.update(self.people.ended[:-1])
+
+    async def _found(self, faults: Sequence[Fault]) -> None:
+        self.tally.faults += faults
+        if faults:
+            raise Violated(faults[0][1])
+
+    async def _come_to_rest(self) -> None:
+        """Let nobody be killed any more: everything wanted is done, everybody is released and heard."""
+        people, heard = self.people, self.people.listener.heard
+        async with self._life("") as life:
+
+            async def answered() -> bool:
+                await people.insist(life.pid)
+                return not people.wishes and not people.listener.pending()
+
+            if not await until(answered, CATCH_UP_S):
+                await self._found([("lost", "a signal or a wish is not answered although nobody is killed")])
+            await self._promises(life)
+            if people.event_id is not None:
+                await people.end_event(life.pid)
+
+            async def released() -> bool:
+                now = WallClock().now()
+                return not any(
+                    heard.commanded()[site_id] and command.expires_at > now
+                    for site_id, (command, _) in heard.newest.items()
+                )
+
+            if not await until(released, OBEY_S):
+                await self._found([("wrong", f"a home discharges {OBEY_S:.0f} s after the last cancel")])
+
+            async def confirmed() -> bool:
+                await people.tell_homes("speak")
+                await asyncio.sleep(0.5)
+                return bool((await people.report_of_homes())["unconfirmed"] == 0)
+
+            if not await until(confirmed, CATCH_UP_S):
+                await self._found([("lost", "readings wait for a receipt although nobody is killed")])
+            for event_id in people.ended:
+                await people.api.ask(life.pid, "POST", f"/events/{event_id}/settlement")
+            await self._audit(chain=True)
+        await self._count()
+
+    async def _count(self) -> None:
+        report, heard = await self.people.report_of_homes(), self.people.listener.heard
+        self.tally.commands = len(heard.commands)
+        self.tally.executed = sum(len(pairs) for pairs in report["executed"].values())
+        self.tally.receipts = heard.counts["receipt"]
+        self.tally.readings = sum(heard.confirmed.values())
+        self.tally.events = len(self.people.ended)
+
+    async def pay_days_later(self) -> None:
+        """Settle for good, pay, call back, correct and pay again; killed at each point. Raises Violated."""
+        await self._deed(("settle",), "settlement", "ledger-posted")
+        await self._deed(("pay", "first"), "payout")
+        await self._deed(("call-back", "first"), "ledger-voided")
+        await self._deed(("pay", "second"), "payout")
+        await self._deed(("confirm", "second"), "ledger-posted")
+        await self._paid_is_settled()
+        for back in range(1, BASELINE_DAYS):
+            day = (WallClock().now() - timedelta(days=back)).date().isoformat()
+            await self._deed(("exclude", "*", day), *(("excluded-day",) if back == 1 else ()))
+        for event_id in await self.auditor.settled():
+            points = () if self.tally.kills["after-ledger-reversed"] else ("ledger-reversed",)
+            await self._deed(("correct", event_id), *points)
+        entries = await self.auditor.entries()
+        await self._found(await self.auditor.audit(self.people.listener.heard, chain=True))
+        self.tally.entries = len(entries)
+        self.tally.paid_micro_dollars = -sum(
+            balance.posted
+            for (account, _), balance in balances(entries).items()
+            if account is Account.PAID_OUT
+        )
+
+    async def _deed(self, words: Sequence[str], *points: str) -> None:
+        """Do something with the clock ahead, killed before and after each point, then once to its end."""
+        for label in [f"{when}-{point}" for point in points for when in ("before", "after")]:
+            code = await (await self.stage.nursery.start("later", *words, VPP_CRASH_AT=label)).wait()
+            if code == KILLED:
+                self.tally.kills[label] += 1
+            else:
+                self.tally.missed[label] += 1
+        code = await (await self.stage.nursery.start("later", *words, VPP_CRASH_AT="")).wait()
+        if code != 0:
+            await self._found([("lost", f"{' '.join(words)} ended with {code}; see {self.stage.log}")])
+        await self._found(await self.auditor.audit(self.people.listener.heard))
+
+    async def _paid_is_settled(self) -> None:
+        entries = await self.auditor.entries()
+        owed: dict[str, int] = {}
+        for entry in entries:
+            if entry.settles is not None and entry.resolves is not None:
+                owner_id = entry.settles[0]
+                paid = -sum(each.amount for each in entry.postings if each.account is Account.OWNER_PAYABLE)
+                owed[owner_id] = owed.get(owner_id, 0) + paid
+        await self._found(misspent(entries, {owner: amount for owner, amount in owed.items() if amount}))
+
+
+async def play(
+    folder: Path, *, count: int, homes: int, seed: int, database_url: str, say: Callable[[str], None]
+) -> Tally:
+    """Return what came of a run; its first fault ended it."""
+    database_url = database_url or f"sqlite:///{folder / 'vpp.sqlite'}"
+    tally, began = Tally(seed, homes, database_url.partition(":")[0]), time.monotonic()
+    try:
+        async with (
+            staged(folder, homes=homes, seed=seed, database_url=database_url, kills=tally.kills) as stage,
+            homes_of(stage) as child,
+            Listener(stage.broker.url, stage.source) as listener,
+        ):
+            api = Api(folder / "state")
+            people = People(api, listener, child, stage.site_ids, stage.full_w, Random(seed))
+            auditor = Auditor(database_url)
+            story = Story(stage, people, auditor, tally, Random(seed), say)
+            await listener.wait_connected()
+            await _everyone_online(people)
+            await story.run(count)
+            await story.pay_days_later()
+            await api.close()
+    except Violated:
+        pass  # the tally names it
+    tally.wall_s = time.monotonic() - began
+    return tally
+
+
+async def _everyone_online(people: People) -> None:
+    async def online() -> bool:
+        return bool((await people.report_of_homes())["online"] == len(people.site_ids))
+
+    await until(online, CATCH_UP_S)
