@@ -14,7 +14,7 @@ from vpp.adapters.crash_points import crash_around
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import crash_point
-from vpp.entrypoints.operations import books, days, money, payouts
+from vpp.entrypoints.operations import books, days, money, own_data, payouts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.settings import load_programs, load_settings
 
@@ -53,6 +53,11 @@ async def _call_back(desk: Desk, run_id: str) -> Json:
     return await payouts.cancel_payout(desk, run_id=run_id)
 
 
+async def _leave(desk: Desk, site_id: str) -> Json:
+    owner_id = (await desk.enrollment(site_id)).owner_id
+    return await own_data.leave_program(desk, owner_id=owner_id, site_id=site_id, actor=f"owner:{owner_id}")
+
+
 DEEDS: dict[str, Callable[..., Awaitable[Json]]] = {
     "settle": _settle,
     "exclude": _exclude,
@@ -60,6 +65,7 @@ DEEDS: dict[str, Callable[..., Awaitable[Json]]] = {
     "pay": _pay,
     "confirm": _confirm,
     "call-back": _call_back,
+    "leave": _leave,
 }
 
 

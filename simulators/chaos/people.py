@@ -60,12 +60,19 @@ class Api:
             return (await self._client.get(f"{card[0]}/health/ready")).status_code == 200
         return False
 
-    async def ask(self, pid: int, method: str, path: str, body: Any = None) -> httpx.Response | None:
-        """Return what the service answers; None where it died over it, so nobody knows what was done."""
+    async def ask(
+        self, pid: int, method: str, path: str, body: Any = None, key: str = ""
+    ) -> httpx.Response | None:
+        """Return what the service answers; None where it died over it, so nobody knows what was done.
+
+        Asked again under the same ``key``, it is the same command.
+        """
         card = self._card(pid)
         if card is None:
             return None
         headers = {"Authorization": f"Bearer {card[1]}", "X-VPP-Actor": "operator:chaos"}
+        if key:
+            headers["Idempotency-Key"] = key
         with contextlib.suppress(httpx.HTTPError):
             return await self._client.request(method, f"{card[0]}/api/v1{path}", headers=headers, json=body)
         return None
@@ -79,6 +86,7 @@ class Wish:
     path: str
     body: dict[str, Any] | None
     granted: Callable[[], None]
+    key: str
 
 
 @dataclass(slots=True)
@@ -114,7 +122,7 @@ class People:
     async def insist(self, pid: int) -> None:
         """Ask again for everything that was asked and not answered."""
         for wish in list(self.wishes):
-            answer = await self.api.ask(pid, wish.method, wish.path, wish.body)
+            answer = await self.api.ask(pid, wish.method, wish.path, wish.body, wish.key)
             if answer is None or answer.status_code >= 500:
                 return
             self.wishes.remove(wish)
@@ -144,7 +152,7 @@ class People:
             await self.tell_homes("reboot 3")
         elif point == "grant":
             await self.force_event(pid)
-        elif point in ("user", "trail", "login-link"):
+        elif point in ("user", "trail", "kept-answer", "login-link"):
             await self._add_user(pid)
 
     async def begin_event(self) -> None:
@@ -255,7 +263,7 @@ class People:
         body: dict[str, Any] | None,
         granted: Callable[[], None] = lambda: None,
     ) -> None:
-        self.wishes.append(Wish(method, path, body, granted))
+        self.wishes.append(Wish(method, path, body, granted, f"wish-{self._next()}"))
         await self.insist(pid)
 
     def _next(self) -> int:

@@ -4,29 +4,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from vpp.adapters.crash_points import LABELS, STORE_POINTS, WIRE_POINTS
+from vpp.adapters.crash_points import LABELS, POINTS
 
 BEFORE_SERVING = ("key-file", "migration", "enrolment", "readings", "source")
 """Points that the first commands of an operator pass, in that order."""
 
-DAYS_LATER = ("settlement", "ledger-posted", "payout", "ledger-voided", "excluded-day", "ledger-reversed")
-"""Points that money passes when an event is final."""
+DAYS_LATER = (
+    "settlement", "ledger-posted", "payout", "ledger-voided", "excluded-day", "ledger-reversed", "consent",
+)  # fmt: skip
+"""Points that are passed when an event is final, or by an owner who leaves."""
 
-BY_BROWSER = ("session", "login", "logout", "trail")
-"""Points that only a browser passes; no kill of ours comes by there."""
+BY_BROWSER = (
+    "session", "login", "logout", "contact", "notice", "notice-delivery", "alarm", "alarm-notice",
+    "alarm-answer", "alarm-end", "calendar", "calendar-end",
+)  # fmt: skip
+"""Points that only people with a browser, and messages to them, pass; no kill of ours comes by there."""
 
-SERVING = tuple(
-    sorted(
-        {
-            *(point for points in STORE_POINTS.values() for point in points),
-            *WIRE_POINTS,
-            "migration",
-            "key-file",
-        }
-        - {"enrolment", "source", "ledger-posted", "payout", "ledger-reversed", "excluded-day", *BY_BROWSER}
-        - {"ledger-voided"}
-    )
-)
+_ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-reversed", "payout",
+              "excluded-day", "consent", *BY_BROWSER}  # fmt: skip
+SERVING = tuple(point for point in POINTS if point not in _ELSEWHERE)
 ENDING = ("cancel", "settlement", "ledger-pending")
 AT_ANY_INSTANT, BROKER = "any instant", "broker"
 BROKER_SHARE, INSTANT_SHARE = 12, 9  # one of so many kills

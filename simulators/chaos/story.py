@@ -134,7 +134,6 @@ class Story:
         async def obeyed() -> bool:
             return life.over or not self.people.disobeyed()
 
-        await self.people.tell_homes("speak")
         if not await until(obeyed, OBEY_S):
             site_id = self.people.disobeyed()[0]
             said = f"site {site_id} discharges {OBEY_S:.0f} s after its owner's no and a restart"
@@ -219,6 +218,7 @@ class Story:
         for event_id in await self.auditor.settled():
             points = () if self.tally.kills["after-ledger-reversed"] else ("ledger-reversed",)
             await self._deed(("correct", event_id), *points)
+        await self._deed(("leave", self.stage.site_ids[-1]), "consent")
         entries = await self.auditor.entries()
         await self._found(await self.auditor.audit(self.people.listener.heard, chain=True))
         self.tally.entries = len(entries)

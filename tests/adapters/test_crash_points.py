@@ -14,7 +14,8 @@ from vpp.ports import Store
 from vpp.settings import BadSettings, load_settings
 
 ANSWERING_WRITES = {
-    "enroll", "take_back_opt_out", "take_epoch", "take_free_lead", "renew_lead", "append", "use_login_link",
+    "enroll", "withdraw", "take_back_opt_out", "take_epoch", "take_free_lead", "renew_lead", "append",
+    "use_login_link", "read_homes", "write_notices", "raise_alarm", "answer_alarm",
 }  # fmt: skip
 NO_WRITES = {"ready", "close"}
 
@@ -35,7 +36,8 @@ def test_labels_are_at_least_forty_and_come_in_pairs() -> None:
     assert before == after
     for named in ("signal", "plan", "tick", "publish", "ack", "telemetry", "readings", "meter-receipt",
                   "signal-receipt", "opt-out", "cancel", "settlement", "ledger-pending", "ledger-posted",
-                  "ledger-reversed", "payout", "epoch", "key-file", "enrolment", "migration"):  # fmt: skip
+                  "ledger-reversed", "payout", "epoch", "key-file", "enrolment", "consent",
+                  "migration"):  # fmt: skip
         assert named in before
 
 

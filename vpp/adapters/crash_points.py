@@ -20,6 +20,7 @@ from vpp.ports import DeviceLink, Heard, Malformed, Packet, SignalFeed, Store
 STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "enroll": ("enrolment",),
     "change_reserve": ("reserve",),
+    "withdraw": ("consent",),
     "opt_out": ("opt-out",),
     "take_back_opt_out": ("opt-in",),
     "add_source": ("source",),
@@ -42,6 +43,17 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "add_login_link": ("login-link",),
     "use_login_link": ("login",),
     "leave_trail": ("trail",),
+    "read_homes": ("trail",),
+    "keep_answer": ("kept-answer",),
+    "keep_contact": ("contact",),
+    "write_notices": ("notice",),
+    "record_delivery": ("notice-delivery",),
+    "raise_alarm": ("alarm",),
+    "tell_alarm": ("alarm-notice",),
+    "answer_alarm": ("alarm-answer",),
+    "clear_alarm": ("alarm-end",),
+    "open_calendar": ("calendar",),
+    "close_calendar": ("calendar-end",),
 }
 """What each writing method of the store may commit, by the method's name."""
 
