@@ -61,5 +61,5 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
                 # An event that ends at once delivers nothing, and nothing of it is booked.
                 labels.sort(key=lambda label: label.partition("-")[2] not in ENDING)
             target = labels.pop()
-            boots = target.endswith(("-epoch", "-migration", "-key-file"))
-            yield Kill(target, 1 if boots else random.choice((1, 1, 2)))
+            once = target.endswith(("-epoch", "-migration", "-key-file", "-lease-of-lead"))
+            yield Kill(target, 1 if once else random.choice((1, 1, 2)))
