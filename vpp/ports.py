@@ -398,11 +398,22 @@ class Books(Protocol):
         ...
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
-        """Append entries; one already present under its id changes nothing."""
+        """Append entries, all or none; one already present under its id changes nothing.
+
+        Raises ConflictingFact where a pending entry would end twice, or a second settlement would stand
+        for one (owner, site, program, period).
+        """
         ...
 
     async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
         """Return journal entries in order; with an owner, those that touch that owner."""
+        ...
+
+    async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that settle anything for one event or period of a program.
+
+        With those that ended them or reversed them.
+        """
         ...
 
     async def chain_head(self) -> str:

@@ -257,8 +257,10 @@ def an_entry(
     amount: int = 16_000_000,
     state: EntryState = EntryState.PENDING,
     resolves: str | None = None,
+    period: str | None = None,
     at: datetime = NOON,
 ) -> JournalEntry:
+    """Return an entry; unless a period is given, it settles something that no other entry does."""
     return JournalEntry(
         entry_id=entry_id,
         at=at,
@@ -268,6 +270,6 @@ def an_entry(
             Posting(Account.PROGRAM_RECEIVABLE, "elrp-a4-pge", MicroDollars(amount)),
             Posting(Account.OWNER_PAYABLE, owner_id, MicroDollars(-amount)),
         ),
-        settles=None if resolves else (owner_id, "s-ada", "elrp-a4-pge", EVENT),
+        settles=None if resolves else (owner_id, "s-ada", "elrp-a4-pge", period or f"for-{entry_id}"),
         resolves=resolves,
     )

@@ -23,7 +23,8 @@ async def pay(
     Booking the same settlement again appends nothing: what is due follows from the books themselves.
     ``note`` stands in the memo of corrections: who started them, and why.
     """
-    due = entries_due(settlement, await books.entries(), at=whole_second(clock.now()), note=note)
+    booked = await books.period_entries(settlement.program_id, settlement.event_id)
+    due = entries_due(settlement, booked, at=whole_second(clock.now()), note=note)
     await books.post(due)
     return due
 

@@ -1,12 +1,15 @@
 """Settlements and the ledger, kept in memory."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.ledger import Account, JournalEntry
 from vpp.domain.settlement import Settlement
 from vpp.ports import ConflictingFact
+
+Settles = tuple[str, str, str, str]  # owner, site, program, period
 
 
 class MemoryBooks:
@@ -17,6 +20,9 @@ class MemoryBooks:
         self._runs: dict[str, list[Settlement]] = {}
         self._entries: dict[str, JournalEntry] = {}
         self._resolved: set[str] = set()
+        self._live: dict[Settles, str] = {}  # the entry that stands for each
+        self._of_period: defaultdict[tuple[str, str], list[JournalEntry]] = defaultdict(list)
+        self._of_owner: defaultdict[str, list[JournalEntry]] = defaultdict(list)
 
     async def settle(self, settlement: Settlement) -> None:
         """Store a settlement run; the newest of an event replaces none, it stands beside them."""
@@ -47,6 +53,7 @@ class MemoryBooks:
         """Append entries; one already present under its id changes nothing, whenever it is made again."""
         new: dict[str, JournalEntry] = {}
         resolved: set[str] = set()
+        live: dict[Settles, str | None] = {}
         for entry in entries:
             known = self._entries.get(entry.entry_id, new.get(entry.entry_id))
             if known is not None and replace(known, at=entry.at) != entry:
@@ -54,18 +61,57 @@ class MemoryBooks:
             if known is not None:
                 continue
             if entry.resolves is not None:
-                if entry.resolves in self._resolved | resolved:
+                if entry.resolves in self._resolved or entry.resolves in resolved:
                     raise ConflictingFact(f"pending entry {entry.resolves} was ended once already")
                 resolved.add(entry.resolves)
+            self._stand(entry, new, live)
             new[entry.entry_id] = entry
         for entry in new.values():
-            self._entry_chain.append("journal_entry", entry)
-        self._entries.update(new)
+            self._enter(entry)
         self._resolved |= resolved
+        self._live.update({key: entry_id for key, entry_id in live.items() if entry_id is not None})
+        for key, entry_id in live.items():
+            if entry_id is None:
+                self._live.pop(key, None)
+
+    def _stand(
+        self, entry: JournalEntry, new: Mapping[str, JournalEntry], live: dict[Settles, str | None]
+    ) -> None:
+        """Note in ``live`` what stands after an entry. Raises ConflictingFact where two would."""
+        for ended in (entry.resolves, entry.corrects):
+            settles = self._settles(ended, new)
+            if settles is not None and live.get(settles, self._live.get(settles)) == ended:
+                live[settles] = None
+        if entry.settles is None:
+            return
+        standing = live.get(entry.settles, self._live.get(entry.settles))
+        if standing is not None:
+            raise ConflictingFact(f"{standing} stands for what {entry.entry_id} settles")
+        live[entry.settles] = entry.entry_id
+
+    def _settles(self, entry_id: str | None, new: Mapping[str, JournalEntry]) -> Settles | None:
+        entry = None if entry_id is None else self._entries.get(entry_id, new.get(entry_id))
+        return None if entry is None else entry.settles
+
+    def _enter(self, entry: JournalEntry) -> None:
+        self._entry_chain.append("journal_entry", entry)
+        self._entries[entry.entry_id] = entry
+        settles = entry.settles or self._settles(entry.resolves or entry.corrects, {})
+        if settles is not None:
+            self._of_period[settles[2], settles[3]].append(entry)
+        for owner_id in _owners(entry):
+            self._of_owner[owner_id].append(entry)
 
     async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
         """Return journal entries in order; with an owner, those that touch that owner."""
-        return [each for each in self._entries.values() if owner_id is None or _touches(each, owner_id)]
+        return list(self._entries.values() if owner_id is None else self._of_owner.get(owner_id, ()))
+
+    async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that settle anything for one event or period of a program.
+
+        With those that ended them or reversed them.
+        """
+        return list(self._of_period.get((program_id, period), ()))
 
     async def chain_head(self) -> str:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
@@ -76,8 +122,7 @@ class MemoryBooks:
         return self._entry_chain.difference()
 
 
-def _touches(entry: JournalEntry, owner_id: str) -> bool:
-    if entry.settles is not None and entry.settles[0] == owner_id:
-        return True
+def _owners(entry: JournalEntry) -> set[str]:
     of_owners = (Account.OWNER_PAYABLE, Account.PAID_OUT)
-    return any(each.account in of_owners and each.party == owner_id for each in entry.postings)
+    found = {each.party for each in entry.postings if each.account in of_owners}
+    return found if entry.settles is None else found | {entry.settles[0]}

@@ -35,6 +35,14 @@ _ENTRY_COLUMNS = (
     " e.settles_program_id, e.settles_period, e.resolves, e.corrects, p.account, p.party,"
     " p.amount_micro_dollars FROM journal_entry e JOIN posting p ON p.entry_id = e.entry_id"
 )
+_OF_PERIOD = (
+    ", settling (entry_id) AS (SELECT s.entry_id FROM asked JOIN journal_entry s"
+    " ON s.settles_program_id = asked.program_id AND s.settles_period = asked.period_id),"
+    " wanted (entry_id) AS (SELECT entry_id FROM settling"
+    " UNION SELECT o.entry_id FROM settling JOIN journal_entry o ON o.resolves = settling.entry_id"
+    " UNION SELECT o.entry_id FROM settling JOIN journal_entry o ON o.corrects = settling.entry_id) "
+    f"{_ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
+)
 _ENTRY_ORDER = "ORDER BY e.number, p.line_number"
 _OWNERS_ACCOUNTS = f"'{Account.OWNER_PAYABLE}', '{Account.PAID_OUT}'"
 
@@ -117,6 +125,15 @@ class SqlBooks:
                     f" AND o.account IN ({_OWNERS_ACCOUNTS})) {_ENTRY_ORDER}"
                 )
             )
+
+    async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that settle anything for one event or period of a program.
+
+        With those that ended them or reversed them.
+        """
+        asked = {"asked": {"program_id": [program_id], "period_id": [period]}}
+        async with self._book_database.read() as session:
+            return _entries_of(await Asked(session, asked).rows(f"{_OF_PERIOD} {_ENTRY_ORDER}"))
 
     async def chain_head(self) -> str:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""

@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 SITE = "enrollment.site_id"
+KEPT_BY_TRIGGER = "kept_by_trigger"
+"""Marks a table that the database fills itself while another is filled."""
 
 
 class Row(SQLModel):
@@ -370,7 +372,11 @@ class JournalEntryRow(Row, table=True):
     """One immutable movement, numbered by its link in the chain; a pending entry ends at most once."""
 
     __tablename__ = "journal_entry"
-    __table_args__ = (UniqueConstraint("resolves", name="uq_journal_entry_resolves"),)
+    __table_args__ = (
+        UniqueConstraint("resolves", name="uq_journal_entry_resolves"),
+        Index("ix_journal_entry_period", "settles_program_id", "settles_period"),
+        Index("ix_journal_entry_corrects", "corrects"),
+    )
     number: int = _big(key=True)
     entry_id: str = Field(unique=True)
     at_us: int = _big()
@@ -382,6 +388,21 @@ class JournalEntryRow(Row, table=True):
     settles_period: str | None = None
     resolves: str | None = None
     corrects: str | None = None
+
+
+class LiveSettlementRow(Row, table=True):
+    """The one entry that stands for each (owner, site, program, period): pending, or posted.
+
+    The database keeps it by a trigger on ``journal_entry``, and its key refuses a second one.
+    """
+
+    __tablename__ = "live_settlement"
+    __table_args__ = ({"info": {KEPT_BY_TRIGGER: True}},)
+    owner_id: str = Field(primary_key=True)
+    site_id: str = Field(primary_key=True)
+    program_id: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    entry_id: str = Field(foreign_key="journal_entry.entry_id", unique=True)
 
 
 class PostingRow(Row, table=True):
