@@ -58,6 +58,12 @@ class Demand:
         return (self.version, self.stretches[0][0], self.authorized_w, self.ends_at)
 
     @property
+    def most_now_w(self) -> int | None:
+        """Return the most that is asked now; None for all that can be sustained."""
+        bounds = [bound for bound in (self.stretches[0][0], self.authorized_w) if bound is not None]
+        return min(bounds, default=None)
+
+    @property
     def profile(self) -> Profile:
         """Return the power asked now and the energy still owed, within what is authorized."""
         cap = self.authorized_w
@@ -235,6 +241,13 @@ def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
         feeder_no=fleet.feeder_no[rows].astype(np.int64) if len(limits.feeder_caps_w) else no_group,
         zone_no=fleet.county_no[rows].astype(np.int64) if len(limits.zone_caps_w) else no_group,
     )
+
+
+def firm_power_w(fleet: FleetState, seconds: int) -> IntColumn:
+    """Return what each site can hold for that long; zero where that is too little for a command."""
+    every_site = np.arange(len(fleet))
+    firm_w = sustainable_w(offers_of(fleet, every_site, Limits(_NONE, _NONE)), seconds)
+    return np.where(firm_w < MIN_COMMAND_W, 0, firm_w)
 
 
 @dataclass(frozen=True, slots=True)

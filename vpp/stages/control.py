@@ -4,7 +4,7 @@ Everything a tick decides is committed as one ``DispatchTick`` before anything l
 memory follows the store: it is written after the commit, and rebuilt from it at the start.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -25,6 +25,7 @@ from vpp.domain.command import (
     without,
 )
 from vpp.domain.demands import open_demands
+from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
@@ -32,6 +33,7 @@ from vpp.domain.event_plan import (
     Demand,
     EventPlan,
     eligibility,
+    firm_power_w,
     plan_event,
 )
 from vpp.domain.fleet import FleetState, Roster
@@ -41,6 +43,7 @@ from vpp.domain.grid_event import (
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
+    NO_EVENT,
     Leases,
     LeaseTerms,
     doubt_releases,
@@ -53,6 +56,7 @@ from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.sharing import Claim, left_to_others
 from vpp.domain.tick_basis import (
     LastSamples,
     PlanBasis,
@@ -329,8 +333,8 @@ def _plans(
     A plan that differs from the one before carries the next revision number. What the plans before it
     use of a feeder, a zone and the ramp is not there for the next.
     """
-    fleet, roster, now_s = scene.fleet, scene.roster, to_epoch(scene.now)
-    limits = network_limits(scene.terms, roster)
+    fleet, now_s = scene.fleet, to_epoch(scene.now)
+    limits = network_limits(scene.terms, scene.roster)
     running = board.leases.discharging(now_s)
     short, silent, refused = (
         assessment.sites_in(state) for state in (ProofState.SHORT, ProofState.SILENT, ProofState.REFUSED)
@@ -342,36 +346,28 @@ def _plans(
     demands = open_demands(
         scene.facts.histories,
         fleet=fleet,
-        roster=roster,
+        roster=scene.roster,
         programs=scene.programs,
         events=board.events,
         now=scene.now,
     )
-    for open_demand in demands:
+    for place in range(len(demands)):
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
-        demand = replace(open_demand, authorized_w=authorized.get(open_demand.event_id))
+        demand, *later = (
+            replace(each, authorized_w=authorized.get(each.event_id)) for each in demands[place:]
+        )
         before = _before(board, demand, fleet)
         if before.revision and before.asked is None and before.still_answers(demand):
             before = replace(before, asked=demand.asked)  # after a restart the fleet does not move
-        codes = eligibility(
-            fleet,
-            demand,
-            opted_out=_opted_out(scene.facts.opt_outs, demand.event_id, len(fleet), roster),
-            held_back=board.held_back_until_s > now_s,
-            # Nobody can take a silent home from its event: told nothing, it goes on with what it has.
-            busy=busy | (silent & (board.leases.event_no != demand.event_no)),
-            planned=before.setpoint_w > 0,
-            waiting=assessment.waiting | assessment.blind,
-            now_s=now_s,
-            season_capped=board.season.reached(scene.terms.site_season_cap_s, len(fleet)),
-            judged=now_s >= board.judged_from_s and not assessment.blind,
-        )
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, silent, refused)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
-        plan = plan_event(before, demand, fleet, codes, limits, delivered, brake)
+        for codes in _choices(board, scene, assessment, [demand, *later], busy):
+            plan = plan_event(before, demand, fleet, codes, limits, delivered, brake)
+            if plan.shortfall_w == 0:
+                break
         if plan is not before:
             plan = replace(plan, revision=before.revision + 1)
             bases.append(basis_of(before, plan, demand, codes, limits, delivered, brake))
@@ -380,6 +376,51 @@ def _plans(
         limits = limits.less(plan.setpoint_w, fleet)
         allowance = _less_rise(allowance, plan.rise_over(before), fleet)
     return planned, bases
+
+
+def _eligible(
+    board: Board, scene: _Scene, assessment: Assessment, demand: Demand, busy: BoolColumn
+) -> IntColumn:
+    """Return each site's reason for one event; ``busy`` sites serve more important ones."""
+    now_s, sites = to_epoch(scene.now), len(scene.fleet)
+    return eligibility(
+        scene.fleet,
+        demand,
+        opted_out=_opted_out(scene.facts.opt_outs, demand.event_id, sites, scene.roster),
+        held_back=board.held_back_until_s > now_s,
+        # Nobody can take a silent home from its event: told nothing, it goes on with what it has.
+        busy=busy | (assessment.sites_in(ProofState.SILENT) & (board.leases.event_no != demand.event_no)),
+        planned=_before(board, demand, scene.fleet).setpoint_w > 0,
+        waiting=assessment.waiting | assessment.blind,
+        now_s=now_s,
+        season_capped=board.season.reached(scene.terms.site_season_cap_s, sites),
+        judged=now_s >= board.judged_from_s and not assessment.blind,
+    )
+
+
+def _choices(
+    board: Board, scene: _Scene, assessment: Assessment, demands: Sequence[Demand], busy: BoolColumn
+) -> Iterator[IntColumn]:
+    """Yield each site's reason for the first of these events: without what it leaves to the others, then all.
+
+    The second is for a network whose caps keep its part from giving what it is asked: it has the first word.
+    """
+    fleet, selected = scene.fleet, reason_code(Reason.SELECTED)
+    codes = _eligible(board, scene, assessment, demands[0], busy)
+    if len(demands) > 1:
+        eligible = [codes, *(_eligible(board, scene, assessment, each, busy) for each in demands[1:])]
+        mine, *later = (
+            Claim(demand.event_no, of_event == selected, demand.most_now_w)
+            for demand, of_event in zip(demands, eligible, strict=True)
+        )
+        serving_no = np.full(len(fleet), NO_EVENT, dtype=np.int64)
+        for demand in demands:
+            serving_no[_before(board, demand, fleet).setpoint_w > 0] = demand.event_no
+        firm_w = firm_power_w(fleet, max(demand.profile.seconds for demand in demands))
+        left = left_to_others(mine, later, firm_w=firm_w, serving_no=serving_no)
+        if left.any():
+            yield np.where(left & (codes == selected), reason_code(Reason.NOT_NEEDED), codes)
+    yield codes
 
 
 def _brake(

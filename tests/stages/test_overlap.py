@@ -1,0 +1,99 @@
+"""Two events over one fleet at the same time: each gets its homes, by a rule that can be said."""
+
+from datetime import timedelta
+
+import numpy as np
+
+from tests.stages.world import EVENING, World, a_request
+
+
+async def a_street(*, homes: int = 24, charge: int = 900) -> World:
+    return await World.of([a_request(site) for site in range(homes)], soc_permille=[charge] * homes)
+
+
+async def run(world: World, *, ticks: int, charge: int = 900) -> None:
+    for _ in range(ticks):
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+        world.deliver(soc_permille=[charge] * len(world.fleet))
+
+
+def power(world: World, event_id: str) -> int:
+    return int(world.board.plans[event_id].setpoint_w.sum())
+
+
+async def test_two_untargeted_events_both_get_their_power_from_one_fleet() -> None:
+    world = await a_street()
+    await world.signal(12_000, event_id="ev-first")
+    await world.signal(12_000, event_id="ev-second", priority=3)
+
+    await world.tick()
+
+    first, second = world.board.plans["ev-first"], world.board.plans["ev-second"]
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (12_000, 12_000)
+    assert not ((first.setpoint_w > 0) & (second.setpoint_w > 0)).any()
+
+
+async def test_event_that_comes_later_gets_homes_of_one_that_is_spread_over_all() -> None:
+    world = await a_street()
+    await world.signal(12_000, event_id="ev-first")
+    await run(world, ticks=16)
+    assert (world.board.plans["ev-first"].setpoint_w > 0).all()
+
+    await world.signal(12_000, event_id="ev-second", priority=3)
+    await run(world, ticks=2)
+
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (12_000, 12_000)
+
+
+async def test_homes_do_not_change_hands_while_both_events_run() -> None:
+    world = await a_street()
+    await world.signal(12_000, event_id="ev-first")
+    await world.signal(9_000, event_id="ev-second", priority=3)
+    await run(world, ticks=2)
+    before = {name: plan.setpoint_w.tolist() for name, plan in world.board.plans.items()}
+
+    for minutes in range(1, 40):
+        await run(world, ticks=4, charge=900 - 4 * minutes)
+
+    assert {name: plan.setpoint_w.tolist() for name, plan in world.board.plans.items()} == before
+
+
+async def test_where_it_does_not_reach_for_both_the_more_important_event_is_whole() -> None:
+    world = await a_street(homes=8, charge=500)
+    await world.signal(12_000, event_id="ev-first")
+    await world.signal(12_000, event_id="ev-second", priority=3)
+
+    await world.tick()
+
+    assert power(world, "ev-first") == 12_000
+    assert 0 < power(world, "ev-second") < 12_000
+
+
+async def test_home_that_fails_in_one_event_is_replaced_although_another_runs() -> None:
+    world = await a_street()
+    await world.signal(12_000, event_id="ev-first")
+    await world.signal(12_000, event_id="ev-second", priority=3)
+    await run(world, ticks=16)
+    failing = int(np.flatnonzero(world.board.plans["ev-first"].setpoint_w)[0])
+
+    for _ in range(20):
+        world.deliver(soc_permille=[900] * 24, short={failing: 0})
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+
+    assert world.board.plans["ev-first"].setpoint_w[failing] == 0
+    assert power(world, "ev-first") >= 11_500
+    assert power(world, "ev-second") >= 11_500
+
+
+async def test_when_the_one_event_ends_the_other_goes_on() -> None:
+    world = await a_street()
+    await world.signal(12_000, event_id="ev-first", hours=1)
+    await world.signal(12_000, event_id="ev-second", priority=3)
+    await run(world, ticks=4 * 61)
+
+    assert world.clock.now() > EVENING + timedelta(hours=1)
+    assert power(world, "ev-second") == 12_000
