@@ -79,13 +79,25 @@ def _port(listener: socket.socket) -> int:
 
 
 @contextlib.asynccontextmanager
-async def a_window(suburb: Suburb) -> AsyncIterator[Window]:
-    """Give a browser before the product."""
+async def a_browser() -> AsyncIterator[Browser]:
+    """Give a browser; starting one takes seconds."""
     chromium = shutil.which("chromium")
     assert chromium is not None, MISSING
-    async with serving(suburb) as address, async_playwright() as playwright:
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         try:
-            yield Window(suburb, address, browser)
+            yield browser
         finally:
             await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def a_window(suburb: Suburb, browser: Browser) -> AsyncIterator[Window]:
+    """Give a browser before the product; its tabs close with it."""
+    async with serving(suburb) as address:
+        window = Window(suburb, address, browser)
+        try:
+            yield window
+        finally:
+            for context in browser.contexts:
+                await context.close()

@@ -1,23 +1,31 @@
 """Write a picture of every page, for a phone and a desk, light and dark, so that a person can look.
 
-``python -m tests.entrypoints.pages.screenshots FOLDER``
+``python -m tests.entrypoints.pages.screenshots FOLDER``; with ``readme`` in place of a folder, the one
+picture that the README shows.
 """
 
 import asyncio
+import contextlib
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
-from tests.entrypoints.pages.browser import Window, a_window
+from playwright.async_api import Browser, Page
+
+from tests.entrypoints.builders import an_enrollment_file
+from tests.entrypoints.pages.browser import Window, a_browser, a_window
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import starting
+from vpp.entrypoints.operations import sites, starting
 
 PAGES = {
     "ana": (
         "/operator",
         "/operator/events",
         "/operator/events/hot-1",
+        "/operator/events/test-1",
         "/operator/events/hot-1/change",
         "/operator/events/hot-1/replay",
         "/operator/new-event",
@@ -31,26 +39,60 @@ PAGES = {
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 
+PREVIEW = {"power_mw": "0.1", "minutes": "90"}
+PLACES = (("fresno", "Fresno", "f-7", 14), ("kern", "Kern", "f-9", 9), ("la", "Los Angeles", "f-20", 6))
+README_PICTURE = Path(__file__).resolve().parents[3] / ".github" / "board.png"
+
+
 async def write_pictures(folder: Path) -> int:
     """Write the pictures and return how many there are."""
+    async with a_browser() as browser, _evening(browser) as window:
+        return sum([await _pictures_of(window, name, folder) for name in PAGES])
+
+
+async def write_readme_picture(path: Path, browser: Browser) -> None:
+    """Write the picture of the board, small enough for a README."""
+    async with _evening(browser) as window:
+        page = await window.open(width=1000, height=850)
+        await window.log_in(page, "ana")
+        await page.goto(f"{window.address}/operator")
+        await page.screenshot(path=path)
+
+
+@contextlib.asynccontextmanager
+async def _evening(browser: Browser) -> AsyncIterator[Window]:
     with tempfile.TemporaryDirectory() as state_dir:
-        suburb = await a_suburb(Path(state_dir), homes=60)
+        suburb = await a_suburb(Path(state_dir), homes=24)
         await _fill(suburb)
-        async with a_window(suburb) as window:
-            return sum([await _pictures_of(window, name, folder) for name in PAGES])
+        async with a_window(suburb, browser) as window:
+            yield window
 
 
 async def _fill(suburb: Suburb) -> None:
-    """Let an evening happen: an event that holds its target, with one home that opted out and one silent."""
+    """Let an evening happen: an event on target, one home that opted out, two that fell silent, a test."""
+    for word, county, feeder, homes in PLACES:
+        ids = [f"{word}-{number}" for number in range(homes)]
+        content = an_enrollment_file(*ids, county=county, feeder=feeder)
+        await sites.enroll_sites(suburb.desk, content=content, file_name="sites.csv")
+    await suburb.pass_time(15)
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
-    await starting.start_event(
-        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.12", minutes=120, name="EEA 2",
-        actor="staff:ana",
-    )  # fmt: skip
+    for event_id, name, starts_at, test in (
+        ("hot-1", "EEA 2", "now", False),
+        ("test-1", "Test before the weekend", "2026-09-10T17:00", True),
+    ):
+        await starting.start_event(
+            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.12", minutes=120, name=name,
+            starts_at=starts_at, test=test, actor="staff:ana",
+        )  # fmt: skip
     await suburb.pass_time(300)
     await send(await logged_in(suburb, "rosa"), "/owner/sites/s-001/opt-outs/hot-1")
-    await suburb.pass_time(1500)
+    await suburb.pass_time(1200)
+    for _ in range(20):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
+        suburb.report(silent=(3, 26))
+        await suburb.controller.turn()
+        suburb.live.note(suburb.clock.now())
 
 
 async def _pictures_of(window: Window, name: str, folder: Path) -> int:
@@ -59,14 +101,40 @@ async def _pictures_of(window: Window, name: str, folder: Path) -> int:
         for dark in (False, True):
             page = await window.open(width=width, height=height, dark=dark)
             await window.log_in(page, name)
+            look = f"{size}-{'dark' if dark else 'light'}"
             for path in PAGES[name]:
                 await page.goto(f"{window.address}{path}")
-                picture = f"{path.strip('/').replace('/', '-')}-{size}-{'dark' if dark else 'light'}.png"
-                await page.screenshot(path=folder / picture, full_page=True)
+                await _take(page, folder / f"{path.strip('/').replace('/', '-')}-{look}.png")
+                written += 1
+            if name == "ana":
+                await _preview(window, page)
+                await _take(page, folder / f"operator-preview-{look}.png")
                 written += 1
     return written
 
 
+async def _take(page: Page, path: Path) -> None:
+    await page.screenshot(path=path, full_page=True)
+
+
+async def _preview(window: Window, page: Page) -> None:
+    """Ask for a preview as a person would."""
+    await page.goto(f"{window.address}/operator/new-event")
+    await page.get_by_label("Power in MW").fill(PREVIEW["power_mw"])
+    await page.get_by_label("Length in minutes").fill(PREVIEW["minutes"])
+    await page.get_by_role("button", name="Preview").click()
+    await page.get_by_role("button", name="Start event").wait_for()
+
+
+async def _write_readme_picture() -> None:
+    async with a_browser() as browser:
+        await write_readme_picture(README_PICTURE, browser)
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-    sys.stdout.write(f"{asyncio.run(write_pictures(Path(sys.argv[1])))} pictures\n")
+    if sys.argv[1] == "readme":
+        README_PICTURE.parent.mkdir(exist_ok=True)
+        asyncio.run(_write_readme_picture())
+    else:
+        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+        sys.stdout.write(f"{asyncio.run(write_pictures(Path(sys.argv[1])))} pictures\n")

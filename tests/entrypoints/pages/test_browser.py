@@ -2,39 +2,37 @@
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from axe_core_python.async_playwright import Axe  # type: ignore[import-untyped]  # it carries no types
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.entrypoints.pages.browser import Window, a_window
-from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb
+from tests.entrypoints.pages.browser import Window, a_browser, a_window
+from tests.entrypoints.pages.screenshots import PAGES, README_PICTURE, write_readme_picture
+from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
 from vpp.entrypoints.operations import starting
 
 FOLLOWS_WITHIN_S = 2.0
-PAGES = {
-    "ana": (
-        "/operator",
-        "/operator/events",
-        "/operator/events/hot-1",
-        "/operator/events/hot-1/change",
-        "/operator/events/hot-1/replay",
-        "/operator/new-event",
-        "/operator/fleet",
-        "/operator/map",
-        "/operator/health",
-        "/operator/trail",
-    ),
-    "rosa": ("/owner", "/owner/events", "/owner/data"),
-}
 
 
-@pytest.fixture
-async def window(suburb: Suburb) -> AsyncIterator[Window]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser serves all of them
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with a_browser() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
+    suburb = await a_suburb(tmp_path)
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
-    async with a_window(suburb) as opened:
+    async with a_window(suburb, browser) as opened:
         yield opened
     assert opened.elsewhere == []
     assert opened.complaints == []
@@ -44,6 +42,13 @@ async def begin(suburb: Suburb) -> None:
     await starting.start_event(
         suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
     )
+
+
+async def announce_test(suburb: Suburb) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="test-1", program_id=PROGRAM, power_mw="0.02", starts_at="2026-09-10T17:00",
+        test=True, actor="staff:ana",
+    )  # fmt: skip
 
 
 async def width_of(page: Page) -> int:
@@ -133,6 +138,7 @@ async def test_an_owner_on_a_phone_keeps_more_and_opts_out(window: Window) -> No
 
 async def test_no_page_scrolls_sideways_on_a_phone_or_at_four_times_the_size(window: Window) -> None:
     await begin(window.suburb)
+    await announce_test(window.suburb)
     await window.suburb.pass_time(60)
     for name, paths in PAGES.items():
         page = await window.open(width=390, height=700)
@@ -146,6 +152,7 @@ async def test_no_page_scrolls_sideways_on_a_phone_or_at_four_times_the_size(win
 
 async def test_axe_finds_nothing_serious_in_light_or_dark(window: Window) -> None:
     await begin(window.suburb)
+    await announce_test(window.suburb)
     await window.suburb.pass_time(120)
     found = []
     for name, paths in PAGES.items():
@@ -170,3 +177,13 @@ async def faults_of(page: Page) -> list[tuple[str, str, list[str]]]:
         for each in report["violations"]
         if each["impact"] in ("serious", "critical")
     ]
+
+
+async def test_the_readme_shows_a_picture_of_the_board_as_it_looks(browser: Browser, tmp_path: Path) -> None:
+    await write_readme_picture(tmp_path / "board.png", browser)
+
+    made, shown = (tmp_path / "board.png").read_bytes(), README_PICTURE.read_bytes()
+    assert made.startswith(b"\x89PNG")
+    assert made[16:24] == shown[16:24]  # width and height
+    assert len(shown) < 200_000
+    assert ".github/board.png" in (README_PICTURE.parents[1] / "README.md").read_text()

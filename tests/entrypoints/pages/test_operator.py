@@ -125,7 +125,7 @@ async def test_the_board_shows_target_delivery_and_every_home_by_its_proof(
 
     page = await ana.get("/operator")
 
-    assert re.search(r"<dt>Delivered</dt><dd>20\.0 kW", page.text)
+    assert re.search(r"<dt>Delivered</dt><dd>20\.0 kW <small>100 %", page.text)
     assert re.search(r"<dt>Asked</dt><dd>20\.0 kW", page.text)
     assert re.search(r"<dt>Left</dt>\s*<dd>55 min", page.text)
     assert "On target." in page.text

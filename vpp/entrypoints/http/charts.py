@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 720, 240
-LEFT, RIGHT, TOP, BOTTOM = 84, 40, 16, 32
+WIDTH, HEIGHT = 720, 256
+LEFT, RIGHT, TOP, BOTTOM = 84, 40, 16, 48
 LINES_ACROSS = 4
 
 
@@ -40,9 +40,9 @@ def power_chart(
     ]
     if now is not None and starts_at <= now <= ends_at:
         parts.append(
-            Markup('<line class="now" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
-                scale.x(now), TOP, HEIGHT - BOTTOM
-            )
+            Markup(
+                '<line class="now" x1="{0}" x2="{0}" y1="{1}" y2="{2}" data-left="{3}" data-right="{4}"/>'
+            ).format(scale.x(now), TOP, HEIGHT - BOTTOM, LEFT, WIDTH - RIGHT)
         )
     words = "; ".join(f"{line.name}: {_last(line)}" for line in lines if line.points) or "no power yet"
     return Markup(
@@ -94,7 +94,7 @@ def _grid(scale: _Scale, zone: str) -> Markup:
         local = at.astimezone(ZoneInfo(zone))
         parts.append(
             Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                scale.x(at), HEIGHT - 8, f"{local.hour % 12 or 12}:{local:%M %p}"
+                scale.x(at), HEIGHT - 12, f"{local.hour % 12 or 12}:{local:%M %p}"
             )
         )
     return Markup("").join(parts)
@@ -124,6 +124,20 @@ def _nice(watts: int) -> int:
         power *= 10
     parts = (10, 12, 16, 20, 24, 32, 40, 60, 80, 100)
     return next(part * power // 10 for part in parts if part * power >= 10 * watts)
+
+
+def share_bar(parts: Sequence[tuple[str, int]]) -> Markup:
+    """Return shares of a whole as one bar, each part in its CSS class; the words stand beside it."""
+    whole, x, drawn = sum(count for _, count in parts) or 1, 0.0, []
+    for css, count in parts:
+        width = 100 * count / whole
+        drawn.append(
+            Markup('<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="10"/>').format(css, x, width)
+        )
+        x += width
+    return Markup(
+        '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
+    ).format(Markup("").join(drawn))
 
 
 def _last(line: Line) -> str:

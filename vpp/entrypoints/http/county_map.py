@@ -80,4 +80,4 @@ def _tile(tile: tuple[str, str, int, int], county: Any, figure: str, most_w: int
 
 
 def _brief(watts: int) -> str:
-    return f"{watts / 1e6:.1f} M" if watts >= 1_000_000 else f"{watts / 1000:.0f} k"
+    return f"{watts / 1e6:.1f} MW" if watts >= 1_000_000 else f"{watts / 1000:.0f} kW"

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import Response
 
-from vpp.entrypoints.http.charts import Line, power_chart
+from vpp.entrypoints.http.charts import Line, power_chart, share_bar
 from vpp.entrypoints.http.showing import render
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.desk import Desk, Json
@@ -54,10 +54,12 @@ class BoardsKept:
 async def board_page_values(desk: Desk, event_id: str) -> dict[str, Any]:
     """Return what the board's template shows of one event."""
     facts: Json = await show_board(desk, event_id=event_id)
+    states = _states(facts["proof"])
     return {
         "facts": facts,
         "chart": _chart(facts),
-        "states": _states(facts["proof"]),
+        "states": states,
+        "bar": share_bar([(tone, count) for _, count, tone in states]) if states else None,
         "verdict": _verdict(facts),
     }
 
@@ -98,10 +100,10 @@ def replay_chart(event: Mapping[str, Any], evening: Mapping[str, Any]) -> Any:
         for css, name, figure, steps in (
             ("target", "asked", "requested_w", True),
             ("forecast", "planned", "planned_w", True),
-            ("measured", "measured", "measured_w", False),
+            ("measured", "measured", "measured_w", True),
         )
     ]
-    return power_chart(lines, starts_at=times[0], ends_at=times[-1], zone=event["time_zone"], now=None)
+    return power_chart(lines, starts_at=times[0], ends_at=times[-1], zone=event["time_zone"], now=times[-1])
 
 
 def _states(proof: Any) -> list[tuple[str, int, str]]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from vpp.domain.dispatch_plan import Reason
 from vpp.domain.program import Program
 from vpp.entrypoints.http.live import replay_chart
 from vpp.entrypoints.http.showing import show
@@ -115,7 +116,11 @@ async def _season(desk: Desk, program_id: str) -> Any:
 
 
 def _words() -> dict[str, str]:
-    return {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
+    words = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
+    # A preview stands beside events that are on: their homes are not to be had either.
+    return words | {
+        Reason.NOT_NEEDED.value: "fuller homes cover what is asked, or another event has the home"
+    }
 
 
 @router.get("/events/{event_id}/change")

@@ -26,6 +26,8 @@ from vpp.entrypoints.operations.desk import Desk, Json
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
+OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
+"""What a board is for, in the order in which somebody has to look at it."""
 
 router = APIRouter(prefix="/operator")
 
@@ -34,8 +36,8 @@ router = APIRouter(prefix="/operator")
 async def board_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show the board of every event that is on or comes, and what the fleet could give."""
     listed = await latest_first(desk)
-    open_states = ("active", "scheduled", "waiting_for_force", "waiting_for_approval")
-    current = [event for event in listed if event["state"] in open_states]
+    current = [event for event in listed if event["state"] in OPEN_STATES]
+    current.sort(key=lambda event: (OPEN_STATES.index(str(event["state"])), str(event["starts_at"])))
     boards = [await board_page_values(desk, str(event["event_id"])) for event in current] if desk.live else []
     past = [event for event in listed if event["state"] in ("ended", "cancelled")][:5]
     fleet = await board.list_fleet(desk, limit=1) if desk.live else None
