@@ -6,8 +6,8 @@ tamper-evident, I21 one plan per version, I22 no silent loss.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from fractions import Fraction
 
 from simulators.kernel import drive
@@ -15,15 +15,17 @@ from simulators.online_home import OnlineHome
 from simulators.powerwall import READING_S
 from simulators.suburb import BEGINS
 from simulators.world import World
-from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, Quality
-from vpp.domain.interval import Interval, to_epoch
+from simulators.yesterday import TEST_DAY, TEST_EVENT
+from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, QUALITY_CODES, Quality
+from vpp.domain.grid_event import EventHistory
+from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.lease import Standing
 from vpp.domain.ledger import Account, EntryState, JournalEntry
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 
 UNANSWERED_S = 45  # an answer's 10 s, and a tick or two to send again
 COUNTER_SLACK_WH = 3  # two counters in whole watt-hours, and half of one for a straight line
-AFTER_THE_END_S = 90
+BAD = QUALITY_CODES.index(Quality.BAD)
 
 
 class Audit:
@@ -34,6 +36,7 @@ class Audit:
         self.paid = 0
         self._world = world
         self._report = world.findings.report
+        self._tested = frozenset(list(world.homes)[::2])
 
     # I19: a minute after the trouble is over.
 
@@ -56,6 +59,7 @@ class Audit:
         for home in world.homes.values():
             self._all_confirmed(home)
         self._all_answered()
+        self._all_released()
         self._ended_events_closed(self.healed_s)
 
     def _all_confirmed(self, home: OnlineHome) -> None:
@@ -76,6 +80,17 @@ class Audit:
             waits = board.leases.standing[site] == Standing.WAITING
             if waits and to_epoch(told.tick.at) + UNANSWERED_S < now_s:
                 self._report("I19", f"command {told.tick.number} to site {site} is neither ended nor retried")
+
+    def _all_released(self) -> None:
+        """A home whose newest command was to stop has stopped, however often that had to be said."""
+        homes = list(self._world.homes.values())
+        for site, told in self._world.dispatch_checker.told.items():
+            running = homes[site].inverter.running_lease
+            waited_s = self._world.kernel.now_s - to_epoch(told.tick.at)
+            if running is None or homes[site].hijacked or told.setpoint_w or waited_s < UNANSWERED_S:
+                continue
+            if running.event_id == told.order.event_id:
+                self._report("I19", f"it was told to stop {waited_s} s ago", site_id=homes[site].site_id)
 
     def closed(self) -> None:
         """Report events that have ended and are not settled."""
@@ -106,16 +121,35 @@ class Audit:
         self._balanced(entries)
         self._paid_once(entries, settlements)
         for settlement in settlements:
+            said_no: dict[str, datetime] = {}
+            for each in drive(self._world.store.opt_outs([settlement.event_id])):
+                if each.taken_back_at is None:
+                    at = whole_second(each.opted_out_at)
+                    said_no[each.site_id] = min(at, said_no.get(each.site_id, at))
             for line in settlement.lines:
                 self._earned(line)
+                self._compared(line, said_no)
         broken = drive(self._world.store.verify_chain())
         if broken is not None:
             self._report("I13", f"the chain does not hold: {broken}")
-        ticks = drive(self._world.store.ticks(since=BEGINS - timedelta(days=1)))
+        ticks = drive(self._world.store.ticks(since=BEGINS))
         if [tick.number for tick in ticks] != [tick.number for tick in self._world.dispatch_checker.ticks]:
             self._report("I13", f"{len(ticks)} ticks are stored of {len(self._world.dispatch_checker.ticks)}")
         self._versions()
         self._readings()
+        self._counted()
+
+    def _counted(self) -> None:
+        """Every message that a controller received is stored, refused for a reason, a copy, or lost aloud."""
+        for process in self._world.processes:
+            heard = process.controller.runner.failures
+            refused = Counter(dict.fromkeys(heard.received, 0))
+            for (kind, _), count in heard.refused.items():
+                refused[kind] += count
+            for kind, received in heard.received.items():
+                known = heard.stored[kind] + heard.duplicate[kind] + heard.lost[kind] + refused[kind]
+                if received != known:
+                    self._report("I22", f"of {received} {kind} messages {known} are accounted for")
 
     def _balanced(self, entries: Sequence[JournalEntry]) -> None:
         for entry in entries:
@@ -163,6 +197,15 @@ class Audit:
             if part is not None:
                 self._metered(home, hour, part)
 
+    def _compared(self, line: SettlementLine, said_no: Mapping[str, datetime]) -> None:
+        """No day on which a home was commanded is like those on which it was not; a no ends what is paid."""
+        if line.settled is not None and line.settled.ends_at > said_no.get(
+            line.site_id, line.settled.ends_at
+        ):
+            self._report("I11", "it is paid for the time after its owner's no", site_id=line.site_id)
+        if line.site_id in self._tested and TEST_DAY in line.baseline_days.chosen:
+            self._report("I11", f"the baseline averages {TEST_DAY}, an event day", site_id=line.site_id)
+
     def _metered(self, home: OnlineHome, hour: HourLine, part: Interval) -> None:
         """Compare what was metered with what the battery can give, and with what it gave."""
         metered = hour.metered_wh or 0
@@ -184,6 +227,9 @@ class Audit:
     def _versions(self) -> None:
         said = self._world.operator.said()
         for history in drive(self._world.store.histories()):
+            if history.latest.event_id == TEST_EVENT:
+                continue
+            self._newest_stands(history)
             keys = [(each.modified_at, each.operation, each.content_sha256) for each in history.versions]
             if len(set(keys)) != len(keys):
                 self._report("I21", f"a version of {history.latest.event_id} was taken twice")
@@ -196,6 +242,15 @@ class Audit:
                         "I21", f"version {version.version} of {version.event_id} was never signalled"
                     )
 
+    def _newest_stands(self, history: EventHistory) -> None:
+        """Whatever overtook what on its way, the operator's newest word is the one that holds."""
+        said = max(
+            at for event_id, _, at in self._world.operator.said() if event_id == history.latest.event_id
+        )
+        if history.latest.modified_at != said and self._world.operator.unanswered() == 0:
+            what = f"{history.latest.event_id} stands as of {history.latest.modified_at}, not {said}"
+            self._report("I16", what)
+
     def _readings(self) -> None:
         """Everything that an honest gateway measured and was told is stored, is stored as it was."""
         world = self._world
@@ -203,6 +258,7 @@ class Audit:
         always = Interval(BEGINS - timedelta(hours=1), BEGINS + timedelta(days=1))
         site_ids = list(world.homes)
         rows = drive(world.store.readings(site_ids, [always]))
+        doubted = {site_ids[site] for site in rows.site[rows.quality == BAD].tolist()}
         columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh)
         for site, *numbers in zip(*(each.tolist() for each in columns), strict=True):
             stored.setdefault(site_ids[site], set()).add((numbers[0], numbers[1], numbers[2]))
@@ -213,13 +269,21 @@ class Audit:
             for message in buffer.messages()
             for reading in message.readings
         }
+        measured: dict[str, set[tuple[int, int, int]]] = {}
         for key, reading in world.home_checker.readings.items():
             if world.homes[key[0]].lies_by_wh or world.homes[key[0]].cloned:
                 continue  # what it measured is not what was said in its name
             row = (to_epoch(reading.at), int(reading.discharged_wh), int(reading.charged_wh))
+            measured.setdefault(key[0], set()).add(row)
             if row not in stored.get(key[0], ()) and key not in held:
                 self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",
                              site_id=key[0])  # fmt: skip
+        for site_id, known in measured.items():
+            invented = [row for row in stored.get(site_id, ()) if row not in known]
+            if any(at_s >= to_epoch(BEGINS) for at_s, *_ in invented):
+                self._report("I11", "a reading is stored that its meter never gave", site_id=site_id)
+            if site_id in doubted:
+                self._report("I22", "a reading that came more than once counts as two", site_id=site_id)
 
 
 def _owed(entry: JournalEntry) -> int:

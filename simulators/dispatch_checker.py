@@ -5,11 +5,11 @@ restart. It keeps its own picture of what was committed; it never asks the contr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 
+from simulators.bounds_checker import BoundsChecker, Told
 from simulators.faults import Climate
 from simulators.findings import Findings
 from simulators.kernel import Kernel, drive
@@ -28,21 +28,17 @@ GRACE = timedelta(seconds=20)  # a version that was committed while a tick was b
 LEASE_MEMORY = timedelta(minutes=30)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one site was told last, as committed."""
-
-    tick: DispatchTick
-    order: Order
-    setpoint_w: int
-    floor_permille: int
-
-
 class DispatchChecker(Ears):
     """Listens to commits and sends of every controller process."""
 
     def __init__(
-        self, kernel: Kernel, findings: Findings, climate: Climate, store: MemoryStore, sites: int
+        self,
+        kernel: Kernel,
+        findings: Findings,
+        climate: Climate,
+        store: MemoryStore,
+        sites: int,
+        bounds: BoundsChecker,
     ) -> None:
         self.ticks: list[DispatchTick] = []
         self.told: dict[int, Told] = {}  # by site number
@@ -58,6 +54,7 @@ class DispatchChecker(Ears):
         self._went_first: list[Command] = []  # releases that nothing committed stands behind yet
         self._setpoint_w: dict[str, IntColumn] = {}
         self._floor: dict[str, IntColumn] = {}
+        self._bounds = bounds
 
     def became_leader(self, epoch: int) -> None:
         """A process took the epoch: it must be above every earlier one."""
@@ -65,11 +62,14 @@ class DispatchChecker(Ears):
             self._findings.report("I4", f"epoch {epoch} was taken after {self._epoch}")
         self._epoch = epoch
 
-    def committed(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
+    def committed(
+        self, process: ControllerProcess, tick: DispatchTick, revisions: Sequence[PlanRevision]
+    ) -> None:
         """Judge a tick that was just committed."""
         if self.ticks and tick.number == self.ticks[-1].number:
             return  # the very same again: the store would have refused another
         self._authority(tick)
+        self._bounds.rises(tick, revisions, self._setpoint_w)
         for revision in revisions:
             self._apply(revision)
         told: dict[int, Told] = {}
@@ -83,13 +83,17 @@ class DispatchChecker(Ears):
                     tick, order, setpoint_w, int(floors[site])
                 )
         self._judge_what_went_first(tick)
+        self._bounds.repeats(process, self.told, told)
+        self._bounds.counted(process, told)
         self.told.update(told)
         self.ticks.append(tick)
         self._judge_discharges(tick)
         self._judge_total()
+        self._bounds.feeders(self.live_discharges())
 
     def answered(self, acks: AckBatch) -> None:
         """Remember which commands homes refused: such a lease does not run."""
+        self._bounds.answered(acks)
         for site, sequence, refusal in zip(
             acks.site_no.tolist(), acks.sequence.tolist(), acks.refusal, strict=True
         ):

@@ -21,6 +21,7 @@ HEALED_WITHIN_MS = 60_000
 STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
+HEALS_AFTER_MINUTES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class HistoryOfSeed:
     seed: int
     climate: Climate | None = None
     real_signatures: bool = False  # only said in the outcome; whoever plays decides
+    minutes: int = HEALS_AFTER_MINUTES  # of trouble after the last event began
     world: World = field(init=False)
     audit: Audit = field(init=False)
 
@@ -69,8 +71,8 @@ class HistoryOfSeed:
             Mischief(world, Attacker(world)).begin()
             reordering = Reordering(world) if self.seed % REORDERED_EVERY == 0 else None
             last = max(event.ends_at for event in events)
-            in_the_middle = random.random() < 0.75
-            heals_at = max(event.starts_at for event in events) + timedelta(minutes=50)
+            in_the_middle = random.random() < 0.75 or self.minutes < HEALS_AFTER_MINUTES
+            heals_at = max(event.starts_at for event in events) + timedelta(minutes=self.minutes)
             self._run_until(heals_at if in_the_middle else last + timedelta(seconds=30))
             self._heal()
             self._run_for(HEALED_WITHIN_MS)

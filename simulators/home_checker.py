@@ -84,7 +84,7 @@ class HomeChecker(Witness):
             known = seen.commands.get(pair)
             if known is None or home.booted_s != self._kernel.now_s:
                 self._report("I2", home, f"command {pair} runs, which no packet brought")
-            elif pair in seen.stopped and home.power_cut_s != self._kernel.now_s:  # else it is not on disk
+            elif pair in seen.stopped:
                 self._report("I2", home, f"command {pair} was resumed after the home itself had ended it")
             elif to_epoch(known.expires_at) + CLOCK_ERROR_S < self._kernel.now_s:
                 self._report("I5", home, f"command {pair} was resumed after it had expired")

@@ -222,7 +222,10 @@ class Mischief:
         open_events = [each for each in operator.events.values() if each.cancelled_at is None]
         if not open_events:
             return False
-        operator.modify(self._random.choice(open_events).event_id, self._random.randint(5, 60) * 1000)
+        event_id = self._random.choice(open_events).event_id
+        operator.modify(event_id, self._random.randint(5, 60) * 1000)
+        if self._random.random() < 0.5:  # and thinks better of it: one of the two may overtake the other
+            self._later(lambda: operator.modify(event_id, self._random.randint(5, 60) * 1000), 8)
         return True
 
     def _cancel(self) -> bool:

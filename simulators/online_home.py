@@ -57,7 +57,7 @@ class OnlineHome:
         self.site_id = gateway.identity.site_id
         self.off_by_s = 0
         self.booted_s = kernel.now_s
-        self.disk_lost_s = self.power_cut_s = 0
+        self.disk_lost_s = 0
         self.reserve_permille = gateway.inverter.reserve_permille
         self.islanded = self.storm = False
         self.refused_events: set[str] = set()  # the owner said no to these, at the home
@@ -112,7 +112,6 @@ class OnlineHome:
         try:
             out = act()
         except PowerCut:
-            self.power_cut_s = self._kernel.now_s
             self._look(packet)
             self.reboot()
             return

@@ -71,7 +71,9 @@ class PersistentOperator:
         self._signal(Operation.CREATE, event)
 
     def modify(self, event_id: str, power_w: int | None) -> None:
-        """Ask another power of an event."""
+        """Ask another power of an event, unless it was cancelled."""
+        if self.events[event_id].cancelled_at is not None:
+            return
         self._signal(Operation.UPDATE, replace(self.events[event_id], power_w=power_w))
 
     def cancel(self, event_id: str) -> None:

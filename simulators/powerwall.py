@@ -145,6 +145,8 @@ class Gateway:
             self._read()
         self._old_buffers.append(self._buffer)
         self._boot(boot_id)
+        self.online = False
+        self._obey_home_rules([])  # power may have gone after a stop and before it was on the disk
         return self.connect(now_s)
 
     def advance(self, now_s: int) -> list[Packet]:

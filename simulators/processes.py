@@ -71,8 +71,10 @@ class ProcessClock:
 class Ears:
     """Who listens to what a controller does: the checkers."""
 
-    def committed(self, tick: DispatchTick, revisions: Sequence[PlanRevision]) -> None:
-        """A tick was committed."""
+    def committed(
+        self, process: "ControllerProcess", tick: DispatchTick, revisions: Sequence[PlanRevision]
+    ) -> None:
+        """A process committed a tick."""
 
     def answered(self, acks: AckBatch) -> None:
         """Answers of gateways were stored."""
@@ -202,7 +204,9 @@ class ProcessStore:
     def _tell(self, name: str, positional: tuple[object, ...], result: object) -> None:
         if name == "commit":
             tick, revisions = positional
-            self._process.ears.committed(cast(DispatchTick, tick), cast("Sequence[PlanRevision]", revisions))
+            self._process.ears.committed(
+                self._process, cast(DispatchTick, tick), cast("Sequence[PlanRevision]", revisions)
+            )
         elif name == "record_acks":
             self._process.ears.answered(cast(AckBatch, positional[0]))
         elif name == "take_epoch":

@@ -30,7 +30,7 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
 def play(seed: int) -> Outcome:
     """Play one seed; every tenth with real Ed25519 signatures, the others with stand-ins."""
     real = seed % REAL_SIGNATURES_EVERY == 0
-    with _quiet(), contextlib.nullcontext() if real else hashed_signatures():
+    with quiet(), contextlib.nullcontext() if real else hashed_signatures():
         return HistoryOfSeed(seed, real_signatures=real).play()
 
 
@@ -50,7 +50,7 @@ def run_simulation(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the controller's log out of the report: in a simulation every fault would fill a page."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

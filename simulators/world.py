@@ -4,11 +4,13 @@ Only the world is simulated. The controller is the product as ``vpp serve`` asse
 are those of the fleet simulator, and what passes between them are the bytes of the protocol.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from random import Random
 
+from simulators.bounds_checker import BoundsChecker
 from simulators.dispatch_checker import DispatchChecker
 from simulators.faults import Climate, Fault
 from simulators.findings import Findings
@@ -21,6 +23,7 @@ from simulators.operators import PersistentOperator
 from simulators.processes import ControllerKeys, ControllerProcess
 from simulators.scenario import simulated_source_key
 from simulators.suburb import BEGINS, PROGRAMS, SUBURBS, Suburb, suburb
+from simulators.yesterday import remember_test_event
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.enrollment import shard_of
 from vpp.domain.grid_event import GridSource
@@ -35,8 +38,20 @@ KID = "vpp-sim"
 SOURCE = "caiso"
 MAX_POWERS_W = (500_000, 500_000, 40_000)
 LEASES_S = (900, 900, 300, 60)
+FLEET_RAMPS_W_PER_MIN = (None, None, None, 30_000)
+FEEDER_CAPS_W = (None, None, None, 3_000)
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
+
+
+def _driven(random: Random, feeders: Sequence[str]) -> DispatchSettings:
+    """Return how this history's fleet is driven: lease, brake, and a limit on its most common feeder."""
+    cap_w = random.choice(FEEDER_CAPS_W)
+    return DispatchSettings(
+        lease_s=random.choice(LEASES_S),
+        fleet_ramp_w_per_min=random.choice(FLEET_RAMPS_W_PER_MIN),
+        feeder_caps_w={} if cap_w is None else {Counter(feeders).most_common(1)[0][0]: cap_w},
+    )
 
 
 @lru_cache(maxsize=1)
@@ -56,12 +71,15 @@ class World:
         self.store = MemoryStore()
         self.began = BEGINS - timedelta(days=30)
         self.programs = _programs()
-        self.settings = Settings(dispatch=DispatchSettings(lease_s=random.choice(LEASES_S)))
+        self.suburb = suburb(random.randrange(SUBURBS), sites)
+        self.settings = Settings(dispatch=_driven(random, self.suburb.homes.feeder))
         self.pace_ms = random.choice(PACES_MS)
         self.keys = ControllerKeys(KID, CONTROLLER_KEY)
-        self.suburb = suburb(random.randrange(SUBURBS), sites)
         self.home_checker = HomeChecker(self.kernel, self.findings)
-        self.dispatch_checker = DispatchChecker(self.kernel, self.findings, self.climate, self.store, sites)
+        bounds = BoundsChecker(self.kernel, self.findings, self.settings.dispatch, self.suburb.homes.feeder)
+        self.dispatch_checker = DispatchChecker(
+            self.kernel, self.findings, self.climate, self.store, sites, bounds
+        )
         self.home_checker.was_committed = self.dispatch_checker.was_committed
         self._enroll(self.suburb)
         self.homes = self._settle_homes(self.suburb, random)
@@ -198,6 +216,7 @@ class World:
             SOURCE, key.verifying_key.raw, Watts(self.kernel.random.choice(MAX_POWERS_W)), before
         )
         drive(self.store.add_source(source))
+        remember_test_event(self.store, SOURCE, range(0, len(place.homes), 2))
 
     def _settle_homes(self, place: Suburb, random: Random) -> dict[str, OnlineHome]:
         homes = {}

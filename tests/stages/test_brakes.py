@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from tests.stages.world import EVENING, GRID, TERMS, World, a_request
@@ -155,6 +156,26 @@ async def test_two_events_together_never_pass_a_feeders_cap() -> None:
     both = world.board.plans["ev-1"].setpoint_w + world.board.plans["ev-2"].setpoint_w
     assert both.sum() == 100_000
     assert both[on_feeder].sum() <= 20_000
+
+
+async def test_part_of_a_feeder_that_silent_homes_go_on_with_is_given_to_nobody() -> None:
+    world = await forty_homes(feeder_caps_w={"f-0": 20_000})
+    await world.signal(90_000)
+    await course_of(world, 12)
+    on_feeder = world.fleet.feeder_no == world.roster.feeders.find("f-0")
+    silent = np.flatnonzero(on_feeder & (world.board.leases.setpoint_w > 0))[:6]
+    heard_s = world.fleet.sampled_at_s[silent]
+
+    for _ in range(12):
+        world.deliver(soc_permille=[900] * 40)
+        world.fleet.online[silent], world.fleet.sampled_at_s[silent] = False, heard_s
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+        running = world.board.leases.discharging(to_epoch(world.clock.now()))
+        assert world.board.leases.setpoint_w[running & on_feeder].sum() <= 20_000
+
+    assert live_w(world) > 90_000, "others stand in for them"
 
 
 async def test_feeders_cap_that_was_lowered_binds_after_the_restart() -> None:

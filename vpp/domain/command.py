@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import numpy as np
-
 from vpp.domain.quantities import IntColumn
 
 LONGEST_LEASE = timedelta(minutes=30)
@@ -140,6 +138,17 @@ class AckBatch:
     def __len__(self) -> int:
         return len(self.site_no)
 
+    def of_rows(self, rows: IntColumn) -> "AckBatch":
+        """Return some of the answers, in the order of the rows."""
+        return AckBatch(
+            self.site_no[rows],
+            self.epoch[rows],
+            self.sequence[rows],
+            self.at_s[rows],
+            tuple(self.event_id[row] for row in rows.tolist()),
+            tuple(self.refusal[row] for row in rows.tolist()),
+        )
+
 
 def discharged_against(tick: DispatchTick, words: Iterable[tuple[int, str | None]]) -> frozenset[int]:
     """Return the sites that a tick discharges although their owner has spoken.
@@ -158,17 +167,6 @@ def discharged_against(tick: DispatchTick, words: Iterable[tuple[int, str | None
         and event_id in (None, order.event_id)
         and bool((order.site_no == site_no).any())
     )
-
-
-def without(tick: DispatchTick, site_nos: frozenset[int]) -> DispatchTick:
-    """Return the tick without any discharge of these sites; an order that tells nobody is left out."""
-    kept = [
-        order
-        if order.action is not Action.DISCHARGE
-        else replace(order, site_no=order.site_no[~np.isin(order.site_no, sorted(site_nos))])
-        for order in tick.orders
-    ]
-    return replace(tick, orders=tuple(order for order in kept if len(order.site_no)))
 
 
 def releases_only(tick: DispatchTick) -> DispatchTick:

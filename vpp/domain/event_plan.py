@@ -295,7 +295,7 @@ def plan_event(
     if (unknown & (held > 0)).any():
         after = _lowered(plan, demand, held, floor, codes, fleet)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
-        after = _slowed(plan, demand, fleet, codes, limits, held, floor, counted_w, brake)
+        after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
     elif plan.asked != demand.asked or missing_w < -deadband_w:
         after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
     elif missing_w > deadband_w:
@@ -334,23 +334,33 @@ def _slowed(
     limits: Limits,
     held: IntColumn,
     floor: IntColumn,
-    counted_w: IntColumn,
+    delivered: Delivered,
     brake: Brake,
 ) -> EventPlan:
     """Return the plan with power added to or taken from the sites that are held.
 
-    A fresh solve would move every site at once, the lowered ones before the raised.
+    A fresh solve would move every site at once, the lowered ones before the raised. What is not proved
+    yet may stand beside what is asked, but all together never pass 1.1 times what is approved.
     """
+    if demand.authorized_w is not None:
+        held = _cut(held, demand.authorized_w * 11 // 10, fleet, delivered)
     requested_w = min(demand.profile.now_w or 0, max(0, brake.ceiling_w))
     plan = replace(plan, asked=demand.asked, requested_w=requested_w)
-    missing_w = requested_w - int(np.minimum(counted_w, held).sum())
+    missing_w = requested_w - int(np.minimum(delivered.counted_w, held).sum())
     deadband_w = max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
     if missing_w > deadband_w:
         return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
     if missing_w < -deadband_w or requested_w == 0:
-        fewer = Brake(ceiling_w=max(0, int(held.sum()) + missing_w) if requested_w else 0)
-        held = fewer.lowered(held, fleet.soc_permille, fleet.county_no)
+        held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered)
     return _held(plan, held, floor, codes)
+
+
+def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered) -> IntColumn:
+    """Return setpoints that sum to no more, the emptiest homes first; nobody can tell a silent one less."""
+    told_w = np.where(delivered.silent, 0, held)
+    left_w = max(0, most_w - int((held - told_w).sum()))
+    cut_w = Brake(ceiling_w=left_w).lowered(told_w, fleet.soc_permille, fleet.county_no)
+    return np.where(delivered.silent, held, cut_w)
 
 
 def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:
@@ -358,6 +368,7 @@ def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered:
     held_back = (codes == reason_code(Reason.HELD_BACK)) & ~delivered.refused
     stays = (codes == reason_code(Reason.SELECTED)) | held_back | delivered.silent
     held = np.where(stays, _within_limit(plan.setpoint_w, fleet), 0)
+    held = np.where(delivered.silent, plan.setpoint_w, held)  # nobody can tell it less
     proved = np.where(delivered.short, np.minimum(held, delivered.counted_w), held)
     return np.where(proved < MIN_COMMAND_W, 0, proved)
 
@@ -409,7 +420,8 @@ def _solved(
         # not proved may stand beside it, but all together never pass 1.1 times what is approved.
         room_w = missing_w if most_w is None else min(missing_w, most_w * 11 // 10 - int(held.sum()))
         profile = Profile(max(0, room_w), max(0, room_w), profile.seconds)
-    offers, caps = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds, limits)
+    offers = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds)
+    caps = limits.less(held, fleet)  # also what silent homes go on with, who are offered to nobody
     share = plan_dispatch(profile, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
     if profile.now_w is None and most_w is not None and share.requested_w > most_w:
         bounded = Profile(most_w, None, profile.seconds)
@@ -436,19 +448,15 @@ def _floors(plan: EventPlan, setpoint_w: IntColumn, floor: IntColumn) -> IntColu
     return np.where((setpoint_w > 0) | (plan.setpoint_w > 0), floor, plan.floor_permille)
 
 
-def _headroom(offers: Offers, held_w: IntColumn, seconds: int, limits: Limits) -> tuple[Offers, Limits]:
-    """Return offers and caps less what held sites already give until the end."""
+def _headroom(offers: Offers, held_w: IntColumn, seconds: int) -> Offers:
+    """Return offers less what held sites already give until the end."""
     if not held_w.any():
-        return offers, limits
+        return offers
     used_permille = -(-held_w * seconds * 100 // np.maximum(offers.energy_full_wh * 342, 1))
-    left = replace(
+    return replace(
         offers,
         limit_w=np.maximum(offers.limit_w - held_w, 0),
         soc_permille=np.maximum(offers.soc_permille - used_permille, 0),
-    )
-    return left, Limits(
-        _less(limits.feeder_caps_w, offers.feeder_no, held_w),
-        _less(limits.zone_caps_w, offers.zone_no, held_w),
     )
 
 

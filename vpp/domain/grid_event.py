@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ ENDLESS_S = 10**12
 FAR_FUTURE = datetime(9998, 1, 1, tzinfo=UTC)
 """Where an endless step ends, so that every instant can be written in every zone."""
 
+HISTORIES_KEPT = 1024
 _EVERYTHING = 1 << 62  # stands for "all that can be sustained" where powers are compared
 
 
@@ -242,6 +244,7 @@ def resolve_targets(
     )
 
 
+@lru_cache(maxsize=HISTORIES_KEPT)  # asked for every running event several times a tick
 def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     """Return what the event asks, instant by instant, without regard to approval.
 

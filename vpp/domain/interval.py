@@ -24,7 +24,7 @@ def require_utc(at: datetime) -> datetime:
     Raises:
         NotUtc: The time is naive or has another offset than zero.
     """
-    if at.tzinfo is None or at.utcoffset() != timedelta(0):
+    if at.tzinfo is not UTC and (at.tzinfo is None or at.utcoffset() != timedelta(0)):
         raise NotUtc(f"{at.isoformat()} is not UTC; convert it where it enters")
     return at
 

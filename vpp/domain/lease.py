@@ -4,6 +4,7 @@ A command is a lease: it ends by itself. ``Leases`` is rebuilt from committed ti
 acknowledgements, so a restart knows what it knew and resends nothing in bulk.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -190,6 +191,18 @@ def doubt_releases(leases: Leases) -> None:
     leases.issued_at_s[waiting] = 0
 
 
+def note_told(leases: Leases, told: Sequence[tuple[CommandBatch, int]], acks: AckBatch) -> None:
+    """Write committed batches with their events' numbers, in order, and the stored answers to each.
+
+    An answer comes before the next command: how often one was repeated in vain counts from the last.
+    """
+    for batch, event_no in told:
+        note_sent(leases, batch, event_no)
+        rows = np.flatnonzero(acks.sequence == batch.sequence)
+        note_acks(leases, acks.of_rows(rows), None)
+    note_acks(leases, acks, None)
+
+
 @dataclass(frozen=True, slots=True)
 class InForce:
     """Which command homes say they hold, one row for each word of a home; columns of equal length."""
@@ -278,3 +291,20 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
         discharge=np.flatnonzero(changed | renewal | resend | (spoken_to & leases.behind)),
         release=np.flatnonzero(may_run | (~wants & leases.behind)),
     )
+
+
+def leave_out(due: Due, leases: Leases, wanted: Wanted, sites: frozenset[int], *, now_s: int) -> Due:
+    """Return what is due without a discharge of these sites.
+
+    Left to itself such a home goes on with the lease it has. One that was to do less, or to serve another
+    event, is released instead: other homes have been given what the plan took from it.
+    """
+    if not sites:
+        return due
+    spoken = np.isin(due.discharge, sorted(sites))
+    left = due.discharge[spoken]
+    less = (leases.setpoint_w[left] > wanted.setpoint_w[left]) | (
+        leases.event_no[left] != wanted.event_no[left]
+    )
+    stopped = left[less & (leases.running_until_s[left] > now_s)]
+    return Due(discharge=due.discharge[~spoken], release=np.union1d(due.release, stopped))

@@ -4,9 +4,10 @@ Everything a tick decides is committed as one ``DispatchTick`` before anything l
 memory follows the store: it is written after the commit, and rebuilt from it at the start.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,6 @@ from vpp.domain.command import (
     PlanRevision,
     Unrecorded,
     releases_only,
-    without,
 )
 from vpp.domain.demands import open_demands
 from vpp.domain.dispatch_plan import Reason, reason_code
@@ -48,8 +48,9 @@ from vpp.domain.lease import (
     LeaseTerms,
     doubt_releases,
     due_commands,
-    note_acks,
+    leave_out,
     note_sent,
+    note_told,
 )
 from vpp.domain.orders import commands_of, discharge_orders, release_orders
 from vpp.domain.plan_revision import merge, plan_at, revision_of
@@ -107,10 +108,9 @@ async def resume(
         remember(fleet, basis.samples)
         write_stored(board.stored, basis.samples)
     ticks = await store.ticks(since=since)
-    for batch in await _told(ticks, store, sites):
-        note_sent(board.leases, batch, board.events.number(batch.order.event_id))
+    told = [(batch, board.events.number(batch.order.event_id)) for batch in await _told(ticks, store, sites)]
+    note_told(board.leases, told, await store.acks(since=since))
     board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
-    note_acks(board.leases, await store.acks(since=since), None)
     doubt_releases(board.leases)
     return board
 
@@ -181,14 +181,15 @@ async def control(
         if plan.revision != _before(board, demand, fleet).revision
     ]
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
-    orders = _orders(board, scene, assessment, planned, plans, caps)
+    orders_without = partial(_orders, board, scene, assessment, planned, plans, caps)
+    orders = orders_without(frozenset())
     if not orders and not revisions:
         board.plans = plans
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases))
     try:
-        tick = await _commit(tick, revisions, store, words, basis)
+        tick = await _commit(tick, revisions, store, words, basis, orders_without)
     except StoreUnavailable:
         await _stop_first(board, tick, revisions, plans, link)
         raise
@@ -212,16 +213,19 @@ def _orders(
     planned: Sequence[tuple[Demand, EventPlan]],
     plans: Mapping[str, EventPlan],
     caps: RampCaps,
+    left_out: frozenset[int],
 ) -> tuple[Order, ...]:
-    """Return what is due now: releases first, then starts, changes, renewals and repeats."""
+    """Return what is due now, releases first; who is ``left_out`` is told no discharge: the owner spoke."""
     terms, fleet = scene.terms, scene.fleet
+    wanted = merge(len(fleet), planned)
     due = due_commands(
         board.leases,
-        merge(len(fleet), planned),
+        wanted,
         LeaseTerms(terms.lease_s, terms.ack_timeout_s),
         silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
         now_s=to_epoch(scene.now),
     )
+    due = leave_out(due, board.leases, wanted, left_out, now_s=to_epoch(scene.now))
     releases = release_orders(
         board.leases,
         due,
@@ -277,13 +281,16 @@ async def _commit(
     store: DispatchStore,
     words: tuple[int, int] | None,
     basis: TickBasis,
+    orders_without: Callable[[frozenset[int]], tuple[Order, ...]],
 ) -> DispatchTick:
     """Commit a tick and return what was committed: a home whose owner spoke meanwhile is left out of it."""
+    left_out: frozenset[int] = frozenset()
     while True:
         try:
             await store.commit(tick, revisions, words=words, basis=basis)
         except OwnerSpoke as spoke:
-            tick = without(tick, spoke.site_nos)  # at least one site less, so this comes to an end
+            left_out |= spoke.site_nos  # at least one more each time, so this comes to an end
+            tick = replace(tick, orders=orders_without(left_out))
         else:
             return tick
 
@@ -341,6 +348,7 @@ def _plans(
     )
     busy = np.zeros(len(fleet), dtype=np.bool_)
     allowance = board.ramp.allowance(caps, now_s)
+    silent_w = np.where(silent, board.leases.setpoint_w, 0)  # what no plan has counted yet
     planned: list[tuple[Demand, EventPlan]] = []
     bases: list[PlanBasis] = []
     demands = open_demands(
@@ -360,17 +368,20 @@ def _plans(
         before = _before(board, demand, fleet)
         if before.revision and before.asked is None and before.still_answers(demand):
             before = replace(before, asked=demand.asked)  # after a restart the fleet does not move
+        elsewhere = board.leases.event_no != demand.event_no
+        silent_w = np.where(elsewhere, silent_w, 0)
+        room = limits.less(silent_w, fleet)
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, silent, refused)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
         for codes in _choices(board, scene, assessment, [demand, *later], busy):
-            plan = plan_event(before, demand, fleet, codes, limits, delivered, brake)
+            plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break
         if plan is not before:
             plan = replace(plan, revision=before.revision + 1)
-            bases.append(basis_of(before, plan, demand, codes, limits, delivered, brake))
+            bases.append(basis_of(before, plan, demand, codes, room, delivered, brake))
         planned.append((demand, plan))
         busy = busy | (plan.setpoint_w > 0)
         limits = limits.less(plan.setpoint_w, fleet)

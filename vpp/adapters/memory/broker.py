@@ -34,15 +34,26 @@ def topic_matches(wanted: str, topic: str) -> bool:
     return len(filter_levels) == len(levels)
 
 
+def is_pattern(wanted: str) -> bool:
+    """Return whether a filter covers more than the one topic it spells."""
+    return "+" in wanted or "#" in wanted
+
+
 @dataclass(slots=True)
 class _Session:
     """What the broker knows of one client id."""
 
     filters: dict[str, int] = field(default_factory=dict)  # filter to granted QoS
+    patterns: list[str] = field(default_factory=list)  # those of the filters that hold a wildcard
     queue: deque[Packet] = field(default_factory=deque)
     client: "MemoryTransport | None" = None
     will: Packet | None = None
     persistent: bool = True
+
+    def granted(self, topic: str) -> list[int]:
+        """Return the QoS of every filter that covers a topic."""
+        literal = [self.filters[topic]] if topic in self.filters else []
+        return literal + [self.filters[each] for each in self.patterns if topic_matches(each, topic)]
 
 
 class MemoryBroker:
@@ -93,10 +104,7 @@ class MemoryBroker:
         if route is None:
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
-            granted = (
-                (client_id, [qos for each, qos in session.filters.items() if topic_matches(each, topic)])
-                for client_id, session in self._sessions.items()
-            )
+            granted = ((client_id, session.granted(topic)) for client_id, session in self._sessions.items())
             route = self._routes[topic] = tuple((client_id, max(qos)) for client_id, qos in granted if qos)
         return route
 
@@ -150,11 +158,15 @@ class MemoryBroker:
         """Add filters to a connected client; it gets the retained messages they cover."""
         session = self._sessions[client.client_id]
         for wanted in filters:
+            pattern = is_pattern(wanted)
             if session.filters.get(wanted) != qos:
+                if pattern and wanted not in session.filters:
+                    session.patterns.append(wanted)
                 session.filters[wanted] = qos
                 self._routes.clear()
-            for packet in tuple(self._retained.values()):
-                if topic_matches(wanted, packet.topic):
+            kept = tuple(self._retained.values()) if pattern else (self._retained.get(wanted),)
+            for packet in kept:
+                if packet is not None and (not pattern or topic_matches(wanted, packet.topic)):
                     self._give(client.client_id, replace(packet, qos=min(packet.qos, qos)))
 
     def connected(self, client: "MemoryTransport") -> bool:
