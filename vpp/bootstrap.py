@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 from vpp.adapters.crash_points import CrashingFeed, CrashingLink, CrashPoint
 from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
+from vpp.adapters.messages import AppriseMessenger
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
 from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
 from vpp.domain.board import Board, hear, hear_in_force
@@ -18,6 +20,7 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
 from vpp.domain.program import Program
+from vpp.notice_ports import Messenger
 from vpp.ports import (
     Clock,
     ConflictingFact,
@@ -34,6 +37,7 @@ from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
 from vpp.stages.control import control, resume
 from vpp.stages.intake import arrive, intake
+from vpp.stages.notify import Progress, alert, deliver, note, watch
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle
 from vpp.stages.stop import record, stop_everything, tell_again
@@ -57,7 +61,9 @@ class Controller:
     board: Board | None = None
     shed: Callable[[], Mapping[str, int]] = dict
     epoch: int | None = None  # where the lead was taken beforehand
+    messenger: Messenger | None = None
     runner: Runner = field(init=False)
+    told: Progress = field(default_factory=Progress)
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _replaced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -230,6 +236,26 @@ class Controller:
             await accrue(self.programs, store=self.store, clock=self.clock)
         return settlement is not None
 
+    async def notify(self) -> None:
+        """Write down what people must be told."""
+        await self.runner.beside("notify", self._notify)
+
+    async def deliver(self) -> None:
+        """Send what is written down. Beside the loop, and apart from ``notify``: servers may be slow."""
+        if self.messenger is not None:
+            await self.runner.beside("deliver", self._deliver)
+
+    async def _notify(self, _now: datetime) -> bool:
+        store, clock, told = self.store, self.clock, self.told
+        await note(store=store, programs=self.programs, clock=clock, told=told)
+        seen = await watch(board=self.board, connected=self.connected, store=store, clock=clock, told=told)
+        await alert(seen, store=store, clock=clock, told=told)
+        return True
+
+    async def _deliver(self, _now: datetime) -> int:
+        assert self.messenger is not None
+        return await deliver(store=self.store, messenger=self.messenger, clock=self.clock)
+
     async def _ready_board(self) -> Board:
         """Return the board; the first time, become leader and read what was committed."""
         if self.board is None:
@@ -354,6 +380,7 @@ async def build(
         controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport, crash=crash)
         controller.epoch = epoch
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
+        controller.messenger = AppriseMessenger(settings.mail_url)
         yield controller
 
 

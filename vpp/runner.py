@@ -220,6 +220,10 @@ class Runner:
         self._next_settle = now + self._settle_every
         await self._attempt("settle", "ended events", self.settle_ended, now)
 
+    async def beside(self, stage: str, call: Callable[[datetime], Awaitable[ResultT]]) -> ResultT | None:
+        """Turn a stage that waits for other people's servers, beside the loop; its failure is shown alike."""
+        return await self._attempt(stage, "due", call, self._clock.now())
+
     async def settle_ended(self, now: datetime) -> bool:
         """Settle and book events that have ended and are due; return whether all of them could be.
 

@@ -84,6 +84,7 @@ class Settings(BaseModel):
     state_dir: Path = Field(default=Path("~/.local/state/vpp"), validate_default=True)
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     programs_dir: Path | None = None
+    mail_url: str = ""
     production: bool = False
     crash_at: str = ""  # for tests alone: LABEL:N, where this process kills itself
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)

@@ -104,6 +104,11 @@ def after_try(before: Delivery, *, at: datetime, trouble: str | None) -> Deliver
     return Delivery(tries, at + wait, None, trouble[:200])
 
 
+def unwanted(before: Delivery) -> Delivery:
+    """Return a delivery that ends unsent: nobody wants it any more."""
+    return Delivery(max(before.tries, TRIES_MOST), None, None, "no longer wanted")
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """Something operators must answer. ``told_rank`` is the highest rank that was told, -1 before any."""

@@ -14,6 +14,7 @@ from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
+from vpp.entrypoints.cli_owner import alarm_app, owner_app
 from vpp.entrypoints.cli_payout import day_app, payout_app
 from vpp.entrypoints.cli_people import user_app
 from vpp.entrypoints.cli_sites import keys_app, site_app, source_app
@@ -35,6 +36,8 @@ app.add_typer(evidence_app, name="evidence")
 app.add_typer(payout_app, name="payout")
 app.add_typer(day_app, name="day")
 app.add_typer(user_app, name="user")
+app.add_typer(owner_app, name="owner")
+app.add_typer(alarm_app, name="alarm")
 app.add_typer(keys_app, name="keys")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)

@@ -76,5 +76,7 @@ async def _live_on(stage: Stage, stop: asyncio.Event) -> None:
         at = first + timedelta(seconds=int(time.monotonic() - began))
         if at > stage.clock.now():
             await stage.step_to(at)
+            await stage.controller.notify()
+            await stage.controller.deliver()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), STEP_EVERY_S)

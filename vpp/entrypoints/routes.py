@@ -5,14 +5,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from vpp.entrypoints.operations import (
+    alarms,
     board,
     books,
     changing,
+    contacts,
     days,
     events,
     fairness,
     metering,
     money,
+    own_data,
     payouts,
     people,
     preview,
@@ -92,4 +95,15 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     people.list_users: Route("GET", f"{_API}/users"),
     people.add_user: Route("PUT", f"{_API}/users/{{name}}"),
     people.make_login_link: Route("POST", f"{_API}/users/{{name}}/login-links"),
+    own_data.read_history: Route("GET", f"{_API}/owners/{{owner_id}}/history"),
+    own_data.read_event: Route("GET", f"{_API}/owners/{{owner_id}}/events/{{event_id}}"),
+    own_data.export_owner: Route("GET", f"{_API}/owners/{{owner_id}}/export"),
+    own_data.leave_program: Route("POST", f"{_API}/owners/{{owner_id}}/sites/{{site_id}}/withdrawal"),
+    own_data.open_calendar: Route("POST", f"{_API}/owners/{{owner_id}}/calendar"),
+    own_data.close_calendar: Route("DELETE", f"{_API}/owners/{{owner_id}}/calendar"),
+    own_data.read_contact: Route("GET", f"{_API}/owners/{{owner_id}}/contact"),
+    contacts.keep_contact: Route("PUT", f"{_API}/owners/{{owner_id}}/contact"),
+    contacts.keep_staff_contact: Route("PUT", f"{_API}/staff/{{name}}/contact"),
+    alarms.list_alarms: Route("GET", f"{_API}/alarms"),
+    alarms.answer_alarm: Route("POST", f"{_API}/alarms/{{key}}/answer"),
 }

@@ -45,6 +45,7 @@ from vpp.settings import Settings
 LOCK_FILE = "service.lock"
 LOOPBACK = "127.0.0.1"
 LONGEST_WAIT_S = 30.0
+NOTIFY_EVERY_S = 5
 GRACE_S = 2
 LEASE_OF_LEAD_S = 8
 """A leader that gives no sign of life for so long may be replaced; a standby then dispatches within 15 s."""
@@ -173,6 +174,8 @@ class Service:
             )
             alarm = AsyncIOScheduler(timezone="UTC")
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)
+            alarm.add_job(controller.notify, "interval", seconds=NOTIFY_EVERY_S)
+            alarm.add_job(controller.deliver, "interval", seconds=NOTIFY_EVERY_S)
             alarm.add_job(_note_power, "interval", (live, clock), seconds=SAMPLE_EVERY_S)
             alarm.start()
             open_things.callback(alarm.shutdown, wait=False)

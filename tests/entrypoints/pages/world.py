@@ -44,6 +44,7 @@ class Suburb:
     controller: Controller
     desk: Desk
     app: ASGIApp
+    broker: MemoryBroker
     hosts: tuple[str, ...] = (HOST,)
 
     @property
@@ -109,10 +110,11 @@ async def a_suburb(
 ) -> Suburb:
     """Return the product with enrolled homes that have reported, and a console that may start events."""
     clock, keys, store = SteppedClock(EVENING), FileKeys(state_dir), store or MemoryStore()
+    broker = MemoryBroker()
+    transport = MemoryTransport(broker, "controller")
+    transport.reconnect()
     settings = Settings(state_dir=state_dir)
-    controller = assemble(
-        settings, clock=clock, store=store, keys=keys, transport=MemoryTransport(MemoryBroker(), "controller")
-    )
+    controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
     controller.programs = {PROGRAM: a_program()}
     desk = Desk(store, clock, keys, controller.programs, changed=controller.wake, live=Live(controller))
     ids = [f"s-{number:03d}" for number in range(homes)]
@@ -124,7 +126,7 @@ async def a_suburb(
 
     api = create_api(lambda: desk, token="a-token", readiness=readiness)  # of this test
     door = open_front_door(api, lambda: desk, cookie_key=COOKIE_KEY, hosts=(HOST,))
-    suburb = Suburb(clock, controller, desk, door)
+    suburb = Suburb(clock, controller, desk, door, broker)
     await controller.turn()
     suburb.report()
     return suburb

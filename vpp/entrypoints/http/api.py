@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vpp.entrypoints.http import api_money, api_operator
+from vpp.entrypoints.http import api_money, api_operator, api_owner
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
@@ -82,7 +82,7 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
         text = await metrics.page(app.state.boards.followers)
         return PlainTextResponse(text, media_type=CONTENT_TYPE_LATEST)
 
-    for router in (_router, api_money.router, api_operator.router):
+    for router in (_router, api_money.router, api_operator.router, api_owner.router):
         app.include_router(
             router,
             prefix="/api/v1",

@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.entrypoints.language import Language
-from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.own_data import export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
@@ -14,7 +14,11 @@ from vpp.wire.own_tables import Rows, write_tables
 
 async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
     """Return everything of an owner as a zip of CSV tables."""
-    found = await export_owner(desk, owner_id=owner_id)
+    return as_tables(await export_owner(desk, owner_id=owner_id))
+
+
+def as_tables(found: Json) -> bytes:
+    """Return an export as a zip of CSV tables."""
     statement, data = found["statement"], found["data"]
     assert isinstance(statement, dict)
     assert isinstance(data, dict)
@@ -36,7 +40,7 @@ async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
         "readings": _rows(found["readings"]),
         "notices": _rows(found["notices"]),
     }
-    return write_tables(tables, at=desk.clock.now())
+    return write_tables(tables, at=datetime.fromisoformat(str(found["exported_at"])))
 
 
 def _rows(value: object) -> Rows:

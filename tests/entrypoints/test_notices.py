@@ -1,0 +1,300 @@
+"""Notices from stored facts to a real receiver over HTTP: each once, none lost, and alarms until answered."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.receiver import Receiver, a_receiver
+from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
+from vpp.adapters.keys import FileKeys
+from vpp.adapters.messages import AppriseMessenger
+from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
+from vpp.entrypoints.operations import alarms, changing, contacts, events, payouts, sites, starting
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.ports import StoreUnavailable
+from vpp.stages.notify import Progress, deliver, note
+
+SITE = "s-001"
+OWNER = f"o-{SITE}"
+IN_AN_HOUR = "2026-09-09T19:00"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with a_receiver() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def suburb(tmp_path: Path) -> Suburb:
+    suburb = await a_suburb(tmp_path)
+    suburb.controller.messenger = AppriseMessenger()
+    return suburb
+
+
+async def begin(suburb: Suburb, *, starts_at: str = IN_AN_HOUR, mw: str = "0.02", minutes: int = 60) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw=mw, starts_at=starts_at, minutes=minutes,
+        actor="staff:ana",
+    )  # fmt: skip
+
+
+async def tell(suburb: Suburb, seconds: int = 0, *, times: int = 1) -> None:
+    """Let time pass, then let the controller tell what is due, as often as is said."""
+    await suburb.pass_time(seconds)
+    for _ in range(times):
+        await suburb.controller.notify()
+        await suburb.controller.deliver()
+
+
+async def test_an_owner_is_told_of_each_point_of_an_event_once(suburb: Suburb, receiver: Receiver) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+
+    await tell(suburb, times=3)
+    await tell(suburb, 46 * 60, times=2)
+    suburb.controller.told = Progress()  # as after a restart
+    await tell(suburb, times=2)
+    await tell(suburb, 85 * 60, times=2)
+
+    assert receiver.titles == [
+        "Battery event Wed Sep 9, 7:00 PM PDT to 8:00 PM PDT",
+        "Battery event starts at 7:00 PM PDT",
+        "Battery event over: 0.00 kWh, $0.00",  # these homes have no meter
+    ]
+    assert "It stops by itself at your reserve of 20 %." in receiver.took[0]["message"]
+
+
+async def test_an_owner_reads_it_in_spanish_and_only_what_was_not_muted(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(
+        suburb.desk, owner_id=OWNER, address=receiver.address, language="es", muted=["starting"]
+    )
+    await begin(suburb)
+    await tell(suburb)
+    await tell(suburb, 50 * 60)
+
+    assert receiver.titles == ["Evento de batería mié 9 sep, de 7:00 p. m. PDT a 8:00 p. m. PDT"]
+
+
+async def test_a_moved_event_and_a_cancelled_one_are_told_once_each(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await tell(suburb)
+    await changing.modify_event(suburb.desk, event_id="hot-1", minutes=90, actor="staff:ana")
+    await tell(suburb, times=2)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await tell(suburb, times=2)
+
+    assert receiver.titles[1:] == [
+        "Battery event moved: Wed Sep 9, 7:00 PM PDT to 8:30 PM PDT",
+        "Battery event of Wed Sep 9 cancelled",
+    ]
+
+
+async def test_whoever_opted_out_is_not_told_that_it_starts(suburb: Suburb, receiver: Receiver) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await tell(suburb)
+    await sites.opt_out_site(suburb.desk, site_id=SITE, event_id="hot-1", actor="owner:rosa")
+    await tell(suburb, 50 * 60)
+
+    assert len(receiver.took) == 1
+
+
+async def test_what_waits_for_leave_is_announced_to_no_owner(suburb: Suburb, receiver: Receiver) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb, minutes=30)  # too short for its program
+    await tell(suburb)
+    assert receiver.took == []
+
+    await events.force_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await tell(suburb)
+
+    assert len(receiver.took) == 1
+
+
+async def test_an_owner_of_homes_that_an_event_does_not_mean_is_not_written_to(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await changing.modify_event(suburb.desk, event_id="hot-1", targets=["alameda"], actor="staff:ana")
+    await tell(suburb)
+    assert len(receiver.took) == 1
+
+
+async def test_a_receiver_that_was_away_gets_everything_once_when_it_is_back(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    receiver.takes = False
+    await begin(suburb)
+    await tell(suburb, times=2)
+    assert (receiver.refused, receiver.took) == (1, [])  # the second try has to wait
+
+    receiver.takes = True
+    await tell(suburb, 30, times=3)
+
+    assert len(receiver.took) == 1
+    told = await contacts.show_contact(suburb.desk, owner_id=OWNER)
+    assert [(each["kind"], bool(each["sent_at"])) for each in told["notices"]] == [("scheduled", True)]  # type: ignore[attr-defined,index,union-attr]  # JSON
+
+
+async def test_a_death_between_sending_and_noting_sends_again_under_the_same_key(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    class DyingOnce(type(suburb.controller.store)):  # type: ignore[misc]  # the memory store
+        died = False
+
+        async def record_delivery(self, key: str, delivery: Delivery) -> None:
+            if not self.died:
+                self.died = True
+                raise StoreUnavailable("gone")
+            await super().record_delivery(key, delivery)
+
+    store = DyingOnce()
+    await store.keep_contact(Contact(OWNER, address=receiver.address))
+    notice = Notice("paid:1", OWNER, NoticeKind.PAID, "run", suburb.clock.now(), {"amount_usd": "18.00"})
+    await store.write_notices([notice])
+    messenger = AppriseMessenger()
+
+    with pytest.raises(StoreUnavailable):
+        await deliver(store=store, messenger=messenger, clock=suburb.clock)
+    await deliver(store=store, messenger=messenger, clock=suburb.clock)
+    await deliver(store=store, messenger=messenger, clock=suburb.clock)
+
+    assert [message["key"] for message in receiver.took] == ["paid:1", "paid:1"]
+
+
+async def test_a_forgotten_address_ends_what_was_still_to_be_sent(suburb: Suburb, receiver: Receiver) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await suburb.controller.notify()
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER)
+    await suburb.controller.deliver()
+
+    assert receiver.took == []
+    assert await suburb.desk.store.notices_to_send(now=suburb.clock.now() + timedelta(days=1)) == []
+
+
+async def test_the_end_is_told_with_kilowatt_hours_and_dollars_and_the_money_when_it_goes_out(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    story = await a_dispatched_home()
+    programs = {story.program.program_id: story.program}
+    desk = Desk(story.store, story.clock, FileKeys(tmp_path), programs)
+    await contacts.keep_contact(desk, owner_id="owner-home", address=receiver.address)
+    await story.settled_and_paid()
+    await told_of(story)
+    story.clock.step_to(ENDS_AT + timedelta(days=9))
+    await story.settled_and_paid()
+    await payouts.run_payout(desk, run_id="2026-10")
+    await told_of(story)
+    await payouts.confirm_payout(desk, run_id="2026-10")
+    await told_of(story)
+
+    assert receiver.titles == ["Battery event over: 9.00 kWh, $18.00", "$18.00 paid out to you"]
+    assert "not final" in receiver.took[0]["message"]
+
+
+async def told_of(story: MoneyStory) -> None:
+    """Tell what is due, as after a restart each time."""
+    programs = {story.program.program_id: story.program}
+    for _ in range(2):
+        await note(store=story.store, programs=programs, clock=story.clock, told=Progress())
+        await deliver(store=story.store, messenger=AppriseMessenger(), clock=story.clock)
+
+
+async def test_operators_are_told_rank_by_rank_until_somebody_answers(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    with a_receiver() as second:
+        await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
+        await contacts.keep_staff_contact(suburb.desk, name="ben", address=second.address, rank=1)
+        await begin(suburb, starts_at="now", mw="0.9")  # far more than twelve homes have
+        await tell(suburb, 60, times=2)
+        assert (len(receiver.took), len(second.took)) == (1, 0)
+        await tell(suburb, 300, times=2)
+        assert (len(receiver.took), len(second.took)) == (2, 1)
+
+        (raised,) = await open_alarms(suburb)
+        await alarms.answer_alarm(suburb.desk, key=raised, actor="staff:ben")
+        await tell(suburb, 600, times=2)
+
+        assert (len(receiver.took), len(second.took)) == (2, 1)
+    assert receiver.titles[0].startswith("Shortfall of ")
+    assert f"vpp alarm answer {raised}" in receiver.took[0]["message"]
+
+
+async def open_alarms(suburb: Suburb) -> list[str]:
+    listed = (await alarms.list_alarms(suburb.desk))["alarms"]
+    assert isinstance(listed, list)
+    return [each["key"] for each in listed if each["cleared_at"] is None]
+
+
+async def test_an_event_that_nobody_approved_is_an_alarm_until_somebody_does(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    suburb = await a_suburb(tmp_path, console_mw=0)
+    suburb.controller.messenger = AppriseMessenger()
+    await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address, language="es")
+    await begin(suburb)
+    await tell(suburb)
+    assert receiver.took == []  # an hour is time enough
+    await tell(suburb, 31 * 60)
+    assert receiver.titles == ["hot-1 espera aprobación"]
+
+    await starting.approve_event(suburb.desk, event_id="hot-1", actor="staff:ben")
+    await tell(suburb, 150, times=2)
+
+    assert await open_alarms(suburb) == []
+
+
+async def test_homes_that_fall_silent_all_at_once_are_an_alarm(suburb: Suburb, receiver: Receiver) -> None:
+    await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
+    await begin(suburb, starts_at="now", mw="0.04")
+    await suburb.pass_time(300)
+    for _ in range(8):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
+        await suburb.controller.turn()
+    await tell(suburb)
+
+    assert "Most commanded homes went silent at once" in receiver.titles
+
+
+async def test_a_broker_that_cannot_be_reached_is_an_alarm_after_half_a_minute(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
+    await tell(suburb)
+    suburb.broker.crash()
+    await tell(suburb, 15)
+    assert receiver.took == []
+    await tell(suburb, 45)
+
+    assert receiver.titles == ["No connection to the broker"]
+
+
+async def test_a_kind_or_an_alarm_that_is_not_known_is_refused(suburb: Suburb) -> None:
+    with pytest.raises(OperationRefused, match="none of"):
+        await contacts.keep_contact(suburb.desk, owner_id=OWNER, muted=["shortfall"])
+    with pytest.raises(OperationRefused, match="no alarm"):
+        await alarms.answer_alarm(suburb.desk, key="shortfall:1", actor="staff:ana")
+
+
+def test_the_first_wait_is_short_and_the_last_half_an_hour() -> None:
+    now = datetime.fromisoformat("2026-09-10T01:00:00Z")
+    delivery, waits = Delivery(), []
+    for _ in range(9):
+        delivery = after_try(delivery, at=now, trouble="away")
+        assert delivery.next_try_at is not None
+        waits.append(int((delivery.next_try_at - now).total_seconds()))
+
+    assert (waits[0], waits[-1]) == (15, 1800)

@@ -1,0 +1,291 @@
+"""Tell people: write what is due into the outbox, send what stands there, and go on until somebody answers.
+
+Three steps, each of which may be repeated at any time: stored facts lead to notices, each under a key
+that is kept once; a notice is sent until that is noted; an alarm is told rank by rank. A process that dies
+between a sending and its note sends that one message again under the same key: told twice is better than
+never.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from vpp.domain.board import Board
+from vpp.domain.enrollment import Enrollment
+from vpp.domain.grid_event import EventHistory, GrantKind, Targets, authorized_power, resolve_targets
+from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
+from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
+from vpp.domain.payout import payouts
+from vpp.domain.program import Program
+from vpp.notice_ports import Messenger, Notices
+from vpp.ports import Books, Clock, Registry, SignalStore
+
+LOOK_BACK = timedelta(hours=36)
+"""An event that ended longer ago is not told of any more: after a long stop nobody is flooded."""
+QUIET_FOR = timedelta(minutes=2)
+"""An alarm is over when what it is about was not seen for so long."""
+APPROVED_BEFORE = timedelta(minutes=30)
+"""So long before its start an event that waits for leave needs somebody now."""
+LOST_AFTER = timedelta(seconds=30)
+SHORT_LEAST_W = 500
+PAYOUTS_EVERY = timedelta(minutes=1)
+
+
+class NoticeStore(Registry, SignalStore, Books, Notices, Protocol):
+    """The part of the store that notices are made from and kept in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that operators must know while it lasts."""
+
+    kind: NoticeKind
+    subject: str
+    facts: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What was worked through in this life, so that the database is not asked again; may be lost."""
+
+    moments: set[str] = field(default_factory=set)
+    lost_since: datetime | None = None
+    chain_head: str = ""
+    payouts_at: datetime | None = None
+    seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
+
+
+async def note(*, store: NoticeStore, programs: Mapping[str, Program], clock: Clock, told: Progress) -> int:
+    """Write the notices to owners that stored facts make due, and return how many were new."""
+    contacts = {each.party: each for each in await store.contacts() if not each.is_staff}
+    if not contacts:
+        return 0
+    now = clock.now()
+    written = await _note_events(contacts, store, programs, now, told)
+    return written + await _note_payouts(contacts, store, now, told)
+
+
+async def _note_events(
+    contacts: Mapping[str, Contact],
+    store: NoticeStore,
+    programs: Mapping[str, Program],
+    now: datetime,
+    told: Progress,
+) -> int:
+    histories = await store.histories(ending_after=now - LOOK_BACK)
+    sources = {source.name: source for source in await store.sources()}
+    allowed = authorized_power([each for each in histories if not _over(each, now)], sources, now)
+    due: list[Moment] = []
+    for history in histories:
+        event_id = history.latest.event_id
+        over = _over(history, now)
+        settled = over and await store.settlement(event_id) is not None
+        goes_ahead = not _unforced(history) if over else allowed.get(event_id, 0) != 0
+        found = moments(history, goes_ahead=goes_ahead, settled=settled, now=now)
+        due += [moment for moment in found if moment.key not in told.moments]
+    if not due:
+        return 0
+    roster = await store.enrollments()
+    written = 0
+    for moment in due:
+        owners = await _owners_of(moment.history, roster, contacts, store, programs)
+        settlement = await store.settlement(moment.history.latest.event_id)
+        written += await store.write_notices(event_notices(moment, owners, settlement, now=now))
+        told.moments.add(moment.key)
+    return written
+
+
+def _over(history: EventHistory, now: datetime) -> bool:
+    interval = history.latest.interval
+    return interval is None or interval.ends_at <= now
+
+
+def _unforced(history: EventHistory) -> bool:
+    latest = history.latest
+    forced = any(
+        grant.kind is GrantKind.FORCE and grant.version == latest.version for grant in history.grants
+    )
+    return bool(latest.out_of_program) and not forced
+
+
+async def _owners_of(
+    history: EventHistory,
+    roster: Sequence[Enrollment],
+    contacts: Mapping[str, Contact],
+    store: NoticeStore,
+    programs: Mapping[str, Program],
+) -> list[Told]:
+    """Return the owners whose homes an event means, by owner; a home that left is nobody's any more."""
+    latest = history.latest
+    program = programs.get(latest.program_id)
+    groups = program.groups if program else ()
+    targets = resolve_targets(
+        latest.targets,
+        utilities={home.utility for home in roster},
+        groups=groups,
+        counties={home.county for home in roster},
+        feeders={home.feeder for home in roster},
+    )
+    meant = [
+        home
+        for home in roster
+        if home.owner_id in contacts
+        and home.withdrawn_at is None
+        and home.program_id == latest.program_id
+        and _selects(targets, home, groups)
+    ]
+    out = {each.site_id for each in await store.opt_outs([latest.event_id]) if each.taken_back_at is None}
+    zone = program.zone.key if program else "UTC"
+    homes_of: dict[str, list[Enrollment]] = {}
+    for home in meant:
+        homes_of.setdefault(home.owner_id, []).append(home)
+    return [
+        Told(contacts[owner_id], tuple(homes), zone, all(home.site_id in out for home in homes))
+        for owner_id, homes in sorted(homes_of.items())
+    ]
+
+
+def _selects(targets: Targets, home: Enrollment, groups: Sequence[str]) -> bool:
+    return targets.selects(utility=home.utility, groups=groups, county=home.county, feeder=home.feeder)
+
+
+async def _note_payouts(
+    contacts: Mapping[str, Contact], store: NoticeStore, now: datetime, told: Progress
+) -> int:
+    if told.payouts_at is not None and now - told.payouts_at < PAYOUTS_EVERY:
+        return 0
+    told.payouts_at = now
+    head = await store.chain_head()
+    if head == told.chain_head:
+        return 0
+    recent = [
+        each
+        for each in payouts(await store.entries())
+        if each.ended_at is not None and now - each.ended_at < LOOK_BACK
+    ]
+    written = await store.write_notices(payout_notices(recent, contacts, now=now))
+    told.chain_head = head
+    return written
+
+
+async def deliver(*, store: Notices, messenger: Messenger, clock: Clock, limit: int = 100) -> int:
+    """Send what stands unsent and is due, oldest first, and return how many were sent.
+
+    An address that was taken away, or a kind that was muted meanwhile, ends the notice unsent. All of a
+    batch go out at once: one dead server does not keep the others waiting.
+    """
+    due = await store.notices_to_send(now=clock.now(), limit=limit)
+    return sum(
+        await asyncio.gather(*(_deliver(each, delivery, store, messenger, clock) for each, delivery in due))
+    )
+
+
+async def _deliver(
+    notice: Notice, delivery: Delivery, store: Notices, messenger: Messenger, clock: Clock
+) -> bool:
+    contact = await store.contact(notice.party)
+    if contact is None or not contact.wants(notice.kind):
+        await store.record_delivery(notice.key, unwanted(delivery))
+        return False
+    trouble = await messenger.send(notice, contact)
+    await store.record_delivery(notice.key, after_try(delivery, at=clock.now(), trouble=trouble))
+    return trouble is None
+
+
+async def watch(
+    *, board: Board | None, connected: bool, store: NoticeStore, clock: Clock, told: Progress
+) -> list[Condition]:
+    """Return what operators must know now: a shortfall, a lost feed, a missing approver, mass silence."""
+    now = clock.now()
+    found = [] if board is None else _of_dispatch(board, now)
+    told.lost_since = None if connected else told.lost_since or now
+    if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
+        found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
+    return found + await _waiting(store, now)
+
+
+def _of_dispatch(board: Board, now: datetime) -> list[Condition]:
+    found = []
+    for event_id, plan in board.plans.items():
+        running = plan.asked is not None and plan.asked[3] > now
+        if running and plan.shortfall_w > max(SHORT_LEAST_W, plan.requested_w // 100):
+            facts = {
+                "missing_kw": f"{plan.shortfall_w / 1000:.1f}",
+                "asked_kw": f"{plan.requested_w / 1000:.1f}",
+            }
+            found.append(Condition(NoticeKind.SHORTFALL, event_id, facts))
+    if board.assessment is not None and board.assessment.blind:
+        found.append(Condition(NoticeKind.MASS_SILENCE, "fleet", {}))
+    return found
+
+
+async def _waiting(store: NoticeStore, now: datetime) -> list[Condition]:
+    """Return the events that are about to begin, or have begun, and wait for somebody's leave."""
+    histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
+    sources = {source.name: source for source in await store.sources()}
+    allowed = authorized_power(histories, sources, now)
+    found = []
+    for history in histories:
+        latest = history.latest
+        interval = latest.interval
+        if interval is None or interval.starts_at - APPROVED_BEFORE > now:
+            continue
+        asks = any(step.power != 0 for step in latest.steps)
+        needs = "force" if _unforced(history) else "approval" if asks else ""
+        if needs == "force" or (needs and allowed.get(latest.event_id, 0) == 0):
+            facts = {"needs": needs, "starts_at": f"{interval.starts_at:%Y-%m-%dT%H:%M:%SZ}"}
+            found.append(Condition(NoticeKind.APPROVER_MISSING, latest.event_id, facts))
+    return found
+
+
+async def alert(conditions: Sequence[Condition], *, store: Notices, clock: Clock, told: Progress) -> int:
+    """Raise, tell and clear the alarms of what is seen now; return how many notices were written.
+
+    Those of rank zero are told first. Who does not answer within five minutes is told again together with
+    the next rank, and so on until somebody answers or it is over.
+    """
+    now = clock.now()
+    open_alarms = {
+        (each.kind, each.subject): each for each in await store.alarms() if each.cleared_at is None
+    }
+    for condition in conditions:
+        place = condition.kind, condition.subject
+        told.seen_at[place] = now
+        if place not in open_alarms:
+            key = f"{condition.kind}:{condition.subject}:{int(now.timestamp())}"
+            alarm = Alarm(key, condition.kind, condition.subject, now, dict(condition.facts))
+            await store.raise_alarm(alarm)
+            open_alarms[place] = alarm
+    staff = [each for each in await store.contacts() if each.is_staff]
+    written = 0
+    for place, alarm in open_alarms.items():
+        seen_at = told.seen_at.setdefault(place, now)  # after a start: give it the same quiet time
+        if now - seen_at >= QUIET_FOR:
+            await store.clear_alarm(alarm.key, at=now)
+        else:
+            written += await _tell(alarm, staff, store, now)
+    return written
+
+
+async def _tell(alarm: Alarm, staff: Sequence[Contact], store: Notices, now: datetime) -> int:
+    wanting = [each for each in staff if each.wants(alarm.kind)]
+    rank = rank_to_tell(alarm, highest=max((each.rank for each in wanting), default=-1), now=now)
+    if rank is None:
+        return 0
+    facts = dict(alarm.facts) | {"alarm": alarm.key, "raised_at": f"{alarm.raised_at:%Y-%m-%dT%H:%M:%SZ}"}
+    notices = [
+        Notice(
+            f"{alarm.key}:{int(now.timestamp())}:{each.party}",
+            each.party,
+            alarm.kind,
+            alarm.subject,
+            now,
+            facts,
+        )
+        for each in wanting
+        if each.rank <= rank
+    ]
+    await store.tell_alarm(alarm.key, rank=rank, at=now, notices=notices)
+    return len(notices)

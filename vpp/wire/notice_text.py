@@ -1,0 +1,165 @@
+"""How notices are worded: a title and one short text, in the language of whoever reads them.
+
+Knows no channel. Names no home and no address; what is written leaves our hands.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from vpp.domain.notice import Notice, NoticeKind
+
+_ENGLISH: Mapping[str, tuple[str, str]] = {
+    "scheduled": (
+        "Battery event {day}, {starts} to {ends}",
+        "Your battery is to help the grid {day} from {starts} to {ends}.{reserve} You can opt out on your "
+        "page at any time.",
+    ),
+    "moved": (
+        "Battery event moved: {day}, {starts} to {ends}",
+        "The event now runs {day} from {starts} to {ends}. You can opt out on your page at any time.",
+    ),
+    "cancelled": (
+        "Battery event of {day} cancelled",
+        "The event of {day}, {starts} to {ends}, was cancelled. Your battery is yours again.",
+    ),
+    "starting": (
+        "Battery event starts at {starts}",
+        "Your battery starts to help the grid at {starts}, until {ends}.{reserve} You can still opt out "
+        "on your page.",
+    ),
+    "ended": (
+        "Battery event over: {counted_kwh} kWh, ${amount_usd}",
+        "In the event of {day} {counted_kwh} kWh of your battery counted and earned you ${amount_usd}{open}. "
+        "Every hour of it stands on your page.",
+    ),
+    "unused": (
+        "Battery event over: your battery was not used",
+        "In the event of {day} your battery was not used, so it earned $0.00. Your page says why.",
+    ),
+    "paid": ("${amount_usd} paid out to you", "${amount_usd} for your battery's help went out to you."),
+    "reserve": (" It stops by itself at your reserve of {reserve_pct} %.", ""),
+    "open": (" (not final: late meter readings may change it)", ""),
+    "test": ("TEST, never paid: ", ""),
+    "shortfall": (
+        "Shortfall of {missing_kw} kW in {subject}",
+        "Event {subject} asks {asked_kw} kW and lacks {missing_kw} kW since {since}.",
+    ),
+    "feed_lost": (
+        "No connection to the broker",
+        "The broker cannot be reached since {since}. Homes keep to "
+        "their leases; no signal and no answer arrives.",
+    ),
+    "approver_missing": (
+        "{subject} waits for approval",
+        "Event {subject} starts at {starts_at} and waits for {needs}. Until then no home is commanded.",
+    ),
+    "mass_silence": (
+        "Most commanded homes went silent at once",
+        "More than half of the commanded homes do not report since {since}. Plans are held as they are.",
+    ),
+    "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
+}
+
+_SPANISH: Mapping[str, tuple[str, str]] = {
+    "scheduled": (
+        "Evento de batería {day}, de {starts} a {ends}",
+        "Su batería va a ayudar a la red {day} de {starts} a {ends}.{reserve} Usted puede decir que no en su "
+        "página en todo momento.",
+    ),
+    "moved": (
+        "Evento de batería cambiado: {day}, de {starts} a {ends}",
+        "El evento es ahora {day} de {starts} a {ends}. Usted puede decir que no en su página en "
+        "todo momento.",
+    ),
+    "cancelled": (
+        "Evento de batería de {day} cancelado",
+        "El evento de {day}, de {starts} a {ends}, se canceló. Su batería es suya de nuevo.",
+    ),
+    "starting": (
+        "El evento de batería empieza a las {starts}",
+        "Su batería empieza a ayudar a la red a las {starts}, hasta las {ends}.{reserve} Usted aún puede "
+        "decir que no en su página.",
+    ),
+    "ended": (
+        "Evento de batería terminado: {counted_kwh} kWh, ${amount_usd}",
+        "En el evento de {day} contaron {counted_kwh} kWh de su batería y usted ganó ${amount_usd}{open}. "
+        "Cada hora está en su página.",
+    ),
+    "unused": (
+        "Evento de batería terminado: su batería no se usó",
+        "En el evento de {day} su batería no se usó, así que ganó $0.00. Su página dice por qué.",
+    ),
+    "paid": ("Se le pagaron ${amount_usd}", "Salieron para usted ${amount_usd} por la ayuda de su batería."),
+    "reserve": (" Se detiene sola al llegar a su reserva de {reserve_pct} %.", ""),
+    "open": (" (no definitivo: lecturas que lleguen tarde pueden cambiarlo)", ""),
+    "test": ("PRUEBA, no se paga: ", ""),
+    "shortfall": (
+        "Faltan {missing_kw} kW en {subject}",
+        "El evento {subject} pide {asked_kw} kW y le faltan {missing_kw} kW desde {since}.",
+    ),
+    "feed_lost": (
+        "Sin conexión con el broker",
+        "No se alcanza el broker desde {since}. Las casas siguen sus "
+        "plazos; no llega ninguna señal ni respuesta.",
+    ),
+    "approver_missing": (
+        "{subject} espera aprobación",
+        "El evento {subject} empieza {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
+    ),
+    "mass_silence": (
+        "La mayoría de las casas calló a la vez",
+        "Más de la mitad de las casas con órdenes no informa desde {since}. Los planes quedan como están.",
+    ),
+    "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
+}
+
+TEXTS: Mapping[str, Mapping[str, tuple[str, str]]] = {"en": _ENGLISH, "es": _SPANISH}
+_DAYS = {"en": "Mon Tue Wed Thu Fri Sat Sun", "es": "lun mar mié jue vie sáb dom"}
+_MONTHS = {
+    "en": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+    "es": "ene feb mar abr may jun jul ago sep oct nov dic",
+}
+
+
+def word_notice(notice: Notice, language: str) -> tuple[str, str]:
+    """Return the title and the text of a notice; an unknown language is worded in English."""
+    code = language if language in TEXTS else "en"
+    texts, facts = TEXTS[code], dict(notice.facts)
+    values = {**facts, "subject": notice.subject} | _times(facts, code)
+    values["reserve"] = texts["reserve"][0].format(**values) if "reserve_pct" in facts else ""
+    values["open"] = "" if facts.get("final") else texts["open"][0]
+    title, text = (part.format(**values) for part in texts[_which(notice)])
+    if facts.get("test"):
+        title = texts["test"][0] + title
+    if "alarm" in facts:
+        text += texts["answer"][1].format(**values)
+    return title, text
+
+
+def _which(notice: Notice) -> str:
+    if notice.kind is NoticeKind.CHANGED:
+        return "cancelled" if notice.facts.get("cancelled") else "moved"
+    if notice.kind is NoticeKind.ENDED and not notice.facts.get("used"):
+        return "unused"
+    return notice.kind.value
+
+
+def _times(facts: Mapping[str, str], code: str) -> dict[str, str]:
+    zone = ZoneInfo(facts.get("zone", "UTC"))
+    found = {"since": facts.get("raised_at", "")}
+    if "starts_at" in facts and "ends_at" in facts:
+        starts, ends = (
+            datetime.fromisoformat(facts[name]).astimezone(zone) for name in ("starts_at", "ends_at")
+        )
+        weekday, month = _DAYS[code].split()[starts.weekday()], _MONTHS[code].split()[starts.month - 1]
+        found["day"] = (
+            f"{weekday} {month} {starts.day}" if code == "en" else f"{weekday} {starts.day} {month}"
+        )
+        found |= {"starts": _clock(starts, code), "ends": _clock(ends, code)}
+    return found
+
+
+def _clock(at: datetime, code: str) -> str:
+    halves = ("AM", "PM") if code == "en" else ("a. m.", "p. m.")
+    return f"{at.hour % 12 or 12}:{at:%M} {halves[at.hour >= 12]} {at:%Z}"
