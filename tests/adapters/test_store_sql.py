@@ -32,6 +32,7 @@ from vpp.adapters.sql.engine import UnknownDatabase, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import APPEND_ONLY, Row
 from vpp.domain.delivery import MeterReceipt
+from vpp.domain.dispute import DisputeWord, WordKind
 from vpp.ports import StaleEpoch, StoreUnavailable
 from vpp.wire import facts
 
@@ -47,6 +48,7 @@ async def fill(store: SqlStore) -> None:
     await store.append([a_message("s-ada", 1, 2)], at=NOON)
     await store.settle(a_settlement())
     await store.post([an_entry("e-1")])
+    await store.say(DisputeWord("o-ada", EVENT, WordKind.ASKED, NOON, "owner:o-ada", "Why so little?"))
 
 
 async def execute(url: str, statement: str) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from vpp.entrypoints import cli_demo, cli_money, cli_payout, cli_proof, cli_report, cli_service
 from vpp.entrypoints.asking import chosen
+from vpp.entrypoints.cli_dispute import dispute_app
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
@@ -34,6 +35,7 @@ app.add_typer(meter_app, name="meter")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(evidence_app, name="evidence")
 app.add_typer(payout_app, name="payout")
+app.add_typer(dispute_app, name="dispute")
 app.add_typer(day_app, name="day")
 app.add_typer(user_app, name="user")
 app.add_typer(owner_app, name="owner")

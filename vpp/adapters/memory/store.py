@@ -6,6 +6,7 @@ from vpp.adapters.memory.accounts import MemoryAccounts
 from vpp.adapters.memory.books import MemoryBooks
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.adapters.memory.dispatch import MemoryDispatch
+from vpp.adapters.memory.disputes import MemoryDisputes
 from vpp.adapters.memory.meter import MemoryMeter
 from vpp.adapters.memory.notices import MemoryNotices
 from vpp.adapters.memory.signals import MemorySignals
@@ -14,7 +15,9 @@ from vpp.domain.enrollment import Enrollment
 from vpp.ports import StoreUnavailable
 
 
-class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryAccounts, MemoryNotices):
+class MemoryStore(
+    MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryDisputes, MemoryAccounts, MemoryNotices
+):
     """``ports.Store`` without a disk. No method awaits anything, so each is one transaction."""
 
     def __init__(self) -> None:
@@ -23,6 +26,7 @@ class MemoryStore(MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, Memor
         MemorySignals.__init__(self, chain)
         MemoryDispatch.__init__(self, chain, self.words_since)
         MemoryBooks.__init__(self, chain)
+        MemoryDisputes.__init__(self)
         MemoryAccounts.__init__(self)
         MemoryNotices.__init__(self)
         self._open = True

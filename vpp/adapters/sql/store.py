@@ -7,6 +7,7 @@ from sqlalchemy import text
 from vpp.adapters.sql.accounts import SqlAccounts
 from vpp.adapters.sql.books import SqlBooks
 from vpp.adapters.sql.dispatch import SqlDispatch
+from vpp.adapters.sql.disputes import SqlDisputes
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
@@ -14,7 +15,7 @@ from vpp.adapters.sql.notices import SqlNotices
 from vpp.adapters.sql.signals import SqlSignals
 
 
-class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts, SqlNotices):
+class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlDisputes, SqlAccounts, SqlNotices):
     """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
 
     def __init__(self, database: Database) -> None:
@@ -23,6 +24,7 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlAccounts, SqlNoti
         SqlSignals.__init__(self, database)
         SqlDispatch.__init__(self, database)
         SqlBooks.__init__(self, database)
+        SqlDisputes.__init__(self, database)
         SqlAccounts.__init__(self, database)
         SqlNotices.__init__(self, database)
 

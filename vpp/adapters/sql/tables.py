@@ -416,6 +416,19 @@ class PostingRow(Row, table=True):
     amount_micro_dollars: int = _big()
 
 
+class DisputeWordRow(Row, table=True):
+    """One thing said about what one owner got for one event or period. Never changed."""
+
+    __tablename__ = "dispute_word"
+    number: int | None = _number()
+    owner_id: str = Field(index=True)
+    period: str
+    kind: str
+    at_us: int = _big()
+    actor: str
+    body: str
+
+
 class ChainLinkRow(Row, table=True):
     """One link of the hash chain: which fact, and the head after it."""
 
@@ -440,6 +453,7 @@ APPEND_ONLY = (
     "journal_entry",
     "posting",
     "chain_link",
+    "dispute_word",
 )
 """Tables on which a trigger refuses UPDATE and DELETE."""
 

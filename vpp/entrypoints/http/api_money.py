@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit
-from vpp.entrypoints.operations import books, days, payouts, reports
+from vpp.entrypoints.operations import books, days, disputes, payouts, reports
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -19,6 +19,36 @@ class CorrectionBody(Body):
     """Why a closed event is settled again."""
 
     reason: str
+
+
+class QuestionBody(Body):
+    """What an owner asks."""
+
+    text: str
+
+
+class AnswerBody(Body):
+    """What staff answer, and whether the event is settled again first."""
+
+    text: str
+    correct: bool = False
+
+
+@router.get("/disputes")
+async def list_disputes(desk: AtDesk, owner: str = "") -> Json:
+    return await disputes.list_disputes(desk, owner=owner)
+
+
+@router.post("/owners/{owner_id}/disputes/{period}")
+async def ask_dispute(desk: AtDesk, actor: Actor, owner_id: str, period: str, body: QuestionBody) -> Json:
+    return await disputes.ask_dispute(desk, owner_id=owner_id, period=period, text=body.text, actor=actor)
+
+
+@router.post("/owners/{owner_id}/disputes/{period}/answers")
+async def answer_dispute(desk: AtDesk, actor: Actor, owner_id: str, period: str, body: AnswerBody) -> Json:
+    return await disputes.answer_dispute(
+        desk, owner_id=owner_id, period=period, text=body.text, actor=actor, correct=body.correct
+    )
 
 
 @router.get("/excluded-days")

@@ -13,6 +13,7 @@ from vpp.domain.program import Period, Program, Terms
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
+from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import event_state, settlement_facts
 from vpp.stages.pay import accruals, accrue, pay
 from vpp.stages.settle import UnknownProgram, settle
@@ -92,6 +93,7 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, site_id, state,
         paid_wh, amount_usd, booked_usd, how`` (a sentence). ``seasons``: ``program_id, season_starts_on,
         events, incremental_wh, amount_usd``, sums over ``events``.
+        ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
     """
@@ -115,6 +117,7 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         "events": lines,
         "periods": await _period_facts(desk, owner_id, live),
         "seasons": _season_facts(desk, lines),
+        "disputes": list(await own_disputes(desk, owner_id)),
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
         "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
