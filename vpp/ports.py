@@ -361,10 +361,7 @@ class MeterStore(Protocol):
     async def hour_energies(
         self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
     ) -> HourEnergies:
-        """Return net energy of whole hours of UTC, as computed from everything stored so far.
-
-        ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
-        """
+        """Return net energy of the hours of UTC that start then (ascending), from all stored so far."""
         ...
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
@@ -401,8 +398,7 @@ class Books(Protocol):
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries, all or none; one already present under its id changes nothing.
 
-        Raises ConflictingFact where a pending entry would end twice, or a second settlement would stand
-        for one (owner, site, program, period).
+        ConflictingFact: a pending entry would end twice, or two settlements of the same would stand.
         """
         ...
 
@@ -411,10 +407,7 @@ class Books(Protocol):
         ...
 
     async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
-        """Return, in order, the entries that settle anything for one event or period of a program.
-
-        With those that ended them or reversed them.
-        """
+        """Return, in order, what settles an event or period of a program, ended it, or reversed it."""
         ...
 
     async def chain_head(self) -> str:

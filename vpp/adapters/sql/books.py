@@ -13,17 +13,9 @@ from vpp.adapters.sql.bulk import Asked, insert_new
 from vpp.adapters.sql.chain import append_links, links, newest_link
 from vpp.adapters.sql.dispatch import tick_of
 from vpp.adapters.sql.engine import Database, from_us, to_us
+from vpp.adapters.sql.money_tables import JournalEntryRow, PostingRow, SettlementLineRow, SettlementRunRow
 from vpp.adapters.sql.signals import version_of
-from vpp.adapters.sql.tables import (
-    ChainLinkRow,
-    DispatchTickRow,
-    GridEventRow,
-    JournalEntryRow,
-    PostingRow,
-    SettlementLineRow,
-    SettlementRunRow,
-    table_of,
-)
+from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow, table_of
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState

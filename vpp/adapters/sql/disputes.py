@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlmodel import col, select
 
 from vpp.adapters.sql.engine import Database, from_us, to_us
-from vpp.adapters.sql.tables import DisputeWordRow
+from vpp.adapters.sql.money_tables import DisputeWordRow
 from vpp.domain.dispute import DisputeWord, WordKind
 
 

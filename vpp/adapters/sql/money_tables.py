@@ -1,0 +1,92 @@
+"""The rows of money, private to this package: settlements, the ledger, and what owners ask about both."""
+
+from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlmodel import Field
+
+from vpp.adapters.sql.tables import KEPT_BY_TRIGGER, Row, _big, _number
+
+
+class SettlementRunRow(Row, table=True):
+    """One run of settlement for one event; the highest number of an event is the newest."""
+
+    __tablename__ = "settlement_run"
+    number: int | None = _number()
+    event_id: str = Field(index=True)
+    program_id: str
+    state: str
+    settled_at_us: int = _big()
+
+
+class SettlementLineRow(Row, table=True):
+    """One site's part of a run, with every number behind it in ``body``."""
+
+    __tablename__ = "settlement_line"
+    site_id: str = Field(primary_key=True)
+    run_number: int = Field(
+        sa_type=BigInteger, primary_key=True, foreign_key="settlement_run.number", index=True
+    )
+    place: int = _big()
+    owner_id: str = Field(index=True)
+    amount_micro_dollars: int = _big()
+    body: str  # JSON
+
+
+class JournalEntryRow(Row, table=True):
+    """One immutable movement, numbered by its link in the chain; a pending entry ends at most once."""
+
+    __tablename__ = "journal_entry"
+    __table_args__ = (
+        UniqueConstraint("resolves", name="uq_journal_entry_resolves"),
+        Index("ix_journal_entry_period", "settles_program_id", "settles_period"),
+        Index("ix_journal_entry_corrects", "corrects"),
+    )
+    number: int = _big(key=True)
+    entry_id: str = Field(unique=True)
+    at_us: int = _big()
+    state: str
+    memo: str
+    settles_owner_id: str | None = Field(default=None, index=True)
+    settles_site_id: str | None = None
+    settles_program_id: str | None = None
+    settles_period: str | None = None
+    resolves: str | None = None
+    corrects: str | None = None
+
+
+class LiveSettlementRow(Row, table=True):
+    """The one entry that stands for each (owner, site, program, period): pending, or posted.
+
+    The database keeps it by a trigger on ``journal_entry``, and its key refuses a second one.
+    """
+
+    __tablename__ = "live_settlement"
+    __table_args__ = ({"info": {KEPT_BY_TRIGGER: True}},)
+    owner_id: str = Field(primary_key=True)
+    site_id: str = Field(primary_key=True)
+    program_id: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    entry_id: str = Field(foreign_key="journal_entry.entry_id", unique=True)
+
+
+class PostingRow(Row, table=True):
+    """One line of an entry; debits are positive, credits negative."""
+
+    __tablename__ = "posting"
+    entry_id: str = Field(primary_key=True, foreign_key="journal_entry.entry_id")
+    line_number: int = _big(key=True)
+    account: str
+    party: str = Field(index=True)
+    amount_micro_dollars: int = _big()
+
+
+class DisputeWordRow(Row, table=True):
+    """One thing said about what one owner got for one event or period. Never changed."""
+
+    __tablename__ = "dispute_word"
+    number: int | None = _number()
+    owner_id: str = Field(index=True)
+    period: str
+    kind: str
+    at_us: int = _big()
+    actor: str
+    body: str
