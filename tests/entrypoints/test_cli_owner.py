@@ -5,11 +5,12 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from greenbutton_objects.parse import parse_feed
 from typer.testing import CliRunner, Result
 
 from tests.domain.money_world import an_evening_history
@@ -18,7 +19,9 @@ from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.notice import Alarm, NoticeKind
+from vpp.entrypoints.asking import open_desk
 from vpp.entrypoints.cli import app
+from vpp.entrypoints.operations import own_files
 from vpp.settings import load_settings, variables
 
 Vpp = Callable[..., Result]
@@ -79,6 +82,21 @@ def test_everything_comes_as_json_or_as_tables_and_the_owner_sees_who_took_it(
     with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
         assert {"events.csv", "hours.csv", "ledger.csv", "readings.csv"} <= set(archive.namelist())
     assert vpp("owner", "export", OWNER, "--out", str(file)).exit_code == 1  # never written over
+
+
+def test_green_button_gives_what_the_statement_says_was_discharged(vpp: Vpp) -> None:
+    (line,) = json_of(vpp("statement", OWNER, "--json"))["events"]
+
+    async def file() -> bytes:
+        async with open_desk(load_settings()) as desk:
+            return await own_files.green_button(desk, owner_id=OWNER)
+
+    (point,) = parse_feed(io.BytesIO(asyncio.run(file())))
+    directions = {reading.readingType.flowDirection.value: reading for reading in point.meterReadings}
+    gave = {int(hour.timePeriod.start.timestamp()): hour.value for hour in directions[19].intervalReadings}
+    starts_s = [int(datetime.fromisoformat(hour["starts_at"]).timestamp()) for hour in line["hours"]]
+    assert [gave[start_s] for start_s in starts_s] == [hour["metered_wh"] for hour in line["hours"]]
+    assert sum(gave.values()) > 12_000
 
 
 def test_nobody_reads_an_owner_without_a_reason(vpp: Vpp) -> None:

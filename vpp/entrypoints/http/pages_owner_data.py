@@ -126,6 +126,13 @@ async def export_tables(visitor: HomeOwner, desk: AtDesk) -> Response:
     return Response(content, media_type="application/zip", headers=_attached("my-data.zip"))
 
 
+@router.get("/green-button.xml")
+async def green_button(visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Return the battery's energy by the hour as Green Button."""
+    content = await own_files.green_button(desk, owner_id=visitor.own_id)
+    return Response(content, media_type="application/atom+xml", headers=_attached("green-button.xml"))
+
+
 def _attached(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 

@@ -1,15 +1,25 @@
 """What an owner takes along as files: tables, and the calendar."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
+import numpy as np
+
+from vpp.domain.delivery import QUALITY_CODES, ReadingColumns, counter_track, net_energy
 from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.interval import Interval, whole_second
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.entrypoints.operations.own_data import export_owner, key_of
+from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
+from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
+
+HOUR_S = 3600
 
 
 async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
@@ -46,6 +56,35 @@ def as_tables(found: Json) -> bytes:
 def _rows(value: object) -> Rows:
     assert isinstance(value, list)
     return value
+
+
+async def green_button(desk: Desk, *, owner_id: str) -> bytes:
+    """Return every hour of the owner's batteries that was metered or can be estimated, as Green Button."""
+    homes = await homes_of(desk, owner_id)
+    now = whole_second(desk.clock.now())
+    ids = [home.site_id for home in homes]
+    readings = await desk.store.readings(ids, [Interval(METER_FROM, now + timedelta(hours=1))])
+    found = [(site_id, _hours(readings, place)) for place, site_id in enumerate(ids)]
+    return write_green_button(found, at=now)
+
+
+def _hours(readings: ReadingColumns, site: int) -> list[EnergyHour]:
+    at_s = readings.at_s[readings.site == site]
+    if not len(at_s):
+        return []
+    starts_s = np.arange(int(at_s.min()) // HOUR_S, -(-int(at_s.max()) // HOUR_S), dtype=np.int64) * HOUR_S
+    nothing = np.zeros(len(readings), dtype=np.int64)
+    # One counter at a time: the difference of both would hide an hour that gave and took.
+    gave, quality = _energy(replace(readings, charged_wh=nothing), site, starts_s)
+    took_in, _ = _energy(replace(readings, discharged_wh=nothing), site, starts_s)
+    words = [QUALITY_CODES[code].value for code in quality.tolist()]
+    rows = zip(starts_s.tolist(), gave.tolist(), (-took_in).tolist(), words, strict=True)
+    return [EnergyHour(*row) for row in rows if row[3] in ("OK", "ESTIMATED")]
+
+
+def _energy(readings: ReadingColumns, site: int, starts_s: IntColumn) -> tuple[IntColumn, IntColumn]:
+    track = counter_track(readings, MeterOfRecord.DEVICE)
+    return net_energy(track, np.full(len(starts_s), site, dtype=np.int64), starts_s, starts_s + HOUR_S)
 
 
 async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
