@@ -74,6 +74,10 @@ class Language:
         """Return an ISO date in words with its year."""
         return self._date(date.fromisoformat(day), year=True)
 
+    def short_day(self, day: str) -> Markup:
+        """Return an ISO date in words without its year."""
+        return self._date(date.fromisoformat(day), year=False)
+
     def age(self, seconds: int) -> Markup:
         """Return how old something is: seconds up to two minutes, minutes up to two hours, then hours."""
         if seconds < 120:

@@ -1,0 +1,123 @@
+"""The owner's pages in a real browser: from login to result on a phone, by keyboard, in Spanish."""
+
+import zipfile
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.entrypoints.pages.browser import Window, a_window
+from tests.entrypoints.pages.test_browser import faults_of, width_of
+from tests.entrypoints.pages.world import PROGRAM, Suburb
+from vpp.domain.access import Role
+from vpp.entrypoints.operations import contacts, events, starting
+
+SITE = "s-001"
+OWNER = f"o-{SITE}"
+
+
+@pytest.fixture
+async def window(suburb: Suburb) -> AsyncIterator[Window]:
+    await suburb.add("rosa", Role.OWNER, OWNER)
+    async with a_window(suburb) as opened:
+        yield opened
+    assert opened.elsewhere == []
+
+
+async def begin(suburb: Suburb) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.05", actor="staff:ana"
+    )
+
+
+async def a_phone(window: Window) -> Page:
+    page = await window.open(width=390, height=844)
+    await window.log_in(page, "rosa")
+    return page
+
+
+async def test_an_owner_opts_out_is_told_it_is_too_late_and_finds_the_event_in_the_history(
+    window: Window,
+) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    page = await a_phone(window)
+    await page.get_by_role("button", name="Opt out of this event").press("Enter")
+    await expect(page.get_by_text("You opted out.")).to_be_visible()
+    await page.get_by_role("button", name="Take part after all").press("Enter")
+    await expect(page.get_by_text("You are back in.")).to_be_visible()
+
+    await events.cancel_event(window.suburb.desk, event_id="hot-1", actor="staff:ana")
+    await page.get_by_role("button", name="Opt out of this event").press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("was cancelled or is over")
+    await page.get_by_role("link", name="Events and money").click()
+    await page.get_by_role("link", name="Wed Sep 9, 2026").click()
+
+    await expect(page.get_by_role("heading", name="Wed Sep 9, 2026, 6:00 PM PDT")).to_be_visible()
+    window.complaints.clear()  # the browser reports the 409 that is the subject here
+
+
+async def test_an_owner_reads_everything_in_spanish_and_leaves_by_keyboard(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    page = await a_phone(window)
+    await page.get_by_role("button", name="Español").press("Enter")
+    await expect(page.get_by_role("heading", name="Mi batería")).to_be_visible()
+    await expect(page.get_by_text("20 % deja unas 3 h de respaldo")).to_be_visible()
+    await page.get_by_role("link", name="Mis datos").click()
+    await page.get_by_role("link", name="Dejar el programa").click()
+    await page.get_by_label("Para salir con s-001, escriba SALIR").fill("no")
+    await page.keyboard.press("Enter")
+    field = page.get_by_label("Para salir con s-001, escriba SALIR")
+    await expect(page.get_by_role("alert")).to_contain_text("Nada cambió")
+    await expect(field).to_have_value("no")
+    await field.fill("salir")
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("status")).to_contain_text("Usted dejó el programa")
+    await window.suburb.controller.turn()
+    assert not window.suburb.live.busy(window.suburb.clock.now())[1]
+    assert (await window.suburb.desk.enrollment(SITE)).withdrawn_at is not None
+
+
+async def test_an_owner_is_written_to_takes_everything_along_and_opens_a_calendar(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    page = await a_phone(window)
+    await page.get_by_role("link", name="My data").click()
+    await page.get_by_label("E-mail address").fill("rosa at home")
+    await page.get_by_label("it is about to start").uncheck()
+    await page.get_by_role("button", name="Save").press("Enter")
+    await expect(page.get_by_role("alert")).to_contain_text("rosa at home is neither an e-mail address")
+    await expect(page.get_by_label("it is about to start")).not_to_be_checked()
+    await page.get_by_label("E-mail address").fill("rosa@example.org")
+    await page.get_by_role("button", name="Save").press("Enter")
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    kept = await contacts.show_contact(window.suburb.desk, owner_id=OWNER)
+    assert (kept["address"], kept["muted"]) == ("rosa@example.org", ["starting"])
+
+    await page.get_by_role("button", name="Make a calendar address").press("Enter")
+    await expect(page.get_by_text("/calendar/")).to_be_visible()
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="Everything as tables").click()
+    with zipfile.ZipFile(await (await download.value).path()) as archive:
+        assert "homes.csv" in archive.namelist()
+
+
+async def test_no_page_of_the_owner_has_a_serious_fault_or_scrolls_sideways(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    await contacts.speak(window.suburb.desk, owner_id=OWNER, language="es")  # the longer words
+    page = await window.open(width=320, height=700, dark=True)
+    await window.log_in(page, "rosa")
+    await page.goto(f"{window.address}/owner/data")
+    await page.get_by_role("button", name="Crear una dirección de calendario").click()
+    found = await faults_of(page)
+    assert await width_of(page) <= 320
+    await events.cancel_event(window.suburb.desk, event_id="hot-1", actor="staff:ana")
+    for path in ("/owner", "/owner/events/hot-1", f"/owner/sites/{SITE}/leaving"):
+        await page.goto(f"{window.address}{path}")
+        assert await width_of(page) <= 320, path
+        found += await faults_of(page)
+
+    assert found == []
