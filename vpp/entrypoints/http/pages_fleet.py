@@ -10,7 +10,7 @@ from vpp.domain.dispatch_plan import Reason
 from vpp.entrypoints.http.county_map import county_map
 from vpp.entrypoints.http.pages_operator import csv_file, latest_first
 from vpp.entrypoints.http.showing import show
-from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, leave_trail
+from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
 from vpp.entrypoints.operations import board, counties, sites, traffic
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
@@ -68,8 +68,10 @@ async def site_page(
     enrollment = await desk.enrollment(site_id)
     if len(reason.strip()) < 3:
         return show(request, "operator_site_reason.html", visitor=visitor, site_id=site_id)
-    await leave_trail(desk, visitor, f"read home {site_id}", f"owner:{enrollment.owner_id}", reason.strip())
-    facts, now = sites.site_facts(enrollment), None
+    owner_id = enrollment.owner_id
+    entry = trail_entry(desk, visitor, f"read home {site_id}", f"owner:{owner_id}", reason.strip())
+    homes = await desk.store.read_homes(owner_id, entry)  # one transaction with the entry the owner sees
+    facts, now = sites.site_facts(next(home for home in homes if home.site_id == site_id)), None
     if desk.live is not None:
         row = board.site_row(desk.live, site_id)
         moment = desk.clock.now()

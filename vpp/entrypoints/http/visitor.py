@@ -148,10 +148,13 @@ async def checked_form(request: Request) -> Form:
 
 async def leave_trail(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> None:
     """Write into the trail what the visitor is about to do or read."""
-    entry = TrailEntry(
-        desk.clock.now(), visitor.actor, action, subject, reason[:500], f"page-{secrets.token_hex(8)}"
-    )
-    await desk.store.leave_trail([entry])
+    await desk.store.leave_trail([trail_entry(desk, visitor, action, subject, reason)])
+
+
+def trail_entry(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> TrailEntry:
+    """Return what the trail says of what the visitor is about to do or read."""
+    request_id = f"page-{secrets.token_hex(8)}"
+    return TrailEntry(desk.clock.now(), visitor.actor, action, subject, reason[:500], request_id)
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
