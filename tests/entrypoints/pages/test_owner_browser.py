@@ -2,13 +2,15 @@
 
 import zipfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
 
-from tests.entrypoints.pages.browser import Window, a_window
+from tests.entrypoints.pages.browser import Window, a_browser, a_window
 from tests.entrypoints.pages.test_browser import faults_of, width_of
-from tests.entrypoints.pages.world import PROGRAM, Suburb
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
 from vpp.entrypoints.operations import contacts, events, starting
 
@@ -16,10 +18,20 @@ SITE = "s-001"
 OWNER = f"o-{SITE}"
 
 
-@pytest.fixture
-async def window(suburb: Suburb) -> AsyncIterator[Window]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser serves all of them
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with a_browser() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
+    suburb = await a_suburb(tmp_path)
     await suburb.add("rosa", Role.OWNER, OWNER)
-    async with a_window(suburb) as opened:
+    async with a_window(suburb, browser) as opened:
         yield opened
     assert opened.elsewhere == []
 
