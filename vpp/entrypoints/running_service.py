@@ -6,7 +6,7 @@
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +18,7 @@ from vpp.entrypoints.operations.desk import Json, OperationRefused
 SERVICE_FILE = "service.json"
 TOKEN_FILE = "api-token"  # noqa: S105  # the file's name, not the token
 CONNECT_S = 2.0
+SILENCE_S = 15.0  # a stream says something each second
 ANSWER_S = 600.0  # a large import or settlement
 
 
@@ -66,6 +67,36 @@ class RunningService:
                 HTTPStatus.BAD_GATEWAY,
             ) from failure
         return _read_answer(answer)
+
+    def follow(self, path: str) -> Iterator[tuple[str, Json]]:
+        """Return what the service says on a stream, kind and value, until the stream ends.
+
+        Raises:
+            OperationRefused: It refused, or went away in the middle.
+        """
+        try:
+            with httpx.stream(
+                "GET",
+                f"http://127.0.0.1:{self.port}{path}",
+                headers={"Authorization": f"Bearer {self.token}"},
+                timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
+                trust_env=False,
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    _read_answer(answer)
+                kind = ""
+                for line in answer.iter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        kind = value
+                    elif name == "data":
+                        yield kind, json.loads(value)
+        except httpx.HTTPError as failure:
+            raise OperationRefused(
+                f"vpp serve (process {self.pid}) went away: {failure or 'no answer'}; leases go on",
+                HTTPStatus.BAD_GATEWAY,
+            ) from failure
 
     def readiness(self) -> Json:
         """Return what the service needs and whether each is there; nothing where it does not answer."""

@@ -127,11 +127,11 @@ def _verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
     asked_w, measured_w = facts["asked_w"], facts["measured_w"]
     if facts["shortfall_w"] > asked_w // 100:
         return "The fleet cannot cover what is asked.", "failed"
+    if measured_w * 100 >= asked_w * 98:
+        return "On target.", "normal"
     if "starting" in facts["proof"] or "sent" in facts["proof"]:
         return "Homes are starting.", "normal"
-    if measured_w * 100 < asked_w * 98:
-        return "Delivery is below target; other homes are being asked.", "late"
-    return "On target.", "normal"
+    return "Delivery is below target; other homes are being asked.", "late"
 
 
 def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:

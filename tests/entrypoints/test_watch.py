@@ -1,0 +1,75 @@
+"""``vpp event watch``: the board in a terminal, and as lines of JSON from a running service."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.entrypoints.pages.world import PROGRAM, a_suburb
+from tests.entrypoints.test_service import Serve, answer_of, card_of, environment, serve, vpp
+from vpp.entrypoints.operations import starting
+from vpp.entrypoints.operations.board import show_board
+from vpp.entrypoints.rendering_board import board
+
+__all__ = ["serve"]  # the fixture
+
+
+async def test_the_board_in_a_terminal_has_the_figures_of_the_page_and_a_bar_of_the_homes(
+    tmp_path: Path,
+) -> None:
+    suburb = await a_suburb(tmp_path)
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", test=True, actor="staff:ana"
+    )
+    await suburb.pass_time(300)
+    console = Console(file=io.StringIO(), width=100, record=True)
+
+    console.print(board(await show_board(suburb.desk, event_id="hot-1")))
+
+    shown = console.export_text()
+    assert "TEST" in shown
+    assert "delivered" in shown
+    assert shown.count("20.0 kW") == 2
+    assert "55 min" in shown
+    assert re.search(r"● \d+ delivering", shown)
+    assert "━" in shown
+
+
+def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
+    serve: Serve, tmp_path: Path
+) -> None:
+    state_dir = tmp_path / "state"
+    card = card_of(state_dir, serve())
+    answer_of(card["port"], "/health/ready", status=200)
+    program = vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
+    assert program.returncode == 0, program.stderr
+    command = [sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json"]
+    with subprocess.Popen(
+        command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout is not None
+        first = json.loads(watch.stdout.readline())
+        vpp(state_dir, "event", "cancel", "hot-1")
+        lines = [json.loads(line) for line in watch.stdout]
+        assert watch.wait(10) == 0
+
+    assert first["event_id"] == "hot-1"
+    assert lines[-1]["state"] == "cancelled"
+    assert len(lines) <= 4
+
+
+def test_a_watch_of_nothing_says_why(serve: Serve, tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    alone = vpp(state_dir, "event", "watch", "hot-1")
+    card = card_of(state_dir, serve())
+    answer_of(card["port"], "/health/ready", status=200)
+
+    unknown = vpp(state_dir, "event", "watch", "hot-1")
+
+    assert (alone.returncode, unknown.returncode) == (1, 1)
+    assert "no vpp serve runs here" in alone.stderr
+    assert "event hot-1 is not known" in unknown.stderr

@@ -1,0 +1,59 @@
+"""A board for a terminal: the same figures as on the page, with a bar of how far the homes are."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from vpp.entrypoints.http.words import age, duration, energy, power
+
+LATE_AGE_S = 60
+ORDER = ("delivering", "starting", "sent", "short", "refused", "no_answer", "silent")
+MARKS = {"delivering": "●", "starting": "○", "sent": "○", "short": "✖", "refused": "✖"}
+
+
+def board(facts: dict[str, Any]) -> RenderableType:
+    """Return an event as it stands now; colour only for what needs somebody, never without a word."""
+    title = f"{'TEST ' if facts['test'] else ''}{facts['name']} ({facts['event_id']}), {facts['state']}"
+    left = facts["starts_in_s"] or facts["remaining_s"]
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row("delivered", power(facts["measured_w"]), "asked", power(facts["asked_w"]))
+    figures.add_row("starts in" if facts["starts_in_s"] else "left", duration(left), *_shortfall(facts))
+    figures.add_row(
+        "energy above reserves", energy(facts["energy_left_wh"]), "needed", energy(facts["energy_needed_wh"])
+    )
+    figures.add_row("newest reading", _age(facts["newest_age_s"]), "homes asked", f"{facts['sites']:,}")
+    return Panel(Group(figures, *_proof(facts)), title=title, border_style="dim", width=78)
+
+
+def _shortfall(facts: dict[str, Any]) -> tuple[str, RenderableType]:
+    lacking = facts["shortfall_w"] * 100 > facts["asked_w"]
+    words = power(facts["shortfall_w"])
+    return "shortfall", Text(f"✖ {words}", style="bold") if lacking else words
+
+
+def _age(seconds: int | None) -> RenderableType:
+    late = seconds is not None and seconds > LATE_AGE_S
+    return Text(f"▲ {age(seconds)}", style="bold yellow") if late else age(seconds)
+
+
+def _proof(facts: dict[str, Any]) -> list[RenderableType]:
+    """Return the fan-out: delivering of all that were asked, and each state by its word."""
+    asked = sum(facts["proof"].values())
+    if not asked:
+        return []
+    words = "   ".join(
+        f"{MARKS.get(state, '▲')} {facts['proof'][state]:,} {state.replace('_', ' ')}"
+        for state in ORDER
+        if state in facts["proof"]
+    )
+    delivering = facts["proof"].get("delivering", 0)
+    return [
+        ProgressBar(
+            total=asked, completed=delivering, width=72, complete_style="blue", finished_style="blue"
+        ),
+        Text(words),
+    ]
