@@ -51,9 +51,6 @@ def _proof(facts: dict[str, Any]) -> list[RenderableType]:
         if state in facts["proof"]
     )
     delivering = facts["proof"].get("delivering", 0)
-    return [
-        ProgressBar(
-            total=asked, completed=delivering, width=72, complete_style="blue", finished_style="blue"
-        ),
-        Text(words),
-    ]
+    bar = Table.grid()  # a bar alone does not end its line
+    bar.add_row(ProgressBar(asked, delivering, width=72, complete_style="blue", finished_style="blue"))
+    return [bar, Text(words)]
