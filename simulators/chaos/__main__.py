@@ -23,6 +23,7 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(prog="python -m simulators.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=60, metavar="N")
+    parser.add_argument("--takeovers", type=int, default=0, metavar="N", help="of two controllers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--homes", type=int, default=24, metavar="N")
     parser.add_argument("--database-url", default="", help="an empty PostgreSQL database; default: SQLite")
@@ -45,6 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 play(
                     folder,
                     count=arguments.kills,
+                    takeovers=arguments.takeovers,
                     homes=arguments.homes,
                     seed=arguments.seed,
                     database_url=arguments.database_url,
@@ -57,7 +59,8 @@ def main(words: Sequence[str] | None = None) -> int:
     tally.show(sys.stdout)
     if tally.faults:
         sys.stdout.write(
-            f"again: python -m simulators.chaos --kills {arguments.kills} --seed {arguments.seed} "
+            f"again: python -m simulators.chaos --kills {arguments.kills} "
+            f"--takeovers {arguments.takeovers} --seed {arguments.seed} "
             f"--homes {arguments.homes} --folder FOLDER\n"
         )
     if arguments.json:

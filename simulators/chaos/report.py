@@ -21,6 +21,7 @@ class Tally:
     life_s: list[float] = field(default_factory=list)  # from restart to first sign of life
     command_s: list[float] = field(default_factory=list)  # from the broker's open port to the first command
     obeyed_s: list[float] = field(default_factory=list)  # from an owner's answered no to the release
+    takeover_s: list[float] = field(default_factory=list)  # from a leader's freeze to the other's command
     commands: int = 0
     executed: int = 0
     receipts: int = 0
@@ -29,6 +30,7 @@ class Tally:
     entries: int = 0
     paid_micro_dollars: int = 0
     wall_s: float = 0.0
+    busy: float = 1.0  # processes that waited for each processor, at most: all limits were so much longer
 
     def of(self, kind: str) -> int:
         """Return how many faults of a kind were found."""
@@ -51,6 +53,8 @@ class Tally:
             "first_life_s": _spread(self.life_s),
             "first_command_s": _spread(self.command_s),
             "opt_out_s": _spread(self.obeyed_s),
+            "takeovers": len(self.takeover_s),
+            "takeover_s": _spread(self.takeover_s),
             "commands": self.commands,
             "executed": self.executed,
             "receipts": self.receipts,
@@ -59,6 +63,7 @@ class Tally:
             "ledger_entries": self.entries,
             "paid_usd": f"{self.paid_micro_dollars / 1_000_000:.2f}",
             "wall_s": round(self.wall_s, 1),
+            "busy": round(self.busy, 1),
         }
 
     def show(self, out: TextIO) -> None:
@@ -73,6 +78,7 @@ class Tally:
             ("restart to first sign of life", self.life_s),
             ("broker's port open to first command", self.command_s),
             ("owner's no to release", self.obeyed_s),
+            ("leader frozen to the other's first command", self.takeover_s),
         ):
             if times:
                 half, worst = _spread(times).values()
@@ -81,6 +87,7 @@ class Tally:
             f"{self.events} events, {self.commands} commands heard, {self.executed} executed by homes; "
             f"{self.readings} readings stored; {self.entries} ledger entries, "
             f"${self.paid_micro_dollars / 1_000_000:.2f} paid\n"
+            f"at the busiest {self.busy:.1f} processes waited for each processor: limits were longer\n"
             f"lost {self.of('lost')}, doubled {self.of('doubled')}, "
             f"otherwise wrong {len(self.faults) - self.of('lost') - self.of('doubled')}\n"
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,10 +11,12 @@ from random import Random
 
 from simulators.chaos.checks import Auditor, executed_faults, misspent
 from simulators.chaos.nursery import Life
+from simulators.chaos.patience import times_busy, until
 from simulators.chaos.people import Api, People
 from simulators.chaos.plan import AT_ANY_INSTANT, BROKER, Kill, kills
 from simulators.chaos.report import Tally
 from simulators.chaos.stage import KILLED, Stage, homes_of, staged
+from simulators.chaos.takeover import take_turns
 from simulators.chaos.wire import Fault, Listener
 from vpp.adapters.clock import WallClock
 from vpp.domain.ledger import Account, balances
@@ -31,16 +33,6 @@ class Violated(Exception):
     """Something that must always hold did not."""
 
 
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float) -> bool:
-    """Return whether something holds before so many seconds are over."""
-    end = time.monotonic() + within_s
-    while not await holds():
-        if time.monotonic() > end:
-            return False
-        await asyncio.sleep(0.03)
-    return True
-
-
 @dataclass(slots=True)
 class Story:
     """The run while it goes on."""
@@ -52,16 +44,22 @@ class Story:
     random: Random
     say: Callable[[str], None]
 
-    async def run(self, count: int) -> None:
-        """Let so many kills happen, then let everything come to its end. Raises Violated."""
+    async def run(self, count: int, takeovers: int) -> None:
+        """Let so many kills and takeovers happen, then let everything come to its end. Raises Violated."""
         for number, kill in enumerate(kills(count, self.random), start=1):
             if kill.target == BROKER:
                 await self._kill_broker()
             else:
                 await self._kill_controller(kill)
+            self.tally.busy = max(self.tally.busy, times_busy())
             self.say(f"{number}/{count} {kill.setting or kill.target}")
             if number % CHAIN_EVERY == 0:
                 await self._audit(chain=True)
+        if takeovers:
+            people, auditor = self.people, self.auditor
+            await self._found(
+                await take_turns(self.stage, people, auditor, self.tally, self.random, takeovers)
+            )
         await self._come_to_rest()
 
     @asynccontextmanager
@@ -253,7 +251,14 @@ class Story:
 
 
 async def play(
-    folder: Path, *, count: int, homes: int, seed: int, database_url: str, say: Callable[[str], None]
+    folder: Path,
+    *,
+    count: int,
+    takeovers: int,
+    homes: int,
+    seed: int,
+    database_url: str,
+    say: Callable[[str], None],
 ) -> Tally:
     """Return what came of a run; its first fault ended it."""
     database_url = database_url or f"sqlite:///{folder / 'vpp.sqlite'}"
@@ -270,7 +275,7 @@ async def play(
             story = Story(stage, people, auditor, tally, Random(seed), say)
             await listener.wait_connected()
             await _everyone_online(people)
-            await story.run(count)
+            await story.run(count, takeovers)
             await story.pay_days_later()
             await api.close()
     except Violated:

@@ -28,6 +28,7 @@ from tests.adapters.store_world import (
     an_entry,
 )
 from tests.postgres import Postgres
+from vpp.adapters.sql import engine
 from vpp.adapters.sql.engine import UnknownDatabase, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import APPEND_ONLY, Row
@@ -53,12 +54,12 @@ async def fill(store: SqlStore) -> None:
 
 async def execute(url: str, statement: str) -> None:
     """Run a statement beside the store, as somebody with a database client would."""
-    engine = make_engine(driver_url(url))
+    made = make_engine(driver_url(url))
     try:
-        async with engine.begin() as connection:
+        async with made.begin() as connection:
             await connection.execute(text(statement))
     finally:
-        await engine.dispose()
+        await made.dispose()
 
 
 async def test_everything_is_there_after_a_restart(database_url: str) -> None:
@@ -213,6 +214,29 @@ async def test_writers_of_two_processes_wait_for_one_another(sql_store: SqlStore
     await other.close()
     assert len(await sql_store.entries()) == 20
     assert await sql_store.verify_chain() is None
+
+
+async def test_leader_frozen_in_the_middle_of_a_commit_does_not_keep_the_lead(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WRITER_IDLE_MS", 300)
+    url = await postgres.database()
+    frozen, standby = await SqlStore.open(url), await SqlStore.open(url)
+    taken: list[int | None] = []
+
+    async def freeze_until_somebody_leads() -> None:
+        async with frozen._whole_database.write() as session:
+            taken.append(await standby.take_free_lead(at=NOON, holder="standby", lease_s=8))
+            await session.execute(text("SELECT 1"))  # awake again, it finds that its turn is over
+
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreUnavailable):
+                await freeze_until_somebody_leads()
+        assert taken != [None]
+    finally:
+        await frozen.close()
+        await standby.close()
 
 
 async def test_readings_of_one_home_from_two_writers_lose_nothing(

@@ -38,17 +38,18 @@ async def test_sixty_kills_lose_nothing_double_nothing_and_the_books_are_exact(t
     assert found["kills"] >= KILLS
     assert found["broker_kills"] >= 5
     assert found["labels"] >= 40
-    assert found["first_command_s"]["most"] <= FIRST_COMMAND_S
+    assert found["first_command_s"]["most"] <= FIRST_COMMAND_S * found["busy"]
     assert found["executed"] > 100
     assert float(found["paid_usd"]) > 0
-    assert time.monotonic() - began < WITHIN_S
+    assert time.monotonic() - began < WITHIN_S * found["busy"]
 
 
-async def test_kills_on_postgresql_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_kills_and_two_controllers_on_postgresql_lose_and_double_nothing(tmp_path: Path) -> None:
     with Postgres() as postgres:
-        words = ("--kills", "12", "--seed", "2", "--database-url", await postgres.empty_database())
-        code, found = await killed(tmp_path, *words)
+        words = ("--kills", "12", "--takeovers", "2", "--seed", "2")
+        code, found = await killed(tmp_path, *words, "--database-url", await postgres.empty_database())
 
     assert found["violations"] == []
     assert (code, found["lost"], found["doubled"]) == (0, 0, 0)
     assert found["broker_kills"] >= 1
+    assert found["takeovers"] == 2

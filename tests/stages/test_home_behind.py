@@ -9,6 +9,7 @@ from tests.stages.world import World, a_request
 from vpp.domain.board import hear_in_force
 from vpp.domain.command import Action
 from vpp.domain.delivery import SiteStatus
+from vpp.domain.enrollment import OptOut
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column, flags
@@ -120,3 +121,16 @@ async def test_restart_does_not_doubt_homes_that_obey_the_leader_before() -> Non
     for seconds in (5, 35):
         assert not hear_in_force(world.board, samples(world, (ADA, pair), seconds=seconds), [])
     assert hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)])
+
+
+async def test_home_that_missed_its_release_while_it_was_away_hears_it_as_soon_as_it_is_back() -> None:
+    world, pair = await two_homes_discharging()
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    await world.tick(seconds=1)
+    world.link.sent.clear()  # a broker that forgot who listens lost it
+
+    again = hear_in_force(world.board, samples(world), [online(world, ADA, pair)])
+    await world.tick(seconds=1)
+
+    assert again
+    assert world.link.take(Action.RELEASE) == {ADA: 0}

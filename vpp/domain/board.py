@@ -18,7 +18,7 @@ from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
-from vpp.domain.lease import InForce, Leases, note_acks, note_in_force
+from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.proof import Assessment, ProofLog, ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 
@@ -81,14 +81,18 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
 
 
 def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteStatus]) -> bool:
-    """Compare what homes say they hold with what they accepted; return whether one must be told again."""
+    """Compare what homes say they hold with what they accepted; return whether one must be told again.
+
+    A home that just came online and has not answered its release may never have heard it.
+    """
     live = [
         (status.site_no, to_epoch(status.at), status.epoch, status.sequence) for status in online if status.at
     ]
     says = np.array(live, dtype=np.int64).reshape(-1, 4).T
     in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
     back = note_in_force(board.leases, InForce(*says), at_once=True)
-    return note_in_force(board.leases, in_samples, at_once=False) or back
+    unheard = doubt_releases(board.leases, says[0])
+    return note_in_force(board.leases, in_samples, at_once=False) or back or unheard
 
 
 def hold_back(board: Board, sites: IntColumn, now_s: int) -> None:

@@ -182,13 +182,16 @@ def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
     leases.acked_at_s[sites[newer]] = acks.at_s[rows[newer]]
 
 
-def doubt_releases(leases: Leases) -> None:
-    """Let every release without a known answer be due again at once.
+def doubt_releases(leases: Leases, sites: IntColumn | None = None) -> bool:
+    """Let releases without a known answer be due again at once; return whether there are any.
 
-    Who was killed between a commit and its send does not know that nothing left; an owner must not wait.
+    Who was killed between a commit and its send does not know that nothing left, and a home that just
+    came online may have missed what was sent before: an owner must not wait. Without ``sites``, all.
     """
-    waiting = (leases.standing == Standing.WAITING) & (leases.setpoint_w == 0)
-    leases.issued_at_s[waiting] = 0
+    rows = np.arange(len(leases)) if sites is None else sites
+    waiting = (leases.standing[rows] == Standing.WAITING) & (leases.setpoint_w[rows] == 0)
+    leases.issued_at_s[rows[waiting]] = 0
+    return bool(waiting.any())
 
 
 def note_told(leases: Leases, told: Sequence[tuple[CommandBatch, int]], acks: AckBatch) -> None:

@@ -15,7 +15,7 @@ import asyncpg  # type: ignore[import-untyped]  # asyncpg carries no types
 from sqlalchemy import URL, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.ports import ConflictingFact, StoreUnavailable
@@ -24,6 +24,9 @@ BUSY_TIMEOUT_MS = 10_000
 SQLITE_CACHE_KIB = 32_768
 CONNECT_TIMEOUT_S = 10
 POOLED_CONNECTIONS = 5
+
+WRITER_IDLE_MS = 10_000
+"""How long a writer on PostgreSQL may pause between two statements of one transaction."""
 
 WRITER_LOCK = 5_067_077
 """The PostgreSQL advisory lock that orders everything the hash chain runs over."""
@@ -162,6 +165,16 @@ async def clock_us(session: AsyncSession) -> int:
     return int((await connection.execute(text(now))).scalar_one())
 
 
+async def _begin_postgresql(connection: AsyncConnection, ordered: bool) -> None:
+    """Take the turn of an ordered writer; the server ends a transaction whose process stands still.
+
+    A process that is frozen in the middle of one would else keep its locks, and nobody could take the lead.
+    """
+    idle = f"SELECT set_config('idle_in_transaction_session_timeout', '{WRITER_IDLE_MS}', true)"
+    turn = f", pg_advisory_xact_lock({WRITER_LOCK})" if ordered else ""
+    await connection.execute(text(idle + turn))
+
+
 class Database:
     """Transactions on one database. Every store method opens exactly one."""
 
@@ -196,9 +209,8 @@ class Database:
         """
         with translated():
             async with self._turn(), AsyncSession(self._writing_engine) as session, session.begin():
-                if ordered and not self.is_sqlite:
-                    connection = await session.connection()
-                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"))
+                if not self.is_sqlite:
+                    await _begin_postgresql(await session.connection(), ordered)
                 yield session
 
     async def probe(self) -> None:
