@@ -43,6 +43,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "add_login_link": ("login-link",),
     "use_login_link": ("login",),
     "leave_trail": ("trail",),
+    "say": ("case",),
     "read_homes": ("trail",),
     "keep_answer": ("kept-answer",),
     "keep_contact": ("contact",),
