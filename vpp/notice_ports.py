@@ -29,8 +29,8 @@ class Notices(Protocol):
         """Return how somebody is written to, None where nothing was ever kept."""
         ...
 
-    async def contacts(self) -> Sequence[Contact]:
-        """Return everybody who has an address, by party."""
+    async def contacts(self, *, staff: bool = False) -> Sequence[Contact]:
+        """Return every owner who has an address, by party; or the staff who have one."""
         ...
 
     async def write_notices(self, notices: Sequence[Notice]) -> int:

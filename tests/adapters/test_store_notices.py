@@ -36,7 +36,9 @@ async def test_a_new_contact_takes_the_place_of_the_old_one(store: Store) -> Non
     await store.keep_contact(Contact("o-rosa", "en", "mailto://rosa@example.org"))
 
     assert await store.contact("o-rosa") == Contact("o-rosa", "en", "mailto://rosa@example.org")
+    await store.keep_contact(Contact("staff:ana", "en", "mailto://ana@example.org"))
     assert [each.party for each in await store.contacts()] == ["o-rosa"]
+    assert [each.party for each in await store.contacts(staff=True)] == ["staff:ana"]
 
 
 async def test_what_a_contact_muted_stays_muted(store: Store) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from tests.receiver import Receiver, a_receiver
 from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
+from vpp.domain.access import Role
 from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
 from vpp.entrypoints.operations import alarms, changing, contacts, events, payouts, sites, starting
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
@@ -191,6 +192,8 @@ async def test_the_end_is_told_with_kilowatt_hours_and_dollars_and_the_money_whe
     programs = {story.program.program_id: story.program}
     desk = Desk(story.store, story.clock, FileKeys(tmp_path), programs)
     await contacts.keep_contact(desk, owner_id="owner-home", address=receiver.address)
+    await told_of(story)
+    assert receiver.took == []  # a result is to come
     await story.settled_and_paid()
     await told_of(story)
     story.clock.step_to(ENDS_AT + timedelta(days=9))
@@ -231,6 +234,31 @@ async def test_operators_are_told_rank_by_rank_until_somebody_answers(
         assert (len(receiver.took), len(second.took)) == (2, 1)
     assert receiver.titles[0].startswith("Shortfall of ")
     assert f"vpp alarm answer {raised}" in receiver.took[0]["message"]
+
+
+async def test_an_alarm_is_answered_on_its_page_once_and_a_viewer_cannot(suburb: Suburb) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    await suburb.add("vic", Role.VIEWER)
+    await begin(suburb, starts_at="now", mw="0.9")
+    await tell(suburb, 60)
+    (raised,) = await open_alarms(suburb)
+    ana, vic = await logged_in(suburb, "ana"), await logged_in(suburb, "vic")
+
+    before = await vic.get("/operator/alarms")
+    refused = await send(vic, "/operator/alarms/answer", key=raised)
+    answered = await send(ana, "/operator/alarms/answer", key=raised)
+    after = await vic.get("/operator/alarms")
+    unknown = await send(ana, "/operator/alarms/answer", key="none")
+
+    assert "nobody yet" in before.text
+    assert "missing kw 840.0" in before.text
+    assert refused.status_code == 403
+    assert answered.status_code == 303
+    assert "staff:ana" in after.text
+    assert unknown.status_code == 404
+    assert [entry.action for entry in await suburb.desk.store.trail(subject=f"alarm:{raised}")] == [
+        "answer alarm"
+    ]
 
 
 async def open_alarms(suburb: Suburb) -> list[str]:

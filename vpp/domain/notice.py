@@ -13,6 +13,8 @@ from types import MappingProxyType
 STARTING_BEFORE = timedelta(minutes=15)
 ANSWER_WITHIN = timedelta(minutes=5)
 """How long one rank of operators has to answer before the next is told too."""
+STAFF = "staff:"
+"""Begins the party of somebody who keeps the fleet running; owner ids never begin so."""
 TRIES_MOST = 12
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(minutes=30)
@@ -58,7 +60,7 @@ class Contact:
     @property
     def is_staff(self) -> bool:
         """Return whether this is somebody who keeps the fleet running."""
-        return self.party.startswith("staff:")
+        return self.party.startswith(STAFF)
 
     def wants(self, kind: NoticeKind) -> bool:
         """Return whether a notice of that kind is written and sent."""

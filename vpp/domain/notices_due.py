@@ -31,13 +31,12 @@ class Moment:
     interval: Interval
 
 
-def moments(history: EventHistory, *, goes_ahead: bool, settled: bool, now: datetime) -> list[Moment]:
+def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[Moment]:
     """Return what is to be told of an event now, in the order in which it is told.
 
     Args:
         history: The event.
         goes_ahead: Whether anything of it may be dispatched: what waits for leave is not announced.
-        settled: Whether there is a result.
         now: The present instant.
     """
     asked = [version for version in history.versions if version.interval is not None]
@@ -57,7 +56,7 @@ def moments(history: EventHistory, *, goes_ahead: bool, settled: bool, now: date
         found.append(_moment(NoticeKind.CHANGED, str(latest.version), history, interval))
     over = min(interval.ends_at, latest.committed_at) if cancelled else interval.ends_at
     began = over > interval.starts_at
-    if began and now >= over + RESULT_AFTER and (settled or goes_ahead):
+    if began and now >= over + RESULT_AFTER and goes_ahead:
         found.append(_moment(NoticeKind.ENDED, "", history, interval))
     return found
 

@@ -20,7 +20,7 @@ from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_
 from vpp.domain.payout import payouts
 from vpp.domain.program import Program
 from vpp.notice_ports import Messenger, Notices
-from vpp.ports import Books, Clock, Registry, SignalStore
+from vpp.ports import Books, Clock, DispatchStore, Registry, SignalStore
 
 LOOK_BACK = timedelta(hours=36)
 """An event that ended longer ago is not told of any more: after a long stop nobody is flooded."""
@@ -33,7 +33,7 @@ SHORT_LEAST_W = 500
 PAYOUTS_EVERY = timedelta(minutes=1)
 
 
-class NoticeStore(Registry, SignalStore, Books, Notices, Protocol):
+class NoticeStore(Registry, SignalStore, DispatchStore, Books, Notices, Protocol):
     """The part of the store that notices are made from and kept in."""
 
 
@@ -59,20 +59,17 @@ class Progress:
 
 async def note(*, store: NoticeStore, programs: Mapping[str, Program], clock: Clock, told: Progress) -> int:
     """Write the notices to owners that stored facts make due, and return how many were new."""
-    contacts = {each.party: each for each in await store.contacts() if not each.is_staff}
-    if not contacts:
-        return 0
     now = clock.now()
-    written = await _note_events(contacts, store, programs, now, told)
-    return written + await _note_payouts(contacts, store, now, told)
+    return await _note_events(store, programs, now, told) + await _note_payouts(store, now, told)
+
+
+async def _owners_to_tell(store: NoticeStore) -> dict[str, Contact]:
+    """Return the contacts of owners; asked only when something is due, because there may be many."""
+    return {each.party: each for each in await store.contacts()}
 
 
 async def _note_events(
-    contacts: Mapping[str, Contact],
-    store: NoticeStore,
-    programs: Mapping[str, Program],
-    now: datetime,
-    told: Progress,
+    store: NoticeStore, programs: Mapping[str, Program], now: datetime, told: Progress
 ) -> int:
     histories = await store.histories(ending_after=now - LOOK_BACK)
     sources = {source.name: source for source in await store.sources()}
@@ -80,21 +77,26 @@ async def _note_events(
     due: list[Moment] = []
     for history in histories:
         event_id = history.latest.event_id
-        over = _over(history, now)
-        settled = over and await store.settlement(event_id) is not None
-        goes_ahead = not _unforced(history) if over else allowed.get(event_id, 0) != 0
-        found = moments(history, goes_ahead=goes_ahead, settled=settled, now=now)
+        goes_ahead = not _unforced(history) if _over(history, now) else allowed.get(event_id, 0) != 0
+        found = moments(history, goes_ahead=goes_ahead, now=now)
         due += [moment for moment in found if moment.key not in told.moments]
     if not due:
         return 0
-    roster = await store.enrollments()
+    contacts = await _owners_to_tell(store)
+    roster = await store.enrollments() if contacts else ()
     written = 0
     for moment in due:
         owners = await _owners_of(moment.history, roster, contacts, store, programs)
         settlement = await store.settlement(moment.history.latest.event_id)
+        if moment.kind is NoticeKind.ENDED and settlement is None and await _commanded(moment, store):
+            continue  # a result is to come: nobody is told of zero meanwhile
         written += await store.write_notices(event_notices(moment, owners, settlement, now=now))
         told.moments.add(moment.key)
     return written
+
+
+async def _commanded(moment: Moment, store: NoticeStore) -> bool:
+    return bool(await store.event_ticks(moment.history.latest.event_id))
 
 
 def _over(history: EventHistory, now: datetime) -> bool:
@@ -151,9 +153,7 @@ def _selects(targets: Targets, home: Enrollment, groups: Sequence[str]) -> bool:
     return targets.selects(utility=home.utility, groups=groups, county=home.county, feeder=home.feeder)
 
 
-async def _note_payouts(
-    contacts: Mapping[str, Contact], store: NoticeStore, now: datetime, told: Progress
-) -> int:
+async def _note_payouts(store: NoticeStore, now: datetime, told: Progress) -> int:
     if told.payouts_at is not None and now - told.payouts_at < PAYOUTS_EVERY:
         return 0
     told.payouts_at = now
@@ -165,6 +165,7 @@ async def _note_payouts(
         for each in payouts(await store.entries())
         if each.ended_at is not None and now - each.ended_at < LOOK_BACK
     ]
+    contacts = await _owners_to_tell(store) if recent else {}
     written = await store.write_notices(payout_notices(recent, contacts, now=now))
     told.chain_head = head
     return written
@@ -258,7 +259,7 @@ async def alert(conditions: Sequence[Condition], *, store: Notices, clock: Clock
             alarm = Alarm(key, condition.kind, condition.subject, now, dict(condition.facts))
             await store.raise_alarm(alarm)
             open_alarms[place] = alarm
-    staff = [each for each in await store.contacts() if each.is_staff]
+    staff = await store.contacts(staff=True)
     written = 0
     for place, alarm in open_alarms.items():
         seen_at = told.seen_at.setdefault(place, now)  # after a start: give it the same quiet time

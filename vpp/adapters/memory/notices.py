@@ -24,9 +24,10 @@ class MemoryNotices:
         """Return how somebody is written to, None where nothing was ever kept."""
         return self._contacts.get(party)
 
-    async def contacts(self) -> Sequence[Contact]:
-        """Return everybody who has an address, by party."""
-        return [self._contacts[party] for party in sorted(self._contacts) if self._contacts[party].address]
+    async def contacts(self, *, staff: bool = False) -> Sequence[Contact]:
+        """Return every owner who has an address, by party; or the staff who have one."""
+        found = [self._contacts[party] for party in sorted(self._contacts)]
+        return [each for each in found if each.address and each.is_staff == staff]
 
     async def write_notices(self, notices: Sequence[Notice]) -> int:
         """Append notices to be sent and return how many were new; one whose key stands is passed over."""

@@ -11,7 +11,7 @@ from vpp.adapters.sql.bulk import insert_new
 from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, to_us
 from vpp.adapters.sql.notice_tables import AlarmRow, CalendarFeedRow, ContactRow, NoticeRow
 from vpp.adapters.sql.tables import table_of
-from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice, NoticeKind
+from vpp.domain.notice import STAFF, Alarm, CalendarFeed, Contact, Delivery, Notice, NoticeKind
 
 
 class SqlNotices:
@@ -39,10 +39,12 @@ class SqlNotices:
             row = await session.get(ContactRow, party)
             return None if row is None else _contact(row)
 
-    async def contacts(self) -> Sequence[Contact]:
-        """Return everybody who has an address, by party."""
+    async def contacts(self, *, staff: bool = False) -> Sequence[Contact]:
+        """Return every owner who has an address, by party; or the staff who have one."""
+        of_staff = col(ContactRow.party).startswith(STAFF)
+        which = (col(ContactRow.address) != "") & (of_staff if staff else ~of_staff)
         async with self._notice_database.read() as session:
-            rows = (await session.exec(select(ContactRow).where(col(ContactRow.address) != ""))).all()
+            rows = (await session.exec(select(ContactRow).where(which))).all()
         # Sorted here: databases order text by their own locale.
         return [_contact(row) for row in sorted(rows, key=lambda row: row.party)]
 

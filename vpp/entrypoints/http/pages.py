@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vpp.entrypoints.http import (
     login,
+    pages_alarms,
     pages_dispatch,
     pages_fleet,
     pages_operator,
@@ -34,6 +35,7 @@ from vpp.ports import ConflictingFact, StoreUnavailable
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ROUTERS = (
     login.router,
+    pages_alarms.router,
     pages_dispatch.router,
     pages_fleet.router,
     pages_operator.router,
