@@ -346,15 +346,17 @@ class MeterStore(Protocol):
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings and return, after the commit, how far each boot's readings are complete.
 
-        Keyed (site_id, boot_id, index): the same again changes nothing, another value keeps both and
-        marks the reading BAD.
+        Keyed (site_id, boot_id, index): the same again changes nothing; of another value both are BAD.
         """
         ...
 
-    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+    async def readings(
+        self, site_ids: Sequence[str], intervals: Sequence[Interval], *, before: datetime | None = None
+    ) -> ReadingColumns:
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
-        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD. With
+        ``before``, as if nothing had been received since then.
         """
         ...
 
@@ -389,10 +391,7 @@ class Books(Protocol):
         ...
 
     async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id.
-
-        With an owner, those with a line of that owner, holding no other lines.
-        """
+        """Return every event's newest settlement, by event id; with an owner, those with the owner's lines."""
         ...
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:

@@ -190,3 +190,21 @@ async def test_excluded_days_keep_their_first_reason(store: Store) -> None:
         ("*", date(2026, 9, 7), "holiday"),
         ("s-ada", date(2026, 9, 8), "battery repaired"),
     ]
+
+
+async def test_readings_can_be_asked_as_they_were_known_before_an_instant(store: Store) -> None:
+    await store.append([a_message("s-ada", 1, 2)], at=NOON)
+    other = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 2, 777),))
+    await store.append([a_message("s-ada", 3), other], at=after(60))
+
+    assert seen(await store.readings(["s-ada"], [ALWAYS], before=after(60))) == [
+        (0, 100, Quality.OK),
+        (0, 200, Quality.OK),
+    ]
+    assert len(await store.readings(["s-ada"], [ALWAYS], before=NOON)) == 0
+    assert seen(await store.readings(["s-ada"], [ALWAYS], before=after(61))) == [
+        (0, 100, Quality.OK),
+        (0, 200, Quality.BAD),
+        (0, 777, Quality.BAD),
+        (0, 300, Quality.OK),
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.domain.money_world import EVENT_DAY, an_evening_history, local
+from tests.domain.money_world import EVENT_DAY, a_meter, an_evening_history, local
 from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.keys import FileKeys
@@ -165,3 +165,28 @@ async def test_an_event_that_is_not_settled_has_no_evidence(tmp_path: Path):
 
     with pytest.raises(OperationRefused, match="event ev-1 is not settled; vpp settle ev-1"):
         await exported(story, tmp_path)
+
+
+async def test_the_evidence_of_a_closed_event_holds_no_reading_that_came_after_its_close(tmp_path: Path):
+    story = a_story()
+    rows = a_meter(an_evening_history([4_000] * 3, TEN_DAYS))
+    in_time = [row for row in rows if row[0] <= local(EVENT_DAY, 20)]
+    await story.home("home")
+    await story.metered("home", in_time)
+    await story.event()
+    await story.dispatched(0)
+    story.clock.step_to(ENDS_AT + timedelta(days=9))
+    await story.settled_and_paid()
+    closed = await exported(story, tmp_path)
+    story.clock.step_to(ENDS_AT + timedelta(days=10))
+
+    await story.metered("home", rows[len(in_time) :])
+
+    later = await exported(story, tmp_path)
+    assert later["meter.csv"] == closed["meter.csv"]
+    assert verify_bundle(later).agrees
+    assert amounts(verify_bundle(later)) == {"home": "12.00"}
+    await story.settled_and_paid(correcting=True)
+    corrected = verify_bundle(await exported(story, tmp_path))
+    assert corrected.agrees
+    assert amounts(corrected) == {"home": "18.00"}

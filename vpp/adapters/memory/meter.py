@@ -31,10 +31,11 @@ class MemoryMeter(MemoryRegistry):
     def __init__(self) -> None:
         super().__init__()
         self._readings: dict[str, dict[_Key, list[MeterReading]]] = {}  # every value of a key
+        self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
         self._newest: dict[str, datetime] = {}
         self._excluded: dict[tuple[str, date], str] = {}
 
-    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:  # noqa: ARG002  # memory keeps no time of arrival
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings and return, after the commit, how far each boot's readings are complete.
 
         Keyed (site_id, boot_id, index): the same again changes nothing, another value keeps both and
@@ -44,7 +45,7 @@ class MemoryMeter(MemoryRegistry):
         oldest: dict[tuple[str, str], int] = {}
         for message in messages:
             for reading in message.readings:
-                self._keep_reading(reading)
+                self._keep_reading(reading, at)
             boot = (message.site_id, message.boot_id)
             # It only rises within a boot, so of messages out of order the highest is the newest.
             oldest[boot] = max(oldest.get(boot, message.oldest_index), message.oldest_index)
@@ -53,17 +54,21 @@ class MemoryMeter(MemoryRegistry):
             for (site_id, boot_id), index in oldest.items()
         ]
 
-    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+    async def readings(
+        self, site_ids: Sequence[str], intervals: Sequence[Interval], *, before: datetime | None = None
+    ) -> ReadingColumns:
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
         ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        With ``before``, as if nothing had been received since then.
         """
         asked = union(intervals)
         starts = [each.starts_at for each in asked]
         rows = [
             _row(position, value, doubted=len(values) > 1)
             for position, site_id in enumerate(site_ids)
-            for values in self._readings.get(site_id, {}).values()
+            for key, every in self._readings.get(site_id, {}).items()
+            for values in [every if before is None else self._known(site_id, key, before)]
             for value in values
             if (place := bisect_right(starts, value.at)) and value.at <= asked[place - 1].ends_at
         ]
@@ -95,13 +100,19 @@ class MemoryMeter(MemoryRegistry):
         """Return (site id or ``*``, local day, reason), sorted."""
         return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
 
-    def _keep_reading(self, reading: MeterReading) -> None:
+    def _known(self, site_id: str, key: _Key, before: datetime) -> list[MeterReading]:
+        """Return the values of a key that had been received before an instant."""
+        values, arrived = self._readings[site_id][key], self._arrived[site_id, *key]
+        return [value for value, at in zip(values, arrived, strict=True) if at < before]
+
+    def _keep_reading(self, reading: MeterReading, received_at: datetime) -> None:
         values = self._readings.setdefault(reading.site_id, {}).setdefault(
             (reading.boot_id, reading.index), []
         )
         if any(_measured(known) == _measured(reading) for known in values):
             return
         values.append(reading)
+        self._arrived.setdefault((reading.site_id, reading.boot_id, reading.index), []).append(received_at)
         if len(values) > 1:
             self._look_for_newest(reading.site_id)
         elif reading.quality in _USABLE:

@@ -68,19 +68,26 @@ class SqlMeter(SqlRegistry):
             through = await _advance(session, messages)
         return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
 
-    async def readings(self, site_ids: Sequence[str], intervals: Sequence[Interval]) -> ReadingColumns:
+    async def readings(
+        self, site_ids: Sequence[str], intervals: Sequence[Interval], *, before: datetime | None = None
+    ) -> ReadingColumns:
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
         ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
+        With ``before``, as if nothing had been received since then.
         """
         spans = _merged(intervals)
         lists: dict[str, dict[str, Sequence[Any]]] = {
             "site": {"place": range(len(site_ids)), "site_id": site_ids},
             "span": {"starts_s": [low for low, _ in spans], "ends_s": [high for _, high in spans]},
         }
-        first, further = _ASKED.format(table="meter_reading"), _ASKED.format(table="doubted_reading")
+        known = "" if before is None else f" AND {{}}.received_at_us < {to_us(before)}"
+        in_doubt = DOUBTED[:-1] + known.format("d") + ")"
+        first, further = (
+            _ASKED.format(table=table) + known.format("r") for table in ("meter_reading", "doubted_reading")
+        )
         statement = (
-            f"SELECT site.place, r.at_s, {COUNTERS}, CASE WHEN {DOUBTED} THEN {BAD} ELSE r.quality END"
+            f"SELECT site.place, r.at_s, {COUNTERS}, CASE WHEN {in_doubt} THEN {BAD} ELSE r.quality END"
             f" {first} UNION ALL"
             f" SELECT site.place, r.at_s, {COUNTERS}, {BAD} {further}"
         )

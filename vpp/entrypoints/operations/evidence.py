@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from http import HTTPStatus
 
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period
 from vpp.domain.settled_event import reading_intervals
-from vpp.domain.settlement import Settlement, SettlementLine
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.stages.settle import Grounds, settlement_grounds
 from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion, recompute
@@ -48,7 +49,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         program_text=program.text,
         program=program,
         sites=tuple(_site(grounds, place) for place in range(len(grounds.sites))),
-        readings=await _readings(desk, grounds),
+        readings=await _readings(desk, grounds, settlement),
         excluded=grounds.excluded,
     )
     return write_bundle(
@@ -107,13 +108,18 @@ def _site(grounds: Grounds, place: int) -> EvidenceSite:
     )
 
 
-async def _readings(desk: Desk, grounds: Grounds) -> ReadingColumns:
-    """Return all readings that can matter; ``site`` is the position among the settled sites."""
+async def _readings(desk: Desk, grounds: Grounds, settlement: Settlement) -> ReadingColumns:
+    """Return all readings that can matter; ``site`` is the position among the settled sites.
+
+    Of a closed event those that were there when it was settled: later ones count in a correction only.
+    """
+    closed = settlement.state is not SettlementState.PROVISIONAL
+    before = settlement.settled_at + timedelta(seconds=1) if closed else None  # it ran within that second
     site_ids = [site.enrollment.site_id for site in grounds.sites]
     intervals = reading_intervals(grounds.event)
     found = []
     for first in range(0, len(site_ids), SITES_AT_ONCE):
-        part = await desk.store.readings(site_ids[first : first + SITES_AT_ONCE], intervals)
+        part = await desk.store.readings(site_ids[first : first + SITES_AT_ONCE], intervals, before=before)
         found.append(replace(part, site=part.site + first))
     return together(found)
 
