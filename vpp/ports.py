@@ -391,7 +391,7 @@ class Books(Protocol):
         ...
 
     async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id; with an owner, those with the owner's lines."""
+        """Return every event's newest settlement, by event id; with an owner, with that owner's lines."""
         ...
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
