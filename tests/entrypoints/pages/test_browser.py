@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -187,3 +188,49 @@ async def test_the_readme_shows_a_picture_of_the_board_as_it_looks(browser: Brow
     assert made[16:24] == shown[16:24]  # width and height
     assert len(shown) < 200_000
     assert ".github/board.png" in (README_PICTURE.parents[1] / "README.md").read_text()
+
+
+async def test_a_double_click_starts_one_event(window: Window) -> None:
+    page = await window.open()
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/new-event")
+    await page.get_by_label("Power in MW").fill("0.02")
+    await page.get_by_role("button", name="Preview").click()
+    await page.get_by_label("Type 0.02 to start").fill("0.02")
+
+    await page.get_by_role("button", name="Start event").dblclick()
+    await page.wait_for_url("**/operator/events/console-*")
+
+    (history,) = await window.suburb.desk.store.histories()
+    assert len(history.versions) == 1
+
+
+async def test_an_expired_session_returns_to_where_it_was(window: Window) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/events/hot-1/change")
+    window.suburb.clock.step_to(window.suburb.clock.now() + timedelta(hours=13))
+    await page.get_by_label("Type hot-1 to change it").fill("hot-1")
+    await page.get_by_role("button", name="Change event").click()
+
+    await page.get_by_label("Name").fill("ana")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+
+    await expect(page).to_have_url(f"{window.address}/operator/events/hot-1/change")
+    assert len((await window.suburb.desk.history("hot-1")).versions) == 1
+
+
+async def test_a_replay_shows_each_moment_by_slider_in_local_time(window: Window) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.suburb.pass_time(600)
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/events/hot-1/replay")
+    await expect(page.locator("[data-show=measured_w]")).to_have_text("20.0 kW")
+
+    await page.get_by_label("Moment").press("Home")
+    await expect(page.locator("[data-show=measured_w]")).to_have_text("0.0 kW")
+
+    await expect(page.locator("[data-show=at]")).to_contain_text("PDT")

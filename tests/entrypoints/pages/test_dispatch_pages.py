@@ -110,7 +110,7 @@ async def test_a_past_event_is_played_again_from_what_was_stored(
     await send(ana, "/operator/events/console-1/cancel", typed="console-1")
     await suburb.pass_time(30)
 
-    page = await ana.get("/operator/events/console-1/replay")
+    page = await ana.get("/operator/events/console-1/replay", params={"proof": "yes"})
 
     assert "are the same, to the byte and the watt" in page.text
     assert '"measured_w": 20000' in page.text

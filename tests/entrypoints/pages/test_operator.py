@@ -1,5 +1,6 @@
 """The operator's pages, from looking to stopping."""
 
+import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -300,3 +301,26 @@ async def test_the_hours_used_of_a_season_stand_beside_what_its_program_allows(
 
     assert "1.5 of 60 h" in page.text
     assert "16:00 to 21:00, America/Los_Angeles" in page.text
+
+
+async def test_whoever_has_the_newest_board_is_told_so_without_it(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    first = await ana.get("/operator/events/console-1/board")
+
+    again = await ana.get(
+        "/operator/events/console-1/board", headers={"If-None-Match": first.headers["etag"]}
+    )
+
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_a_hundred_boards_of_one_moment_are_made_once(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await start(ana)
+    await suburb.pass_time(60)
+
+    boards = await asyncio.gather(*(ana.get("/operator/events/console-1/board") for _ in range(100)))
+
+    assert len({board.headers["etag"] for board in boards}) <= 2
+    assert {board.status_code for board in boards} == {200}

@@ -1,9 +1,11 @@
 """The moving part of a board: made once a second for everybody who looks, without a socket for each."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from fastapi.responses import Response
@@ -34,6 +36,7 @@ class BoardsKept:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[float, bytes, str]] = {}
+        self.making = asyncio.Lock()
 
     def get(self, event_id: str) -> tuple[bytes, str] | None:
         """Return the body and its tag, None where it is older."""
@@ -147,10 +150,18 @@ def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:
     return words[state], "late" if state.startswith("waiting") else "normal"
 
 
-async def fragment(desk: Desk, kept: BoardsKept, event_id: str) -> Response:
-    """Return the board as HTML; every visitor of the same second gets the same bytes."""
+async def fragment(desk: Desk, kept: BoardsKept, event_id: str, *, known: str = "") -> Response:
+    """Return the board as HTML; every visitor of the same second gets the same bytes.
+
+    Whoever has them already, by the tag in ``known``, is told so with 304.
+    """
     made = kept.get(event_id)
     if made is None:
-        text = render("board_fragment.html", board=await board_page_values(desk, event_id))
-        made = kept.put(event_id, text.encode())
+        async with kept.making:  # one makes it, the others wait for it
+            made = kept.get(event_id)
+            if made is None:
+                text = render("board_fragment.html", board=await board_page_values(desk, event_id))
+                made = kept.put(event_id, text.encode())
+    if known == made[1]:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": made[1]})
     return Response(made[0], media_type="text/html; charset=utf-8", headers={"ETag": made[1]})

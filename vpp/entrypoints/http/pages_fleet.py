@@ -1,20 +1,24 @@
 """The operator's pages about homes: fleet, map, one home, health, and the trail."""
 
 import time
+from collections.abc import AsyncIterator
 from typing import cast
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from vpp.domain.dispatch_plan import Reason
 from vpp.entrypoints.http.county_map import county_map
-from vpp.entrypoints.http.pages_operator import csv_file, latest_first
+from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
 from vpp.entrypoints.operations import board, counties, sites, traffic
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
+FLEET_COLUMNS = (
+    "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
+)  # fmt: skip
 
 router = APIRouter(prefix="/operator")
 
@@ -43,21 +47,16 @@ async def fleet_page(
 async def fleet_file(
     _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = ""
 ) -> Response:
-    """Return the same homes as a file."""
-    rows: list[Json] = []
-    while True:
-        found = await board.list_fleet(
-            desk, search=search, reason=reason, county=county, offset=len(rows), limit=board.PAGE_MOST
-        )
-        part = found["sites"]
-        assert isinstance(part, list)
-        rows += part
-        if not part:
-            break
-    columns = (
-        "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
-    )  # fmt: skip
-    return csv_file("fleet.csv", columns, rows)
+    """Return the same homes as a file, sent while it is made."""
+    parts = board.every_site(desk, search=search, reason=reason, county=county)
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield csv_lines([dict(zip(FLEET_COLUMNS, FLEET_COLUMNS, strict=True))], FLEET_COLUMNS)
+        async for part in parts:
+            yield csv_lines(part, FLEET_COLUMNS)
+
+    headers = {"Content-Disposition": 'attachment; filename="fleet.csv"'}
+    return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.get("/sites/{site_id}")

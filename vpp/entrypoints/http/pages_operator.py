@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from vpp.entrypoints.http.visitor import (
     AtDesk,
     CheckedForm,
     Dispatcher,
+    Follower,
     Visitor,
     Watcher,
     front_of,
@@ -84,9 +86,10 @@ async def _event_page(
 
 
 @router.get("/events/{event_id}/board")
-async def board_fragment(request: Request, _visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
-    """Return the moving part of the board, for a page that asks again every second."""
-    return await fragment(desk, front_of(request).boards, event_id)
+async def board_fragment(request: Request, _visitor: Follower, desk: AtDesk, event_id: str) -> Response:
+    """Return the moving part of the board, for a page that asks again and again."""
+    known = request.headers.get("if-none-match", "")
+    return await fragment(desk, front_of(request).boards, event_id, known=known)
 
 
 @router.post("/events/{event_id}/cancel")
@@ -141,13 +144,18 @@ async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: Ch
 
 def csv_file(name: str, columns: tuple[str, ...], rows: list[Json]) -> Response:
     """Return rows as RFC 4180 text; a cell that a spreadsheet would run gets a quote before it."""
+    text = csv_lines([dict(zip(columns, columns, strict=True)), *rows], columns)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def csv_lines(rows: Sequence[Mapping[str, object]], columns: tuple[str, ...]) -> bytes:
+    """Return a part of such a file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row[column]) for column in columns])
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+    return text.getvalue().encode()
 
 
 def _cell(value: object) -> object:

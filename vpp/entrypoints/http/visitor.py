@@ -4,6 +4,7 @@ Every route names the right it asks for by one of the types at the end; a form c
 """
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -30,6 +31,7 @@ class Front:
     signer: CookieSigner
     secure: bool = False
     boards: BoardsKept = field(default_factory=BoardsKept)
+    visitors: "VisitorsKept" = field(default_factory=lambda: VisitorsKept())
     bad_logins_by_name: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
     bad_logins_by_host: RateLimit = field(default_factory=lambda: RateLimit(50, 60))
     commands: RateLimit = field(default_factory=lambda: RateLimit(30, 10))
@@ -59,6 +61,30 @@ class Visitor:
         """Return the owner whose homes these are. Only for visitors that may OWN_HOME."""
         assert self.owner_id is not None
         return self.owner_id
+
+
+class VisitorsKept:
+    """Who looked within the last seconds, so that a board asked for each second does not ask the database.
+
+    A login that ends shows its last board for that long; nothing else is let in by it.
+    """
+
+    MOST = 5_000
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds = seconds
+        self._known: dict[str, tuple[float, Visitor]] = {}
+
+    def get(self, cookie: str) -> Visitor | None:
+        """Return who came with the cookie lately, None where nobody did."""
+        known = self._known.get(cookie)
+        return known[1] if known is not None and time.monotonic() - known[0] < self._seconds else None
+
+    def put(self, cookie: str, visitor: Visitor) -> None:
+        """Remember somebody for some seconds."""
+        if len(self._known) >= self.MOST:
+            self._known.clear()
+        self._known[cookie] = (time.monotonic(), visitor)
 
 
 class NotLoggedIn(Exception):
@@ -95,15 +121,23 @@ async def visitor_of(request: Request) -> Visitor | None:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Lets a visitor with the right in. An owner is told that staff pages do not exist."""
+    """Lets a visitor with the right in. An owner is told that staff pages do not exist.
+
+    ``kept``: somebody who was let in some seconds ago is let in without a look into the database.
+    """
 
     right: Right
+    kept: bool = False
 
     async def __call__(self, request: Request) -> Visitor:
         """Return the visitor. Raises NotLoggedIn, or HTTPException 403 or 404."""
-        visitor = await visitor_of(request)
+        front, cookie = front_of(request), request.cookies.get(COOKIE, "")
+        visitor = front.visitors.get(cookie) if self.kept else None
+        visitor = visitor or await visitor_of(request)
         if visitor is None:
             raise NotLoggedIn
+        if self.kept:
+            front.visitors.put(cookie, visitor)
         if not visitor.may(self.right):
             if visitor.role is Role.OWNER:
                 raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such page.")
@@ -159,6 +193,7 @@ def trail_entry(desk: Desk, visitor: Visitor, action: str, subject: str, reason:
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
 Watcher = Annotated[Visitor, Depends(Permit(Right.WATCH))]
+Follower = Annotated[Visitor, Depends(Permit(Right.WATCH, kept=True))]
 Dispatcher = Annotated[Visitor, Depends(Permit(Right.DISPATCH))]
 Approver = Annotated[Visitor, Depends(Permit(Right.APPROVE))]
 HomeReader = Annotated[Visitor, Depends(Permit(Right.READ_HOMES))]

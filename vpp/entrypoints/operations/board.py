@@ -1,6 +1,7 @@
 """The live board of an event, and the fleet as it is now."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
@@ -20,6 +21,7 @@ from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
 PAGE_MOST = 200
+SITES_AT_ONCE = 1_000
 SPARE_S = 3600
 FIRST_PLAN_WITHIN_S = 30  # two ticks
 
@@ -160,19 +162,9 @@ async def list_fleet(
     """
     offset = _offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
-    fleet, roster = live.controller.fleet, live.controller.roster
-    if reason and reason not in list(Reason):
-        raise OperationRefused(f"reason {reason[:30]!r} is none of {', '.join(Reason)}")
+    fleet = live.controller.fleet
     codes = standing_reasons(live, now)
-    matching = np.ones(len(fleet), dtype=np.bool_)
-    if reason:
-        matching &= codes == REASONS.index(Reason(reason))
-    if county:
-        number = roster.counties.find(county)
-        matching &= fleet.county_no == (-1 if number is None else number)
-    rows = np.flatnonzero(matching)
-    if search:
-        rows = _named(live, rows, search.lower()[:100])
+    rows = _matching(live, codes, search, reason, county)
     counts = np.bincount(codes, minlength=len(REASONS))
     shown = rows[offset : offset + max(1, min(limit, PAGE_MOST))]
     following = offset + len(shown)
@@ -184,8 +176,39 @@ async def list_fleet(
         "spare_w": live.held_w((codes == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
         "online": int(fleet.online.sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
-        "sites": [site_now(live, int(row), Reason(REASONS[codes[row]]), now) for row in shown],
+        "sites": _sites_now(live, shown, codes, now),
     }
+
+
+def every_site(
+    desk: Desk, *, search: str = "", reason: str = "", county: str = ""
+) -> AsyncIterator[list[Json]]:
+    """Return all homes that match, as ``list_fleet`` has them, in parts; dispatch goes on in between."""
+    live, now = desk.running, desk.clock.now()
+    codes = standing_reasons(live, now)
+    rows = _matching(live, codes, search, reason, county)
+
+    async def parts() -> AsyncIterator[list[Json]]:
+        for first in range(0, len(rows), SITES_AT_ONCE):
+            yield _sites_now(live, rows[first : first + SITES_AT_ONCE], codes, now)
+            await asyncio.sleep(0)
+
+    return parts()
+
+
+def _matching(live: Live, codes: IntColumn, search: str, reason: str, county: str) -> IntColumn:
+    """Return the rows of the sites that match. Raises OperationRefused."""
+    if reason and reason not in list(Reason):
+        raise OperationRefused(f"reason {reason[:30]!r} is none of {', '.join(Reason)}")
+    fleet = live.controller.fleet
+    matching = np.ones(len(fleet), dtype=np.bool_)
+    if reason:
+        matching &= codes == REASONS.index(Reason(reason))
+    if county:
+        number = live.controller.roster.counties.find(county)
+        matching &= fleet.county_no == (-1 if number is None else number)
+    rows = np.flatnonzero(matching)
+    return _named(live, rows, search.lower()[:100]) if search else rows
 
 
 def _offset_at(cursor: str) -> int:
@@ -209,13 +232,22 @@ def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
 
 def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
     """Return one home as it is now, without its owner."""
+    setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
+    return _site_now(live, row, reason, setpoint_w, now)
+
+
+def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime) -> list[Json]:
+    setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
+    return [_site_now(live, row, REASONS[codes[row]], setpoint_w, now) for row in rows.tolist()]
+
+
+def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: datetime) -> Json:
     fleet, board = live.controller.fleet, live.controller.board
     enrollment = live.controller.roster.enrollments[row]
     sampled_s = int(fleet.sampled_at_s[row])
     assessment = board.assessment if board else None
     known = assessment is not None and row < len(assessment.state)
     state = ProofState(int(assessment.state[row])) if assessment is not None and known else ProofState.IDLE
-    serving = bool(live.busy(now)[row])
     return {
         "site_id": enrollment.site_id,
         "program_id": enrollment.program_id,
@@ -229,7 +261,7 @@ def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
         "home_reserve_pct": percent(int(fleet.home_reserve_permille[row])),
         "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,
         "online": bool(fleet.online[row]),
-        "setpoint_w": int(live.setpoint_w()[row]) if serving else 0,
+        "setpoint_w": int(setpoint_w[row]),
         "proof": state.name.lower(),
         "reason": reason.value,
         "sentence": REASON_WORDS[reason],

@@ -1,5 +1,6 @@
 """Make every plan and command of an event again from stored facts, and say where they do not fit."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 
@@ -8,6 +9,8 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.replay import PlansAgain, StoredDispatch, replayed, stray_answers
 from vpp.entrypoints.operations.desk import Desk, Json, instant_or_none
 from vpp.wire.gateway import command_body
+
+COMMANDS_AT_ONCE = 1_000
 
 
 async def replay_event(desk: Desk, *, event_id: str) -> Json:
@@ -40,6 +43,8 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
             if site_no < len(site_ids):
                 digest.update(command_body(batch, row, site_ids[site_no]) + b"\n")
                 commands += 1
+                if commands % COMMANDS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # dispatch goes on in between
     plans_made_again, fault = await _plans_again(desk, event_id, roster, ticks, revisions)
     difference = difference or fault
     stray = stray_answers(await desk.store.acks(since=ticks[0].at), ticks, event_id) if ticks else 0
