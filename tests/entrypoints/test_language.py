@@ -23,6 +23,8 @@ BUILT = (
     "statement.quality_",
     "messages.",
     "now.",
+    "ask.answered",
+    "ask.corrected",
     "data.given",
     "data.joined",
     "data.left",

@@ -20,6 +20,9 @@ from vpp.domain.settlement import Settlement
 RESULT_AFTER = timedelta(minutes=10)
 """A result is told when late readings have had time to come: most of a first result would be missing."""
 
+CHANGE_IS_NEWS_FOR = timedelta(hours=1)
+"""Whoever leaves an address later is not told of it any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -52,7 +55,8 @@ def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[M
         announced_early = first.committed_at < interval.starts_at - STARTING_BEFORE
         if announced_early and interval.starts_at - STARTING_BEFORE <= now < interval.starts_at:
             found.append(_moment(NoticeKind.STARTING, str(latest.version), history, interval))
-    if _moved(asked) or (cancelled and latest.committed_at < interval.ends_at):
+    new = now - latest.committed_at < CHANGE_IS_NEWS_FOR
+    if new and (_moved(asked) or (cancelled and latest.committed_at < interval.ends_at)):
         found.append(_moment(NoticeKind.CHANGED, str(latest.version), history, interval))
     over = min(interval.ends_at, latest.committed_at) if cancelled else interval.ends_at
     began = over > interval.starts_at

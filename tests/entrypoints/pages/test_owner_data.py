@@ -15,7 +15,7 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import column, flags
-from vpp.entrypoints.operations import changing, events, own_data, starting
+from vpp.entrypoints.operations import changing, disputes, events, money, own_data, starting
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.stages.collect import collect
 
@@ -243,3 +243,30 @@ async def test_an_address_that_is_none_or_that_would_make_us_call_a_host_of_ours
     assert 'id="address-fault"' in page.text
     assert typed in page.text.replace("&lt;", "<").replace("&gt;", ">")
     assert await suburb.desk.store.contacts() == []
+
+
+async def test_an_owner_asks_about_an_event_and_reads_the_answer_where_it_was_asked(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    suburb.clock.step_to(suburb.clock.now().replace(minute=30))
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    empty = await send(rosa, "/owner/events/hot-1/question", text=" ")
+    long = await send(rosa, "/owner/events/hot-1/question", text="why " * 300)
+    asked = await send(rosa, "/owner/events/hot-1/question", text="My meter ran.\r\nWhy <b>zero</b>?")
+    page = await rosa.get("/owner/events/hot-1")
+    await disputes.answer_dispute(
+        suburb.desk, owner_id=OWNER, period="hot-1", text="Your gateway sent no reading.", actor="staff:ana"
+    )
+    answered = await rosa.get("/owner/events/hot-1")
+
+    assert (empty.status_code, long.status_code, asked.status_code) == (422, 422, 303)
+    assert "why why why" in long.text
+    assert "Why &lt;b&gt;zero&lt;/b&gt;?" in page.text
+    assert "No answer yet." in page.text
+    assert "Your gateway sent no reading." in answered.text
+    assert "No answer yet." not in answered.text
+    assert (await send(rosa, "/owner/events/hot-9/question", text="And this?")).status_code == 404

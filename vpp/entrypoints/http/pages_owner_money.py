@@ -3,15 +3,15 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from vpp.entrypoints.http.owner_desk import no_such, show_own, with_owed
+from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, with_owed
 from vpp.entrypoints.http.pages_operator import csv_file
-from vpp.entrypoints.http.visitor import AtDesk, HomeOwner
+from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
 from vpp.entrypoints.http.words import clock_time
-from vpp.entrypoints.operations import fairness, owner, owner_money
-from vpp.entrypoints.operations.desk import Json, OperationRefused
+from vpp.entrypoints.operations import disputes, fairness, owner, owner_money
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import show_statement
 
 router = APIRouter(prefix="/owner")
@@ -48,20 +48,42 @@ def _local_start(row: Json) -> Json:
 
 @router.get("/events/{event_id}")
 async def event_page(request: Request, visitor: HomeOwner, desk: AtDesk, event_id: str) -> Response:
-    """Show one event hour by hour, so that the sum can be made by hand."""
+    """Show one event hour by hour, so that the sum can be made by hand, and what was asked about it."""
+    return await _event(request, visitor, desk, event_id)
+
+
+async def _event(
+    request: Request, visitor: Visitor, desk: Desk, event_id: str, *, fault: str = "", typed: str = ""
+) -> Response:
     try:
         found = await owner_money.show_own_event(desk, owner_id=visitor.own_id, event_id=event_id)
     except OperationRefused:
         return await no_such(request, visitor, desk, "no_event")
+    asked = await disputes.own_disputes(desk, visitor.own_id)
+    words = next((each["words"] for each in asked if each["period"] == event_id), [])
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
     return await show_own(
-        request,
-        visitor,
-        desk,
-        "owner_event.html",
-        rows=found["rows"],
-        lines=found["lines"],
-        chain_head=found["chain_head"],
-    )
+        request, visitor, desk, "owner_event.html", status, rows=found["rows"], lines=found["lines"],
+        chain_head=found["chain_head"], words=words, fault=fault, typed=typed,
+    )  # fmt: skip
+
+
+@router.post("/events/{event_id}/question")
+async def ask(
+    request: Request, visitor: HomeOwner, desk: AtDesk, form: CheckedForm, event_id: str
+) -> Response:
+    """Ask staff about an event's result; what was said stays on its page."""
+    text = form.get("text", "").replace("\r\n", "\n")
+    try:
+        await disputes.ask_dispute(
+            desk, owner_id=visitor.own_id, period=event_id, text=text, actor=visitor.actor
+        )
+    except OperationRefused as refused:
+        if refused.status is HTTPStatus.NOT_FOUND:
+            return await no_such(request, visitor, desk, "no_event")
+        t = await language_of(request, visitor, desk)
+        return await _event(request, visitor, desk, event_id, fault=t("fault.ask"), typed=text)
+    return RedirectResponse(f"/owner/events/{event_id}?saved=asked#ask", HTTPStatus.SEE_OTHER)
 
 
 @router.get("/events/{event_id}/hours.csv")

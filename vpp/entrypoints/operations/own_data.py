@@ -14,6 +14,7 @@ from vpp.domain.interval import Interval, from_epoch, whole_second
 from vpp.domain.notice import CalendarFeed
 from vpp.entrypoints.operations.contacts import show_contact
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none
+from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.money import show_statement
 from vpp.entrypoints.operations.owner import homes_of, own_home, show_own_events
 from vpp.entrypoints.operations.owner_money import show_own_event, show_own_payouts
@@ -72,6 +73,7 @@ async def export_owner(
 
     Returns:
         ``owner_id, exported_at``; ``data`` as of ``show_own_data``; ``events``, ``statement``, ``payouts``;
+        ``questions`` with their answers;
         ``opt_outs``: ``site_id, event_id, opted_out_at, taken_back_at, origin``; ``readings`` of the
         battery's meter: ``site_id, at, discharged_wh, charged_wh, imported_wh, exported_wh, quality``;
         ``contact`` and ``notices``.
@@ -87,6 +89,7 @@ async def export_owner(
         "statement": await show_statement(desk, owner_id=owner_id),
         "payouts": (await show_own_payouts(desk, owner_id=owner_id))["payouts"],
         "opt_outs": await _opt_outs(desk, homes),
+        "questions": list(await own_disputes(desk, owner_id)),
         "readings": await readings_of(desk, homes),
         "contact": contact and {"address": contact.address, "language": contact.language},
         "notices": await _notices(desk, owner_id),
