@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from vpp.entrypoints import cli_demo, cli_money, cli_payout, cli_proof, cli_report, cli_service, cli_watch
+from vpp.entrypoints import (
+    cli_demo,
+    cli_fleet,
+    cli_money,
+    cli_payout,
+    cli_proof,
+    cli_report,
+    cli_service,
+    cli_watch,
+)
 from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_dispute import dispute_app
 from vpp.entrypoints.cli_events import event_app
@@ -45,6 +54,7 @@ app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
 event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)
 cli_watch.add_to(event_app)
+cli_fleet.add_to(app)
 app.command("correct", help=inspect.getdoc(books.correct_event))(cli_payout.correct)
 app.command("replay", help=inspect.getdoc(replay.replay_event))(cli_proof.replay_event)
 app.command("backup", help=inspect.getdoc(keeping.back_up_database))(cli_proof.back_up)

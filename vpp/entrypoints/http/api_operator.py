@@ -11,6 +11,7 @@ from vpp.entrypoints.http.streaming import MEDIA_TYPE, BoardFeed
 from vpp.entrypoints.operations import (
     board,
     changing,
+    counties,
     fairness,
     people,
     preview,
@@ -147,6 +148,12 @@ async def stop_all(desk: AtDesk, actor: Actor) -> Json:
 async def show_traffic(desk: AtDesk) -> Json:
     """Return what became of every message since the start."""
     return await traffic.show_traffic(desk)
+
+
+@router.get("/counties")
+async def list_counties(desk: AtDesk) -> Json:
+    """Return the fleet by county."""
+    return await counties.list_counties(desk)
 
 
 @router.get("/trail")

@@ -20,7 +20,7 @@ from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
-PAGE_MOST = 200
+PAGE_MOST = 1_000
 SITES_AT_ONCE = 1_000
 SPARE_S = 3600
 FIRST_PLAN_WITHIN_S = 30  # two ticks
@@ -152,7 +152,7 @@ async def list_fleet(
         county: Only sites of this county.
         offset: How many to pass over.
         cursor: ``next_cursor`` of the page before, in place of an offset.
-        limit: At most this many, up to 200.
+        limit: At most this many, up to 1,000.
 
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,

@@ -1,0 +1,125 @@
+"""``vpp fleet``, ``vpp trail``, ``vpp program``: what the operator's pages show, in the terminal."""
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vpp.entrypoints import rendering
+from vpp.entrypoints.asking import JsonFlag, answer, ask
+from vpp.entrypoints.operations import board, counties, rails, traffic, trail
+
+fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
+program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
+
+
+@fleet_app.command("list", help=inspect.getdoc(board.list_fleet))
+def list_fleet(
+    search: Annotated[str, typer.Option(help="Part of a home's id, county or feeder.")] = "",
+    reason: Annotated[str, typer.Option(help="A word of the eligibility list.")] = "",
+    county: Annotated[str, typer.Option(help="Only this county.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List homes as they are now."""
+    found = ask(board.list_fleet, search=search, reason=reason, county=county, limit=board.PAGE_MOST)
+    answer(found, _show_fleet, as_json=as_json)
+
+
+def _show_fleet(console: Console, found: Any) -> None:
+    columns = ("home", "county", "feeder", "charge", "power", "asked", "reading", "proof", "reason")
+    rows = [
+        (
+            each["site_id"],
+            each["county"],
+            each["feeder"],
+            "-" if each["charge_pct"] is None else f"{each['charge_pct']:.0f} %",
+            rendering.kilowatts(each["power_w"]) if each["power_w"] is not None else "-",
+            rendering.kilowatts(each["setpoint_w"]),
+            "never" if each["age_s"] is None else f"{each['age_s']} s old",
+            each["proof"],
+            each["reason"],
+        )
+        for each in found["sites"]
+    ]
+    console.print(rendering.table(*columns, rows=rows, right=("charge", "power", "asked")))
+    console.print(f"{found['total']} of {found['enrolled']} homes, {found['online']} online")
+
+
+@fleet_app.command("counties", help=inspect.getdoc(counties.list_counties))
+def list_counties(as_json: JsonFlag = False) -> None:
+    """Show what could be had where."""
+    answer(ask(counties.list_counties), _show_counties, as_json=as_json)
+
+
+def _show_counties(console: Console, found: Any) -> None:
+    rows = [
+        (
+            each["name"],
+            each["sites"],
+            each["online"],
+            rendering.kilowatts(each["spare_w"]),
+            rendering.kilowatts(each["delivered_w"]),
+        )
+        for each in found["counties"]
+    ]
+    columns = ("county", "homes", "online", "spare", "delivered")
+    console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
+
+
+@fleet_app.command("traffic", help=inspect.getdoc(traffic.show_traffic))
+def show_traffic(as_json: JsonFlag = False) -> None:
+    """Show what became of every message."""
+    answer(ask(traffic.show_traffic), _show_traffic, as_json=as_json)
+
+
+def _show_traffic(console: Console, found: Any) -> None:
+    columns = ("kind", "received", "stored", "duplicate", "lost", "refused")
+    rows = [
+        (kind, *(counts[name] for name in columns[1:5]), sum(counts["refused"].values()))
+        for kind, counts in found["topics"].items()
+    ]
+    console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
+    for fact, why in found["pending"].items():
+        console.print(f"pending: {fact}: {why}", markup=False, soft_wrap=True)
+
+
+@program_app.command("list", help=inspect.getdoc(rails.list_programs))
+def list_programs(as_json: JsonFlag = False) -> None:
+    """List programs with the hours their season has used."""
+    answer(ask(rails.list_programs), _show_programs, as_json=as_json)
+
+
+def _show_programs(console: Console, found: Any) -> None:
+    rows = [
+        (
+            each["program_id"],
+            each["name"],
+            f"{terms['season_used_s'] / 3600:.1f} of {terms['season_cap_s'] / 3600:g} h" if terms else "-",
+            f"{terms['window_opens']}-{terms['window_closes']}" if terms else "-",
+        )
+        for each in found["programs"]
+        for terms in (each["terms"],)
+    ]
+    console.print(rendering.table("program", "name", "season", "window", rows=rows, right=("season",)))
+
+
+def show_trail(
+    subject: Annotated[str, typer.Option(help="Only about this, such as event:ev-1.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Show who did and read what."""
+    answer(ask(trail.list_trail, subject=subject), _show_trail, as_json=as_json)
+
+
+def _show_trail(console: Console, found: Any) -> None:
+    columns = ("at", "actor", "action", "subject", "reason")
+    rows = [tuple(each[name] for name in columns) for each in found["entries"]]
+    console.print(rendering.table(*columns, rows=rows))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(fleet_app, name="fleet")
+    app.add_typer(program_app, name="program")
+    app.command("trail", help=inspect.getdoc(trail.list_trail))(show_trail)
