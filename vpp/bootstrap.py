@@ -247,7 +247,8 @@ class Controller:
 
     async def _notify(self, _now: datetime) -> bool:
         store, clock, told = self.store, self.clock, self.told
-        await note(store=store, programs=self.programs, clock=clock, told=told)
+        roster = self.roster.enrollments
+        await note(store=store, roster=roster, programs=self.programs, clock=clock, told=told)
         seen = await watch(board=self.board, connected=self.connected, store=store, clock=clock, told=told)
         await alert(seen, store=store, clock=clock, told=told)
         return True

@@ -211,7 +211,9 @@ async def told_of(story: MoneyStory) -> None:
     """Tell what is due, as after a restart each time."""
     programs = {story.program.program_id: story.program}
     for _ in range(2):
-        await note(store=story.store, programs=programs, clock=story.clock, told=Progress())
+        roster = await story.store.enrollments()
+        told = Progress()
+        await note(store=story.store, roster=roster, programs=programs, clock=story.clock, told=told)
         await deliver(store=story.store, messenger=AppriseMessenger(), clock=story.clock)
 
 

@@ -57,10 +57,17 @@ class Progress:
     seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
 
 
-async def note(*, store: NoticeStore, programs: Mapping[str, Program], clock: Clock, told: Progress) -> int:
+async def note(
+    *,
+    store: NoticeStore,
+    roster: Sequence[Enrollment],
+    programs: Mapping[str, Program],
+    clock: Clock,
+    told: Progress,
+) -> int:
     """Write the notices to owners that stored facts make due, and return how many were new."""
     now = clock.now()
-    return await _note_events(store, programs, now, told) + await _note_payouts(store, now, told)
+    return await _note_events(store, roster, programs, now, told) + await _note_payouts(store, now, told)
 
 
 async def _owners_to_tell(store: NoticeStore) -> dict[str, Contact]:
@@ -69,7 +76,11 @@ async def _owners_to_tell(store: NoticeStore) -> dict[str, Contact]:
 
 
 async def _note_events(
-    store: NoticeStore, programs: Mapping[str, Program], now: datetime, told: Progress
+    store: NoticeStore,
+    roster: Sequence[Enrollment],
+    programs: Mapping[str, Program],
+    now: datetime,
+    told: Progress,
 ) -> int:
     histories = await store.histories(ending_after=now - LOOK_BACK)
     sources = {source.name: source for source in await store.sources()}
@@ -83,7 +94,6 @@ async def _note_events(
     if not due:
         return 0
     contacts = await _owners_to_tell(store)
-    roster = await store.enrollments() if contacts else ()
     written = 0
     for moment in due:
         owners = await _owners_of(moment.history, roster, contacts, store, programs)

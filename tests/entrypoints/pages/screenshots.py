@@ -32,9 +32,10 @@ PAGES = {
         "/operator/fleet",
         "/operator/map",
         "/operator/health",
+        "/operator/alarms",
         "/operator/trail",
     ),
-    "rosa": ("/owner", "/owner/events", "/owner/data"),
+    "rosa": ("/owner", "/owner/events", "/owner/data", "/owner/sites/s-001/leaving"),
 }
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 

@@ -15,7 +15,7 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import column, flags
-from vpp.entrypoints.operations import changing, disputes, events, money, own_data, starting
+from vpp.entrypoints.operations import changing, disputes, events, metering, money, own_data, starting
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.stages.collect import collect
 
@@ -270,3 +270,21 @@ async def test_an_owner_asks_about_an_event_and_reads_the_answer_where_it_was_as
     assert "Your gateway sent no reading." in answered.text
     assert "No answer yet." not in answered.text
     assert (await send(rosa, "/owner/events/hot-9/question", text="And this?")).status_code == 404
+
+
+async def test_no_meter_file_brings_readings_from_after_an_owner_left(suburb: Suburb) -> None:
+    await own_data.leave_program(suburb.desk, owner_id=OWNER, site_id=SITE, actor="owner:rosa")
+    suburb.clock.step_to(suburb.clock.now().replace(hour=3))
+    header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality\n"
+    before, after = (f"{SITE},2026-09-10T0{hour}:30:00Z,10,20,,,OK\n" for hour in (0, 2))
+
+    with pytest.raises(OperationRefused, match="left before their readings") as refused:
+        await metering.import_readings(
+            suburb.desk, content=(header + before + after).encode(), file_name="meter.csv"
+        )
+    taken = await metering.import_readings(
+        suburb.desk, content=(header + before).encode(), file_name="meter.csv"
+    )
+
+    assert refused.value.faults[0].startswith(f"site {SITE} left at 2026-09-10T01:00:00Z")
+    assert taken == {"sites": 1, "readings": 1}

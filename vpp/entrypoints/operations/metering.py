@@ -1,11 +1,12 @@
 """Meter history that homes had before they were enrolled: without it there is no baseline."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 
 from vpp.domain.delivery import MeterMessage
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.wire.meter_file import read_meter_file
 from vpp.wire.table import BadFile
 
@@ -40,13 +41,14 @@ async def import_readings(
         raise OperationRefused(
             f"{file_name}: {len(failure.faults)} faults, nothing of it was stored", faults=failure.faults
         ) from failure
-    known = {enrollment.site_id for enrollment in await desk.store.enrollments()}
+    known = {enrollment.site_id: enrollment.withdrawn_at for enrollment in await desk.store.enrollments()}
     strangers = [message.site_id for message in messages if message.site_id not in known]
     if strangers:
         raise OperationRefused(
             f"{file_name}: {len(strangers)} sites are not enrolled, nothing of it was stored",
             faults=[f"site {site_id} is not enrolled; vpp site enroll comes first" for site_id in strangers],
         )
+    _refuse_after_leaving(messages, known, file_name)
     total = sum(len(message.readings) for message in messages)
     done = 0
     for batch in _batches(messages):
@@ -55,6 +57,22 @@ async def import_readings(
         progress(done, total)
     desk.changed()
     return {"sites": len(messages), "readings": total}
+
+
+def _refuse_after_leaving(
+    messages: Sequence[MeterMessage], left_at: Mapping[str, datetime | None], file_name: str
+) -> None:
+    """Return only if no reading is from after its home's consent was withdrawn. Raises OperationRefused."""
+    faults = []
+    for message in messages:
+        until = left_at[message.site_id]
+        if until is not None and any(reading.at > until for reading in message.readings):
+            faults.append(f"site {message.site_id} left at {instant(until)}; take out its later readings")
+    if faults:
+        raise OperationRefused(
+            f"{file_name}: {len(faults)} sites left before their readings, nothing of it was stored",
+            faults=faults,
+        )
 
 
 def _batches(messages: Sequence[MeterMessage]) -> Iterator[list[MeterMessage]]:
