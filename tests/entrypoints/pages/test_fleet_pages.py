@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from tests.entrypoints.builders import an_enrollment_file
-from tests.entrypoints.pages.world import Suburb, a_suburb, logged_in
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.entrypoints.http.county_map import tiles
-from vpp.entrypoints.operations import sites
+from vpp.entrypoints.operations import sites, starting
 
 MANY = 100_000
 AT_ONCE_S = 0.2
@@ -77,3 +78,22 @@ async def test_health_says_who_reported_when_and_what_became_of_messages(
     assert re.search(r"<td>telemetry</td><td class=\"number\">7</td>", page.text)
     assert "2 bad signature" in page.text
     assert "settle ev-1: the database went away" in page.text
+
+
+async def test_a_home_that_fell_silent_says_so_in_the_table_by_word_and_icon(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.05", actor="staff:ana"
+    )
+    await suburb.pass_time(300)
+    for _ in range(8):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
+        suburb.report(silent=[0])
+        await suburb.controller.turn()
+
+    page = await ana.get("/operator/fleet", params={"search": "s-000"})
+
+    assert re.search(
+        r'<td class="late"><span class="icon" aria-hidden="true">▲</span> silent</td>', page.text
+    )

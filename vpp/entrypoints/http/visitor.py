@@ -6,7 +6,7 @@ Every route names the right it asks for by one of the types at the end; a form c
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -100,7 +100,7 @@ def front_of(request: Request) -> Front:
 
 def desk_of(request: Request) -> Desk:
     """Return what operations work on. Raises StoreUnavailable while the database is not there."""
-    return front_of(request).desk_now()
+    return replace(front_of(request).desk_now(), request_id=f"page-{secrets.token_hex(8)}")
 
 
 async def visitor_of(request: Request) -> Visitor | None:
@@ -187,8 +187,7 @@ async def leave_trail(desk: Desk, visitor: Visitor, action: str, subject: str, r
 
 def trail_entry(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> TrailEntry:
     """Return what the trail says of what the visitor is about to do or read."""
-    request_id = f"page-{secrets.token_hex(8)}"
-    return TrailEntry(desk.clock.now(), visitor.actor, action, subject, reason[:500], request_id)
+    return TrailEntry(desk.clock.now(), visitor.actor, action, subject, reason[:500], desk.request_id)
 
 
 AtDesk = Annotated[Desk, Depends(desk_of)]
