@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 import uvicorn
 from typer.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from vpp.entrypoints.cli import app
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE, find_service, post_card, remove_card
+from vpp.entrypoints.service import log_to_stderr
 from vpp.settings import variables
 
 Vpp = Callable[..., Result]
@@ -36,6 +38,7 @@ def service(desk: Desk, tmp_path: Path) -> Iterator[int]:
     async def readiness() -> Json:
         return {"database": True}
 
+    log_to_stderr()  # as vpp serve does: a command's stdout carries its answer alone
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     api = create_api(lambda: desk, token=TOKEN, readiness=readiness)
@@ -46,6 +49,7 @@ def service(desk: Desk, tmp_path: Path) -> Iterator[int]:
     yield port
     server.should_exit = True
     thread.join()
+    structlog.reset_defaults()
 
 
 @pytest.fixture
