@@ -210,6 +210,18 @@ def test_more_energy_than_rated_power_can_move_is_refused(discharged: int, charg
     assert (seen.quality, seen.reason) == (Quality.BAD, "jump")
 
 
+@pytest.mark.parametrize(("imported", "exported"), [(100_802, 0), (0, 100_802)])
+def test_a_grid_meter_that_counts_more_than_a_home_can_carry_is_refused(imported: int, exported: int):
+    before = replace(a_reading(), imported_wh=WattHours(0), exported_wh=WattHours(0))
+    after = a_reading(SIX + minutes(60))
+    over = replace(after, imported_wh=WattHours(imported), exported_wh=WattHours(exported))
+    most = replace(after, imported_wh=WattHours(min(imported, 100_801)), exported_wh=WattHours(0))
+
+    assert (judged(over, before).quality, judged(over, before).reason) == (Quality.BAD, "jump")
+    assert judged(most, before).quality is Quality.OK
+    assert judged(over, a_reading()).quality is Quality.OK  # nothing to compare with
+
+
 def test_a_counter_that_falls_is_a_reset_and_not_refused():
     assert judged(a_reading(SIX + minutes(60), discharged=3), a_reading()).quality is Quality.OK
 

@@ -1,6 +1,7 @@
 """What becomes of the words of homes: samples, presence, answers, and meter evidence with its receipts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -450,6 +451,19 @@ async def test_a_reading_is_judged_against_the_last_one_however_long_ago() -> No
     await street.hear(meter=[a_message(a_reading(2, minutes=0, discharged_wh=40_000))])  # 31,500 Wh at most
 
     assert await qualities(street) == [0, 3]
+
+
+async def test_a_grid_meter_that_jumps_between_messages_is_refused() -> None:
+    street = await Street.of_three()
+    for index, minutes, imported_wh in ((1, -10, 0), (2, -5, 400), (3, 0, 40_000)):
+        reading = replace(
+            a_reading(index, minutes=minutes, discharged_wh=0),
+            imported_wh=WattHours(imported_wh),
+            exported_wh=WattHours(0),
+        )
+        await street.hear(meter=[a_message(reading)])
+
+    assert await qualities(street) == [0, 0, 3]
 
 
 async def test_readings_of_one_batch_are_judged_against_each_other() -> None:

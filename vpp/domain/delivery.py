@@ -305,6 +305,8 @@ class ReadingFault(StrEnum):
 
 PLAUSIBLE_POWER_PERCENT = 105
 """More energy than rated power could move, this margin included, is not believed."""
+SERVICE_POWER = Watts(96_000)
+"""400 A at 240 V, the largest service of a single home: a grid meter that counts more is not believed."""
 CLOCK_TOLERANCE = timedelta(seconds=30)
 LATE_AFTER = timedelta(days=8)
 
@@ -368,7 +370,16 @@ def _fault_of(
             rated_charge, seconds
         ):
             return ReadingFault.JUMP
+        if _grid_jumped(reading, previous, seconds):
+            return ReadingFault.JUMP
     return ReadingFault.LATE if received_at - reading.at > LATE_AFTER else None
+
+
+def _grid_jumped(reading: MeterReading, previous: MeterReading, seconds: int) -> bool:
+    """Return whether a grid meter counted more than a home's service can carry; unknown counters do not."""
+    pairs = ((reading.imported_wh, previous.imported_wh), (reading.exported_wh, previous.exported_wh))
+    most_wh = plausible_wh(SERVICE_POWER, seconds)
+    return any(now is not None and before is not None and now - before > most_wh for now, before in pairs)
 
 
 def plausible_wh(rated: Watts, seconds: int) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 
 from vpp.domain.command import AckBatch, Refusal
 from vpp.domain.delivery import (
+    NOT_METERED,
     QUALITY_CODES,
     MeterMessage,
     MeterReading,
@@ -374,15 +375,19 @@ async def _judged(
 def _known_here(
     messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster
 ) -> defaultdict[str, list[MeterReading]]:
-    """Return the newest stored reading of sites all of whose messages are newer: no database is asked."""
+    """Return the newest stored reading of sites all of whose messages are newer: no database is asked.
+
+    A grid meter's counters are not at hand: what comes with them is judged against the database.
+    """
     known: defaultdict[str, list[MeterReading]] = defaultdict(list)
     begins: dict[str, datetime] = {}
+    at_grid = {each.site_id for each in messages if any(row.imported_wh is not None for row in each.readings)}
     for message in messages:
         begins[message.site_id] = min(begins.get(message.site_id, _begins_at(message)), _begins_at(message))
     for site_id, at in begins.items():
         site = roster.site_no_of[site_id]
         metered_at_s = int(fleet.metered_at_s[site])
-        if 0 < metered_at_s < to_epoch(at):
+        if 0 < metered_at_s < to_epoch(at) and site_id not in at_grid:
             discharged, charged = int(fleet.metered_discharged_wh[site]), int(fleet.metered_charged_wh[site])
             known[site_id].append(_counters(site_id, metered_at_s, discharged, charged, Quality.OK))
     return known
@@ -422,10 +427,14 @@ async def _read(
 ) -> None:
     rows = await store.readings(site_ids, intervals)
     columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
-    for site, at_s, discharged, charged, quality in zip(*(each.tolist() for each in columns), strict=True):
-        known[site_ids[site]].append(
-            _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
-        )
+    at_grid = (rows.imported_wh, rows.exported_wh)
+    for site, at_s, discharged, charged, quality, imported, exported in zip(
+        *(each.tolist() for each in (*columns, *at_grid)), strict=True
+    ):
+        counters = _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
+        if imported != NOT_METERED and exported != NOT_METERED:
+            counters = replace(counters, imported_wh=WattHours(imported), exported_wh=WattHours(exported))
+        known[site_ids[site]].append(counters)
 
 
 def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, quality: Quality) -> MeterReading:
