@@ -1,0 +1,51 @@
+"""Whole histories under fire: nothing that must hold is broken, and one seed is one history."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from simulators.report import Report
+from simulators.simulation import play
+from simulators.world import SITES
+
+FIRST_SEED, SEEDS = 1_000, 12
+FAULTS_PER_EVENT_HOUR = 250
+ONCE_BROKEN = {
+    2: "a source's limit was passed while a braked plan waited for a first low sample",
+    25: "a braked plan counted on a silent home to do less",
+    62: "a feeder was filled beside a silent home",
+    92: "an owner spoke while the home changed events: it went on with the old one",
+}
+
+
+def test_nothing_is_broken_in_histories_with_faults_and_an_attacker() -> None:
+    report = Report(FIRST_SEED)
+    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+        report.add(play(seed), cpu_seconds=0.0)
+
+    assert [violation.line() for violation in report.violations] == []
+    assert report.faults.total() / report.event_hours >= FAULTS_PER_EVENT_HOUR
+    assert len(report.faults) > 35, "hardly a kind of trouble is missing"
+    assert report.event_hours >= 2 * SEEDS
+    assert SITES >= 20
+    assert report.real_signatures > 0
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN, ids=ONCE_BROKEN.values())
+def test_what_was_broken_once_holds(seed: int) -> None:
+    assert [violation.line() for violation in play(seed).violations] == []
+
+
+def trace_under(hash_seed: str) -> str:
+    words = [sys.executable, "-m", "simulators", "--seed", "7", "--json"]
+    child = subprocess.run(
+        words, env={**os.environ, "PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True
+    )
+    return str(json.loads(child.stdout)["trace_hash"])
+
+
+def test_one_seed_is_one_history_whatever_the_hash_seed() -> None:
+    assert trace_under("1") == trace_under("2")
