@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.planted_bugs import BUGS, SEEDS, PlantedBug, complaints, play
+from tests.simulation.planted_bugs import TABLES
+from tests.simulation.planting import BUGS, SEEDS, PlantedBug, complaints, play
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
@@ -19,4 +20,5 @@ def test_without_its_bug_a_history_holds(seed: int, minutes: int) -> None:
 
 def test_the_table_is_long_and_every_bug_is_found_early() -> None:
     assert len({bug.name for bug in BUGS}) >= 25
+    assert {bug.plant.__module__ for bug in BUGS} == {table.__name__ for table in TABLES}
     assert max(bug.seed for bug in BUGS) <= SEEDS

@@ -1,0 +1,280 @@
+"""Planted in the controller: what it commits and sends, how it plans, how it takes signals."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vpp.adapters.device_link
+import vpp.adapters.memory.chain
+import vpp.bootstrap
+import vpp.domain.event_plan
+import vpp.domain.settlement
+import vpp.runner
+import vpp.stages.collect
+import vpp.stages.control
+import vpp.stages.pay
+from simulators.faults import Fault
+from tests.simulation.planting import planted
+from vpp.adapters.memory.dispatch import MemoryDispatch
+from vpp.domain.brake import NO_BRAKE
+from vpp.domain.event_plan import Limits
+from vpp.domain.fleet import FleetState
+from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.interval import to_epoch
+from vpp.domain.proof import ProofState
+from vpp.domain.quantities import column
+from vpp.ports import StoreUnavailable
+
+# The controller: what it commits, and what it sends.
+
+
+@planted("I3", seed=1)
+def commands_leave_before_their_commit(patch: pytest.MonkeyPatch) -> None:
+    decide = vpp.bootstrap.control
+
+    class Later:
+        def __init__(self, store: Any, link: Any) -> None:
+            self._store, self._link = store, link
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def commit(self, *fact: Any, **words: Any) -> None:
+            self._waiting = (fact, words)
+
+        async def command(self, batches: Any) -> None:
+            await self._link.command(batches)
+            await self._store.commit(*self._waiting[0], **self._waiting[1])
+
+    async def sends_first(*, store: Any, link: Any, **known: Any) -> Any:
+        later = Later(store, link)
+        return await decide(store=later, link=later, **known)
+
+    patch.setattr(vpp.bootstrap, "control", sends_first)
+
+
+@planted("I3", seed=3)
+def a_failed_commit_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
+    commit = vpp.stages.control._commit
+
+    async def hopes(tick: Any, *rest: Any) -> Any:
+        try:
+            return await commit(tick, *rest)
+        except StoreUnavailable:
+            return tick
+
+    patch.setattr(vpp.stages.control, "_commit", hopes)
+
+
+@planted("I3", seed=1)
+def a_command_says_more_than_was_committed(patch: pytest.MonkeyPatch) -> None:
+    body_of = vpp.stages.control.commands_of
+    patch.setattr(
+        vpp.stages.control,
+        "commands_of",
+        lambda tick, order, plan: replace(
+            body_of(tick, order, plan), reserve_floor_permille=np.zeros_like(order.site_no)
+        ),
+    )
+
+
+@planted("I4", seed=1, needs=(Fault.TWO_CONTROLLERS,))
+def a_commit_does_not_look_at_the_epoch(patch: pytest.MonkeyPatch) -> None:
+    commit = MemoryDispatch.commit
+
+    async def trusts(self: Any, tick: Any, revisions: Any, **known: Any) -> None:
+        leader, self._epoch = self._epoch, tick.epoch
+        try:
+            await commit(self, tick, revisions, **known)
+        finally:
+            self._epoch = leader
+
+    patch.setattr(MemoryDispatch, "commit", trusts)
+
+
+@planted("I4", seed=1)
+def a_new_leader_takes_the_old_epoch(patch: pytest.MonkeyPatch) -> None:
+    async def same(self: Any, *, at: datetime) -> int:
+        self._epoch = self._epoch if self._ticks and max(self._ticks) > 1 else to_epoch(at)
+        return int(self._epoch)
+
+    patch.setattr(MemoryDispatch, "take_epoch", same)
+
+
+@planted("I6", seed=1)
+def a_cancel_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    read = vpp.stages.control._read_facts
+
+    def uncancelled(history: EventHistory) -> EventHistory:
+        asked = tuple(each for each in history.versions if each.status is not EventStatus.CANCELLED)
+        return EventHistory(asked or history.versions, history.grants)
+
+    async def reads(*known: Any) -> Any:
+        facts = await read(*known)
+        return replace(facts, histories=[uncancelled(each) for each in facts.histories])
+
+    patch.setattr(vpp.stages.control, "_read_facts", reads)
+
+
+@planted("I6", seed=2)
+def a_cancel_waits_for_the_next_tick(patch: pytest.MonkeyPatch) -> None:
+    take = vpp.runner.Runner._take_signals
+
+    async def sleepy(self: Any, packets: Any, now: datetime) -> None:
+        woken = self._woken
+        await take(self, packets, now)
+        self._woken = woken
+
+    patch.setattr(vpp.runner.Runner, "_take_signals", sleepy)
+
+
+@planted("I6", seed=7, minutes=50)
+def a_lease_outlives_its_event(patch: pytest.MonkeyPatch) -> None:
+    orders = vpp.stages.control.discharge_orders
+
+    def long(planned: Any, due: Any, terms: Any, now: datetime, **rest: Any) -> Any:
+        lease = timedelta(seconds=terms.lease_s)
+        return tuple(
+            replace(each, expires_at=each.starts_at + lease)
+            for each in orders(planned, due, terms, now, **rest)
+        )
+
+    patch.setattr(vpp.stages.control, "discharge_orders", long)
+
+
+@planted("I7", seed=20, needs=(Fault.STORE_SLOW, Fault.OPT_OUT))
+def an_opt_out_is_read_too_early(patch: pytest.MonkeyPatch) -> None:
+    decide = vpp.bootstrap.control
+
+    async def forgets(**known: Any) -> Any:
+        return await decide(**{**known, "words": None})
+
+    patch.setattr(vpp.bootstrap, "control", forgets)
+
+
+@planted("I7", seed=1)
+def an_opt_out_is_not_planned_with(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.stages.control, "_opted_out", lambda *known: np.zeros(known[2], dtype=np.bool_))
+
+
+@planted("I7", seed=1)
+def an_opt_out_waits_for_the_next_tick(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.bootstrap.Controller, "wake", lambda *_: None)
+
+
+@planted("I1", seed=14, needs=(Fault.RESERVE_CHANGED,))
+def a_reserve_is_read_from_an_old_snapshot(patch: pytest.MonkeyPatch) -> None:
+    read = vpp.bootstrap.Controller._read_new_sites
+
+    async def forgets(self: Any) -> None:
+        self._changed_sites.clear()
+        await read(self)
+
+    patch.setattr(vpp.bootstrap.Controller, "_read_new_sites", forgets)
+
+
+@planted("I1", seed=3)
+def the_higher_reserve_is_not_taken(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(FleetState, "binding_reserve_permille", lambda self: self.vpp_reserve_permille)
+
+
+@planted("I19", seed=17, needs=(Fault.DROP, Fault.OUTAGE))
+def a_release_is_said_only_once(patch: pytest.MonkeyPatch) -> None:
+    due_now = vpp.stages.control.due_commands
+
+    def once(leases: Any, *rest: Any, **known: Any) -> Any:
+        due = due_now(leases, *rest, **known)
+        return replace(due, release=due.release[leases.setpoint_w[due.release] > 0])
+
+    patch.setattr(vpp.stages.control, "due_commands", once)
+
+
+@planted("I17", seed=1)
+def an_unanswered_command_is_repeated_without_end(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpp.domain.lease.RESENDS", 100)
+
+
+@planted("I20", seed=1)
+def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> list[Any]:
+        return []
+
+    patch.setattr(vpp.stages.control, "_told", nothing)
+
+
+@planted("I13", seed=1)
+def a_committed_tick_is_edited(patch: pytest.MonkeyPatch) -> None:
+    append = vpp.adapters.memory.chain.MemoryChain.append
+
+    def edited(self: Any, kind: str, fact: Any, *, actor: str | None = None) -> None:
+        append(self, kind, fact, actor=actor)
+        if kind == "dispatch_tick":
+            self._links[-1] = (kind, replace(fact, epoch=0), actor, self.head)
+
+    patch.setattr(vpp.adapters.memory.chain.MemoryChain, "append", edited)
+
+
+# The plan: power, limits, proof.
+
+
+@planted("I18", seed=2)
+def the_limit_of_the_source_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.stages.control, "authorized_power", lambda *_: {})
+
+
+@planted("I18", seed=1)
+def substitutes_stand_beside_the_short_without_bound(patch: pytest.MonkeyPatch) -> None:
+    solved = vpp.domain.event_plan._solved
+
+    def unbounded(plan: Any, demand: Any, *rest: Any) -> Any:
+        top_up = rest[-1] is not None
+        return solved(plan, replace(demand, authorized_w=None) if top_up else demand, *rest)
+
+    patch.setattr(vpp.domain.event_plan, "_solved", unbounded)
+
+
+@planted("I18", seed=1)
+def the_ramp_cap_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.stages.control, "brake_for", lambda *_, **__: NO_BRAKE)
+
+
+@planted("I18", seed=21)
+def the_limit_of_a_feeder_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.stages.control, "network_limits", lambda *_: Limits(column([]), column([])))
+
+
+@planted("proof", seed=11, minutes=12, needs=(Fault.DISCONNECT,))
+def a_silent_home_counts_in_full(patch: pytest.MonkeyPatch) -> None:
+    judge = vpp.stages.control.assess
+
+    def trusting(fleet: Any, leases: Any, *rest: Any, **known: Any) -> Any:
+        found = judge(fleet, leases, *rest, **known)
+        silent = found.sites_in(ProofState.SILENT)
+        return replace(found, counted_w=np.where(silent, leases.setpoint_w, found.counted_w))
+
+    patch.setattr(vpp.stages.control, "assess", trusting)
+
+
+# Signals.
+
+
+@planted("I21", seed=1)
+def a_signal_sent_twice_makes_two_versions(patch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any) -> bool:
+        return False
+
+    patch.setattr("vpp.adapters.memory.signals.MemorySignals.seen", never)
+    patch.setattr("vpp.stages.intake._contradicted", never)
+
+
+@planted("I16", seed=79, needs=(Fault.EVENT_MODIFIED, Fault.DELAY))
+def an_older_version_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpp.domain.verdict._order", lambda _: (datetime(2026, 1, 1, tzinfo=UTC), 0))
+
+
+@planted("I19", seed=1)
+def an_event_never_closes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(vpp.runner, "_ended_at", lambda _: datetime(2036, 1, 1, tzinfo=UTC))
