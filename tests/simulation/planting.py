@@ -1,11 +1,12 @@
 """How a bug is planted, for one test, and how a short history shows that it was found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 
-from simulators.faults import Fault
+from simulators.faults import Climate, Fault
 from simulators.history_of_seed import HistoryOfSeed, Outcome
 from simulators.simulation import quiet
 from simulators.stand_ins import hashed_signatures
@@ -13,6 +14,8 @@ from simulators.stand_ins import hashed_signatures
 MINUTES = 6
 """Trouble is short here: what takes an hour to happen is rarely what finds a bug."""
 SEEDS = 500
+"""Each bug is found within so many seeds."""
+OFTEN_S = 10
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -57,3 +60,21 @@ def play(seed: int, *, minutes: int = MINUTES) -> Outcome:
 def complaints(outcome: Outcome) -> set[str]:
     """Return the invariants that did not hold."""
     return {violation.invariant for violation in outcome.violations}
+
+
+def promising(bug: PlantedBug, seeds: Iterable[int]) -> Iterator[int]:
+    """Yield the seeds whose climate has what the bug needs to show, and often."""
+    for seed in seeds:
+        climate = Climate.drawn(Random(seed))
+        if not bug.needs or (bug.needs <= climate.kinds and climate.mean_between_s <= OFTEN_S):
+            yield seed
+
+
+def found_by(bug: PlantedBug, seeds: Iterable[int]) -> int | None:
+    """Return the first of these seeds whose history breaks the bug's invariant once it is planted."""
+    for seed in seeds:
+        with pytest.MonkeyPatch.context() as patch:
+            bug.plant(patch)
+            if bug.invariant in complaints(play(seed, minutes=bug.minutes)):
+                return seed
+    return None

@@ -1,16 +1,19 @@
 """Every bug that was ever planted is found, by the invariant that should, and nothing else is."""
 
+from itertools import chain
+
 import pytest
 
 from tests.simulation.planted_bugs import TABLES
-from tests.simulation.planting import BUGS, SEEDS, PlantedBug, complaints, play
+from tests.simulation.planting import BUGS, SEEDS, PlantedBug, found_by, play, promising
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
-def test_a_planted_bug_breaks_what_it_should(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
-    bug.plant(monkeypatch)
+def test_a_planted_bug_breaks_what_it_should(bug: PlantedBug) -> None:
+    # A change of the product gives every seed another history: then others of the 500 are tried as well.
+    tried = chain([bug.seed], promising(bug, range(1, SEEDS + 1)))
 
-    assert bug.invariant in complaints(play(bug.seed, minutes=bug.minutes))
+    assert found_by(bug, tried) is not None
 
 
 @pytest.mark.parametrize(("seed", "minutes"), sorted({(bug.seed, bug.minutes) for bug in BUGS}))
