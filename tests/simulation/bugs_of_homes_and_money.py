@@ -196,7 +196,7 @@ def a_gateway_acts_without_knowing_the_time(patch: pytest.MonkeyPatch) -> None:
     gateway_passes_over(patch, Refusal.CLOCK_UNSURE)
 
 
-@planted("I5", seed=1, needs=(Fault.DISCONNECT, Fault.PARTITION_PARTIAL))
+@planted("I5", seed=20, needs=(Fault.DISCONNECT, Fault.PARTITION_PARTIAL))
 def a_discharge_does_not_end_with_its_lease(patch: pytest.MonkeyPatch) -> None:
     moments = simulators.powerwall.lease_of
 
