@@ -197,13 +197,7 @@ class People:
         """Let an owner who takes part opt out."""
         assert self.event_id is not None
         event_id = self.event_id
-        taking_part = sorted(
-            site_id
-            for site_id, (command, _) in self.listener.heard.newest.items()
-            if command.action is Action.DISCHARGE
-            and command.event_id == event_id
-            and site_id not in self.noes
-        )
+        taking_part = self.taking_part()
         if len(self.noes) > len(self.site_ids) // 3:
             await self.say_yes(pid)
         site_id = self.random.choice(taking_part or self.site_ids)
@@ -213,6 +207,16 @@ class People:
                 self.noes[site_id] = asyncio.get_running_loop().time()
 
         await self._wish(pid, "PUT", f"/events/{event_id}/opt-outs/{site_id}", None, promised)
+
+    def taking_part(self) -> list[str]:
+        """Return the homes that discharge for the event, as far as was heard, and did not say no."""
+        return sorted(
+            site_id
+            for site_id, (command, _) in self.listener.heard.newest.items()
+            if command.action is Action.DISCHARGE
+            and command.event_id == self.event_id
+            and site_id not in self.noes
+        )
 
     async def say_yes(self, pid: int) -> None:
         """Let an owner take the no back."""

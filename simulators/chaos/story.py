@@ -110,6 +110,7 @@ class Story:
             if self.people.event_id is None:
                 await self.people.begin_event()
             await self._promises(life)
+            await self._somebody_takes_part()
             await self.stage.broker.kill()
             await self.people.say_no(life.pid)
             await asyncio.sleep(self.random.random())
@@ -124,6 +125,18 @@ class Story:
             self.tally.command_s.append(heard.last_command_at - opened_at)
             self.tally.kills[BROKER] += 1
             await self._promises(life)
+
+    async def _somebody_takes_part(self) -> None:
+        """Wait until an owner could say no, so that something is due when the broker is back."""
+
+        async def takes_part() -> bool:
+            return bool(self.people.taking_part())
+
+        if not await until(takes_part, OBEY_S):
+            await self.people.change_power()
+            await self.people.tell_homes("speak")
+        if not await until(takes_part, CATCH_UP_S):
+            await self._found([("lost", "nobody is commanded although an event is on")])
 
     async def _promises(self, life: Life) -> None:
         """Wait for what must happen in seconds, then read the database beside the controller."""

@@ -136,8 +136,18 @@ class TimedLink(GatewayLink):
 class Bench:
     """Broker, emulator and controller, running, with every home reported."""
 
-    def __init__(self, sites: int, wire: Stopwatch, spent: Spent, emulator: asyncio.subprocess.Process):
+    def __init__(
+        self,
+        sites: int,
+        wire: Stopwatch,
+        spent: Spent,
+        emulator: asyncio.subprocess.Process,
+        controller: Controller,
+        clock: SteppedClock,
+        keys: TimedKeys,
+    ) -> None:
         self.sites, self.wire, self.spent = sites, wire, spent
+        self.controller, self.clock, self.keys = controller, clock, keys
         self._emulator = emulator
 
     async def emulator_spent(self) -> dict[str, float]:
@@ -198,7 +208,7 @@ async def a_bench(sites: int, broker: Mosquitto, folder: Path) -> AsyncIterator[
         )  # fmt: skip
         try:
             await until(lambda: wire.samples >= sites)
-            yield Bench(sites, wire, spent, emulator)
+            yield Bench(sites, wire, spent, emulator, controller, clock, keys)
         finally:
             stop.set()
             await running

@@ -62,16 +62,19 @@ def enrollments(sites: int) -> list[Enrollment]:
     ]  # fmt: skip
 
 
-def sample_of(site_no: int, at: datetime) -> bytes:
-    """Return a home's telemetry at an instant: connected, willing, between 60 and 99 % full."""
+def sample_of(site_no: int, at: datetime, *, pair: tuple[int, int] = (0, 0), battery_w: int = 0) -> bytes:
+    """Return a home's telemetry at an instant: connected, willing, between 60 and 99 % full.
+
+    ``pair`` is the command that it names as in force.
+    """
     return encode_telemetry(
         Telemetry(
             site_id=site_of(site_no),
             at=at,
-            epoch=0,
-            sequence=0,
+            epoch=pair[0],
+            sequence=pair[1],
             soc_permille=Permille(600 + site_no % 400),
-            battery_w=Watts(0),
+            battery_w=Watts(battery_w),
             discharge_limit_w=Watts(5_000),
             energy_full_wh=WattHours(13_305),
             reserve_permille=Permille(200),

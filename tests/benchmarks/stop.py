@@ -1,0 +1,141 @@
+"""From an owner's no, and from a cancel, to the home's signed answer: in mid-event, under ten times the load.
+
+The whole controller on SQLite over a real mosquitto with 10,000 homes that discharge. They report every three
+seconds instead of every thirty while owners say no, one after the other, and then the event is cancelled.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+from simulators.batched_client import BatchedClient
+from tests.benchmarks.fanout import Bench, a_bench, notification, percentile_99, until
+from tests.benchmarks.measuring import Figure
+from tests.benchmarks.street import EVENING, key_of, site_of
+from tests.mosquitto import Mosquitto
+from vpp.adapters.device_link import GatewayLink
+from vpp.adapters.mqtt import Access
+from vpp.domain.grid_event import Operation
+from vpp.domain.interval import to_epoch
+from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.sites import opt_out_site
+from vpp.ports import Heard, Packet
+from vpp.wire.signed import sign
+
+SITES = 10_000
+TIMES_THE_LOAD, SAMPLE_EVERY_S = 10, 30
+NOES, BETWEEN_S = 200, 0.1
+EVENT = "ev-0"
+
+
+class NotingLink:
+    """The controller's link, which notes when each home's newest answer was verified."""
+
+    def __init__(self, link: GatewayLink) -> None:
+        self._link = link
+        self.answered_at: dict[int, float] = {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._link, name)
+
+    def decode(self, packets: Sequence[Packet]) -> Heard:
+        """Return what packets say."""
+        heard = self._link.decode(packets)
+        now = time.perf_counter()
+        self.answered_at.update(dict.fromkeys(heard.acks.site_no.tolist(), now))
+        return heard
+
+
+@asynccontextmanager
+async def flooded(bench: Bench, broker: Mosquitto) -> AsyncIterator[None]:
+    """Let every home report ten times as often as it would, and time go on."""
+    board = bench.controller.board
+    assert board is not None
+    rate = SITES * TIMES_THE_LOAD // SAMPLE_EVERY_S
+    words = (SITES, rate, to_epoch(EVENING), board.epoch, board.tick_number)
+    flood = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.flood", broker.url, *(str(each) for each in words),
+        stdin=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert flood.stdin is not None
+    flood.stdin.write(json.dumps(board.leases.setpoint_w.tolist()).encode() + b"\n")
+    passing = asyncio.create_task(_pass_time(bench))
+    known = bench.wire.samples
+    try:
+        await until(lambda: bench.wire.samples > known + rate)
+        yield
+    finally:
+        passing.cancel()
+        flood.stdin.close()
+        await flood.wait()
+
+
+async def _pass_time(bench: Bench) -> None:
+    began = time.monotonic()
+    while True:
+        bench.clock.step_to(EVENING + timedelta(seconds=time.monotonic() - began))
+        await asyncio.sleep(0.02)
+
+
+async def say_no(bench: Bench, desk: Desk, link: NotingLink) -> list[float]:
+    """Return the seconds from each owner's word to the answer of that home."""
+    asked: dict[int, float] = {}
+    for number in range(NOES):
+        site_no = number * (SITES // NOES)
+        asked[site_no] = time.perf_counter()
+        await opt_out_site(desk, site_id=site_of(site_no), event_id=EVENT, actor="owner:o")
+        await asyncio.sleep(BETWEEN_S)
+    await until(lambda: all(link.answered_at[site_no] > at for site_no, at in asked.items()))
+    return [link.answered_at[site_no] - at for site_no, at in asked.items()]
+
+
+async def cancel(client: BatchedClient, link: NotingLink) -> list[float]:
+    """Return the seconds from the cancel to each home's answer."""
+    asked = time.perf_counter()
+    payload = sign(notification(0, Operation.DELETE), key_of("operator"), "operator")
+    await client.send([Packet("grid/v1/operator/event", payload)])
+    discharging = SITES - NOES
+    await until(lambda: sum(at > asked for at in link.answered_at.values()) >= discharging)
+    return [at - asked for at in link.answered_at.values() if at > asked]
+
+
+async def run() -> list[Figure]:
+    """Return how long an owner and a grid operator wait."""
+    with tempfile.TemporaryDirectory(prefix="vpp-benchmark-") as folder:
+        async with (
+            Mosquitto(Path(folder)) as broker,
+            a_bench(SITES, broker, Path(folder)) as bench,
+            BatchedClient(
+                Access.from_url(broker.url, client_id="operator"), filters=["bench/nothing"]
+            ) as client,
+        ):
+            link = NotingLink(bench.controller.link)
+            bench.controller.link = cast(GatewayLink, link)
+            await bench.round_trip(client, notification(0, Operation.CREATE))
+            desk = Desk(
+                bench.controller.store,
+                bench.clock,
+                bench.keys,
+                bench.controller.programs,
+                changed=bench.controller.wake,
+            )
+            async with flooded(bench, broker):
+                began, known = time.perf_counter(), bench.wire.samples
+                noes = await say_no(bench, desk, link)
+                stops = await cancel(client, link)
+                rate = (bench.wire.samples - known) / (time.perf_counter() - began)
+    size = f"{SITES:>6,} homes"
+    return [
+        Figure(f"{size}: samples a second meanwhile", rate, "/s"),
+        Figure(f"{size}: opt-out to the home's answer, median", statistics.median(noes), "s"),
+        Figure(f"{size}: opt-out to the home's answer, 99 %", percentile_99(noes), "s"),
+        Figure(f"{size}: cancel to the homes' answers, 99 %", percentile_99(stops), "s"),
+    ]
