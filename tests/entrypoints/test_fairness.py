@@ -102,5 +102,5 @@ async def test_owner_reads_the_own_part_and_the_index_on_the_page_of_events(subu
 
     assert "Your part of the season" in page.text
     assert "1 event, " in page.text
-    assert "Fairness index 0.9" in page.text
+    assert "The index is 0.99" in page.text
     assert "s-002" not in page.text
