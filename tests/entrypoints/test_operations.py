@@ -88,7 +88,7 @@ async def test_taking_back_an_opt_out_that_is_not_there_says_where_it_may_be(des
 async def test_a_reserve_change_is_told_back_in_percent(desk: Desk) -> None:
     await sites.change_reserve(desk, site_id="s-1", reserve="35.5", actor="operator:ada")
 
-    assert (await sites.show_site(desk, site_id="s-1"))["reserve_pct"] == 35.5
+    assert (await sites.list_sites(desk))["sites"][0]["reserve_pct"] == 35.5
 
 
 @pytest.mark.parametrize("reserve", ["101", "20.55", "-1", "half"])

@@ -29,6 +29,9 @@ from vpp.ports import StoreUnavailable
 from vpp.settings import BadSettings, Settings, load_programs, load_settings
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on one line, nothing else.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="WHY", help="Why you read an owner's data; the owner sees it.")
+]
 Render = Callable[[Console, Any], None]
 
 stdout = Console(highlight=False)

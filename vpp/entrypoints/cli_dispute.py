@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import disputes
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask
+from vpp.entrypoints.operations import disputes, staff_reads
 
 dispute_app = typer.Typer(no_args_is_help=True, help="Questions about money, and answers.")
 
@@ -42,12 +42,15 @@ def answer_dispute(
     answer(found, _show, as_json=as_json)
 
 
-@dispute_app.command("list", help=inspect.getdoc(disputes.list_disputes))
+@dispute_app.command("list", help=inspect.getdoc(staff_reads.read_disputes))
 def list_disputes(
-    owner: Annotated[str, typer.Option("--owner", metavar="OWNER")] = "", as_json: JsonFlag = False
+    owner: Annotated[str, typer.Option("--owner", metavar="OWNER")] = "",
+    reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show all disputes."""
-    answer(ask(disputes.list_disputes, owner=owner), _show_all, as_json=as_json)
+    found = ask(staff_reads.read_disputes, owner=owner, actor=actor(), reason=reason)
+    answer(found, _show_all, as_json=as_json)
 
 
 def _show(console: Console, dispute: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ import typer
 from rich.progress import Progress
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, answer, ask, stderr
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, stderr
 from vpp.entrypoints.cli_sites import read_file
-from vpp.entrypoints.operations import metering, money
+from vpp.entrypoints.operations import metering, money, staff_reads
 
 meter_app = typer.Typer(no_args_is_help=True, help="Meter evidence.")
 ledger_app = typer.Typer(no_args_is_help=True, help="The books.")
@@ -63,10 +63,13 @@ def settle(
 
 
 def statement(
-    owner: Annotated[str, typer.Argument(metavar="OWNER", help="Owner id.")], as_json: JsonFlag = False
+    owner: Annotated[str, typer.Argument(metavar="OWNER", help="Owner id.")],
+    reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show all that an owner earned, with every number behind it."""
-    answer(ask(money.show_statement, owner_id=owner), rendering.show_statement, as_json=as_json)
+    found = ask(staff_reads.read_statement, owner_id=owner, actor=actor(), reason=reason)
+    answer(found, rendering.show_statement, as_json=as_json)
 
 
 @ledger_app.command("verify", help=inspect.getdoc(money.verify_ledger))

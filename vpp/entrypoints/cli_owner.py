@@ -9,14 +9,13 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
-from vpp.entrypoints.operations import alarms, contacts, own_data, own_files
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
+from vpp.entrypoints.operations import alarms, contacts, own_data, own_files, staff_reads
 
 owner_app = typer.Typer(no_args_is_help=True, help="What an owner sees, takes along, and decides.")
 alarm_app = typer.Typer(no_args_is_help=True, help="What needs people, and who is told.")
 
 OwnerArgument = Annotated[str, typer.Argument(metavar="OWNER", help="Owner id.")]
-ReasonOption = Annotated[str, typer.Option("--reason", metavar="WHY", help="The owner sees it.")]
 AddressOption = Annotated[
     str, typer.Option("--address", metavar="ADDRESS", help="E-mail, or an apprise address; empty: nowhere.")
 ]
@@ -24,12 +23,12 @@ LanguageOption = Annotated[str, typer.Option("--language", metavar="en|es", help
 MuteOption = Annotated[list[str] | None, typer.Option("--mute", metavar="KIND", help="Not written; again.")]
 
 
-@owner_app.command("history", help=inspect.getdoc(own_data.read_history))
+@owner_app.command("history", help=inspect.getdoc(staff_reads.read_history))
 def history(
-    owner_id: OwnerArgument, reason: ReasonOption = own_data.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
+    owner_id: OwnerArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
 ) -> None:
     """List every past event of an owner, also those with zero and why."""
-    found = ask(own_data.read_history, owner_id=owner_id, actor=actor(), reason=reason)
+    found = ask(staff_reads.read_history, owner_id=owner_id, actor=actor(), reason=reason)
     answer(found, _show_history, as_json=as_json)
 
 
@@ -49,15 +48,15 @@ def _show_history(console: Console, found: dict[str, Any]) -> None:
     console.print(rendering.table(*columns, rows=rows, right=("counted", "earned")))
 
 
-@owner_app.command("event", help=inspect.getdoc(own_data.read_event))
+@owner_app.command("event", help=inspect.getdoc(staff_reads.read_event))
 def event(
     owner_id: OwnerArgument,
     event_id: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")],
-    reason: ReasonOption = own_data.ON_THE_COMMAND_LINE,
+    reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
     as_json: JsonFlag = False,
 ) -> None:
     """Show every step of one event from the meter to the cent."""
-    found = ask(own_data.read_event, owner_id=owner_id, event_id=event_id, actor=actor(), reason=reason)
+    found = ask(staff_reads.read_event, owner_id=owner_id, event_id=event_id, actor=actor(), reason=reason)
     answer(found, _show_event, as_json=as_json)
 
 
@@ -92,7 +91,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="A new .json or .zip (CSV tables) file.")
     ] = None,
-    reason: ReasonOption = own_data.ON_THE_COMMAND_LINE,
+    reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
     as_json: JsonFlag = False,
 ) -> None:
     """Write everything that is stored about an owner."""
@@ -134,12 +133,12 @@ def contact(
     answer(found, rendering.show_facts, as_json=as_json)
 
 
-@owner_app.command("messages", help=inspect.getdoc(own_data.read_contact))
+@owner_app.command("messages", help=inspect.getdoc(staff_reads.read_contact))
 def messages(
-    owner_id: OwnerArgument, reason: ReasonOption = own_data.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
+    owner_id: OwnerArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
 ) -> None:
     """Show where an owner is written to, and what was written."""
-    found = ask(own_data.read_contact, owner_id=owner_id, actor=actor(), reason=reason)
+    found = ask(staff_reads.read_contact, owner_id=owner_id, actor=actor(), reason=reason)
     answer(found, _show_messages, as_json=as_json)
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
-from vpp.entrypoints.operations import fairness, sites, sources
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
+from vpp.entrypoints.operations import fairness, sites, sources, staff_reads
 
 keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
 source_app = typer.Typer(no_args_is_help=True, help="Who may send grid signals.")
@@ -70,10 +70,13 @@ def list_sites(as_json: JsonFlag = False) -> None:
     answer(ask(sites.list_sites), rendering.show_sites, as_json=as_json)
 
 
-@site_app.command("show", help=inspect.getdoc(sites.show_site))
-def show_site(site: SiteArgument, as_json: JsonFlag = False) -> None:
+@site_app.command("show", help=inspect.getdoc(staff_reads.read_site))
+def show_site(
+    site: SiteArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
+) -> None:
     """Show one home."""
-    answer(ask(sites.show_site, site_id=site), rendering.show_facts, as_json=as_json)
+    found = ask(staff_reads.read_site, site_id=site, actor=actor(), reason=reason)
+    answer(found, rendering.show_facts, as_json=as_json)
 
 
 @site_app.command("why", help=inspect.getdoc(sites.why_site))
@@ -107,9 +110,11 @@ def change_reserve(
 
 
 @site_app.command("history", help=inspect.getdoc(fairness.site_history))
-def site_history(site: SiteArgument, as_json: JsonFlag = False) -> None:
+def site_history(
+    site: SiteArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
+) -> None:
     """Say what a home did this season."""
-    found = ask(fairness.site_history, site_id=site)
+    found = ask(staff_reads.read_site_history, site_id=site, actor=actor(), reason=reason)
     answer(found, rendering_capacity.show_site_history, as_json=as_json)
 
 

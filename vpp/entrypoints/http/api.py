@@ -18,14 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpp.entrypoints.http import api_money, api_operator, api_owner
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, known_query
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
 from vpp.entrypoints.http.metrics import Metrics, RequestTimes
 from vpp.entrypoints.http.problems import USUAL, answer_problems, problem
 from vpp.entrypoints.http.streaming import BoardFeed
-from vpp.entrypoints.operations import events, metering, money, sites, sources
+from vpp.entrypoints.operations import events, metering, money, sites, sources, staff_reads
 from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
 BODY_LIMIT = 64 * 1024
 FILE_LIMIT = 64 * 1024 * 1024
@@ -135,8 +136,8 @@ async def enroll_sites(desk: AtDesk, request: Request, file_name: str = "the fil
 
 
 @_router.get("/sites/{site_id}")
-async def show_site(desk: AtDesk, site_id: str) -> Json:
-    return await sites.show_site(desk, site_id=site_id)
+async def show_site(desk: AtDesk, actor: Actor, site_id: str, reason: Reason = ON_THE_COMMAND_LINE) -> Json:
+    return await staff_reads.read_site(desk, site_id=site_id, actor=actor, reason=reason)
 
 
 @_router.put("/sites/{site_id}/reserve")
@@ -195,8 +196,10 @@ async def import_readings(desk: AtDesk, request: Request, file_name: str = "the 
 
 
 @_router.get("/owners/{owner_id}/statement")
-async def show_statement(desk: AtDesk, owner_id: str) -> Json:
-    return await money.show_statement(desk, owner_id=owner_id)
+async def show_statement(
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
+) -> Json:
+    return await staff_reads.read_statement(desk, owner_id=owner_id, actor=actor, reason=reason)
 
 
 @_router.get("/ledger/verification")

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit
-from vpp.entrypoints.operations import books, days, disputes, payouts, reports
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
+from vpp.entrypoints.operations import books, days, disputes, payouts, reports, staff_reads
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -35,8 +35,10 @@ class AnswerBody(Body):
 
 
 @router.get("/disputes")
-async def list_disputes(desk: AtDesk, owner: str = "") -> Json:
-    return await disputes.list_disputes(desk, owner=owner)
+async def list_disputes(
+    desk: AtDesk, actor: Actor, owner: str = "", reason: Reason = staff_reads.ON_THE_COMMAND_LINE
+) -> Json:
+    return await staff_reads.read_disputes(desk, owner=owner, actor=actor, reason=reason)
 
 
 @router.post("/owners/{owner_id}/disputes/{period}")

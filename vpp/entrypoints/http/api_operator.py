@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
 from vpp.entrypoints.http.streaming import MEDIA_TYPE, BoardFeed
 from vpp.entrypoints.operations import (
     board,
@@ -18,6 +18,7 @@ from vpp.entrypoints.operations import (
     rails,
     rehearsal,
     replay,
+    staff_reads,
     starting,
     traffic,
     trail,
@@ -193,9 +194,11 @@ async def make_login_link(desk: AtDesk, name: str) -> Json:
 
 
 @router.get("/sites/{site_id}/history")
-async def site_history(desk: AtDesk, site_id: str) -> Json:
+async def site_history(
+    desk: AtDesk, actor: Actor, site_id: str, reason: Reason = staff_reads.ON_THE_COMMAND_LINE
+) -> Json:
     """Return what a home did this season."""
-    return await fairness.site_history(desk, site_id=site_id)
+    return await staff_reads.read_site_history(desk, site_id=site_id, actor=actor, reason=reason)
 
 
 @router.get("/programs/{program_id}/fairness")

@@ -1,16 +1,13 @@
 """The part of the loopback API that serves owners and tells operators: history, data, contacts, alarms."""
 
-from typing import Annotated
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Query
-
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body
-from vpp.entrypoints.operations import alarms, contacts, own_data
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Reason
+from vpp.entrypoints.operations import alarms, contacts, own_data, staff_reads
 from vpp.entrypoints.operations.desk import Json
+from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
 router = APIRouter()
-
-Reason = Annotated[str, Query(max_length=500, description="why; the owner sees it")]
 
 
 class ContactBody(Body):
@@ -29,21 +26,23 @@ class StaffContactBody(ContactBody):
 
 @router.get("/owners/{owner_id}/history")
 async def owner_history(
-    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = own_data.ON_THE_COMMAND_LINE
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
 ) -> Json:
-    return await own_data.read_history(desk, owner_id=owner_id, actor=actor, reason=reason)
+    return await staff_reads.read_history(desk, owner_id=owner_id, actor=actor, reason=reason)
 
 
 @router.get("/owners/{owner_id}/events/{event_id}")
 async def owner_event(
-    desk: AtDesk, actor: Actor, owner_id: str, event_id: str, reason: Reason = own_data.ON_THE_COMMAND_LINE
+    desk: AtDesk, actor: Actor, owner_id: str, event_id: str, reason: Reason = ON_THE_COMMAND_LINE
 ) -> Json:
-    return await own_data.read_event(desk, owner_id=owner_id, event_id=event_id, actor=actor, reason=reason)
+    return await staff_reads.read_event(
+        desk, owner_id=owner_id, event_id=event_id, actor=actor, reason=reason
+    )
 
 
 @router.get("/owners/{owner_id}/export")
 async def export_owner(
-    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = own_data.ON_THE_COMMAND_LINE
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
 ) -> Json:
     return await own_data.export_owner(desk, owner_id=owner_id, actor=actor, reason=reason)
 
@@ -55,9 +54,9 @@ async def leave_program(desk: AtDesk, actor: Actor, owner_id: str, site_id: str)
 
 @router.get("/owners/{owner_id}/contact")
 async def show_contact(
-    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = own_data.ON_THE_COMMAND_LINE
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
 ) -> Json:
-    return await own_data.read_contact(desk, owner_id=owner_id, actor=actor, reason=reason)
+    return await staff_reads.read_contact(desk, owner_id=owner_id, actor=actor, reason=reason)
 
 
 @router.put("/owners/{owner_id}/contact")

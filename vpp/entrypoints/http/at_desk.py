@@ -41,6 +41,7 @@ AtDesk = Annotated[Desk, Depends(_desk)]
 Actor = Annotated[str, Depends(_actor)]
 Cursor = Annotated[str, Query(max_length=400, description="next_cursor of the page before; empty begins")]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST, description="how many at most")]
+Reason = Annotated[str, Query(max_length=500, description="why; the owner sees it")]
 
 
 class Body(BaseModel):

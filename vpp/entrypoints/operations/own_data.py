@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
-from vpp.domain.access import TrailEntry
 from vpp.domain.delivery import NOT_METERED, QUALITY_CODES
 from vpp.domain.enrollment import Enrollment, OptOut, Withdrawal
 from vpp.domain.fleet import enroll
 from vpp.domain.interval import Interval, from_epoch, whole_second
 from vpp.domain.notice import CalendarFeed
-from vpp.entrypoints.operations.contacts import show_contact
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.money import show_statement
 from vpp.entrypoints.operations.owner import homes_of, own_home, show_own_events
-from vpp.entrypoints.operations.owner_money import show_own_event, show_own_payouts
+from vpp.entrypoints.operations.owner_money import show_own_payouts
 from vpp.entrypoints.operations.sites import site_facts
+from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
 
 READS_SHOWN = 1000
-ON_THE_COMMAND_LINE = "asked on the command line"
 METER_FROM = datetime(2020, 1, 1, tzinfo=UTC)  # before the first home
 
 
@@ -78,7 +76,7 @@ async def export_owner(
         battery's meter: ``site_id, at, discharged_wh, charged_wh, imported_wh, exported_wh, quality``;
         ``contact`` and ``notices``.
     """
-    homes = await _homes_for(desk, owner_id, actor, reason, "export everything")
+    homes = await homes_for(desk, owner_id, actor, reason, "export everything")
     events = (await show_own_events(desk, owner_id=owner_id))["events"]
     contact = await desk.store.contact(owner_id)
     return {
@@ -106,64 +104,6 @@ async def _notices(desk: Desk, owner_id: str) -> list[Json]:
         }
         for notice, delivery in await desk.store.notices_of(owner_id, limit=READS_SHOWN)
     ]
-
-
-async def _homes_for(desk: Desk, owner_id: str, actor: str, reason: str, action: str) -> Sequence[Enrollment]:
-    """Return the homes of an owner; what staff read is written down in the same transaction."""
-    if not actor or actor.startswith("owner:"):
-        return await homes_of(desk, owner_id)
-    if len(reason.strip()) < 3:
-        raise OperationRefused(
-            "say why you read an owner's data, in three letters at least; the owner sees it"
-        )
-    entry = TrailEntry(
-        desk.clock.now(), actor, action, f"owner:{owner_id}", reason.strip()[:500], secrets.token_hex(8)
-    )
-    homes = await desk.store.read_homes(owner_id, entry)
-    if not homes:
-        raise OperationRefused(f"owner {owner_id[:60]} has no home here", HTTPStatus.NOT_FOUND)
-    return homes
-
-
-async def read_history(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE) -> Json:
-    """Return every past event of an owner, for somebody of the staff who says why.
-
-    Args:
-        owner_id: The owner.
-        actor: Who reads; the owner sees it.
-        reason: Why.
-
-    Returns:
-        ``events``, the newest first: ``event_id, name, site_id, starts_at, ends_at, time_zone, delivered_wh,
-        incremental_wh, amount_usd, state, why`` (a word; None where nothing was special)``, sentence, test``.
-    """
-    await _homes_for(desk, owner_id, actor, reason, "read history")
-    return await show_own_events(desk, owner_id=owner_id)
-
-
-async def read_event(
-    desk: Desk, *, owner_id: str, event_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE
-) -> Json:
-    """Return one past event of an owner from the meter to the cent, for staff who say why.
-
-    Returns:
-        ``rows`` as of ``vpp owner history``, one for each home; ``lines`` of the statement with exact
-        decimals: ``sum_kwh, paid_kwh, hours`` (``metered_kwh, baseline_kwh, beyond_kwh``)``, product_usd,
-        adds_up``; ``chain_head``.
-    """
-    await _homes_for(desk, owner_id, actor, reason, f"read event {event_id}")
-    return await show_own_event(desk, owner_id=owner_id, event_id=event_id)
-
-
-async def read_contact(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE) -> Json:
-    """Return where an owner is written to and what was written, for staff who say why.
-
-    Returns:
-        ``party, address, language, muted, rank``; ``notices``: ``at, kind, subject, facts, sent_at,
-        trouble, given_up``, the newest first.
-    """
-    await _homes_for(desk, owner_id, actor, reason, "read contact")
-    return await show_contact(desk, owner_id=owner_id)
 
 
 async def _opt_outs(desk: Desk, homes: Sequence[Enrollment]) -> list[Json]:

@@ -108,11 +108,6 @@ async def list_sites(desk: Desk, *, cursor: str = "", limit: int | None = None) 
     return {"sites": [site_facts(enrollment) for enrollment in found], "next_cursor": following}
 
 
-async def show_site(desk: Desk, *, site_id: str) -> Json:
-    """Return one enrolment: ids, ``full_energy_wh``, ``max_discharge_w``, ``reserve_pct``, consent."""
-    return site_facts(await desk.enrollment(site_id))
-
-
 async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """Say why a home does or does not take part in an event.
 
