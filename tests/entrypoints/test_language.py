@@ -23,6 +23,8 @@ BUILT = (
     "statement.quality_",
     "messages.",
     "now.",
+    "login.wrong",
+    "login.too_many_wrong",
     "ask.answered",
     "ask.corrected",
     "data.given",
@@ -49,6 +51,8 @@ def test_no_sentence_was_left_untranslated() -> None:
 def test_every_sentence_that_a_page_says_is_there_and_none_is_left_over() -> None:
     pages = [*HERE.glob("http/templates/owner_*.html"), *HERE.glob("http/*owner*.py"), HERE / "language.py"]
     pages += [*HERE.glob("operations/own*.py")]
+    pages += [HERE / "http" / name for name in ("pages_faults.py", "visitor.py", "login.py")]
+    pages += [HERE / "http/templates" / name for name in ("base.html", "login.html", "message.html")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     said = set(re.findall(r"""["']([a-z]+\.[a-z_]+(?:\.one|\.many)?)["']""", text))
     said |= {f"fault.{key}" for key in re.findall(r'"((?:no_home|no_event))"', text)}

@@ -116,7 +116,8 @@ async def test_a_form_sent_after_the_session_leads_back_to_its_page_and_does_not
         headers={"Referer": f"http://{HOST}/operator/events"},
     )
 
-    assert answer.headers["location"] == "/login?next=%2Foperator%2Fevents"
+    assert answer.headers["location"] == "/login?next=%2Foperator%2Fevents%3Fagain%3Dyes"
+    assert "you are back where you were" in (await browser.get(answer.headers["location"])).text
     assert [entry.action for entry in await suburb.desk.store.trail()] == ["log in"]
 
 

@@ -7,13 +7,13 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
-from starlette.exceptions import HTTPException
 
 from vpp.adapters.passwords import hash_password, password_matches
 from vpp.domain.access import Role, Session, TrailEntry, User
 from vpp.entrypoints.http.security import COOKIE
 from vpp.entrypoints.http.showing import show
-from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, PlainForm, front_of, visitor_of
+from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, PlainForm, ToldFault, front_of, visitor_of
+from vpp.entrypoints.language import Language, preferred
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.people import key_of
 
@@ -50,7 +50,7 @@ async def front_page(request: Request) -> Response:
 @router.get("/login")
 async def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002  # the word in the address
     """Show the form."""
-    return show(request, "login.html", next=safe_next(next), name="", fault=None)
+    return _form(request, HTTPStatus.OK, next_path=safe_next(next))
 
 
 @router.post("/login")
@@ -60,17 +60,26 @@ async def log_in(request: Request, desk: AtDesk, form: PlainForm) -> Response:
     next_path = safe_next(form.get("next", "/"))
     host = request.client.host if request.client else "unknown"
     if front.bad_logins_by_name.is_full(name) or front.bad_logins_by_host.is_full(host):
-        fault = "Too many wrong passwords. Wait a minute, then try again."
-        return show(
-            request, "login.html", HTTPStatus.TOO_MANY_REQUESTS, next=next_path, name=name, fault=fault
+        return _form(
+            request, HTTPStatus.TOO_MANY_REQUESTS, next_path=next_path, name=name, fault="too_many_wrong"
         )
     user = await desk.store.user(name)
     if not await _is_password(user, form.get("password", "")[:1000]) or user is None:
         front.bad_logins_by_name.hit(name)
         front.bad_logins_by_host.hit(host)
-        fault = "Name and password do not belong together."
-        return show(request, "login.html", HTTPStatus.UNAUTHORIZED, next=next_path, name=name, fault=fault)
+        return _form(request, HTTPStatus.UNAUTHORIZED, next_path=next_path, name=name, fault="wrong")
     return await _let_in(request, desk, user, home_of(user.role) if next_path == "/" else next_path)
+
+
+def _form(
+    request: Request, status: HTTPStatus, *, next_path: str, name: str = "", fault: str = ""
+) -> Response:
+    """Show the form in the language that the browser asks for; ``fault`` names a sentence of the login's."""
+    t = Language(preferred(request.headers.get("accept-language", "")))
+    return show(
+        request, "login.html", status, t=t, next=next_path, name=name,
+        fault=t(f"login.{fault}") if fault else None, ended="again=yes" in next_path,
+    )  # fmt: skip
 
 
 async def _is_password(user: User | None, password: str) -> bool:
@@ -89,7 +98,7 @@ async def log_in_once(request: Request, desk: AtDesk, secret: str) -> Response:
     link = await desk.store.use_login_link(key_of(secret))
     user = await desk.store.user(link.user_name) if link is not None else None
     if link is None or user is None or link.expires_at <= desk.clock.now():
-        raise HTTPException(HTTPStatus.NOT_FOUND, "This link was used, or its hour is over.")
+        raise ToldFault(HTTPStatus.NOT_FOUND, "page.link_over")
     return await _let_in(request, desk, user, home_of(user.role))
 
 

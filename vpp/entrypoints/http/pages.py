@@ -1,16 +1,11 @@
-"""The pages as one application: routes, errors in words, static files, and the door before the API."""
+"""The pages as one application: routes, static files, and the door before the API."""
 
 import re
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
-from starlette.datastructures import URL
-from starlette.exceptions import HTTPException
+from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,11 +21,11 @@ from vpp.entrypoints.http import (
 )
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.metrics import RequestTimes
+from vpp.entrypoints.http.pages_faults import tell_faults
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
 from vpp.entrypoints.http.showing import STATIC, show
-from vpp.entrypoints.http.visitor import Front, NotLoggedIn
-from vpp.entrypoints.operations.desk import Desk, OperationRefused
-from vpp.ports import ConflictingFact, StoreUnavailable
+from vpp.entrypoints.http.visitor import Front
+from vpp.entrypoints.operations.desk import Desk
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ROUTERS = (
@@ -86,12 +81,7 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
     pages = FastAPI(title="vpp pages", docs_url=None, redoc_url=None, openapi_url=None)
     pages.state.front = front
     pages.add_middleware(BodyLimit)
-    pages.add_exception_handler(NotLoggedIn, _to_login)
-    pages.add_exception_handler(HTTPException, _http_fault)
-    pages.add_exception_handler(OperationRefused, _refused)
-    pages.add_exception_handler(ConflictingFact, _conflict)
-    pages.add_exception_handler(StoreUnavailable, _store_down)
-    pages.add_exception_handler(RequestValidationError, _unreadable)
+    tell_faults(pages)
     for router in ROUTERS:
         pages.include_router(router)
 
@@ -102,43 +92,3 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
 
     pages.mount("/static", StaticFiles(directory=STATIC))
     return pages
-
-
-async def _to_login(request: Request, _failure: Exception) -> Response:
-    shown = request.url if request.method == "GET" else URL(request.headers.get("referer", "/"))
-    back = f"{shown.path}?{shown.query}" if shown.query else shown.path
-    if request.headers.get("x-fragment"):
-        return Response(status_code=HTTPStatus.UNAUTHORIZED)
-    return RedirectResponse(f"/login?next={quote(back, safe='')}", HTTPStatus.SEE_OTHER)
-
-
-async def _http_fault(request: Request, failure: Exception) -> Response:
-    assert isinstance(failure, HTTPException)
-    status = HTTPStatus(failure.status_code)
-    detail = failure.detail if failure.detail != status.phrase else "There is no such page."
-    return _message(request, status, detail)
-
-
-async def _refused(request: Request, failure: Exception) -> Response:
-    assert isinstance(failure, OperationRefused)
-    return _message(request, failure.status, failure.detail)
-
-
-async def _conflict(request: Request, failure: Exception) -> Response:
-    return _message(request, HTTPStatus.CONFLICT, f"{failure}. Something else changed it; look again.")
-
-
-async def _unreadable(request: Request, failure: Exception) -> Response:
-    assert isinstance(failure, RequestValidationError)
-    faults = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in failure.errors())
-    return _message(request, HTTPStatus.UNPROCESSABLE_ENTITY, f"This address cannot be read: {faults}.")
-
-
-async def _store_down(request: Request, failure: Exception) -> Response:
-    return _message(
-        request, HTTPStatus.SERVICE_UNAVAILABLE, f"{failure}. Running homes keep to their leases."
-    )
-
-
-def _message(request: Request, status: HTTPStatus, detail: str) -> Response:
-    return show(request, "message.html", status, detail=detail)

@@ -136,7 +136,7 @@ async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: Ch
     if form.get("typed", "").lower() != "stop":
         detail = "Type STOP to release every home. Nothing was changed."
         unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
-        return show(request, "message.html", unprocessable, visitor=visitor, detail=detail)
+        return show(request, "operator_message.html", unprocessable, visitor=visitor, detail=detail)
     await leave_trail(desk, visitor, "stop all", "fleet")
     stopped = await starting.stop_all(desk, actor=visitor.actor)
     return show(request, "operator_stopped.html", visitor=visitor, stopped=stopped)

@@ -52,5 +52,6 @@ def render(template: str, **values: Any) -> str:
 
 def show(request: Request, template: str, status: HTTPStatus = HTTPStatus.OK, **values: Any) -> HTMLResponse:
     """Return a whole page."""
-    shown = {"visitor": None, "path": request.url.path, "status": status} | values
+    again = request.query_params.get("again") == "yes"  # back from a login in the middle of a form
+    shown = {"visitor": None, "path": request.url.path, "again": again} | values
     return HTMLResponse(render(template, **shown), status)

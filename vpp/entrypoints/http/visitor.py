@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from vpp.domain.access import RIGHTS, Right, Role, TrailEntry
 from vpp.entrypoints.http.live import BoardsKept
 from vpp.entrypoints.http.security import COOKIE, CookieSigner, RateLimit
+from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.people import key_of
 
@@ -91,6 +92,14 @@ class NotLoggedIn(Exception):
     """The page needs a login first."""
 
 
+class ToldFault(HTTPException):
+    """Why a page was not shown or a form not taken, as a sentence that stands in every language."""
+
+    def __init__(self, status: HTTPStatus, key: str) -> None:
+        super().__init__(status, str(Language("en")(key)))
+        self.key = key
+
+
 def front_of(request: Request) -> Front:
     """Return what all pages share."""
     front = request.app.state.front
@@ -140,7 +149,7 @@ class Permit:
             front.visitors.put(cookie, visitor)
         if not visitor.may(self.right):
             if visitor.role is Role.OWNER:
-                raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such page.")
+                raise ToldFault(HTTPStatus.NOT_FOUND, "page.nothing_here")
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, f"This page is not for the role {visitor.role}; nothing was changed."
             )
@@ -153,12 +162,12 @@ Form = Mapping[str, str]
 async def plain_form(request: Request) -> Form:
     """Return the fields of a form sent from a page of this host. Raises HTTPException 403 or 422."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise HTTPException(HTTPStatus.FORBIDDEN, "This form was sent by another site; nothing was changed.")
+        raise ToldFault(HTTPStatus.FORBIDDEN, "page.other_site")
     try:
         body = (await request.body()).decode()
         fields = parse_qsl(body, keep_blank_values=True, max_num_fields=FIELDS_MOST)
     except ValueError as failure:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, "This form cannot be read.") from failure
+        raise ToldFault(HTTPStatus.UNPROCESSABLE_ENTITY, "page.unreadable") from failure
     return {name: value.strip().replace("\x00", "") for name, value in fields}
 
 
@@ -170,12 +179,9 @@ async def checked_form(request: Request) -> Form:
         raise NotLoggedIn
     front = front_of(request)
     if not front.signer.is_form_token(visitor.session_key, form.get("form_token", "")):
-        raise HTTPException(
-            HTTPStatus.FORBIDDEN,
-            "This form is from an earlier login; open the page again. Nothing was changed.",
-        )
+        raise ToldFault(HTTPStatus.FORBIDDEN, "page.earlier_login")
     if front.commands.is_full(visitor.session_key):
-        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, "Too many forms in a few seconds; wait a moment.")
+        raise ToldFault(HTTPStatus.TOO_MANY_REQUESTS, "page.too_many")
     front.commands.hit(visitor.session_key)
     return form
 

@@ -31,11 +31,38 @@ function help() {
   dialog.showModal();
 }
 
+// What was typed outlives a login that ended: the page that is come back to is filled as it was left.
+const KEPT = "typed ";
+const back = new URLSearchParams(location.search).get("again") === "yes";
+
+function keep(form) {
+  const typed = [...new FormData(form)].filter(([name]) => name !== "form_token" && name !== "password");
+  sessionStorage.setItem(KEPT + new URL(form.action).pathname, JSON.stringify(typed));
+}
+
+function fill(form) {
+  const typed = sessionStorage.getItem(KEPT + new URL(form.action).pathname);
+  if (!typed) return;
+  const values = new Map(JSON.parse(typed));
+  for (const field of form.elements) {
+    if (!field.name || field.name === "form_token" || field.tagName === "BUTTON") continue;
+    if (field.type === "checkbox") field.checked = values.get(field.name) === field.value;
+    else if (values.has(field.name)) field.value = values.get(field.name);
+    field.dispatchEvent(new Event("input"));
+  }
+}
+
+if (location.pathname !== "/login") {
+  if (back) document.querySelectorAll("form[method=post]").forEach(fill);
+  for (const key of Object.keys(sessionStorage)) if (key.startsWith(KEPT)) sessionStorage.removeItem(key);
+}
+
 // A second click on a form that was sent does nothing; going back makes it usable again.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (sending) => {
     if (form.dataset.sent) sending.preventDefault();
     form.dataset.sent = "yes";
+    if (!["/login", "/logout"].includes(new URL(form.action).pathname)) keep(form);
   });
 }
 addEventListener("pageshow", () => {
