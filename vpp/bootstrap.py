@@ -19,6 +19,8 @@ from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, RawSignal
+from vpp.domain.interval import to_epoch
+from vpp.domain.link_health import LinkHealth
 from vpp.domain.program import Program
 from vpp.notice_ports import Messenger
 from vpp.ports import (
@@ -64,6 +66,7 @@ class Controller:
     messenger: Messenger | None = None
     runner: Runner = field(init=False)
     told: Progress = field(default_factory=Progress)
+    health: LinkHealth = field(default_factory=LinkHealth)
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _replaced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -158,6 +161,10 @@ class Controller:
         """Take in what gateways sent; return whether control should look at once."""
         board = await self._ready_board()
         heard = self.link.decode(packets)
+        now_s = to_epoch(self.clock.now())
+        self.health.note_clocks(heard.telemetry, now_s)
+        self.health.note_readings(heard.meter)
+        self.health.note_answers(heard.acks, board.leases, board.epoch, now_s)
         failures = self.runner.failures
         failures.received.update(heard.received)
         failures.refuse(heard.refused)

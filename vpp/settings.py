@@ -71,6 +71,11 @@ class BrokerTls(BaseModel):
     certificate: str | None = None
     key: str | None = None
 
+    @property
+    def certificates(self) -> tuple[Path, ...]:
+        """Return the files of this that hold certificates, which end some day."""
+        return tuple(Path(name) for name in (self.ca, self.certificate) if name is not None)
+
 
 class Settings(BaseModel):
     """Everything that can be set, checked. ``store_url`` is the database after the default is filled in."""

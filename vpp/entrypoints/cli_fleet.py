@@ -8,7 +8,7 @@ from rich.console import Console
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, answer, ask
-from vpp.entrypoints.operations import board, counties, rails, traffic, trail
+from vpp.entrypoints.operations import board, counties, health, rails, traffic, trail
 
 fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
 program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
@@ -82,6 +82,29 @@ def _show_traffic(console: Console, found: Any) -> None:
     console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
     for fact, why in found["pending"].items():
         console.print(f"pending: {fact}: {why}", markup=False, soft_wrap=True)
+
+
+@fleet_app.command("health", help=inspect.getdoc(health.show_health))
+def show_health(as_json: JsonFlag = False) -> None:
+    """Show how the links to the homes are."""
+    answer(ask(health.show_health), _show_health, as_json=as_json)
+
+
+def _show_health(console: Console, found: Any) -> None:
+    answers, clocks, gaps = found["answers"], found["clocks"], found["gaps"]
+    reported = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in found["reported"].items())
+    console.print(f"{found['online']} of {found['enrolled']} homes online; reported: {reported}")
+    console.print(
+        f"answers to {answers['count']} commands: half within {answers['p50_s']} s, 99 % within "
+        f"{answers['p99_s']} s" if answers["count"] else "no command was answered yet"
+    )  # fmt: skip
+    console.print(f"clocks: {clocks['off']} of {clocks['heard']} off by more than {health.CLOCK_OFF_S} s")
+    for each in clocks["worst"]:
+        console.print(f"  {each['site_id']}: {each['ahead_s']:+d} s", markup=False)
+    console.print(f"readings passed over: {gaps['readings']} of {gaps['sites']} homes")
+    for each in found["certificates"]:
+        ends = each["fault"] or f"ends {each['ends_at']}, in {each['days_left']} days"
+        console.print(f"certificate {each['file']}: {ends}", markup=False)
 
 
 @program_app.command("list", help=inspect.getdoc(rails.list_programs))

@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
+from vpp.adapters.clock import WallClock
 from vpp.adapters.keys import KEY_FILE, FileKeys, KeyFileRefused
 from vpp.adapters.mqtt import Access, NotABrokerUrl, TlsFiles
 from vpp.adapters.sql.engine import UnknownDatabase
 from vpp.adapters.sql.store import SqlStore
 from vpp.entrypoints.operations.desk import Json, OperationRefused
+from vpp.entrypoints.operations.health import CERTIFICATE_SOON_DAYS, certificate_facts
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
 from vpp.settings import PREFIX, BadSettings, BrokerTls, Settings, load_programs, load_settings, variables
@@ -93,6 +95,8 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
         yield await asyncio.to_thread(_messages, service)
     yield _port(settings.http_port, service)
     yield await _broker(settings, service)
+    for path in settings.broker_tls.certificates:
+        yield _certificate(path)
     yield _clock()
 
 
@@ -235,6 +239,19 @@ async def _broker(settings: Settings, service: RunningService | None) -> Finding
     except (OSError, NotABrokerUrl) as failure:
         return Finding("broker", "failed", str(failure), fix)
     return Finding("broker", "ok", f"{access.host}:{access.port} takes connections")
+
+
+def _certificate(path: Path) -> Finding:
+    facts = certificate_facts(path, WallClock().now())
+    check, days = f"certificate {path.name}", facts["days_left"]
+    if not isinstance(days, int):
+        return Finding(check, "failed", str(facts["fault"]), "set VPP_BROKER_TLS__… to a PEM file")
+    if days < 0:
+        return Finding(check, "failed", f"{path} ended {facts['ends_at']}", "put a new one in its place")
+    if days < CERTIFICATE_SOON_DAYS:
+        detail = f"{path} ends {facts['ends_at']}, in {days} days"
+        return Finding(check, "warning", detail, "put a new one in its place before then")
+    return Finding(check, "ok", f"holds until {facts['ends_at']}")
 
 
 def _tls_files(files: BrokerTls) -> TlsFiles:

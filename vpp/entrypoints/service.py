@@ -171,6 +171,7 @@ class Service:
                 production=settings.production,
                 changed=controller.wake,
                 live=live,
+                certificates=settings.broker_tls.certificates,
             )
             alarm = AsyncIOScheduler(timezone="UTC")
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)

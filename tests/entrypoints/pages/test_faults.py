@@ -1,4 +1,4 @@
-"""What a page says when something went wrong: staff exactly, owners in their language, and nothing of others."""
+"""What a page says when something went wrong: staff exactly, owners in their language."""
 
 import pytest
 

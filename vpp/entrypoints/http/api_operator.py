@@ -13,6 +13,7 @@ from vpp.entrypoints.operations import (
     changing,
     counties,
     fairness,
+    health,
     people,
     preview,
     rails,
@@ -107,6 +108,12 @@ async def list_fleet(
     return await board.list_fleet(
         desk, search=search, reason=reason, county=county, offset=offset, cursor=cursor, limit=limit
     )
+
+
+@router.get("/fleet/health")
+async def show_health(desk: AtDesk) -> Json:
+    """Return how the links to the homes are."""
+    return await health.show_health(desk)
 
 
 @router.post("/previews")

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vpp.entrypoints.operations import board, rails
+from vpp.entrypoints.operations import board, health, rails
 from vpp.entrypoints.operations.desk import Desk, Json
 from vpp.entrypoints.operations.events import list_events
 from vpp.entrypoints.operations.live import Live
@@ -52,6 +52,7 @@ class Metrics:
             if desk.live is not None:
                 self._said.families += _traffic(desk.live)
                 self._said.families += await _fleet(desk)
+                self._said.families += await _links(desk)
                 self._said.families += await _events(desk)
             self._said.families += await _seasons(desk)
         except StoreUnavailable:
@@ -99,6 +100,21 @@ async def _fleet(desk: Desk) -> list[Metric]:
         "vpp_spare_watts", "What idle homes could hold for an hour", value=found["spare_w"]
     )
     return [sites, reasons, spare]
+
+
+async def _links(desk: Desk) -> list[Metric]:
+    found = cast("Mapping[str, Any]", await health.show_health(desk))
+    answers = GaugeMetricFamily("vpp_answer_seconds", "To a command's acknowledgement", labels=("quantile",))
+    if found["answers"]["count"]:
+        for quantile in ("50", "99"):
+            answers.add_metric((f"0.{quantile}",), found["answers"][f"p{quantile}_s"])
+    clocks = GaugeMetricFamily("vpp_sites_clock_off", "Clocks off over 5 s", value=found["clocks"]["off"])
+    gaps = GaugeMetricFamily("vpp_sites_reading_gaps", "Homes with a gap", value=found["gaps"]["sites"])
+    days = GaugeMetricFamily("vpp_certificate_days", "Days that a certificate still holds", labels=("file",))
+    for certificate in found["certificates"]:
+        if certificate["days_left"] is not None:
+            days.add_metric((certificate["file"],), certificate["days_left"])
+    return [answers, clocks, gaps, days]
 
 
 async def _events(desk: Desk) -> list[Metric]:

@@ -12,7 +12,7 @@ from vpp.entrypoints.http.county_map import county_map
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
-from vpp.entrypoints.operations import board, counties, sites, traffic
+from vpp.entrypoints.operations import board, counties, health, sites, traffic
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
@@ -103,13 +103,12 @@ async def map_page(request: Request, visitor: Watcher, desk: AtDesk, figure: str
 @router.get("/health")
 async def health_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show whether homes, messages and this service are well."""
-    fleet = await board.list_fleet(desk, limit=1)
     began = time.perf_counter()
     await desk.store.ready()
     database_ms = 1000 * (time.perf_counter() - began)
     found = await traffic.show_traffic(desk)
     return show(
-        request, "operator_health.html", visitor=visitor, fleet=fleet, freshness=board.freshness(desk),
-        traffic=found, failures=found["pending"], database_ms=database_ms,
+        request, "operator_health.html", visitor=visitor, health=await health.show_health(desk),
+        soon=health.CERTIFICATE_SOON_DAYS, traffic=found, failures=found["pending"], database_ms=database_ms,
         service={"database": True, "broker": desk.running.controller.connected},
     )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol
 
 from vpp.domain.access import TrailEntry
@@ -53,7 +54,7 @@ class Desk:
     """What operations work on. ``changed`` wakes the controller, with the site whose enrolment changed.
 
     ``live`` is the running controller; None where none runs in this process. ``request_id`` and ``why`` are
-    what the trail says of the request that is answered.
+    what the trail says of the request that is answered. ``certificates`` are those towards the broker.
     """
 
     store: Store
@@ -65,6 +66,7 @@ class Desk:
     live: Live | None = None
     request_id: str = ""
     why: str = ""
+    certificates: tuple[Path, ...] = ()
 
     @property
     def running(self) -> Live:

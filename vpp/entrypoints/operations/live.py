@@ -17,6 +17,7 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan, Limits, offers_of
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.interval import to_epoch
+from vpp.domain.link_health import LinkHealth
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 
@@ -33,6 +34,7 @@ class Dispatching(Protocol):
     roster: Roster
     board: Board | None
     terms: DispatchTerms
+    health: LinkHealth
 
     async def stop_everything(self, actor: str) -> int:
         """Release every home before the database knows of it; return how many were asked for power."""
