@@ -6,24 +6,33 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import (
     JsonFlag,
     answer,
+    ask,
     fail,
     open_desk,
     require_state_dir,
     run,
     settings_or_exit,
 )
-from vpp.entrypoints.operations import keeping, replay
+from vpp.entrypoints.operations import keeping, otherwise, replay
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.running_service import find_service
 
 
 def replay_event(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")], as_json: JsonFlag = False
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")],
+    floor: Annotated[
+        str | None, typer.Option("--floor", metavar="PCT", help="Plan it with this reserve floor instead.")
+    ] = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Make an event's commands again; exit 1 where they differ."""
+    if floor is not None:
+        answer(ask(otherwise.replay_otherwise, event_id=event, floor=floor), _show_other, as_json=as_json)
+        return
     found = run(_replay(event))
     answer(found, _show_replay, as_json=as_json)
     if found["result"] != "same":
@@ -43,6 +52,28 @@ def _show_replay(console: Console, found: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     console.print("same" if found["difference"] is None else found["difference"], soft_wrap=True)
+
+
+def _show_other(console: Console, found: dict[str, Any]) -> None:
+    columns = ("at", "asked", "planned", "with the floor", "short", "homes", "with the floor")
+    rows = [
+        (
+            each["at"],
+            rendering.kilowatts(each["asked_w"]),
+            rendering.kilowatts(each["planned_w"]),
+            rendering.kilowatts(each["other_planned_w"]),
+            rendering.kilowatts(each["other_shortfall_w"]),
+            each["sites"],
+            each["other_sites"],
+        )
+        for each in found["plans"]
+    ]
+    console.print(rendering.table(*columns, rows=rows))
+    console.print(
+        f"planned {rendering.kilowatt_hours(found['planned_wh'])}, with a floor of {found['floor_pct']:g} % "
+        f"{rendering.kilowatt_hours(found['other_planned_wh'])}; {found['note']}",
+        soft_wrap=True,
+    )
 
 
 def back_up(

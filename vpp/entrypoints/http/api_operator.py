@@ -14,6 +14,7 @@ from vpp.entrypoints.operations import (
     counties,
     fairness,
     health,
+    otherwise,
     people,
     preview,
     rails,
@@ -180,6 +181,14 @@ async def list_programs(desk: AtDesk) -> Json:
 async def replay_event(desk: AtDesk, event_id: str) -> Json:
     """Make an event's commands again from stored facts, and say whether they are the same."""
     return await replay.replay_event(desk, event_id=event_id)
+
+
+@router.get("/events/{event_id}/replay-otherwise")
+async def replay_otherwise(
+    desk: AtDesk, event_id: str, floor: Annotated[str, Query(max_length=10, description="percent")]
+) -> Json:
+    """Plan a past event again with another reserve floor."""
+    return await otherwise.replay_otherwise(desk, event_id=event_id, floor=floor)
 
 
 @router.get("/users")

@@ -15,7 +15,7 @@ from vpp.domain.program import Program
 from vpp.entrypoints.http.live import replay_chart
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Form, Visitor, Watcher
-from vpp.entrypoints.operations import changing, evening, events, rails, replay, sites, starting
+from vpp.entrypoints.operations import changing, evening, events, otherwise, rails, replay, sites, starting
 from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 
@@ -194,13 +194,22 @@ async def change(
 
 @router.get("/events/{event_id}/replay")
 async def replay_page(
-    request: Request, visitor: Watcher, desk: AtDesk, event_id: str, proof: str = ""
+    request: Request, visitor: Watcher, desk: AtDesk, event_id: str, proof: str = "", floor: str = ""
 ) -> Response:
-    """Show an event again from stored facts, sixty times as fast; with ``proof=yes`` make all of it again."""
+    """Show an event again from stored facts, sixty times as fast.
+
+    With ``proof=yes`` all of it is made again and compared; with ``floor`` it is planned with another rule.
+    """
     event = await events.show_event(desk, event_id=event_id)
     found = await replay.replay_event(desk, event_id=event_id) if proof == "yes" else None
     course = await evening.show_evening(desk, event_id=event_id)
+    other, faults = None, {}
+    if floor:
+        try:
+            other = await otherwise.replay_otherwise(desk, event_id=event_id, floor=floor[:10])
+        except OperationRefused as refused:
+            faults = {"floor": refused.detail}
     return show(
-        request, "operator_replay.html", visitor=visitor, event=event, found=found, evening=course,
-        chart=replay_chart(event, course),
+        request, "operator_replay.html", _status(faults), visitor=visitor, event=event, found=found,
+        evening=course, chart=replay_chart(event, course), other=other, floor=floor[:10], faults=faults,
     )  # fmt: skip
