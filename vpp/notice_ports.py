@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice
+from vpp.domain.access import TrailEntry
+from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Forgotten, Notice
 
 
 class Messenger(Protocol):
@@ -20,6 +21,13 @@ class Messenger(Protocol):
 
 class Notices(Protocol):
     """Who is written to, what was written and answered, and the calendars that may be read."""
+
+    async def forget_owner(self, owner_id: str, entry: TrailEntry) -> Forgotten:
+        """Delete an owner's address, messages, calendar feed and logins, with the entry that says so stored.
+
+        Sessions and links of those logins end. Nothing else of the owner changes.
+        """
+        ...
 
     async def keep_contact(self, contact: Contact) -> None:
         """Keep how somebody is written to, in place of what was kept."""

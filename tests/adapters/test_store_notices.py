@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from tests.adapters.store_world import NOON, a_request
-from vpp.domain.access import TrailEntry
+from vpp.domain.access import LoginLink, Role, Session, TrailEntry, User
 from vpp.domain.enrollment import Withdrawal
 from vpp.domain.notice import (
     TRIES_MOST,
@@ -11,6 +11,7 @@ from vpp.domain.notice import (
     CalendarFeed,
     Contact,
     Delivery,
+    Forgotten,
     Notice,
     NoticeKind,
     after_try,
@@ -143,3 +144,27 @@ async def test_homes_are_read_together_with_the_word_of_who_reads_them(store: St
 
     assert [home.site_id for home in homes] == ["s-ada"]
     assert await store.trail(subject=f"owner:{owner_id}") == [entry]
+
+
+async def test_whoever_is_forgotten_leaves_no_name_and_nobody_else_is_touched(store: Store) -> None:
+    entry = TrailEntry(NOON, "owner:o-rosa", "destroy what names the owner", "owner:o-rosa", "", "r-1")
+    for name, owner_id in (("rosa", "o-rosa"), ("rosas-son", "o-rosa"), ("ben", "o-ben")):
+        await store.keep_user(User(name, Role.OWNER, owner_id, "a hash", NOON))
+        await store.begin_session(Session(f"session-{name}", name, NOON, NOON + MINUTE))
+        await store.add_login_link(LoginLink(f"link-{name}", name, NOON, NOON + MINUTE))
+    await store.keep_contact(ROSA)
+    await store.keep_contact(Contact("o-ben", "en", "mailto://ben@example.org"))
+    await store.write_notices([a_notice("a"), a_notice("b", party="o-ben")])
+    await store.open_calendar(CalendarFeed("key-rosa", "o-rosa", NOON))
+
+    first = await store.forget_owner("o-rosa", entry)
+    again = await store.forget_owner("o-rosa", entry)
+
+    assert (first, again) == (Forgotten(1, 1, 1, 2), Forgotten(0, 0, 0, 0))
+    assert [user.name for user in await store.users()] == ["ben"]
+    assert (await store.session("session-rosa"), await store.use_login_link("link-rosas-son")) == (None, None)
+    assert await store.session("session-ben") is not None
+    assert (await store.contact("o-rosa"), await store.calendar(key="key-rosa")) == (None, None)
+    assert [notice.key for notice, _ in await store.notices_to_send(now=NOON)] == ["b"]
+    assert await store.contact("o-ben") is not None
+    assert await store.trail(subject="owner:o-rosa") == [entry, entry]

@@ -23,6 +23,8 @@ BUILT = (
     "statement.quality_",
     "messages.",
     "now.",
+    "forget.stays_",
+    "forget.count_",
     "login.wrong",
     "login.too_many_wrong",
     "ask.answered",

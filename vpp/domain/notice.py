@@ -153,3 +153,13 @@ class CalendarFeed:
     key: str
     owner_id: str
     made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """How much was destroyed of what names an owner."""
+
+    addresses: int
+    messages: int
+    calendars: int
+    logins: int

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
-from vpp.entrypoints.operations import alarms, contacts, own_data, own_files, staff_reads
+from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, own_files, staff_reads
 
 owner_app = typer.Typer(no_args_is_help=True, help="What an owner sees, takes along, and decides.")
 alarm_app = typer.Typer(no_args_is_help=True, help="What needs people, and who is told.")
@@ -115,6 +115,13 @@ def leave(
 ) -> None:
     """End an owner's consent for one home."""
     found = ask(own_data.leave_program, owner_id=owner_id, site_id=site_id, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@owner_app.command("forget", help=inspect.getdoc(forgetting.forget_owner))
+def forget(owner_id: OwnerArgument, as_json: JsonFlag = False) -> None:
+    """Destroy what names an owner, and print the certificate."""
+    found = ask(forgetting.forget_owner, owner_id=owner_id, actor=actor())
     answer(found, rendering.show_facts, as_json=as_json)
 
 

@@ -12,6 +12,7 @@ from vpp.adapters.memory.notices import MemoryNotices
 from vpp.adapters.memory.signals import MemorySignals
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.notice import Forgotten
 from vpp.ports import StoreUnavailable
 
 
@@ -35,6 +36,23 @@ class MemoryStore(
         """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
         await self.leave_trail([entry])
         return await self.enrollments(owner_id=owner_id)
+
+    async def forget_owner(self, owner_id: str, entry: TrailEntry) -> Forgotten:
+        """Delete an owner's address, messages, calendar feed and logins; keep the entry that says so."""
+        names = {user.name for user in self._users.values() if user.owner_id == owner_id}
+        mine = [key for key, (notice, _) in self._notices.items() if notice.party == owner_id]
+        known = self._contacts.pop(owner_id, None)
+        feeds = sum(feed.owner_id == owner_id for feed in self._feeds.values())
+        for key in mine:
+            del self._notices[key]
+        await self.close_calendar(owner_id)
+        self._users = {name: user for name, user in self._users.items() if name not in names}
+        self._sessions = {key: each for key, each in self._sessions.items() if each.user_name not in names}
+        self._login_links = {
+            key: each for key, each in self._login_links.items() if each.user_name not in names
+        }
+        await self.leave_trail([entry])
+        return Forgotten(int(known is not None), len(mine), feeds, len(names))
 
     async def ready(self) -> None:
         """Return when the store answers. Raises StoreUnavailable after it was closed."""

@@ -107,12 +107,12 @@ class SqlAccounts:
     async def leave_trail(self, entries: Sequence[TrailEntry]) -> None:
         """Append what people did or read; nothing of it is ever changed."""
         async with self._account_database.write() as database:
-            database.add_all(_trail_row(entry) for entry in entries)
+            database.add_all(trail_row(entry) for entry in entries)
 
     async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
         """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
         async with self._account_database.write() as database:
-            database.add(_trail_row(entry))
+            database.add(trail_row(entry))
             await database.flush()
             return await enrollments_where(database, col(EnrollmentRow.owner_id) == owner_id)
 
@@ -150,7 +150,8 @@ def _user(row: PersonRow) -> User:
     return User(row.name, Role(row.role), row.owner_id, row.password_hash, from_us(row.added_at_us))
 
 
-def _trail_row(entry: TrailEntry) -> TrailRow:
+def trail_row(entry: TrailEntry) -> TrailRow:
+    """Return an entry of the trail as its row."""
     return TrailRow(
         at_us=to_us(entry.at),
         actor=entry.actor,

@@ -7,11 +7,13 @@ from datetime import datetime
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from vpp.adapters.sql.accounts import trail_row
 from vpp.adapters.sql.bulk import insert_new
 from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, to_us
 from vpp.adapters.sql.notice_tables import AlarmRow, CalendarFeedRow, ContactRow, NoticeRow
-from vpp.adapters.sql.tables import table_of
-from vpp.domain.notice import STAFF, Alarm, CalendarFeed, Contact, Delivery, Notice, NoticeKind
+from vpp.adapters.sql.tables import LoginLinkRow, LoginSessionRow, PersonRow, table_of
+from vpp.domain.access import TrailEntry
+from vpp.domain.notice import STAFF, Alarm, CalendarFeed, Contact, Delivery, Forgotten, Notice, NoticeKind
 
 
 class SqlNotices:
@@ -19,6 +21,24 @@ class SqlNotices:
 
     def __init__(self, database: Database) -> None:
         self._notice_database = database
+
+    async def forget_owner(self, owner_id: str, entry: TrailEntry) -> Forgotten:
+        """Delete an owner's address, messages, calendar feed and logins; keep the entry that says so."""
+        named = select(PersonRow.name).where(PersonRow.owner_id == owner_id)
+        async with self._notice_database.write() as session:
+            await session.exec(delete(LoginSessionRow).where(col(LoginSessionRow.user_name).in_(named)))
+            await session.exec(delete(LoginLinkRow).where(col(LoginLinkRow.user_name).in_(named)))
+            counts = [
+                (await session.exec(delete(rows).where(col(column) == owner_id))).rowcount
+                for rows, column in (
+                    (ContactRow, ContactRow.party),
+                    (NoticeRow, NoticeRow.party),
+                    (CalendarFeedRow, CalendarFeedRow.owner_id),
+                    (PersonRow, PersonRow.owner_id),
+                )
+            ]
+            session.add(trail_row(entry))
+        return Forgotten(*counts)
 
     async def keep_contact(self, contact: Contact) -> None:
         """Keep how somebody is written to, in place of what was kept."""

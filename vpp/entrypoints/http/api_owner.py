@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Reason
-from vpp.entrypoints.operations import alarms, contacts, own_data, staff_reads
+from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, staff_reads
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
@@ -50,6 +50,11 @@ async def export_owner(
 @router.post("/owners/{owner_id}/sites/{site_id}/withdrawal")
 async def leave_program(desk: AtDesk, actor: Actor, owner_id: str, site_id: str) -> Json:
     return await own_data.leave_program(desk, owner_id=owner_id, site_id=site_id, actor=actor)
+
+
+@router.delete("/owners/{owner_id}")
+async def forget_owner(desk: AtDesk, actor: Actor, owner_id: str) -> Json:
+    return await forgetting.forget_owner(desk, owner_id=owner_id, actor=actor)
 
 
 @router.get("/owners/{owner_id}/contact")

@@ -105,8 +105,9 @@ async def log_in_once(request: Request, desk: AtDesk, secret: str) -> Response:
 async def _let_in(request: Request, desk: Desk, user: User, path: str) -> Response:
     front, now, secret = front_of(request), desk.clock.now(), secrets.token_urlsafe(32)
     await desk.store.begin_session(Session(key_of(secret), user.name, now, now + SESSION_LASTS))
-    kind = "owner" if user.role is Role.OWNER else "staff"
-    entry = TrailEntry(now, f"{kind}:{user.name}", "log in", f"user:{user.name}", "", "page")
+    own = user.role is Role.OWNER  # whose name stands in no fact that never changes
+    actor = f"owner:{user.owner_id}" if own else f"staff:{user.name}"
+    entry = TrailEntry(now, actor, "log in", "login" if own else f"user:{user.name}", "", "page")
     await desk.store.leave_trail([entry])
     response = RedirectResponse(path, HTTPStatus.SEE_OTHER)
     response.set_cookie(

@@ -1,7 +1,5 @@
 """What the owner's pages share: the owner's language, the page around it, and refusals in that language."""
 
-from collections.abc import Mapping
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +10,7 @@ from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import Visitor
 from vpp.entrypoints.language import Language, preferred
 from vpp.entrypoints.operations import owner
-from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.desk import Desk
 
 
 async def language_of(request: Request, visitor: Visitor, desk: Desk) -> Language:
@@ -40,12 +38,6 @@ async def zone_of(desk: Desk, owner_id: str) -> str:
     """Return the name of the zone of an owner's first home."""
     homes = await owner.homes_of(desk, owner_id)
     return desk.time_zone(homes[0].program_id) if homes else "UTC"
-
-
-def with_owed(sums: Mapping[str, object]) -> Json:
-    """Return the sums with ``owed_usd``: what is final and not yet on its way."""
-    owed = Decimal(str(sums["posted_usd"])) - Decimal(str(sums["on_its_way_usd"]))
-    return {**sums, "owed_usd": str(owed)}
 
 
 async def no_such(request: Request, visitor: Visitor, desk: Desk, key: str) -> Response:

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, with_owed
+from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, leave_trail
-from vpp.entrypoints.operations import contacts, owner, sites
+from vpp.entrypoints.operations import contacts, owner, owner_money, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
 router = APIRouter(prefix="/owner")
@@ -33,7 +33,7 @@ async def _home(
     site: str = "",
     typed: str = "",
 ) -> Response:
-    found = with_owed(await owner.show_own_home(desk, owner_id=visitor.own_id))
+    found = owner_money.with_owed(await owner.show_own_home(desk, owner_id=visitor.own_id))
     return await show_own(
         request, visitor, desk, "owner_home.html", status, own=found, fault=fault, fault_site=site,
         typed=typed,

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from vpp.domain.notice import OWNER_KINDS
-from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
+from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
+from vpp.entrypoints.http.security import COOKIE
+from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, leave_trail
-from vpp.entrypoints.operations import contacts, own_data, own_files
+from vpp.entrypoints.operations import contacts, forgetting, own_data, own_files
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
 router = APIRouter(prefix="/owner")
@@ -110,6 +112,42 @@ async def _leaving(
     return await show_own(
         request, visitor, desk, "owner_leaving.html", status, site_id=site_id, fault=fault, typed=typed
     )
+
+
+@router.get("/forgetting")
+async def forgetting_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Say what is destroyed and what stays, before it is done."""
+    return await _forgetting(request, visitor, desk)
+
+
+@router.post("/forgetting")
+async def forget(request: Request, visitor: HomeOwner, desk: AtDesk, form: CheckedForm) -> Response:
+    """Destroy what names the owner once the word is typed, and show the certificate; the login ends."""
+    t, typed = await language_of(request, visitor, desk), form.get("typed", "")
+    word = str(t("forget.word"))
+    if typed.upper() != word:
+        return await _forgetting(request, visitor, desk, fault=t("fault.forget", word=word), typed=typed)
+    zone = await zone_of(desk, visitor.own_id)
+    try:
+        done = await forgetting.forget_owner(desk, owner_id=visitor.own_id, actor=visitor.actor)
+    except OperationRefused as refused:
+        if refused.status is not HTTPStatus.CONFLICT:
+            raise
+        return await _forgetting(request, visitor, desk)
+    response = show(request, "owner_forgotten.html", t=t, done=done, zone=zone)
+    response.delete_cookie(COOKIE, path="/")
+    return response
+
+
+async def _forgetting(
+    request: Request, visitor: Visitor, desk: Desk, *, fault: str = "", typed: str = ""
+) -> Response:
+    hindrance = await forgetting.why_not_yet(desk, owner_id=visitor.own_id)
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
+    return await show_own(
+        request, visitor, desk, "owner_forgetting.html", status, hindrance=hindrance, fault=fault,
+        typed=typed, stays=forgetting.STAYS,
+    )  # fmt: skip
 
 
 @router.get("/export.json")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, with_owed
+from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
 from vpp.entrypoints.http.pages_operator import csv_file
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
 from vpp.entrypoints.http.words import clock_time
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/owner")
 async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Response:
     """Show every past event, also those with zero and why; seasons, payouts, and the share of the burden."""
     found = await owner.show_own_events(desk, owner_id=visitor.own_id)
-    statement = with_owed(await show_statement(desk, owner_id=visitor.own_id))
+    statement = owner_money.with_owed(await show_statement(desk, owner_id=visitor.own_id))
     paid = await owner_money.show_own_payouts(desk, owner_id=visitor.own_id)
     seasons = await fairness.own_seasons(desk, owner_id=visitor.own_id)
     return await show_own(

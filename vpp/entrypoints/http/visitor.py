@@ -50,8 +50,11 @@ class Visitor:
 
     @property
     def actor(self) -> str:
-        """Return how histories and the trail name this person."""
-        return f"{'owner' if self.role is Role.OWNER else 'staff'}:{self.name}"
+        """Return how histories and the trail name this person.
+
+        An owner's name stands in none: facts that never change would tell for ever whose they are.
+        """
+        return f"owner:{self.own_id}" if self.role is Role.OWNER else f"staff:{self.name}"
 
     def may(self, right: Right) -> bool:
         """Return whether the role carries the right."""

@@ -1,6 +1,6 @@
 """An owner's money so that it can be followed with pencil and paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
@@ -94,3 +94,9 @@ async def show_own_payouts(desk: Desk, *, owner_id: str) -> Json:
         if each.owner_id == owner_id
     ]
     return {"payouts": list(reversed(made))}
+
+
+def with_owed(sums: Mapping[str, object]) -> Json:
+    """Return the sums with ``owed_usd``: what is final and not yet on its way."""
+    owed = Decimal(str(sums["posted_usd"])) - Decimal(str(sums["on_its_way_usd"]))
+    return {**sums, "owed_usd": str(owed)}
