@@ -12,6 +12,7 @@ import typer
 from vpp.entrypoints import (
     cli_demo,
     cli_fleet,
+    cli_home_assistant,
     cli_money,
     cli_payout,
     cli_proof,
@@ -54,6 +55,7 @@ app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
 event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)
 cli_watch.add_to(event_app)
+cli_home_assistant.add_to(owner_app)
 cli_fleet.add_to(app)
 app.command("correct", help=inspect.getdoc(books.correct_event))(cli_payout.correct)
 app.command("replay", help=inspect.getdoc(replay.replay_event))(cli_proof.replay_event)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Reason
-from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, staff_reads
+from vpp.entrypoints.operations import alarms, contacts, forgetting, home_states, own_data, staff_reads
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
@@ -55,6 +55,13 @@ async def leave_program(desk: AtDesk, actor: Actor, owner_id: str, site_id: str)
 @router.delete("/owners/{owner_id}")
 async def forget_owner(desk: AtDesk, actor: Actor, owner_id: str) -> Json:
     return await forgetting.forget_owner(desk, owner_id=owner_id, actor=actor)
+
+
+@router.get("/owners/{owner_id}/home-states")
+async def home_states_now(
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
+) -> Json:
+    return await home_states.show_home_states(desk, owner_id=owner_id, actor=actor, reason=reason)
 
 
 @router.get("/owners/{owner_id}/contact")

@@ -27,14 +27,14 @@ async def homes_for(desk: Desk, owner_id: str, actor: str, reason: str, action: 
     Args:
         desk: The desk.
         owner_id: The owner.
-        actor: Who asks; empty, or ``owner:…``, where the owner does.
+        actor: Who asks; empty, or ``owner:`` with the owner's id, where the owner does.
         reason: Why staff ask.
         action: What is read, for the trail.
 
     Raises:
         OperationRefused: Staff give no reason, or the owner has no home here.
     """
-    if not actor or actor.startswith("owner:"):
+    if actor in ("", f"owner:{owner_id}"):
         return await homes_of(desk, owner_id)
     homes = await desk.store.read_homes(owner_id, _entry(desk, owner_id, actor, reason, action))
     if not homes:
@@ -132,8 +132,7 @@ async def read_disputes(
     listed = found["disputes"]
     assert isinstance(listed, list)
     read = sorted({str(each["owner_id"]) for each in listed})
-    if read and not actor.startswith("owner:"):
-        await desk.store.leave_trail(
-            [_entry(desk, owner_id, actor, reason, "read disputes") for owner_id in read]
-        )
+    told = [each for each in read if actor != f"owner:{each}"]
+    if told:
+        await desk.store.leave_trail([_entry(desk, each, actor, reason, "read disputes") for each in told])
     return found
