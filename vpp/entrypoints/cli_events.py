@@ -1,13 +1,14 @@
 """``vpp event``: what the grid asks, and what a person decides about it."""
 
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from vpp.entrypoints import rendering, rendering_capacity
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
-from vpp.entrypoints.operations import changing, events, preview, rehearsal, starting
+from vpp.entrypoints.operations import changing, evening, events, preview, rehearsal, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
@@ -24,6 +25,30 @@ def list_events(as_json: JsonFlag = False) -> None:
 def show_event(event: EventArgument, as_json: JsonFlag = False) -> None:
     """Show one event."""
     answer(ask(events.show_event, event_id=event), rendering.show_event, as_json=as_json)
+
+
+@event_app.command("course", help=inspect.getdoc(evening.show_evening))
+def show_course(event: EventArgument, as_json: JsonFlag = False) -> None:
+    """Show how an event went, tick by tick."""
+    answer(ask(evening.show_evening, event_id=event), _show_course, as_json=as_json)
+
+
+def _show_course(console: Console, found: Any) -> None:
+    columns = ("at", "asked", "planned", "measured", "short", "homes", "commands", "plan")
+    rows = [
+        (
+            each["at"],
+            *(
+                rendering.kilowatts(each[f"{name}_w"])
+                for name in ("requested", "planned", "measured", "shortfall")
+            ),
+            each["sites"],
+            each["commands"],
+            each["revision"],
+        )
+        for each in found["frames"]
+    ]
+    console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
 
 
 @event_app.command("force", help=inspect.getdoc(events.force_event))

@@ -23,6 +23,47 @@ LanguageOption = Annotated[str, typer.Option("--language", metavar="en|es", help
 MuteOption = Annotated[list[str] | None, typer.Option("--mute", metavar="KIND", help="Not written; again.")]
 
 
+@owner_app.command("home", help=inspect.getdoc(staff_reads.read_home))
+def home(
+    owner_id: OwnerArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
+) -> None:
+    """Show what comes, what the batteries do now, and what was earned."""
+    found = ask(staff_reads.read_home, owner_id=owner_id, actor=actor(), reason=reason)
+    answer(found, _show_home, as_json=as_json)
+
+
+def _show_home(console: Console, found: dict[str, Any]) -> None:
+    for part in found["coming"]:
+        event = part["event"]
+        starts, ends = (rendering.local(event[name], event["time_zone"]) for name in ("starts_at", "ends_at"))
+        asked = f"asked for {rendering.kilowatts(part['setpoint_w'])}" if part["setpoint_w"] else "not asked"
+        out = ", opted out" if part["opted_out_at"] or part["opted_out_at_home"] else ""
+        console.print(f"{part['site_id']}: {event['name']}, {starts} to {ends}, {asked}{out}", markup=False)
+    for each in found["homes"]:
+        now = each["now"] or {}
+        charge = "unknown" if now.get("charge_pct") is None else f"{now['charge_pct']:.0f} %"
+        console.print(f"{each['site_id']}: charge {charge}, reserve {each['reserve_pct']:g} %", markup=False)
+    console.print(
+        f"this year ${found['season_usd']}; not final ${found['pending_usd']}, final ${found['posted_usd']}, "
+        f"paid out ${found['paid_out_usd']}"
+    )
+
+
+@owner_app.command("green-button", help=inspect.getdoc(own_files.read_green_button))
+def green_button(
+    owner_id: OwnerArgument,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="A new .xml file.")] = None,
+    reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the batteries' energy by the hour as Green Button."""
+    found = ask(own_files.read_green_button, owner_id=owner_id, actor=actor(), reason=reason)
+    if out is not None:
+        _write_new(out, str(found["green_button"]).encode())
+    if out is None or as_json:
+        answer(found, lambda console, value: console.out(value["green_button"]), as_json=as_json)
+
+
 @owner_app.command("history", help=inspect.getdoc(staff_reads.read_history))
 def history(
     owner_id: OwnerArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False
@@ -98,13 +139,18 @@ def export(
     found = ask(own_data.export_owner, owner_id=owner_id, actor=actor(), reason=reason)
     if out is not None:
         content = own_files.as_tables(found) if out.suffix == ".zip" else json.dumps(found, indent=1).encode()
-        try:
-            with out.open("xb") as file:
-                file.write(content)
-        except OSError as failure:
-            fail(f"{out}: {failure.strerror}")
+        _write_new(out, content)
     if out is None or as_json:
         answer(found, lambda console, value: console.print_json(data=value), as_json=as_json)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, or say why it cannot be written and end with 1."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except OSError as failure:
+        fail(f"{path}: {failure.strerror}")
 
 
 @owner_app.command("leave", help=inspect.getdoc(own_data.leave_program))

@@ -12,6 +12,7 @@ from vpp.entrypoints.operations import (
     board,
     changing,
     counties,
+    evening,
     fairness,
     health,
     otherwise,
@@ -109,6 +110,12 @@ async def list_fleet(
     return await board.list_fleet(
         desk, search=search, reason=reason, county=county, offset=offset, cursor=cursor, limit=limit
     )
+
+
+@router.get("/events/{event_id}/course")
+async def show_evening(desk: AtDesk, event_id: str) -> Json:
+    """Return how an event went, tick by tick."""
+    return await evening.show_evening(desk, event_id=event_id)
 
 
 @router.get("/fleet/health")

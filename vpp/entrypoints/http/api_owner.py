@@ -3,7 +3,15 @@
 from fastapi import APIRouter
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Reason
-from vpp.entrypoints.operations import alarms, contacts, forgetting, home_states, own_data, staff_reads
+from vpp.entrypoints.operations import (
+    alarms,
+    contacts,
+    forgetting,
+    home_states,
+    own_data,
+    own_files,
+    staff_reads,
+)
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
@@ -22,6 +30,18 @@ class StaffContactBody(ContactBody):
     """The same for staff; rank 0 is told first."""
 
     rank: int = 0
+
+
+@router.get("/owners/{owner_id}/home")
+async def owner_home(desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE) -> Json:
+    return await staff_reads.read_home(desk, owner_id=owner_id, actor=actor, reason=reason)
+
+
+@router.get("/owners/{owner_id}/green-button")
+async def green_button(
+    desk: AtDesk, actor: Actor, owner_id: str, reason: Reason = ON_THE_COMMAND_LINE
+) -> Json:
+    return await own_files.read_green_button(desk, owner_id=owner_id, actor=actor, reason=reason)
 
 
 @router.get("/owners/{owner_id}/history")

@@ -15,6 +15,7 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
+from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
 from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
@@ -66,6 +67,18 @@ async def green_button(desk: Desk, *, owner_id: str) -> bytes:
     readings = await desk.store.readings(ids, [Interval(METER_FROM, now + timedelta(hours=1))])
     found = [(site_id, _hours(readings, place)) for place, site_id in enumerate(ids)]
     return write_green_button(found, at=now)
+
+
+async def read_green_button(
+    desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE
+) -> Json:
+    """Return every metered hour of an owner's batteries as Green Button, for staff who say why.
+
+    Returns:
+        ``owner_id``, and ``green_button``: the Atom feed as text.
+    """
+    await homes_for(desk, owner_id, actor, reason, "read battery energy")
+    return {"owner_id": owner_id, "green_button": (await green_button(desk, owner_id=owner_id)).decode()}
 
 
 def _hours(readings: ReadingColumns, site: int) -> list[EnergyHour]:

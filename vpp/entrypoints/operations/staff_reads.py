@@ -13,7 +13,7 @@ from vpp.entrypoints.operations import disputes, fairness
 from vpp.entrypoints.operations.contacts import show_contact
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import show_statement
-from vpp.entrypoints.operations.owner import homes_of, show_own_events
+from vpp.entrypoints.operations.owner import homes_of, show_own_events, show_own_home
 from vpp.entrypoints.operations.owner_money import show_own_event
 from vpp.entrypoints.operations.sites import site_facts
 
@@ -49,6 +49,18 @@ def _entry(desk: Desk, owner_id: str, actor: str, reason: str, action: str) -> T
         )
     request_id = desk.request_id or secrets.token_hex(8)
     return TrailEntry(desk.clock.now(), actor, action, f"owner:{owner_id}", reason.strip()[:500], request_id)
+
+
+async def read_home(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE) -> Json:
+    """Return an owner's first page, for staff who say why.
+
+    Returns:
+        ``homes``: enrolment, ``now``, ``usable_wh, event_most_wh, usd_per_kwh, usual_wh, usual_usd``;
+        ``coming``: events that are not over, with what each asks of each home; ``season_usd, pending_usd,
+        posted_usd, on_its_way_usd, paid_out_usd, what_counts``.
+    """
+    await homes_for(desk, owner_id, actor, reason, "read home page")
+    return await show_own_home(desk, owner_id=owner_id)
 
 
 async def read_history(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE) -> Json:
