@@ -9,7 +9,7 @@ import vpp.entrypoints as entrypoints
 from vpp.domain.baseline import DayDropped
 from vpp.domain.dispatch_plan import Reason
 from vpp.domain.settlement import SettlementReason
-from vpp.entrypoints.language import Language, preferred, sentences
+from vpp.entrypoints.language import DONE, Language, preferred, sentences
 
 ENGLISH, SPANISH = sentences("en"), sentences("es")
 HERE = Path(entrypoints.__file__).parent
@@ -23,6 +23,7 @@ BUILT = (
     "statement.quality_",
     "messages.",
     "now.",
+    "done.",
     "forget.stays_",
     "forget.count_",
     "login.wrong",
@@ -95,3 +96,12 @@ def test_what_fills_a_sentence_is_text_and_never_markup() -> None:
 )
 def test_the_browsers_language_is_taken_where_it_is_one_of_ours(accepted: str, language: str) -> None:
     assert preferred(accepted) == language
+
+
+def test_every_sentence_of_what_was_done_is_said_and_what_is_unknown_stays_as_it_is() -> None:
+    spanish = Language("es")
+
+    assert {f"done.{key}" for key in DONE.values()} == {key for key in ENGLISH if key.startswith("done.")}
+    assert spanish.done("read home s-001") == "leyó sobre su casa s-001"
+    assert spanish.done("read home page") == "leyó su primera página"
+    assert spanish.done("<b>") == "&lt;b&gt;"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 LANGUAGES = ("en", "es")
 MESSAGES = Path(__file__).parent / "messages"
@@ -32,6 +32,33 @@ def sentences(code: str) -> dict[str, str]:
 
 
 _SENTENCES = {code: sentences(code) for code in LANGUAGES}
+
+
+DONE = {
+    "read statement": "statement",
+    "read home page": "home_page",
+    "read home ": "home",
+    "read history": "history",
+    "read event ": "event",
+    "read contact": "contact",
+    "read season of ": "season",
+    "read disputes": "disputes",
+    "read battery energy": "energy",
+    "export everything": "export",
+    "show in home automation": "home_automation",
+    "log in": "log_in",
+    "reserve ": "reserve",
+    "opt out of ": "out",
+    "opt in to ": "in",
+    "open calendar": "calendar",
+    "close calendar": "no_calendar",
+    "leave the program with ": "leave",
+    "destroy what names the owner": "forget",
+    "dispute asked": "asked",
+    "dispute answered": "answered",
+    "dispute corrected": "corrected",
+}
+"""How the actions begin that the trail keeps about owners, and the sentence for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +81,13 @@ class Language:
         if key in _SENTENCES[self.code]:
             return self(key)
         return self(f"{table}.other", word=word.replace("_", " "))
+
+    def done(self, action: str) -> Markup:
+        """Return what the trail says somebody did, in the owner's words; what is not known stays as it is."""
+        for beginning, key in DONE.items():
+            if action.startswith(beginning):
+                return self(f"done.{key}", what=action.removeprefix(beginning))
+        return escape(action)
 
     def moment(self, at: str | None, zone: str, *, year: bool = False) -> Markup:
         """Return an instant in local words with UTC on hover, such as ``Wed Sep 9, 6:00 PM PDT``."""

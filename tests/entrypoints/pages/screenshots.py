@@ -9,16 +9,16 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from playwright.async_api import Browser, Page
 
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import Window, a_browser, a_window
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import sites, starting
+from vpp.entrypoints.operations import contacts, events, metering, money, sites, starting
 
 PAGES = {
     "ana": (
@@ -37,6 +37,15 @@ PAGES = {
     ),
     "rosa": ("/owner", "/owner/events", "/owner/data", "/owner/sites/s-001/leaving"),
 }
+MORE = {
+    "ana": (
+        "/operator/sites/s-001?reason=look",
+        "/operator/events/hot-1/replay?floor=70",
+        "/operator/nowhere",
+    ),
+    "rosa": ("/owner/events/hot-0", "/owner/events/hot-00", "/owner/forgetting", "/owner/nowhere"),
+}
+"""Pages that need the evening below, or that nobody wants to see."""
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 
 
@@ -70,7 +79,10 @@ async def _evening(browser: Browser) -> AsyncIterator[Window]:
 
 
 async def _fill(suburb: Suburb) -> None:
-    """Let an evening happen: an event on target, one home that opted out, two that fell silent, a test."""
+    """Let an evening happen: an event on target, one home that opted out, two that fell silent, a test.
+
+    The evening before had two events, one of which paid.
+    """
     for word, county, feeder, homes in PLACES:
         ids = [f"{word}-{number}" for number in range(homes)]
         content = an_enrollment_file(*ids, county=county, feeder=feeder)
@@ -78,9 +90,10 @@ async def _fill(suburb: Suburb) -> None:
     await suburb.pass_time(15)
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
+    await _evening_before(suburb)
     for event_id, name, starts_at, test in (
         ("hot-1", "EEA 2", "now", False),
-        ("test-1", "Test before the weekend", "2026-09-10T17:00", True),
+        ("test-1", "Test before the weekend", "2026-09-11T17:00", True),
     ):
         await starting.start_event(
             suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.12", minutes=120, name=name,
@@ -96,6 +109,38 @@ async def _fill(suburb: Suburb) -> None:
         suburb.live.note(suburb.clock.now())
 
 
+async def _evening_before(suburb: Suburb) -> None:
+    """Let an event be called off and another one end; its meter readings come, and it is settled."""
+    for event_id, name, minutes in (("hot-00", "False alarm", 60), ("hot-0", "EEA 2 of yesterday", 60)):
+        await starting.start_event(
+            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.06", minutes=minutes, name=name,
+            actor="staff:ana",
+        )  # fmt: skip
+        await suburb.pass_time(60)
+        if event_id == "hot-00":
+            await events.cancel_event(suburb.desk, event_id=event_id, actor="staff:ana")
+            await suburb.pass_time(60)
+    await suburb.pass_time(3600)
+    content = _meter_file("s-001", suburb.clock.now())
+    await metering.import_readings(suburb.desk, content=content, file_name="meter.csv")
+    for event_id in ("hot-00", "hot-0"):
+        await money.settle_event(suburb.desk, event_id=event_id)
+    suburb.clock.step_to(EVENING + timedelta(days=1))
+    suburb.report()
+
+
+def _meter_file(site_id: str, now: datetime) -> bytes:
+    """Return half-hourly readings of three weeks up to now: a little each evening, much on the last."""
+    lines = ["site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"]
+    discharged_wh, at = 100_000, EVENING - timedelta(days=21)
+    while at <= now:
+        lines.append(f"{site_id},{at:%Y-%m-%dT%H:%M:%SZ},{discharged_wh},90000,,,OK")
+        in_event = at >= EVENING
+        discharged_wh += 2_150 if in_event else 210 + at.day % 7 * 10 if at.hour in (0, 1, 2) else 0
+        at += timedelta(minutes=30)
+    return ("\n".join(lines) + "\n").encode()
+
+
 async def _pictures_of(window: Window, name: str, folder: Path) -> int:
     written = 0
     for size, (width, height) in SIZES.items():
@@ -103,15 +148,28 @@ async def _pictures_of(window: Window, name: str, folder: Path) -> int:
             page = await window.open(width=width, height=height, dark=dark)
             await window.log_in(page, name)
             look = f"{size}-{'dark' if dark else 'light'}"
-            for path in PAGES[name]:
+            for path in PAGES[name] + MORE[name]:
                 await page.goto(f"{window.address}{path}")
-                await _take(page, folder / f"{path.strip('/').replace('/', '-')}-{look}.png")
+                plain = path.partition("?")[0].strip("/").replace("/", "-") + "-more" * ("?" in path)
+                await _take(page, folder / f"{plain}-{look}.png")
                 written += 1
+            if name == "rosa":
+                written += await _in_spanish(window, page, folder, look)
             if name == "ana":
                 await _preview(window, page)
                 await _take(page, folder / f"operator-preview-{look}.png")
                 written += 1
     return written
+
+
+async def _in_spanish(window: Window, page: Page, folder: Path, look: str) -> int:
+    paths = PAGES["rosa"] + MORE["rosa"]
+    await contacts.speak(window.suburb.desk, owner_id="o-s-001", language="es")
+    for path in paths:
+        await page.goto(f"{window.address}{path}")
+        await _take(page, folder / f"es-{path.strip('/').replace('/', '-')}-{look}.png")
+    await contacts.speak(window.suburb.desk, owner_id="o-s-001", language="en")
+    return len(paths)
 
 
 async def _take(page: Page, path: Path) -> None:
