@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.entrypoints.pages.browser import Window, a_browser, a_window
 from tests.entrypoints.pages.test_browser import faults_of, width_of
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
 from vpp.entrypoints.operations import contacts, events, starting
 
@@ -114,6 +115,29 @@ async def test_an_owner_is_written_to_takes_everything_along_and_opens_a_calenda
         await page.get_by_role("link", name="Everything as tables").click()
     with zipfile.ZipFile(await (await download.value).path()) as archive:
         assert "homes.csv" in archive.namelist()
+
+
+async def test_what_was_typed_outlives_a_login_that_ended_meanwhile(window: Window) -> None:
+    page = await a_phone(window)
+    await page.get_by_role("link", name="My data").click()
+    await page.get_by_label("E-mail address").fill("rosa@example.org")
+    await page.get_by_label("it is about to start").uncheck()
+    window.suburb.clock.step_to(window.suburb.clock.now() + timedelta(hours=12))
+    await page.get_by_role("button", name="Save").press("Enter")
+
+    await expect(page.get_by_role("status")).to_contain_text("Your login has ended")
+    await page.get_by_label("Name").fill("rosa")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("status")).to_contain_text("nothing was sent")
+    await expect(page.get_by_label("E-mail address")).to_have_value("rosa@example.org")
+    await expect(page.get_by_label("it is about to start")).not_to_be_checked()
+    await expect(page.get_by_label("it changes")).to_be_checked()
+    assert (await contacts.show_contact(window.suburb.desk, owner_id=OWNER))["address"] == ""
+    await page.get_by_role("button", name="Save").press("Enter")
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    await page.goto(f"{window.address}/owner/data?again=yes")
+    assert await page.evaluate("sessionStorage.length") == 0
 
 
 async def test_no_page_of_the_owner_has_a_serious_fault_or_scrolls_sideways(window: Window) -> None:
