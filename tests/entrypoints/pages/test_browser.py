@@ -218,7 +218,8 @@ async def test_an_expired_session_returns_to_where_it_was(window: Window) -> Non
     await page.get_by_label("Password").fill(PASSWORD)
     await page.keyboard.press("Enter")
 
-    await expect(page).to_have_url(f"{window.address}/operator/events/hot-1/change")
+    await expect(page).to_have_url(f"{window.address}/operator/events/hot-1/change?again=yes")
+    await expect(page.get_by_label("Type hot-1 to change it")).to_have_value("hot-1")
     assert len((await window.suburb.desk.history("hot-1")).versions) == 1
 
 

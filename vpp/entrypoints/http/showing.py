@@ -33,6 +33,7 @@ def _environment() -> Environment:
         "duration",
         "age",
         "freshness",
+        "part_of_hour",
         "percent",
         "sentence_case",
         "first_upper",

@@ -89,6 +89,12 @@ def freshness(seconds: int | None, online: bool) -> str:
     return "live" if seconds <= LIVE_S else "recent" if seconds <= STALE_S else "stale"
 
 
+def part_of_hour(fraction: str) -> str:
+    """Return a part of an hour, such as ``77/80``, in minutes and seconds."""
+    seconds = round(3600 * Fraction(fraction))
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds % 60 else f"{seconds // 60} min"
+
+
 def sentence_case(word: str) -> str:
     """Return a word of ours, such as ``below_reserve``, as people write it."""
     return word.replace("_", " ")
