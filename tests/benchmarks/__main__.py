@@ -9,7 +9,7 @@ from importlib import import_module
 
 from tests.benchmarks.measuring import Figure, machine
 
-NAMES = ("plan", "ingest", "store", "settle", "ledger", "fanout", "stop", "pages")
+NAMES = ("plan", "tick", "ingest", "store", "settle", "ledger", "fanout", "stop", "pages")
 
 
 def main() -> int:
