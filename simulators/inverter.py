@@ -11,9 +11,12 @@ from typing import Protocol
 from simulators.battery import CHARGED_TENTHS_KEPT, Battery, self_consumption_w, usable_tenths
 from simulators.household import SLOT_S
 from simulators.lease import SLOWEST_FULL_START_S, Lease
+from vpp.domain.powerwall import export_headroom_w
+from vpp.domain.quantities import Watts
 
 GRID_CHARGE_W = 1_700
 LIMIT_STEP_W = 250
+NO_SUN = Watts(0)  # what the sun gives is already taken from the load
 
 
 class Moment(Enum):
@@ -272,6 +275,6 @@ class Inverter:
             return
         self._slot = slot
         self._net_load_w = self._house.net_load_w(self.at_s)
-        room_w = self._house.export_limit_w + self._net_load_w
+        room_w = export_headroom_w(Watts(self._net_load_w), NO_SUN, Watts(self._house.export_limit_w))
         limit_w = max(0, min(self.battery.max_discharge_w, room_w))
         self._limit_w = limit_w // LIMIT_STEP_W * LIMIT_STEP_W

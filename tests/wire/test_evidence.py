@@ -266,6 +266,16 @@ def test_results_of_someone_else_may_have_fewer_columns_and_write_numbers_their_
     assert verify_bundle(files).agrees
 
 
+def test_counters_that_a_program_wrote_with_a_point_are_the_same_counters():
+    files = a_foreign_bundle({"s-1": an_evening()})
+    whole = verify_bundle(files).as_json()
+
+    files["meter.csv"] = files["meter.csv"].replace(b",12319540,", b",12319540.0,")
+
+    assert b"12319540.0" in files["meter.csv"]
+    assert verify_bundle(files).as_json() == whole
+
+
 @pytest.mark.parametrize(
     ("name", "change", "fault"),
     [
@@ -277,6 +287,17 @@ def test_results_of_someone_else_may_have_fewer_columns_and_write_numbers_their_
             "meter.csv:2: at: '26/08/2026 01:00:00Z' is not",
         ),
         ("meter.csv", (b"T01:00:00Z", b"T01:00:00"), "meter.csv:2: at: '2026-08-26T01:00:00' names no"),
+        ("meter.csv", (b"2026-08-26T", b"1926-08-26T"), "meter.csv:2: at: '1926-08-26T01:00:00Z' is not in"),
+        (
+            "meter.csv",
+            (b"2026-08-26T01:00:00Z", b"0001-01-01T00:00:00+14:00"),
+            "meter.csv:2: at: '0001-01-01T",
+        ),
+        (
+            "event.json",
+            (b"2026-09-09T19:00:00", b"9999-12-31T23:59:59"),
+            "event.json: versions[0].effective_at",
+        ),
         ("meter.csv", (b"quality", b"colour"), "meter.csv:1: columns are"),
         ("sites.csv", (b",device", b",solar"), "sites.csv:2: meter: 'solar' is not device or site"),
         ("sites.csv", (b"owner_id", b"who"), "sites.csv:1: columns are"),

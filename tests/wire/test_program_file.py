@@ -87,6 +87,10 @@ def test_every_number_of_a_shipped_program_names_its_source(utility: str) -> Non
         ("value = 60", "value = 60.5", "season_cap_h is Decimal('60.5'); write whole hours"),
         ("value = 2.00", "value = -2.00", "rate_usd_per_kwh is Decimal('-2.00'); write dollars"),
         ("value = 2.00", "value = nan", "rate_usd_per_kwh is Decimal('NaN'); write dollars"),
+        ("value = 2.00", "value = 1e-400000", "rate_usd_per_kwh is Decimal('1E-400000'); write dollars"),
+        ("value = 2.00", "value = 1e9999999999999999999", "holds a number or a nesting beyond all measure"),
+        ("value = 2.00", "value = " + "9" * 5_000, "holds a number or a nesting beyond all measure"),
+        ("groups = [", "deep = " + "[" * 5_000 + "]" * 5_000 + "\ngroups = [", "or a nesting beyond all"),
         ("value = 1.00", "value = 1.01", "owner_share is Decimal('1.01'); write a share"),
         ("America/", "Amerika/", "time_zone 'Amerika/Los_Angeles' is not in the tz database"),
         ('"America/Los_Angeles"', '"../etc/passwd"', "time_zone '../etc/passwd' is not in"),
@@ -127,6 +131,12 @@ def test_program_file_that_cannot_be_used_names_the_line_and_what_to_write(
         read_program(text, file_name="pge.toml")
 
     assert complaint in str(refused.value)
+
+
+def test_a_whole_number_of_dollars_needs_no_decimals() -> None:
+    program = read_program(TEXT.replace("value = 2.00", "value = 2"), file_name="pge.toml")
+
+    assert program.editions[-1].rate.dollars_per_kwh == 2
 
 
 def test_complaint_names_the_line_where_the_value_stands() -> None:

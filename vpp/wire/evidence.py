@@ -13,7 +13,7 @@ same way.
 import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -46,7 +46,7 @@ from vpp.wire.strict_json import (
     require_text,
     time_text,
 )
-from vpp.wire.table import BadFile
+from vpp.wire.table import BadCell, BadFile, instant_of
 
 REQUIRED = ("event.json", "program.toml", "sites.csv", "meter.csv", "excluded_days.csv")
 OPTIONAL = ("settlement.csv", "totals.csv", "manifest.json")
@@ -251,12 +251,9 @@ def _interval(value: object, where: str) -> Interval:
 def _time(body: JsonObject, name: str, where: str) -> datetime:
     text = body.get(name)
     try:
-        at = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise MalformedMessage(f"{where}.{name} is not a time such as 2026-09-10T01:00:00Z")
-    return at.astimezone(UTC).replace(microsecond=0)
+        return instant_of(name, text if isinstance(text, str) else "")
+    except BadCell as failure:
+        raise MalformedMessage(f"{where}.{name} is not a time such as 2026-09-10T01:00:00Z") from failure
 
 
 def write_event(event: EvidenceEvent) -> bytes:

@@ -36,7 +36,7 @@ IMPORT_BOOT = "import"
 """Stands for the boot of readings that no gateway sent; their index is the reading's time in seconds."""
 
 _COUNTERS = HEADER[2:6]
-_WHOLE = re.compile(r"[0-9]{1,15}")
+_WHOLE = re.compile(r"([0-9]{1,15})(\.0*)?")  # programs that fill gaps with NaN write 4200 as 4200.0
 _QUALITY_CODE = {
     each.value: QUALITY_CODES.index(each) for each in (Quality.OK, Quality.ESTIMATED, Quality.BAD)
 }
@@ -87,9 +87,10 @@ def _counter(name: str, text: str) -> int:
     text = text.strip()
     if not text:
         return NOT_METERED
-    if not _WHOLE.fullmatch(text):
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
         raise BadCell(name, f"{text[:40]!r} is not a whole number of watt-hours")
-    return int(text)
+    return int(whole[1])
 
 
 def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[MeterMessage, ...]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from vpp.domain.baseline import METHODS
@@ -54,7 +54,15 @@ class _Sourced(_Strict, Generic[ValueT]):
 _ObjectId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 _MonthDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]
 _Hours = Annotated[int, Field(ge=1, le=8784)]
-_Rate = Annotated[Decimal, Field(gt=0, le=10_000)]
+
+
+def _exactly(value: object) -> object:
+    """Return a whole number as the decimal it is: 2 is 2.00."""
+    return Decimal(value) if type(value) is int else value
+
+
+_Decimal = Annotated[Decimal, Field(decimal_places=40), BeforeValidator(_exactly)]
+_Rate = Annotated[_Decimal, Field(gt=0, le=10_000)]
 _Month = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])$")]
 
 
@@ -91,7 +99,7 @@ class _Edition(_Strict):
     credit_every: _Sourced[Literal["month", "year"]] | None = Field(
         default=None, description='"month" or "year"'
     )
-    bonus_multiplier: _Sourced[Annotated[Decimal, Field(ge=1, le=10)]] | None = Field(
+    bonus_multiplier: _Sourced[Annotated[_Decimal, Field(ge=1, le=10)]] | None = Field(
         default=None, description="a factor with decimals from 1.00 to 10.00"
     )
     cap_kwh: _Sourced[_Rate] | None = Field(
@@ -103,7 +111,7 @@ class _Edition(_Strict):
     minimum_amount: _Sourced[_Rate] | None = Field(
         default=None, description="money of one owner's site and period, with decimals"
     )
-    owner_share: _Sourced[Annotated[Decimal, Field(gt=0, le=1)]] = Field(
+    owner_share: _Sourced[Annotated[_Decimal, Field(gt=0, le=1)]] = Field(
         description="a share with decimals above 0 and up to 1.00"
     )
     meter: _Sourced[Annotated[MeterOfRecord, Field(strict=False)]] = Field(description='"device" or "site"')
@@ -140,6 +148,8 @@ def read_program(text: str, *, file_name: str) -> Program:
     except tomllib.TOMLDecodeError as error:
         found = _TOML_LINE.search(str(error))
         raise ProgramFileError(f"{file_name}:{found[1] if found else 1}: not TOML: {error}") from error
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise ProgramFileError(f"{file_name}:1: holds a number or a nesting beyond all measure") from error
     try:
         file = _ProgramFile.model_validate(members)
     except ValidationError as error:

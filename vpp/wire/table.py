@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 MOST_FAULTS = 20
+FIRST_YEAR, LAST_YEAR = 2000, 2399
+"""Times outside these years are typing errors; far enough from the edges for any zone and any season."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -115,7 +117,7 @@ def instant_of(column_name: str, text: str) -> datetime:
     """Return a cell's time as UTC in whole seconds.
 
     Raises:
-        BadCell: It is not RFC 3339, or names no zone.
+        BadCell: It is not RFC 3339, names no zone, or lies outside the years 2000 to 2399.
     """
     try:
         at = datetime.fromisoformat(text.strip())
@@ -125,4 +127,6 @@ def instant_of(column_name: str, text: str) -> datetime:
         ) from failure
     if at.tzinfo is None:
         raise BadCell(column_name, f"{text[:40]!r} names no zone; write 2026-09-10T01:05:00Z")
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise BadCell(column_name, f"{text[:40]!r} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     return at.astimezone(UTC).replace(microsecond=0)
