@@ -14,7 +14,6 @@ from typing import Protocol
 from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
-from vpp.domain.dispute import DisputeWord
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
@@ -25,6 +24,7 @@ from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
+from vpp.money_ports import Disputes, Nominations
 from vpp.notice_ports import Notices
 
 
@@ -418,18 +418,6 @@ class Books(Protocol):
         ...
 
 
-class Disputes(Protocol):
-    """What owners ask about their money, and what staff answer."""
-
-    async def say(self, word: DisputeWord) -> None:
-        """Append a word; nothing of it is ever changed."""
-        ...
-
-    async def words(self, *, owner_id: str | None = None) -> Sequence[DisputeWord]:
-        """Return everything that was said in the order said; with an owner, about that owner's money."""
-        ...
-
-
 class Accounts(Protocol):
     """Who may log in, who is logged in, and the trail of what people did and read."""
 
@@ -486,7 +474,18 @@ class Accounts(Protocol):
         ...
 
 
-class Store(Registry, SignalStore, DispatchStore, MeterStore, Books, Disputes, Accounts, Notices, Protocol):
+class Store(
+    Registry,
+    SignalStore,
+    DispatchStore,
+    MeterStore,
+    Books,
+    Disputes,
+    Nominations,
+    Accounts,
+    Notices,
+    Protocol,
+):
     """All stores of one database."""
 
     async def ready(self) -> None:

@@ -13,15 +13,18 @@ from vpp.domain.ledger import (
     Account,
     EntryState,
     JournalEntry,
+    MixedCurrencies,
     Posting,
     UnbalancedEntry,
     balances,
     correct,
+    currencies,
     entries_due,
     live_settlements,
     post,
     void,
 )
+from vpp.domain.payout import begin_run
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import BaselineDays, Settlement, SettlementLine, SettlementState, SiteQuality
 
@@ -217,3 +220,23 @@ def test_every_owner_has_exactly_one_live_settlement_and_is_owed_just_that(
         entry = live.get((f"o-{number}", f"s-{number}", "elrp-a4-pge", "ev-1"))
         claimed = 0 if entry is None else -entry.postings[1].amount // 10_000
         assert sum(owed(books, f"o-{number}")) == claimed
+
+
+def test_reversals_and_payouts_are_in_the_currency_of_what_they_follow():
+    books = booked([], a_settlement(a_line(), state=FINAL))
+    books = [*books, *entries_due(a_settlement(a_line(900), state=CORRECTED), books, at=NOON)]
+    books += begin_run("run", books, at=NOON)
+
+    found = currencies(books, {"elrp-a4-pge": "AUD"})
+
+    assert len(found) == len(books) == 5
+    assert set(found.values()) == {"AUD"}
+    assert set(currencies(books, {}).values()) == {"USD"}
+
+
+def test_an_owner_who_is_owed_two_currencies_has_no_sum():
+    books = booked([], a_settlement(a_line()))
+    books.append(post(a_line(), event_id="ev-2", program_id="tesla-energy-plan-au", at=NOON))
+
+    with pytest.raises(MixedCurrencies, match="joins AUD and USD"):
+        currencies(books, {"tesla-energy-plan-au": "AUD"})

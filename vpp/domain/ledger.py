@@ -260,3 +260,38 @@ def balances(entries: Iterable[JournalEntry]) -> Mapping[tuple[Account, str], Ba
             waiting[posting.account, posting.party] += posting.amount
     keys = sorted(set(posted) | set(waiting))
     return {key: Balance(posted=posted[key], pending=waiting[key]) for key in keys}
+
+
+HOME_CURRENCY = "USD"
+_OF_OWNERS = (Account.OWNER_PAYABLE, Account.PAID_OUT)
+
+
+class MixedCurrencies(ValueError):
+    """Money of two currencies met in one entry, or on one owner's account."""
+
+
+def currencies(entries: Iterable[JournalEntry], currency_of: Mapping[str, str]) -> Mapping[str, str]:
+    """Return each entry's currency, by entry id: that of its program, or of its owner's program.
+
+    Args:
+        entries: The books, or an owner's part of them, in their order.
+        currency_of: By program; one that is not named pays US dollars.
+
+    Raises:
+        MixedCurrencies: An entry, or an owner's account, holds two. Nothing may be summed then.
+    """
+    of_owner: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for entry in entries:
+        owners = [posting.party for posting in entry.postings if posting.account in _OF_OWNERS]
+        programs = {
+            posting.party.partition("/")[0] for posting in entry.postings if posting.account not in _OF_OWNERS
+        }
+        named = {currency_of.get(program_id, HOME_CURRENCY) for program_id in programs}
+        named |= {of_owner[owner_id] for owner_id in owners if owner_id in of_owner}
+        if len(named) > 1:
+            raise MixedCurrencies(f"entry {entry.entry_id} joins {' and '.join(sorted(named))}")
+        currency = next(iter(named), HOME_CURRENCY)
+        of_owner |= dict.fromkeys(owners, currency)
+        found[entry.entry_id] = currency
+    return found

@@ -56,9 +56,10 @@ def integrated_wh(samples: Sequence[PowerSample], *, sampling: Sampling, until_s
         if one.at_s >= until_s:
             break
         ends_s = min(other.at_s, until_s)
-        slope = Fraction(other.power - one.power, other.at_s - one.at_s) if other.at_s > one.at_s else 0
-        at_end = one.power + slope * (ends_s - one.at_s)
-        total += (one.power + at_end) / 2 * (ends_s - one.at_s)
+        if other.at_s > one.at_s:
+            slope = Fraction(other.power - one.power, other.at_s - one.at_s)
+            at_end = one.power + slope * (ends_s - one.at_s)
+            total += (one.power + at_end) / 2 * (ends_s - one.at_s)
     return total / 3600
 
 
@@ -67,4 +68,5 @@ def counters_agree(counted: WattHours, integrated: Fraction) -> bool:
 
     Source: revenue-grade class of the meters, 0.5 %; the 50 Wh are for counters that move in steps.
     """
-    return abs(counted - integrated) <= max(TOLERANCE * abs(integrated), TOLERANCE_WH)
+    apart = abs(counted - integrated)
+    return apart <= TOLERANCE_WH or apart <= TOLERANCE * abs(integrated)

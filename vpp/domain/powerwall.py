@@ -64,7 +64,7 @@ def meters_agree(*, grid: Watts, battery: Watts, solar: Watts, load: Watts) -> b
     Source: field samples of a Backup Gateway 2 add up to within about one percent.
     """
     gap_w = abs(grid + battery + solar - load)
-    return gap_w <= max(METERS_MAY_DIFFER_W, METERS_MAY_DIFFER_SHARE * abs(load))
+    return gap_w <= METERS_MAY_DIFFER_W or gap_w <= METERS_MAY_DIFFER_SHARE * abs(load)
 
 
 def round_trip(discharged: WattHours, charged: WattHours) -> Fraction:

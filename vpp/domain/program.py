@@ -116,6 +116,7 @@ class Terms:
     negative_policy: NegativePolicy
     holidays: str  # a calendar's name, such as "NERC"
     tariff: Tariff = _INCREMENTAL
+    also_enrolled: tuple[str, ...] = ()  # programs of others that a home may be in at the same time
 
     @property
     def owner_micro_dollars_per_wh(self) -> Fraction:

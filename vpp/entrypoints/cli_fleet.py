@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, answer, ask
-from vpp.entrypoints.operations import board, counties, health, rails, traffic, trail
+from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
+from vpp.entrypoints.operations import board, counties, health, nominations, rails, traffic, trail
 
 fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
 program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
@@ -117,14 +117,51 @@ def _show_programs(console: Console, found: Any) -> None:
     rows = [
         (
             each["program_id"],
-            each["name"],
             f"{terms['season_used_s'] / 3600:.1f} of {terms['season_cap_s'] / 3600:g} h" if terms else "-",
+            "-" if each["nominated_w"] is None else rendering.kilowatts(each["nominated_w"]),
             f"{terms['window_opens']}-{terms['window_closes']}" if terms else "-",
+            terms["pays"] if terms else "-",
         )
         for each in found["programs"]
         for terms in (each["terms"],)
     ]
-    console.print(rendering.table("program", "name", "season", "window", rows=rows, right=("season",)))
+    columns = ("program", "season", "nominated", "window", "pays")
+    console.print(rendering.table(*columns, rows=rows, right=columns[1:3]))
+
+
+@program_app.command("nominate", help=inspect.getdoc(nominations.nominate_power))
+def nominate(
+    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="Program id.")],
+    month: Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2026-09.")],
+    power: Annotated[str, typer.Argument(metavar="MW", help="Megawatts.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Nominate a power for one month of a program."""
+    found = ask(nominations.nominate_power, program_id=program, month=month, power_mw=power, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@program_app.command("nominations", help=inspect.getdoc(nominations.list_nominations))
+def list_nominations(
+    program: Annotated[str, typer.Option(help="Only of this program.")] = "", as_json: JsonFlag = False
+) -> None:
+    """List what was nominated."""
+    answer(ask(nominations.list_nominations, program_id=program), _show_nominations, as_json=as_json)
+
+
+def _show_nominations(console: Console, found: Any) -> None:
+    columns = ("program", "month", "power", "nominated", "by")
+    rows = [
+        (
+            each["program_id"],
+            each["month"],
+            rendering.kilowatts(each["power_w"]),
+            each["nominated_at"],
+            each["actor"],
+        )
+        for each in found["nominations"]
+    ]
+    console.print(rendering.table(*columns, rows=rows, right=("power",)))
 
 
 def show_trail(

@@ -3,7 +3,9 @@
 Columns, in any order, all required: ``site_id, owner_id, program_id, utility, county, feeder,
 full_energy_wh`` (energy of the full pack, Wh), ``max_discharge_w`` (W), ``reserve_pct`` (0-100 on the app
 scale, at most one decimal), ``gateway_public_key`` (base64url of 32 raw bytes), ``consent_version``,
-``consent_at`` (RFC 3339 with zone). Knows nothing of which programs exist or who is enrolled already.
+``consent_at`` (RFC 3339 with zone). One more may be there: ``other_programs``, the demand response programs
+of others that the home is in, parted by spaces. Knows nothing of which programs exist, what each allows
+beside it, or who is enrolled already.
 """
 
 import base64
@@ -14,6 +16,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from vpp.domain.enrollment import Consent, EnrollmentRequest, NotASiteId, require_site_id
 from vpp.domain.quantities import Permille, WattHours, Watts
@@ -22,7 +25,9 @@ HEADER = (
     "site_id", "owner_id", "program_id", "utility", "county", "feeder", "full_energy_wh", "max_discharge_w",
     "reserve_pct", "gateway_public_key", "consent_version", "consent_at",
 )  # fmt: skip
+OTHER_PROGRAMS = "other_programs"
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
+NOTHING_BESIDE: Mapping[str, Collection[str]] = MappingProxyType({})
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -53,6 +58,7 @@ def read_enrollments(
     file_name: str,
     program_ids: Collection[str] | None = None,
     enrolled: Collection[str] = (),
+    also_enrolled: Mapping[str, Collection[str]] = NOTHING_BESIDE,
 ) -> tuple[EnrollmentRequest, ...]:
     """Return every row as a checked request, in the order of the file.
 
@@ -62,11 +68,12 @@ def read_enrollments(
         file_name: For the messages.
         program_ids: The programs there are; None takes any.
         enrolled: Sites that have a place already.
+        also_enrolled: By program, which programs of others a home may be in as well.
 
     Raises:
         BadEnrollmentFile: At least one line cannot be used; all of them are named.
     """
-    sheet = _Sheet(now, program_ids, enrolled)
+    sheet = _Sheet(now, program_ids, enrolled, also_enrolled)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
@@ -99,11 +106,18 @@ class _BadHeader(ValueError):
 class _Sheet:
     """Rows taken so far, and everything that is wrong with them."""
 
-    def __init__(self, now: datetime, program_ids: Collection[str] | None, enrolled: Collection[str]) -> None:
+    def __init__(
+        self,
+        now: datetime,
+        program_ids: Collection[str] | None,
+        enrolled: Collection[str],
+        also_enrolled: Mapping[str, Collection[str]],
+    ) -> None:
         self.header: list[str] | None = None
         self.requests: list[EnrollmentRequest] = []
         self.bad: list[BadRow] = []
         self._now, self._program_ids, self._enrolled = now, program_ids, enrolled
+        self._also_enrolled = also_enrolled
         self._first_line: dict[str, int] = {}
 
     def refuse(self, line: int, reason: str) -> None:
@@ -145,11 +159,20 @@ class _Sheet:
         if self._program_ids is not None and program_id not in self._program_ids:
             known = ", ".join(sorted(self._program_ids))
             yield f"program_id: there is no program {program_id!r}; known: {known}"
+        allowed_beside = self._also_enrolled.get(program_id, ())
+        for other in row.get(OTHER_PROGRAMS, "").lower().split():
+            if other not in allowed_beside:
+                allowed = (
+                    f"only beside {', '.join(allowed_beside)}"
+                    if allowed_beside
+                    else "beside no other program"
+                )
+                yield f"{OTHER_PROGRAMS}: {program_id} goes {allowed}; this home is in {other[:40]!r}"
 
 
 def _header(cells: list[str]) -> list[str]:
     missing = [name for name in HEADER if name not in cells]
-    unknown = [name for name in cells if name not in HEADER]
+    unknown = [name for name in cells if name not in (*HEADER, OTHER_PROGRAMS)]
     twice = sorted({name for name in cells if cells.count(name) > 1})
     problems = [
         f"{what} {', '.join(repr(name) for name in names)}"

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
+from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting, currencies
 from vpp.domain.payout import Payout, ProgramPayment
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars, dollars
 from vpp.wire.strict_json import time_text
@@ -47,9 +47,10 @@ def exact_money(amount: int) -> str:
     return f"{'-' if amount < 0 else ''}{whole}.{part:06d}"
 
 
-def write_ledger_csv(entries: Iterable[JournalEntry], currency_of: Mapping[str, str]) -> bytes:
+def write_ledger_csv(entries: Sequence[JournalEntry], currency_of: Mapping[str, str]) -> bytes:
     """Return every posting of the books in their order. ``currency_of`` is by program id; else USD."""
     rows = []
+    currency = currencies(entries, currency_of)
     for entry in entries:
         settles = entry.settles or ("", "", "", "")
         ends = (entry.resolves or "", entry.corrects or "")
@@ -62,16 +63,12 @@ def write_ledger_csv(entries: Iterable[JournalEntry], currency_of: Mapping[str, 
                     entry.state.value,
                     *(harmless(text) for text in texts),
                     exact_money(posting.amount),
-                    _currency(entry, currency_of),
+                    currency[entry.entry_id],
                     *(harmless(text) for text in settles),
                     *ends,
                 )
             )
     return write_table(LEDGER, rows)
-
-
-def _currency(entry: JournalEntry, currency_of: Mapping[str, str]) -> str:
-    return currency_of.get(entry.settles[2], "USD") if entry.settles else "USD"
 
 
 def write_beancount(entries: Sequence[JournalEntry], currency_of: Mapping[str, str]) -> bytes:
@@ -80,6 +77,7 @@ def write_beancount(entries: Sequence[JournalEntry], currency_of: Mapping[str, s
     Pending entries that were posted or voided since are left out: their ends say what counts. An entry's
     time stands in its metadata; dates are those of UTC.
     """
+    currency = currencies(entries, currency_of)
     ended = {entry.resolves for entry in entries if entry.resolves is not None}
     shown = [
         entry
@@ -96,7 +94,7 @@ def write_beancount(entries: Sequence[JournalEntry], currency_of: Mapping[str, s
         lines.append(f'  entry: "{entry.entry_id}"')
         lines.append(f'  at: "{time_text(entry.at)}"')
         for posting in entry.postings:
-            money = f"{exact_money(posting.amount)} {_currency(entry, currency_of)}"
+            money = f"{exact_money(posting.amount)} {currency[entry.entry_id]}"
             lines.append(f"  {_account(posting)}  {money}")
     return ("\n".join(lines) + "\n").encode()
 

@@ -120,6 +120,9 @@ class _Edition(_Strict):
         description=f"one of {', '.join(NegativePolicy)}"
     )
     holidays: _Sourced[Literal["NERC", "none"]] = Field(description='"NERC" or "none"')
+    also_enrolled: _Sourced[list[_ObjectId]] | None = Field(
+        default=None, description='programs that a home may be in as well, such as ["ac-saver"]'
+    )
 
 
 class _ProgramFile(_Strict):
@@ -215,6 +218,7 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         negative_policy=edition.negative_policy.value,
         holidays=edition.holidays.value,
         tariff=tariff,
+        also_enrolled=tuple(word.lower() for word in _or(edition.also_enrolled, [])),
     )
 
 

@@ -1,9 +1,10 @@
 """Reports of an event for the program: hours and sites as CSV, and an OpenADR 3.1 report object.
 
 ``hours.csv``: ``program_id, event_id, hour_starts_at`` (RFC 3339, UTC), ``hour_ending`` (1 to 24, local),
-``asked_wh`` (what the grid asked in that hour; empty where it asked for all there is), ``sites, counted``
-(those with energy and a baseline, which alone are summed), ``metered_wh, baseline_wh, incremental_wh`` (of
-the part of the hour that counts; exact, or a fraction such as ``37/3``), ``quality``.
+``nominated_wh`` (the month's nominated power over the event's part of that hour; empty where nothing was
+nominated), ``asked_wh`` (what the grid asked in that hour; empty where it asked for all there is), ``sites,
+counted`` (those with energy and a baseline, which alone are summed), ``metered_wh, baseline_wh,
+incremental_wh`` (of the part of the hour that counts; exact, or a fraction such as ``37/3``), ``quality``.
 
 The OpenADR object speaks of consumption in kWh, so that a battery's baseline and what it delivered beyond
 it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites.
@@ -21,8 +22,8 @@ from vpp.wire.strict_json import time_text
 from vpp.wire.table import harmless, write_table
 
 HOURS = (
-    "program_id", "event_id", "hour_starts_at", "hour_ending", "asked_wh", "sites", "counted", "metered_wh",
-    "baseline_wh", "incremental_wh", "quality",
+    "program_id", "event_id", "hour_starts_at", "hour_ending", "nominated_wh", "asked_wh", "sites", "counted",
+    "metered_wh", "baseline_wh", "incremental_wh", "quality",
 )  # fmt: skip
 CLIENT_NAME = "vpp"
 
@@ -33,10 +34,12 @@ def write_hours_csv(
     program_id: str,
     event_id: str,
     totals: Iterable[HourTotal],
-    asked_wh: Mapping[datetime, Fraction | None],
     zone: ZoneInfo,
+    *,
+    nominated_wh: Mapping[datetime, Fraction],
+    asked_wh: Mapping[datetime, Fraction | None],
 ) -> bytes:
-    """Return ``hours.csv``. ``asked_wh`` is by the start of the hour, None where there was no bound."""
+    """Return ``hours.csv``. Nominated and asked energy is by the start of the hour, None without a bound."""
     return write_table(
         HOURS,
         (
@@ -45,7 +48,8 @@ def write_hours_csv(
                 harmless(event_id),
                 time_text(each.hour.starts_at),
                 str(each.hour.starts_at.astimezone(zone).hour + 1),
-                "" if (asked := asked_wh.get(each.hour.starts_at)) is None else str(asked),
+                _or_empty(nominated_wh.get(each.hour.starts_at)),
+                _or_empty(asked_wh.get(each.hour.starts_at)),
                 str(each.sites),
                 str(each.counted),
                 str(each.metered_wh),
@@ -56,6 +60,10 @@ def write_hours_csv(
             for each in totals
         ),
     )
+
+
+def _or_empty(energy_wh: Fraction | None) -> str:
+    return "" if energy_wh is None else str(energy_wh)
 
 
 def openadr_report(

@@ -8,6 +8,7 @@ from vpp.adapters.memory.chain import MemoryChain
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.adapters.memory.disputes import MemoryDisputes
 from vpp.adapters.memory.meter import MemoryMeter
+from vpp.adapters.memory.nominations import MemoryNominations
 from vpp.adapters.memory.notices import MemoryNotices
 from vpp.adapters.memory.signals import MemorySignals
 from vpp.domain.access import TrailEntry
@@ -17,7 +18,14 @@ from vpp.ports import StoreUnavailable
 
 
 class MemoryStore(
-    MemoryMeter, MemorySignals, MemoryDispatch, MemoryBooks, MemoryDisputes, MemoryAccounts, MemoryNotices
+    MemoryMeter,
+    MemorySignals,
+    MemoryDispatch,
+    MemoryBooks,
+    MemoryDisputes,
+    MemoryNominations,
+    MemoryAccounts,
+    MemoryNotices,
 ):
     """``ports.Store`` without a disk. No method awaits anything, so each is one transaction."""
 
@@ -28,6 +36,7 @@ class MemoryStore(
         MemoryDispatch.__init__(self, chain, self.words_since)
         MemoryBooks.__init__(self, chain)
         MemoryDisputes.__init__(self)
+        MemoryNominations.__init__(self)
         MemoryAccounts.__init__(self)
         MemoryNotices.__init__(self)
         self._open = True

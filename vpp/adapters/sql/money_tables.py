@@ -90,3 +90,15 @@ class DisputeWordRow(Row, table=True):
     at_us: int = _big()
     actor: str
     body: str
+
+
+class NominationRow(Row, table=True):
+    """The power nominated for one program and month. Never changed; the last one stands."""
+
+    __tablename__ = "nomination"
+    number: int | None = _number()
+    program_id: str
+    month: str
+    power_w: int = _big()
+    at_us: int = _big()
+    actor: str

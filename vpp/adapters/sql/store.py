@@ -11,11 +11,14 @@ from vpp.adapters.sql.disputes import SqlDisputes
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
+from vpp.adapters.sql.nominations import SqlNominations
 from vpp.adapters.sql.notices import SqlNotices
 from vpp.adapters.sql.signals import SqlSignals
 
 
-class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlDisputes, SqlAccounts, SqlNotices):
+class SqlStore(
+    SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlDisputes, SqlNominations, SqlAccounts, SqlNotices
+):
     """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
 
     def __init__(self, database: Database) -> None:
@@ -25,6 +28,7 @@ class SqlStore(SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlDisputes, SqlAcco
         SqlDispatch.__init__(self, database)
         SqlBooks.__init__(self, database)
         SqlDisputes.__init__(self, database)
+        SqlNominations.__init__(self, database)
         SqlAccounts.__init__(self, database)
         SqlNotices.__init__(self, database)
 

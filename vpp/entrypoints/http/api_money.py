@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
-from vpp.entrypoints.operations import books, days, disputes, payouts, reports, staff_reads
+from vpp.entrypoints.operations import books, days, disputes, nominations, payouts, reports, staff_reads
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -13,6 +13,12 @@ class DayBody(Body):
     """Why a day says nothing: ``outage``, ``dual_event`` or ``event``."""
 
     reason: str
+
+
+class NominationBody(Body):
+    """The power a program may count on."""
+
+    power_mw: str
 
 
 class CorrectionBody(Body):
@@ -61,6 +67,20 @@ async def list_days(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Js
 @router.put("/excluded-days/{site_id}/{day}")
 async def exclude_day(desk: AtDesk, site_id: str, day: str, body: DayBody) -> Json:
     return await days.exclude_day(desk, site_id=site_id, day=day, reason=body.reason)
+
+
+@router.get("/nominations")
+async def list_nominations(desk: AtDesk, program_id: str = "") -> Json:
+    return await nominations.list_nominations(desk, program_id=program_id)
+
+
+@router.put("/programs/{program_id}/nominations/{month}")
+async def nominate_power(
+    desk: AtDesk, actor: Actor, program_id: str, month: str, body: NominationBody
+) -> Json:
+    return await nominations.nominate_power(
+        desk, program_id=program_id, month=month, power_mw=body.power_mw, actor=actor
+    )
 
 
 @router.post("/events/{event_id}/correction")

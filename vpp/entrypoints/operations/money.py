@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
-from vpp.domain.ledger import Account, JournalEntry, balances, live_settlements
+from vpp.domain.ledger import HOME_CURRENCY, Account, JournalEntry, balances, currencies, live_settlements
 from vpp.domain.program import Period, Program, Terms
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
@@ -268,33 +268,44 @@ async def verify_ledger(desk: Desk) -> Json:
     """Check the books: every entry and every account's sum, and the hash chain from its first link.
 
     Returns:
-        ``balanced, entries, accounts`` (``posted_usd`` and ``pending_usd`` by account), ``chain_holds,
-        chain_head, differs`` (the first difference, or None).
+        ``balanced`` (in each currency), ``entries, accounts`` (``posted_usd`` and ``pending_usd`` by account,
+        of what is booked in US dollars), ``other_currencies`` (by currency: ``posted`` and ``pending`` by
+        account), ``chain_holds, chain_head, differs`` (the first difference, or None).
     """
     entries = await desk.store.entries()
     differs = await desk.store.verify_chain()
-    found = balances(entries)
-    balanced = (
-        all(sum(posting.amount for posting in entry.postings) == 0 for entry in entries)
-        and sum(balance.posted for balance in found.values()) == 0
-        and sum(balance.pending for balance in found.values()) == 0
+    in_currency = _by_currency(desk, entries)
+    balanced = all(sum(posting.amount for posting in entry.postings) == 0 for entry in entries) and all(
+        sum(balance.posted for balance in found.values()) == sum(b.pending for b in found.values()) == 0
+        for found in map(balances, in_currency.values())
     )
     return {
         "balanced": balanced,
         "entries": len(entries),
-        "accounts": _account_facts(entries),
+        "accounts": _account_facts(in_currency.pop(HOME_CURRENCY, []), "_usd"),
+        "other_currencies": {
+            currency: _account_facts(booked, "") for currency, booked in sorted(in_currency.items())
+        },
         "chain_holds": differs is None,
         "chain_head": await desk.store.chain_head(),
         "differs": differs,
     }
 
 
-def _account_facts(entries: Sequence[JournalEntry]) -> Json:
+def _by_currency(desk: Desk, entries: Sequence[JournalEntry]) -> dict[str, list[JournalEntry]]:
+    currency_of = {program_id: program.currency for program_id, program in desk.programs.items()}
+    found: dict[str, list[JournalEntry]] = {}
+    for entry, currency in zip(entries, currencies(entries, currency_of).values(), strict=True):
+        found.setdefault(currency, []).append(entry)
+    return found
+
+
+def _account_facts(entries: Sequence[JournalEntry], unit: str) -> Json:
     found = balances(entries)
     return {
         account.value: {
-            "posted_usd": usd(sum(each.posted for (name, _), each in found.items() if name is account)),
-            "pending_usd": usd(sum(each.pending for (name, _), each in found.items() if name is account)),
+            f"posted{unit}": usd(sum(each.posted for (name, _), each in found.items() if name is account)),
+            f"pending{unit}": usd(sum(each.pending for (name, _), each in found.items() if name is account)),
         }
         for account in Account
     }

@@ -1,6 +1,10 @@
 """The guard rails of each program: its hours of this season, its window, its lengths."""
 
+from typing import assert_never
+
 from vpp.domain.grid_event import season_seconds
+from vpp.domain.nomination import month_of, standing
+from vpp.domain.program import TariffRule, Terms
 from vpp.entrypoints.operations.desk import Desk, Json
 
 
@@ -8,35 +12,68 @@ async def list_programs(desk: Desk) -> Json:
     """Return ``programs`` by id, with the terms in force today and what the season has used.
 
     Returns:
-        ``program_id, name, utility, time_zone``; ``terms`` (None before the first edition):
-        ``window_opens, window_closes`` (local), ``event_min_s, event_max_s, season_cap_s, season_used_s,
-        season_first, season_last`` (month-day)``, rate_usd_per_kwh``.
+        ``program_id, name, utility, time_zone, currency``; ``nominated_w`` (for this month, None where
+        nothing is); ``terms`` (None before the first edition): ``window_opens, window_closes`` (local),
+        ``event_min_s, event_max_s, season_cap_s, season_used_s, season_left_s, season_minimum_s,
+        season_first, season_last`` (month-day)``, rate_usd_per_kwh, also_enrolled`` (other programs that a
+        home may be in), and ``pays``, the rule and its rate for people.
     """
     now = desk.clock.now()
     histories = await desk.store.histories()
     sources = {source.name: source for source in await desk.store.sources()}
+    nominated = standing(await desk.store.nominations())
     found: list[Json] = []
     for program in sorted(desk.programs.values(), key=lambda each: each.program_id):
-        terms = program.terms_on(now.astimezone(program.zone).date())
+        today = now.astimezone(program.zone).date()
+        terms = program.terms_on(today)
+        used_s = season_seconds(histories, sources, program, now)
+        nomination = nominated.get((program.program_id, month_of(today)))
         found.append(
             {
                 "program_id": program.program_id,
                 "name": program.name,
                 "utility": program.utility,
                 "time_zone": program.zone.key,
-                "terms": None
-                if terms is None
-                else {
-                    "window_opens": f"{terms.window_opens:%H:%M}",
-                    "window_closes": f"{terms.window_closes:%H:%M}",
-                    "event_min_s": terms.event_min_s,
-                    "event_max_s": terms.event_max_s,
-                    "season_cap_s": terms.season_cap_s,
-                    "season_used_s": season_seconds(histories, sources, program, now),
-                    "season_first": "{:02d}-{:02d}".format(*terms.season_first),
-                    "season_last": "{:02d}-{:02d}".format(*terms.season_last),
-                    "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh),
-                },
+                "currency": program.currency,
+                "nominated_w": None if nomination is None else nomination.power,
+                "terms": None if terms is None else _terms(terms, program.currency, used_s),
             }
         )
     return {"programs": found}
+
+
+def _terms(terms: Terms, currency: str, used_s: int) -> Json:
+    return {
+        "window_opens": f"{terms.window_opens:%H:%M}",
+        "window_closes": f"{terms.window_closes:%H:%M}",
+        "event_min_s": terms.event_min_s,
+        "event_max_s": terms.event_max_s,
+        "season_cap_s": terms.season_cap_s,
+        "season_used_s": used_s,
+        "season_left_s": max(0, terms.season_cap_s - used_s),
+        "season_minimum_s": terms.season_minimum_s,
+        "season_first": "{:02d}-{:02d}".format(*terms.season_first),
+        "season_last": "{:02d}-{:02d}".format(*terms.season_last),
+        "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh),
+        "also_enrolled": list(terms.also_enrolled),
+        "pays": _pays(terms, currency),
+    }
+
+
+def _pays(terms: Terms, currency: str) -> str:
+    """Return what a program pays for, in a few words and its own currency."""
+    tariff = terms.tariff
+    match tariff.rule:
+        case TariffRule.PER_KWH_INCREMENTAL:
+            return f"{terms.rate.dollars_per_kwh} {currency} per kWh beyond the baseline"
+        case TariffRule.PER_KWH_DELIVERED:
+            return f"{terms.rate.dollars_per_kwh} {currency} per kWh delivered"
+        case TariffRule.PER_KW_SEASON_AVERAGE:
+            return f"{tariff.per_kw_season} {currency} per kW and season"
+        case TariffRule.PER_KW_MONTH_WEIGHTED:
+            rates = [rate for _, rate in tariff.per_kw_month]
+            return f"{min(rates)} to {max(rates)} {currency} per kW and month"
+        case TariffRule.FIXED_CREDIT:
+            return f"{tariff.credit} {currency} per Powerwall and {tariff.credit_every.value}"
+        case _ as unreachable:
+            assert_never(unreachable)

@@ -1,10 +1,11 @@
 """Reports for programs: what an event delivered, hour by hour and site by site."""
 
-from datetime import datetime
 from fractions import Fraction
 from http import HTTPStatus
 
-from vpp.domain.grid_event import steps_in_force
+from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.interval import Interval
+from vpp.domain.nomination import month_of, standing
 from vpp.domain.program_report import hour_totals
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.wire.evidence_check import write_settlement_csv
@@ -16,9 +17,9 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
 
     Returns:
         ``event_id, program_id, state``; ``hours_csv`` and ``sites_csv``, texts: each clock hour over all
-        sites (asked, metered, baseline, incremental Wh, quality), and each site's hours as in an evidence
-        bundle's ``settlement.csv``; ``openadr_report``, an OpenADR 3.1 report object with ``BASELINE``,
-        ``DELTA_USAGE`` and ``DATA_QUALITY``.
+        sites (nominated, asked, metered, baseline, incremental Wh, quality), and each site's hours as in an
+        evidence bundle's ``settlement.csv``; ``openadr_report``, an OpenADR 3.1 report object with
+        ``BASELINE``, ``DELTA_USAGE`` and ``DATA_QUALITY``.
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
@@ -29,16 +30,14 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
             HTTPStatus.CONFLICT,
         )
     totals = hour_totals(settlement)
-    asked: dict[datetime, Fraction | None] = {}
-    for total in totals:
-        found = Fraction(0)
-        bound = True
-        for step in steps_in_force(history):
-            inside = step.interval.overlap(total.hour)
-            if inside is not None:
-                bound = bound and step.power is not None
-                found += Fraction((step.power or 0) * inside.seconds, 3600)
-        asked[total.hour.starts_at] = found if bound else None
+    asked = {total.hour.starts_at: _asked_wh(history, total.hour) for total in totals}
+    nominated = standing(await desk.store.nominations())
+    counted_on = {
+        hour: Fraction(nomination.power * _event_s(history, hour), 3600)
+        for hour in (total.hour for total in totals)
+        if (month := month_of(hour.starts_at.astimezone(program.zone).date()))
+        and (nomination := nominated.get((program.program_id, month))) is not None
+    }
     terms = program.terms_on(totals[0].hour.starts_at.astimezone(program.zone).date()) if totals else None
     report = (
         openadr_report(program.program_id, event_id, totals, terms.meter, created_at=settlement.settled_at)
@@ -49,7 +48,31 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
         "event_id": event_id,
         "program_id": program.program_id,
         "state": settlement.state.value,
-        "hours_csv": write_hours_csv(program.program_id, event_id, totals, asked, program.zone).decode(),
+        "hours_csv": write_hours_csv(
+            program.program_id,
+            event_id,
+            totals,
+            program.zone,
+            nominated_wh={hour.starts_at: energy_wh for hour, energy_wh in counted_on.items()},
+            asked_wh=asked,
+        ).decode(),
         "sites_csv": write_settlement_csv(settlement.lines).decode(),
         "openadr_report": report,
     }
+
+
+def _asked_wh(history: EventHistory, hour: Interval) -> Fraction | None:
+    """Return what the grid asked for in an hour; None where it set no bound."""
+    found = Fraction(0)
+    for step in steps_in_force(history):
+        inside = step.interval.overlap(hour)
+        if inside is not None:
+            if step.power is None:
+                return None
+            found += Fraction(step.power * inside.seconds, 3600)
+    return found
+
+
+def _event_s(history: EventHistory, hour: Interval) -> int:
+    parts = (step.interval.overlap(hour) for step in steps_in_force(history))
+    return sum(part.seconds for part in parts if part is not None)

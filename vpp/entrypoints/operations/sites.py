@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import REASONS, Reason
-from vpp.domain.enrollment import Enrollment, OptOut, ReserveChange
+from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.proof import ProofState
 from vpp.entrypoints.operations.desk import (
@@ -60,8 +60,14 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
     now = desk.clock.now()
     try:
         requests = read_enrollments(
-            content, now=now, file_name=file_name, program_ids=desk.programs.keys(), enrolled=known
+            content,
+            now=now,
+            file_name=file_name,
+            program_ids=desk.programs.keys(),
+            enrolled=known,
+            also_enrolled=_also_enrolled(desk, now),
         )
+        await _refuse_two_currencies(desk, requests, file_name)
         enrolled = await desk.store.enroll(requests, at=now)
     except BadEnrollmentFile as failure:
         faults = str(failure).splitlines()
@@ -72,6 +78,32 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
         raise OperationRefused(f"{file_name}: {failure}", HTTPStatus.CONFLICT) from failure
     desk.changed()
     return {"sites": [{"site_id": each.site_id, "shard": each.shard} for each in enrolled]}
+
+
+async def _refuse_two_currencies(desk: Desk, requests: Sequence[EnrollmentRequest], file_name: str) -> None:
+    """Refuse homes by which an owner would earn in two currencies: one account holds one."""
+    currency_of = {
+        each.owner_id: desk.programs[each.program_id].currency
+        for each in await desk.store.enrollments()
+        if each.program_id in desk.programs
+    }
+    for request in requests:
+        currency = desk.programs[request.program_id].currency
+        if currency_of.setdefault(request.owner_id, currency) != currency:
+            raise OperationRefused(
+                f"{file_name}: owner {request.owner_id} is paid in {currency_of[request.owner_id]}, and "
+                f"{request.program_id} pays {currency}; enrol site {request.site_id} under another owner id",
+                HTTPStatus.CONFLICT,
+            )
+
+
+def _also_enrolled(desk: Desk, now: datetime) -> dict[str, tuple[str, ...]]:
+    """Return, by program, which programs of others its homes may be in, under the terms of today."""
+    found = {}
+    for program_id, program in desk.programs.items():
+        terms = program.terms_on(now.astimezone(program.zone).date())
+        found[program_id] = terms.also_enrolled if terms is not None else ()
+    return found
 
 
 def site_facts(enrollment: Enrollment) -> Json:

@@ -1,0 +1,155 @@
+"""What programs are told to count on, and where one program or currency stands beside another."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.entrypoints.builders import a_desk, a_program, an_enrollment_file
+from tests.entrypoints.test_books_and_payouts import CLOSED
+from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
+from tests.entrypoints.test_reports import rows
+from tests.stages.money_story import a_dispatched_home
+from vpp.entrypoints.operations import money, nominations, rails, reports, sites
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.wire.enrollment_file import OTHER_PROGRAMS
+from vpp.wire.program_file import read_program
+
+PROGRAMS = Path(__file__).parents[2] / "config" / "programs"
+
+
+async def listed(desk: Desk) -> Mapping[str, Any]:
+    found: Any = await rails.list_programs(desk)
+    return {each["program_id"]: each for each in found["programs"]}
+
+
+async def test_the_last_nomination_of_a_month_stands_and_earlier_ones_stay_to_be_read(tmp_path: Path):
+    desk = a_desk(tmp_path)
+
+    for power_mw in ("5", "6.5"):
+        await nominations.nominate_power(
+            desk, program_id="elrp-a4-pge", month="2026-09", power_mw=power_mw, actor="op-lin"
+        )
+
+    made: Any = await nominations.list_nominations(desk)
+    assert [each["power_w"] for each in made["nominations"]] == [5_000_000, 6_500_000]
+    program = (await listed(desk))["elrp-a4-pge"]
+    assert program["nominated_w"] == 6_500_000
+    assert (program["terms"]["season_left_s"], program["terms"]["season_minimum_s"]) == (216_000, 72_000)
+    trail = await desk.store.trail(subject="program:elrp-a4-pge")
+    assert [each.action for each in trail] == ["nominate", "nominate"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"month": "2026-08"}, "month 2026-08 is over"),
+        ({"month": "2026-9"}, "month '2026-9' is not a month such as 2026-09"),
+        ({"month": "2026-13"}, "month '2026-13' is not a month"),
+        ({"program_id": "elrp-b9"}, "there is no program 'elrp-b9'"),
+        ({"power_mw": "all"}, "a nomination needs a number of megawatts"),
+        ({"power_mw": "-1"}, "a power of -1 MW is not"),
+    ],
+)
+async def test_a_nomination_that_says_nothing_usable_is_refused(
+    tmp_path: Path, changed: dict[str, str], fault: str
+):
+    wish = {"program_id": "elrp-a4-pge", "month": "2026-09", "power_mw": "5"} | changed
+
+    with pytest.raises(OperationRefused, match=fault):
+        await nominations.nominate_power(a_desk(tmp_path), actor="op-lin", **wish)
+
+
+async def test_a_program_reads_what_was_nominated_beside_what_was_delivered(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    desk = a_desk_of(story, tmp_path)
+    before: Any = await reports.report_event(desk, event_id="ev-1")
+
+    await nominations.nominate_power(
+        desk, program_id=story.program.program_id, month="2026-09", power_mw="0.012", actor="op-lin"
+    )
+    after: Any = await reports.report_event(desk, event_id="ev-1")
+
+    assert [each["nominated_wh"] for each in rows(before["hours_csv"])] == ["", "", ""]
+    assert [each["nominated_wh"] for each in rows(after["hours_csv"])] == ["12000"] * 3
+
+
+def beside(programs: str) -> bytes:
+    text = an_enrollment_file("s-1").decode().splitlines()
+    return "\n".join([f"{text[0]},{OTHER_PROGRAMS}", f"{text[1]},{programs}"]).encode()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "others", "fault"),
+    [
+        ((), "", None),
+        ((), "ac-saver", "elrp-a4-pge goes beside no other program; this home is in 'ac-saver'"),
+        (("ac-saver", "tou-dr-p"), "AC-Saver tou-dr-p", None),
+        (("ac-saver",), "ac-saver psr", "elrp-a4-pge goes only beside ac-saver; this home is in 'psr'"),
+    ],
+)
+async def test_a_home_is_enrolled_beside_the_programs_that_the_terms_allow_only(
+    tmp_path: Path, allowed: tuple[str, ...], others: str, fault: str | None
+):
+    program = a_program()
+    program = replace(program, editions=(replace(program.editions[0], also_enrolled=allowed),))
+    desk = replace(a_desk(tmp_path), programs={program.program_id: program})
+
+    if fault is None:
+        found: Any = await sites.enroll_sites(desk, content=beside(others), file_name="sites.csv")
+        assert [each["site_id"] for each in found["sites"]] == ["s-1"]
+        return
+    with pytest.raises(OperationRefused) as refused:
+        await sites.enroll_sites(desk, content=beside(others), file_name="sites.csv")
+    assert refused.value.faults == (f"sites.csv:2: {OTHER_PROGRAMS}: {fault}",)
+    assert await desk.store.enrollments() == []
+
+
+@pytest.mark.parametrize(
+    ("program_id", "allowed"),
+    [
+        ("elrp-a4-pge", ()),
+        ("elrp-a4-sce", ("sdp", "sep")),
+        ("elrp-a4-sdge", ("ac-saver", "tou-dr-p")),
+        ("elrp-a6-pge", ()),
+    ],
+)
+def test_shipped_programs_name_what_may_stand_beside_them(program_id: str, allowed: tuple[str, ...]):
+    program = read_program((PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+
+    assert {edition.also_enrolled for edition in program.editions} == {allowed}
+
+
+async def test_an_owner_is_paid_in_one_currency(tmp_path: Path):
+    abroad = replace(a_program("tesla-energy-plan-au"), currency="AUD")
+    at_home = a_program()
+    desk = replace(a_desk(tmp_path), programs={each.program_id: each for each in (at_home, abroad)})
+    await sites.enroll_sites(desk, content=an_enrollment_file("s-1", owner_id="o-1"), file_name="sites.csv")
+
+    second = an_enrollment_file("s-2", owner_id="o-1", program_id=abroad.program_id)
+    with pytest.raises(OperationRefused, match="owner o-1 is paid in USD, and tesla-energy-plan-au pays AUD"):
+        await sites.enroll_sites(desk, content=second, file_name="more.csv")
+
+    other = an_enrollment_file("s-2", owner_id="o-2", program_id=abroad.program_id)
+    await sites.enroll_sites(desk, content=other, file_name="more.csv")
+
+
+async def test_sums_of_the_books_hold_one_currency_each(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    desk = a_desk_of(story, tmp_path)
+    abroad = replace(
+        desk, programs={each: replace(program, currency="AUD") for each, program in desk.programs.items()}
+    )
+
+    at_home: Any = await money.verify_ledger(desk)
+    found: Any = await money.verify_ledger(abroad)
+
+    assert at_home["accounts"]["owner_payable"]["posted_usd"] == "-18.00"
+    assert at_home["other_currencies"] == {}
+    assert found["accounts"]["owner_payable"]["posted_usd"] == "0.00"
+    assert found["other_currencies"]["AUD"]["owner_payable"] == {"posted": "-18.00", "pending": "0.00"}
+    assert (at_home["balanced"], found["balanced"]) == (True, True)
