@@ -46,6 +46,8 @@ class Suburb:
     app: ASGIApp
     broker: MemoryBroker
     hosts: tuple[str, ...] = (HOST,)
+    charge_permille: int | None = None
+    """What every home reports; None: the higher its number, the emptier it is."""
 
     @property
     def live(self) -> Live:
@@ -62,6 +64,7 @@ class Suburb:
 
     def report(self, *, silent: Sequence[int] = (), charge_permille: int | None = None) -> None:
         """Let every home report that it gives what its plan says."""
+        charge_permille = self.charge_permille if charge_permille is None else charge_permille
         fleet, board = self.controller.fleet, self.controller.board
         rows = np.array([row for row in range(len(fleet)) if row not in silent], dtype=np.int64)
         asked = np.zeros(len(fleet), dtype=np.int64)

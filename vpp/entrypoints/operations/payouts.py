@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
@@ -74,12 +74,12 @@ async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None
     Returns:
         ``runs``: ``run_id, owners, totals, state, begun_at``; ``next_cursor``.
     """
-    currency_of = await _currencies(desk)
     runs: dict[str, list[Payout]] = {}
     for payout in payouts(await desk.store.entries()):
         runs.setdefault(payout.run_id, []).append(payout)
     numbered = list(enumerate(runs.items()))
     shown, following = page(numbered, lambda each: f"{each[0]:012d}", cursor=cursor, limit=limit)
+    currency_of = await _currencies(desk, {each.owner_id for _, (_, made) in shown for each in made})
     return {
         "runs": [
             {
@@ -104,8 +104,8 @@ async def total_year(desk: Desk, *, year: int) -> Json:
     zone_of = {
         each.owner_id: ZoneInfo(desk.time_zone(each.program_id)) for each in await desk.store.enrollments()
     }
-    currency_of = await _currencies(desk)
     paid = paid_in_year(await desk.store.entries(), year, zone_of)
+    currency_of = await _currencies(desk, set(paid))
     return {
         "year": year,
         "owners": [
@@ -119,8 +119,11 @@ async def _run(desk: Desk, run_id: str) -> Sequence[Payout]:
     return [each for each in payouts(await desk.store.entries()) if each.run_id == run_id]
 
 
-async def _currencies(desk: Desk) -> Mapping[str, str]:
-    """Return the currency of each owner's program, by owner."""
+async def _currencies(desk: Desk, owner_ids: Set[str]) -> Mapping[str, str]:
+    """Return the currency of these owners' programs, by owner; the fleet is read only where they differ."""
+    currencies = {program.currency for program in desk.programs.values()}
+    if len(currencies) == 1 or not owner_ids:
+        return dict.fromkeys(owner_ids, currencies.pop() if currencies else "USD")
     return {
         each.owner_id: desk.programs[each.program_id].currency
         for each in await desk.store.enrollments()
@@ -136,7 +139,7 @@ def _totals(made: Sequence[Payout], currency_of: Mapping[str, str]) -> Json:
 
 
 async def _facts(desk: Desk, run_id: str, made: Sequence[Payout]) -> Json:
-    currency_of = await _currencies(desk)
+    currency_of = await _currencies(desk, {each.owner_id for each in made})
     return {
         "run_id": run_id,
         "owners": len(made),
