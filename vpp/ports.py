@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
-from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision
+from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision, Refusal
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.fleet import TelemetryBatch
@@ -195,10 +195,7 @@ class Registry(Protocol):
         ...
 
     async def withdraw(self, withdrawal: Withdrawal) -> bool:
-        """End a site's consent and enrolment; False when they ended before. Its reserve becomes 100 %.
-
-        So a discharge that is being decided now is refused as it is for any word of an owner.
-        """
+        """End a site's consent; False when it ended before. Its reserve becomes 100 %, so nothing follows."""
         ...
 
     async def opt_out(self, opt_out: OptOut) -> None:
@@ -335,8 +332,12 @@ class DispatchStore(Protocol):
         """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
         ...
 
-    async def acks(self, *, since: datetime) -> AckBatch:
-        """Return acknowledgements received for commands issued at or after a time."""
+    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
+        """Return acknowledgements of commands issued at or after a time; with a site, of that site."""
+        ...
+
+    async def count_acks(self, event_id: str) -> Mapping[Refusal | None, int]:
+        """Return how many answers to an event's commands gave each refusal; None counts the accepted."""
         ...
 
 

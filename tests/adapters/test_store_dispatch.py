@@ -159,6 +159,19 @@ async def test_acks_are_asked_for_by_when_their_command_was_issued(store: Store)
     assert len(await store.acks(since=after(3))) == 0
 
 
+async def test_acks_are_asked_for_by_site_and_counted_by_what_they_say(store: Store) -> None:
+    epoch = await store.take_epoch(at=NOON)
+    await store.commit(a_tick(1, epoch), [])
+    await store.record_acks(
+        acks((0, epoch, 1, None), (1, epoch, 1, None), (5, epoch, 1, Refusal.ISLANDED), (7, epoch, 9, None))
+    )
+
+    assert (await store.acks(since=NOON, site_no=5)).refusal == (Refusal.ISLANDED,)
+    assert len(await store.acks(since=NOON, site_no=2)) == 0
+    assert dict(await store.count_acks(EVENT)) == {None: 2, Refusal.ISLANDED: 1}  # no tick told the last
+    assert dict(await store.count_acks("another")) == {}
+
+
 async def test_store_answers_that_it_is_ready(store: Store) -> None:
     try:
         await store.ready()

@@ -27,7 +27,7 @@ async def test_a_preview_says_what_is_sure_likely_and_at_best_by_utility_county_
     sure, likely, best = (float(kw) for kw in re.findall(r"\d+ of 100[^<]*</dt><dd>([\d.]+) kW", page.text))
     assert 0 < sure < likely <= best
     for title, name in (("By utility", "PGE"), ("By county", "Alameda"), ("By feeder", "f-1")):
-        assert re.search(rf"<h2>{title}</h2>.*?<td>{name}</td>", page.text, re.DOTALL)
+        assert re.search(rf'<h2>{title}</h2>.*?<td class="head">{name}</td>', page.text, re.DOTALL)
     assert re.search(r"Costs likely</dt><dd>\$\d+\.\d\d", page.text)
     assert "this event adds 1.0 h" in page.text
 

@@ -1,7 +1,8 @@
 """Plans, ticks and acknowledgements, kept in memory."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -126,11 +127,22 @@ class MemoryDispatch:
         for key, word in zip(keys, words, strict=True):
             self._acks.setdefault(key, word)
 
-    async def acks(self, *, since: datetime) -> AckBatch:
-        """Return acknowledgements received for commands issued at or after a time, by command and site."""
+    async def count_acks(self, event_id: str) -> Mapping[Refusal | None, int]:
+        """Return how many answers to an event's commands gave each refusal; None counts the accepted."""
+        issued = {(tick.epoch, tick.number) for tick in await self.event_ticks(event_id)}
+        return Counter(
+            word[2] for key, word in self._acks.items() if key[1:] in issued and word[1] == event_id
+        )
+
+    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
+        """Return acknowledgements of commands issued at or after a time, by command and site."""
         issued = {(tick.epoch, tick.number) for tick in self._ticks.values() if tick.at >= since}
         found = sorted(
-            ((key, word) for key, word in self._acks.items() if key[1:] in issued),
+            (
+                (key, word)
+                for key, word in self._acks.items()
+                if key[1:] in issued and site_no in (None, key[0])
+            ),
             key=lambda each: (*each[0][1:], each[0][0]),
         )
         return AckBatch(

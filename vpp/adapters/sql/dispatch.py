@@ -1,7 +1,7 @@
 """Plans, ticks and acknowledgements in the database; each commit checks the leader's epoch."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -174,13 +174,30 @@ class SqlDispatch:
         async with self._dispatch_database.write(ordered=False) as session:
             await insert_new(session, table_of(AcknowledgementRow), columns)
 
-    async def acks(self, *, since: datetime) -> AckBatch:
-        """Return acknowledgements received for commands issued at or after a time, by command and site."""
+    async def count_acks(self, event_id: str) -> Mapping[Refusal | None, int]:
+        """Return how many answers to an event's commands gave each refusal; None counts the accepted."""
         async with self._dispatch_database.read() as session:
-            rows = await Asked(session, {"asked": {"since_us": [to_us(since)]}}).rows(
+            rows = await Asked(session, {"asked": {"event_id": [event_id]}}).rows(
+                "SELECT a.refusal, count(*) FROM asked"
+                " JOIN tick_event e ON e.event_id = asked.event_id"
+                " JOIN dispatch_tick t ON t.number = e.number"
+                " JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number"
+                " WHERE a.event_id = asked.event_id GROUP BY a.refusal"
+            )
+        return {None if word is None else Refusal(word): count for word, count in rows}
+
+    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
+        """Return acknowledgements of commands issued at or after a time, by command and site."""
+        columns: dict[str, Sequence[object]] = {"since_us": [to_us(since)]}
+        of_site = ""
+        if site_no is not None:
+            columns["site_no"] = [site_no]
+            of_site = " AND a.site_no = asked.site_no"
+        async with self._dispatch_database.read() as session:
+            rows = await Asked(session, {"asked": columns}).rows(
                 "SELECT a.site_no, a.epoch, a.sequence, a.at_s, a.event_id, a.refusal FROM asked"
                 " JOIN dispatch_tick t ON t.at_us >= asked.since_us"
-                " JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number"
+                f" JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number{of_site}"
                 " ORDER BY a.epoch, a.sequence, a.site_no"
             )
         return AckBatch(

@@ -1,7 +1,7 @@
 """An event as it went, from what was stored with its ticks: for whoever was not there."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -9,8 +9,12 @@ from vpp.domain.command import DispatchTick, PlanRevision
 from vpp.domain.fleet import FleetState
 from vpp.domain.tick_basis import write_stored
 from vpp.entrypoints.operations.desk import Desk, Json, instant
+from vpp.entrypoints.operations.events import event_state
 
 FRAMES_MOST = 600
+EVENINGS_KEPT = 20
+QUIET = timedelta(minutes=5)
+"""So long after the last tick of an event that is over no other one follows."""
 
 
 async def show_evening(desk: Desk, *, event_id: str) -> Json:
@@ -21,7 +25,10 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
         output of the homes in the plan, as control knew it then)``, shortfall_w, sites`` (in the plan)``,
         commands`` (told until then)``, revision``.
     """
-    await desk.history(event_id)
+    history = await desk.history(event_id)
+    kept = desk.live.evenings.get(event_id) if desk.live else None
+    if kept is not None:
+        return kept
     revisions = await desk.store.revisions(event_id)
     orders = {tick.number: tick for tick in await desk.store.event_ticks(event_id)}
     if not revisions:
@@ -36,7 +43,16 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
         frames.append(evening.frame(tick.at))
     every = max(1, -(-len(frames) // FRAMES_MOST))
     shown = frames[::every]
-    return {"event_id": event_id, "frames": shown if shown[-1:] == frames[-1:] else [*shown, frames[-1]]}
+    found: Json = {
+        "event_id": event_id, "frames": shown if shown[-1:] == frames[-1:] else [*shown, frames[-1]],
+    }  # fmt: skip
+    over = event_state(history, desk.clock.now()) in ("ended", "cancelled")
+    if desk.live is not None and over and desk.clock.now() - last_at > QUIET:
+        # What was known of a large fleet all evening takes seconds to read, and it changes no more.
+        desk.live.evenings[event_id] = found
+        while len(desk.live.evenings) > EVENINGS_KEPT:
+            del desk.live.evenings[next(iter(desk.live.evenings))]
+    return found
 
 
 class _Evening:

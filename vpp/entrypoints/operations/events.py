@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
+import numpy as np
+
 from vpp.domain.command import Action, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.grid_event import (
@@ -221,46 +223,36 @@ def asks_for_all(history: EventHistory) -> tuple[Interval, ...]:
 def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
     if not revisions:
         return None
-    setpoints: dict[int, int] = {}
-    for revision in revisions:
-        setpoints.update(zip(revision.site_no.tolist(), revision.setpoint_w.tolist(), strict=True))
     newest = revisions[-1]
-    reasons = Counter(REASONS[code].value for code in newest.reason_code.tolist())
+    setpoint_w = np.zeros(max(len(revision.reason_code) for revision in revisions), dtype=np.int64)
+    for revision in revisions:
+        setpoint_w[revision.site_no] = revision.setpoint_w
+    counts = np.bincount(newest.reason_code, minlength=len(REASONS)).tolist()
+    reasons = {reason.value: count for reason, count in zip(REASONS, counts, strict=True) if count}
     return {
         "revision": newest.revision,
         "version": newest.version,
         "planned_at": instant(newest.at),
         "requested_w": newest.requested_w,
-        "planned_w": sum(setpoints.values()),
+        "planned_w": int(setpoint_w.sum()),
         "shortfall_w": newest.shortfall_w,
         "level_pct": percent(newest.level_permille),
-        "sites": sum(setpoint > 0 for setpoint in setpoints.values()),
+        "sites": int((setpoint_w > 0).sum()),
         "reasons": dict(sorted(reasons.items())),
     }
 
 
 async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick]) -> Json:
-    dispatched: set[int] = set()
-    sent = 0
-    for tick in ticks:
-        for order in tick.orders:
-            sent += len(order.site_no)
-            if order.action is Action.DISCHARGE:
-                dispatched.update(order.site_no.tolist())
-    accepted, refused = 0, Counter[str]()
-    if ticks:
-        acks = await desk.store.acks(since=ticks[0].at)
-        for named, refusal in zip(acks.event_id, acks.refusal, strict=True):
-            if named == event_id and refusal is None:
-                accepted += 1
-            elif named == event_id and refusal is not None:
-                refused[refusal.value] += 1
+    orders = [order for tick in ticks for order in tick.orders]
+    told = [order.site_no for order in orders if order.action is Action.DISCHARGE]
+    answers = await desk.store.count_acks(event_id)
+    refused = {refusal.value: count for refusal, count in answers.items() if refusal is not None}
     return {
         "ticks": len(ticks),
-        "sent": sent,
-        "accepted": accepted,
+        "sent": sum(len(order.site_no) for order in orders),
+        "accepted": answers.get(None, 0),
         "refused": dict(sorted(refused.items())),
-        "sites_dispatched": len(dispatched),
+        "sites_dispatched": len(np.unique(np.concatenate(told))) if told else 0,
     }
 
 

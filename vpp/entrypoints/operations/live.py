@@ -67,6 +67,7 @@ class Live:
     controller: Dispatching
     seasons: dict[str, object] = field(default_factory=dict)  # by program, what was added up lately
     reasons: dict[str, bytes] = field(default_factory=dict)  # by event that is over, each site's last reason
+    evenings: dict[str, dict[str, object]] = field(default_factory=dict)  # by event that is over, how it went
     _course: defaultdict[str, deque[PowerSample]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
     )

@@ -162,7 +162,7 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
         for tick in ticks
         if any(enrollment.site_no in order.site_no for order in tick.orders)
     }
-    acks = await desk.store.acks(since=ticks[0].at) if ticks else None
+    acks = await desk.store.acks(since=ticks[0].at, site_no=enrollment.site_no) if ticks else None
     answers = [
         refusal
         for number, epoch, sequence, refusal in (
