@@ -14,6 +14,7 @@ from vpp.domain.program import Tariff, TariffRule
 from vpp.domain.quantities import Price
 from vpp.entrypoints.operations.money import settle_event, show_statement, verify_ledger
 from vpp.entrypoints.operations.reports import report_event
+from vpp.entrypoints.rendering import exact_kilowatt_hours
 
 
 def rows(text: object) -> list[dict[str, str]]:
@@ -107,3 +108,9 @@ async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt
     assert await story.owed("home") == (0, 137_500)
     assert await story.owed("outed") == (0, 0)
     assert (await verify_ledger(desk))["balanced"]
+
+
+def test_a_statement_prints_energy_to_its_last_decimal_so_that_the_cent_can_be_reached_by_hand():
+    shown = [exact_kilowatt_hours(energy_wh) for energy_wh in (3_893, "3417/10", "65729/10", None)]
+
+    assert shown == ["3.893 kWh", "0.3417 kWh", "6.5729 kWh", "-"]

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vpp.entrypoints.operations import owner_money
+
 
 def local(text: str | None, zone: str) -> str:
     """Return a UTC time of an answer in local words, such as ``Wed 9 Sep 6:00 PM PDT``."""
@@ -29,6 +31,11 @@ def kilowatts(power_w: int | None) -> str:
 def kilowatt_hours(energy_wh: int | str | None) -> str:
     """Return watt-hours (whole, or a fraction as text) as kWh with two decimals."""
     return "-" if energy_wh is None else f"{float(Fraction(energy_wh)) / 1000:.2f} kWh"
+
+
+def exact_kilowatt_hours(energy_wh: int | str | None) -> str:
+    """Return watt-hours as kWh with all their decimals, so that a sum made by hand reaches the cent."""
+    return "-" if energy_wh is None else f"{owner_money.kilowatt_hours(energy_wh)} kWh"
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
@@ -164,16 +171,16 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
             (
                 local(hour["starts_at"], zone),
                 hour["fraction"],
-                kilowatt_hours(hour["metered_wh"]),
-                kilowatt_hours(hour["baseline_wh"]),
-                kilowatt_hours(hour["incremental_wh"]),
+                exact_kilowatt_hours(hour["metered_wh"]),
+                exact_kilowatt_hours(hour["baseline_wh"]),
+                exact_kilowatt_hours(hour["incremental_wh"]),
                 hour["quality"],
             )
             for hour in event["hours"]
         ]
         console.print(table(*columns, rows=rows, right=columns[1:5]))
         console.print(
-            f"{kilowatt_hours(event['paid_wh'])} × ${event['rate_usd_per_kwh']} per kWh × share "
+            f"{exact_kilowatt_hours(event['paid_wh'])} × ${event['rate_usd_per_kwh']} per kWh × share "
             f"{event['owner_share']} = ${event['amount_usd']} ({event['state']})"
             + (f"; {event['reason'].replace('_', ' ')}" if event["reason"] else "")
         )
