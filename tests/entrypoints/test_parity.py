@@ -15,6 +15,7 @@ from vpp.entrypoints.operations import (
     board,
     contacts,
     disputes,
+    events,
     fairness,
     forgetting,
     money,
@@ -45,6 +46,7 @@ AS_STAFF = {
     forgetting.why_not_yet: forgetting.forget_owner,
     money.show_statement: staff_reads.read_statement,
     board.every_site: board.list_fleet,
+    events.outline_event: events.list_events,
 }
 """What a page asks for its owner, and what gives the same to a command."""
 PARTS = {owner.own_home, owner.homes_of, sites.REASON_WORDS.get}

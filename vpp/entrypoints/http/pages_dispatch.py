@@ -126,7 +126,7 @@ def _words() -> dict[str, str]:
 @router.get("/events/{event_id}/change")
 async def change_page(request: Request, visitor: Dispatcher, desk: AtDesk, event_id: str) -> Response:
     """Show what of an event can be changed."""
-    event = await events.show_event(desk, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
     return _change(request, visitor, event, _standing(event), {})
 
 
@@ -169,7 +169,7 @@ async def change(
     request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Change an event whose id was typed; whoever changes it cannot approve it."""
-    event = await events.show_event(desk, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
     fields = _standing(event) | {
         name: form.get(name, "") for name in ("power_mw", "minutes", "targets", "typed")
     }
@@ -200,7 +200,7 @@ async def replay_page(
 
     With ``proof=yes`` all of it is made again and compared; with ``floor`` it is planned with another rule.
     """
-    event = await events.show_event(desk, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
     found = await replay.replay_event(desk, event_id=event_id) if proof == "yes" else None
     course = await evening.show_evening(desk, event_id=event_id)
     other, faults = None, {}

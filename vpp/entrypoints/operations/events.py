@@ -144,6 +144,13 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     }
 
 
+async def outline_event(desk: Desk, *, event_id: str) -> Json:
+    """Return one event as ``vpp event list`` has it: no plan, command or settlement is read."""
+    history = await desk.history(event_id)
+    allowed = await authorized_now(desk)
+    return event_facts(desk, history, authorized_w=allowed.get(event_id, 0))
+
+
 async def authorized_now(desk: Desk) -> Mapping[str, int | None]:
     """Return what events that are not over may use now, in W, by event id; None means no bound."""
     now = desk.clock.now()
