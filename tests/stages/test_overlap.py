@@ -37,14 +37,14 @@ async def test_two_untargeted_events_both_get_their_power_from_one_fleet() -> No
 
 async def test_event_that_comes_later_gets_homes_of_one_that_is_spread_over_all() -> None:
     world = await a_street()
-    await world.signal(12_000, event_id="ev-first")
+    await world.signal(14_400, event_id="ev-first")
     await run(world, ticks=16)
     assert (world.board.plans["ev-first"].setpoint_w > 0).all()
 
     await world.signal(12_000, event_id="ev-second", priority=3)
     await run(world, ticks=2)
 
-    assert (power(world, "ev-first"), power(world, "ev-second")) == (12_000, 12_000)
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (14_400, 12_000)
 
 
 async def test_homes_do_not_change_hands_while_both_events_run() -> None:

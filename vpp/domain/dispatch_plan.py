@@ -131,7 +131,12 @@ def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
 
 
 def plan_dispatch(
-    profile: Profile, offers: Offers, *, feeder_caps_w: IntColumn, zone_caps_w: IntColumn
+    profile: Profile,
+    offers: Offers,
+    *,
+    feeder_caps_w: IntColumn,
+    zone_caps_w: IntColumn,
+    least_w: int = MIN_COMMAND_W,
 ) -> Allocation:
     """Share the power asked now over the sites, the fullest first, so that all who help end level.
 
@@ -140,17 +145,19 @@ def plan_dispatch(
         offers: Eligible sites. The order does not matter.
         feeder_caps_w: Most power each feeder may carry, indexed by ``feeder_no``.
         zone_caps_w: The same for zones.
+        least_w: What is worth asking of a site; less only of sites that discharge already.
 
     Returns:
         Setpoints whose sum with the shortfall is the request, exact to the watt; no site above its
-        limit, under its floor at the event's end, or asked for less than 500 W.
+        limit, under its floor at the event's end, or asked for less than ``least_w``.
     """
     if len(offers) and (np.diff(offers.site_no) < 0).any():
-        return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w)
+        return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
     sustainable = _ceiling_w(profile, offers)
-    ceiling_w = np.where(sustainable < MIN_COMMAND_W, 0, sustainable)
+    alone_w = np.where(sustainable < least_w, 0, sustainable)
+    ceiling_w = alone_w
     for group_no, caps_w in ((offers.feeder_no, feeder_caps_w), (offers.zone_no, zone_caps_w)):
-        ceiling_w = _within_group_caps(profile.seconds, offers, ceiling_w, group_no, caps_w)
+        ceiling_w = _within_group_caps(profile.seconds, offers, ceiling_w, group_no, caps_w, least_w)
     total_w = int(ceiling_w.sum())
     requested_w = total_w if profile.now_w is None else profile.now_w
     rows = np.flatnonzero(ceiling_w)
@@ -161,7 +168,7 @@ def plan_dispatch(
     elif len(rows):
         target_w = np.array([requested_w], dtype=np.int64)
         share = _share_of(offers, rows, ceiling_w[rows], profile.seconds)
-        watts, levels = solve(share, ONE_GROUP, target_w, MIN_COMMAND_W)
+        watts, levels = solve(share, ONE_GROUP, target_w, least_w)
         setpoint_w[rows] = watts
         level = int(levels[0])
     setpoint_w.flags.writeable = False
@@ -170,17 +177,19 @@ def plan_dispatch(
         requested_w=requested_w,
         shortfall_w=requested_w - int(setpoint_w.sum()),
         level_permille=level,
-        capped=ceiling_w < np.where(sustainable < MIN_COMMAND_W, 0, sustainable),
+        capped=ceiling_w < alone_w,
     )
 
 
 def _in_order_of_sites(
-    profile: Profile, offers: Offers, feeder_caps_w: IntColumn, zone_caps_w: IntColumn
+    profile: Profile, offers: Offers, feeder_caps_w: IntColumn, zone_caps_w: IntColumn, least_w: int
 ) -> Allocation:
     """Share among sites in any order: everything below takes the row for the site number where it ties."""
     order = np.argsort(offers.site_no)
     sorted_offers = Offers(*(getattr(offers, name)[order] for name in Offers.__slots__))
-    found = plan_dispatch(profile, sorted_offers, feeder_caps_w=feeder_caps_w, zone_caps_w=zone_caps_w)
+    found = plan_dispatch(
+        profile, sorted_offers, feeder_caps_w=feeder_caps_w, zone_caps_w=zone_caps_w, least_w=least_w
+    )
     back = np.argsort(order)
     return replace(found, setpoint_w=found.setpoint_w[back], capped=found.capped[back])
 
@@ -216,7 +225,12 @@ def _share_of(offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int)
 
 
 def _within_group_caps(
-    seconds: int, offers: Offers, ceiling_w: IntColumn, group_no: IntColumn, caps_w: IntColumn
+    seconds: int,
+    offers: Offers,
+    ceiling_w: IntColumn,
+    group_no: IntColumn,
+    caps_w: IntColumn,
+    least_w: int,
 ) -> IntColumn:
     """Return ceilings with which no group can pass its cap: level filling inside each group that would.
 
@@ -235,7 +249,7 @@ def _within_group_caps(
     rows, groups = grouped(rows, group_no[rows])
     starts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
     share = _share_of(offers, rows, ceiling_w[rows], seconds)
-    watts, _ = solve(share, starts, np.maximum(caps_w[groups[starts]], 0), MIN_COMMAND_W)
+    watts, _ = solve(share, starts, np.maximum(caps_w[groups[starts]], 0), least_w)
     within = ceiling_w.copy()
     within[rows] = watts
     return within

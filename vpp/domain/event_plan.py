@@ -276,10 +276,11 @@ def plan_event(
 ) -> EventPlan:
     """Return the event's plan for now: the same object when nothing has to change.
 
-    A new version, power, end or authority solves afresh, and so does a fleet that gives too much.
-    Otherwise sites are held where they are, lowered where their limit fell or they proved short, and
-    only what is missing beyond the deadband is solved, over all sites with room. Under a brake that
-    slows, sites are always held: power is added or taken away piece by piece.
+    A new version, power, end or authority solves afresh. Otherwise sites are held where they are,
+    lowered where their limit fell or they proved short, and only what is missing beyond the deadband is
+    solved, over all sites with room; what is given too much is taken from the emptiest, who were asked
+    last. A fresh solve would ask those again who are known to give too little. Under a brake that slows,
+    sites are always held: power is added or taken away piece by piece.
     """
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
@@ -296,8 +297,10 @@ def plan_event(
         after = _lowered(plan, demand, held, floor, codes, fleet)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
-    elif plan.asked != demand.asked or missing_w < -deadband_w:
+    elif plan.asked != demand.asked:
         after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
+    elif missing_w < -deadband_w:
+        after = _held(plan, _cut(held, int(held.sum()) + missing_w, fleet, delivered), floor, codes)
     elif missing_w > deadband_w:
         after = _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
     else:
@@ -428,6 +431,9 @@ def _solved(
         share = plan_dispatch(bounded, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
     setpoint_w = held.copy()
     setpoint_w[rows] += share.setpoint_w
+    missing_still_w = share.shortfall_w
+    if missing_w is not None and missing_still_w:
+        missing_still_w -= _squeeze(setpoint_w, held, rows, missing_still_w, profile.seconds, fleet, limits)
     capped = np.zeros(len(fleet), dtype=np.bool_)
     capped[rows] = share.capped
     top_up = missing_w is not None
@@ -438,9 +444,37 @@ def _solved(
         floor_permille=_floors(plan, setpoint_w, floor),
         reason_code=_explained(codes, setpoint_w, capped),
         requested_w=plan.requested_w if top_up else share.requested_w,
-        shortfall_w=share.shortfall_w,
+        shortfall_w=missing_still_w,
         level_permille=plan.level_permille if top_up else share.level_permille,
     )
+
+
+def _squeeze(
+    setpoint_w: IntColumn,
+    held: IntColumn,
+    rows: IntColumn,
+    missing_w: int,
+    seconds: int,
+    fleet: FleetState,
+    limits: Limits,
+) -> int:
+    """Add to setpoints the last watts of homes that discharge already; return how many were found.
+
+    A start under 500 W is not worth a command. A little more of a home that runs is, where all else is
+    used: thousands of homes with some hundred watts each are megawatts.
+    """
+    rows = rows[held[rows] > 0]
+    offers = _headroom(offers_of(fleet, rows, limits), setpoint_w[rows], seconds)
+    caps = limits.less(setpoint_w, fleet)
+    share = plan_dispatch(
+        Profile(missing_w, missing_w, seconds),
+        offers,
+        feeder_caps_w=caps.feeder_caps_w,
+        zone_caps_w=caps.zone_caps_w,
+        least_w=1,
+    )
+    setpoint_w[rows] += share.setpoint_w
+    return int(share.setpoint_w.sum())
 
 
 def _floors(plan: EventPlan, setpoint_w: IntColumn, floor: IntColumn) -> IntColumn:

@@ -16,6 +16,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 
 NO_EVENT = -1
 RESENDS = 3
+DWELL_S = 60
 RELEASE_AGAIN_S = 5  # control may be woken several times a second; a release is not repeated that fast
 
 
@@ -27,6 +28,7 @@ class Standing(IntEnum):
     ACCEPTED = 2
     REJECTED = 3
     NO_ANSWER = 4  # resent three times in vain; silent until its next renewal
+    DWELLING = 5  # the battery just changed direction; told again when it may change once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
         again = (
             same & (leases.setpoint_w[rows] == batch.setpoint_w) & (leases.standing[rows] == Standing.WAITING)
         )
-        running = same & (leases.setpoint_w[rows] > 0)
+        dwelt = leases.standing[rows] == Standing.DWELLING  # it begins, or changes, only now
+        running = same & (leases.setpoint_w[rows] > 0) & ~dwelt
         starts_s = to_epoch(order.starts_at)
         leases.first_start_s[rows] = np.where(running, leases.first_start_s[rows], starts_s)
         leases.resends[rows] = np.where(again, leases.resends[rows] + 1, 0)
@@ -147,6 +150,7 @@ _ENDS_WHAT_RUNS = frozenset(
 def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     """Write acknowledgements of the newest commands; return the rows of ``acks`` that were refusals.
 
+    A dwell is none: it passes within a minute, and what ran before goes on until then.
     Words about older commands, or of another leader's time, change nothing: the pair is compared. Without
     an ``epoch``, for stored answers to earlier leaders, the sequence alone decides.
     """
@@ -155,10 +159,12 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     current = acks.sequence == leases.sequence[acks.site_no]
     if epoch is not None:
         current &= acks.epoch == epoch
+    dwells = np.array([refusal is Refusal.DWELL for refusal in acks.refusal], dtype=np.bool_)
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
     ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
     leases.standing[acks.site_no[current & ~refused]] = Standing.ACCEPTED
     leases.standing[acks.site_no[current & refused]] = Standing.REJECTED
+    leases.standing[acks.site_no[current & dwells]] = Standing.DWELLING
     leases.running_until_s[acks.site_no[current & ended]] = 0
     released = current & ~refused & (leases.setpoint_w[acks.site_no] == 0)
     leases.running_until_s[acks.site_no[released]] = 0
@@ -166,7 +172,7 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     if epoch is not None:
         sent &= acks.epoch <= epoch
     _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
-    return np.flatnonzero(current & refused)
+    return np.flatnonzero(current & refused & ~dwells)
 
 
 def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
@@ -267,10 +273,10 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     """Return which sites need a command in this tick.
 
     A discharge is due where the wanted power, floor, event or event end is not what was sent, where a
-    third of the lease has passed (spread by site, so that a fleet is never renewed at once), and where
-    no answer came in time, three times; never for a ``silent`` site. A release is due every tick, until
-    it is acknowledged, while a lease that is no longer wanted may still run. A home that is behind gets
-    the one or the other at once.
+    third of the lease has passed (spread by site, so that a fleet is never renewed at once), where no
+    answer came in time, three times, and where a dwell is over; never for a ``silent`` site. A release is
+    due every tick, until it is acknowledged, while a lease that is no longer wanted may still run. A home
+    that is behind gets the one or the other at once.
     """
     wants = wanted.setpoint_w > 0
     spoken_to = wants & ~silent
@@ -287,6 +293,9 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     renewal = spoken_to & live & old & (leases.expires_at_s < wanted.event_ends_at_s)
     unanswered = (leases.standing == Standing.WAITING) & (now_s - leases.issued_at_s >= terms.ack_timeout_s)
     resend = spoken_to & live & unanswered & (leases.resends < RESENDS)
+    resend |= (
+        spoken_to & live & (leases.standing == Standing.DWELLING) & (now_s - leases.issued_at_s >= DWELL_S)
+    )
     leases.standing[live & unanswered & (leases.resends >= RESENDS)] = Standing.NO_ANSWER
     told = (leases.setpoint_w == 0) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
     may_run = ~wants & (leases.running_until_s > now_s) & ~told

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from vpp.domain.demands import LEAD
 from vpp.domain.fleet import FleetState
 from vpp.domain.lease import Leases, Standing
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -57,8 +58,9 @@ class Response:
 class ProofLog:
     """What has to be remembered of samples to judge them; columns indexed by ``site_no``.
 
-    ``asked_w`` is the setpoint at the last look; ``raised_at_s`` and ``raised_from_w`` tell of the last
-    raise that a home needs time to follow. ``low_samples`` counts samples in a row under the tolerance,
+    ``asked_w`` is the setpoint at the last look, given at ``changed_at_s``; ``sampled_w`` the one that the
+    newest sample tells of. ``raised_at_s`` and ``raised_from_w`` tell of the last raise that a home needs
+    time to follow. ``low_samples`` counts samples in a row under the tolerance,
     ``back_since_s`` is when a silent site reported again, ``silent`` who was silent at the last look.
     ``proved_w`` is what a site gave when it was judged last, ``UNPROVED`` before that.
     """
@@ -70,6 +72,8 @@ class ProofLog:
         self.silent: BoolColumn = np.zeros(sites, dtype=np.bool_)
         self.proved_w: IntColumn = np.full(sites, UNPROVED, dtype=np.int64)
         self.asked_w: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.changed_at_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.sampled_w: IntColumn = np.zeros(sites, dtype=np.int64)
         self.raised_at_s: IntColumn = np.zeros(sites, dtype=np.int64)
         self.raised_from_w: IntColumn = np.zeros(sites, dtype=np.int64)
 
@@ -85,6 +89,8 @@ class ProofLog:
         self.silent = np.append(self.silent, pad.astype(np.bool_))
         self.proved_w = np.append(self.proved_w, pad + UNPROVED)
         self.asked_w = np.append(self.asked_w, pad)
+        self.changed_at_s = np.append(self.changed_at_s, pad)
+        self.sampled_w = np.append(self.sampled_w, pad)
         self.raised_at_s = np.append(self.raised_at_s, pad)
         self.raised_from_w = np.append(self.raised_from_w, pad)
 
@@ -94,14 +100,15 @@ class Assessment:
     """One row per site: its state, the power it is thought to give, and what planning counts it at.
 
     A starting site gives its modelled power and counts at its setpoint: what is on its way is not asked
-    for twice. ``waiting`` marks those nobody can judge now. ``blind`` is true when so many fell silent
-    at once that it is we who cannot see.
+    for twice. ``waiting`` marks those nobody can judge now, ``unreached`` those of which nothing says that
+    the command ever came. ``blind`` is true when so many fell silent at once that it is we who cannot see.
     """
 
     state: IntColumn
     effective_w: IntColumn
     counted_w: IntColumn
     waiting: BoolColumn
+    unreached: BoolColumn
     blind: bool
 
     def count(self, state: ProofState) -> int:
@@ -120,52 +127,96 @@ def assess(
     """Return what every site is proved to do now, and write what was seen into the log.
 
     *Starting* until the spread delay, the ramp and two samples have passed, and after a raise until the
-    ramp and two samples have; *delivering* and *short* at
-    what is measured, at most the setpoint; *silent*, with no sample for two periods, at its last proven
-    power, fading to zero at the lease's end. Nobody is judged before ``judged_from_s`` or while the
-    event winds down: those count at their setpoint, or at what they proved before its end came near, so
-    that the plan does not move in the last minutes.
+    ramp and two samples have; *delivering* and *short* at what is measured, at most the setpoint;
+    *silent*, with no sample for two periods, at its last proven power, fading to zero at the lease's end:
+    at nothing where none of its samples is younger than its start. Who never answered and does not report
+    counts for nothing, without waiting for its start. Nobody is judged before ``judged_from_s`` or while
+    the event winds down: those count at their setpoint, or at what they proved before its end came near,
+    so that the plan does not move in the last minutes.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
     measured_w = np.clip(fleet.battery_w, 0, setpoint_w)
+    followed_w = np.clip(fleet.battery_w + _rise_w(fleet, leases, log, setpoint_w, response), 0, setpoint_w)
     begins_s = np.maximum(leases.first_start_s, log.back_since_s)
     ending = now_s >= leases.event_ends_at_s - response.settling_s
-    unseen = (now_s < begins_s + response.settling_s) | (now_s < judged_from_s) | ending
+    judged = (now_s >= judged_from_s) & ~ending
+    unseen = (now_s < begins_s + response.settling_s) | ~judged
     kept_up = fleet.battery_w >= log.asked_w - _tolerance_w(log.asked_w)
     _note_raises(leases, log, setpoint_w, running & (unseen | kept_up))
     unjudged = unseen | (now_s < log.raised_at_s + response.following_s)
-    _note_samples(fleet, log, setpoint_w - measured_w > _tolerance_w(setpoint_w), running & ~unjudged)
+    # The two samples that a start waits for are two that may prove it short.
+    arrived_s = np.maximum(begins_s + response.spread_s, log.raised_at_s) + response.ramp_s
+    low = setpoint_w - followed_w > _tolerance_w(setpoint_w)
+    _note_samples(fleet, log, low, running & judged & (fleet.sampled_at_s > arrived_s))
     quiet_since = np.maximum(fleet.sampled_at_s, begins_s)
     offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
     quiet = ~unseen & (now_s - quiet_since > 2 * response.sample_period_s)
-    silent = running & (offline | quiet)
-    blind = _is_blind(running, silent)
+    unreached = running & judged & _unreached(fleet, leases, response, now_s)
+    silent = running & (offline | quiet) & ~unreached
+    blind = _is_blind(running, silent | unreached)
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
     log.back_since_s[log.silent & ~silent & running] = now_s
     log.silent = silent
-    state = _states(leases, running=running, unjudged=unjudged, silent=silent, short=short)
-    left_s = np.maximum(leases.expires_at_s - now_s, 0)
-    whole_s = np.maximum(leases.expires_at_s - quiet_since, 1)
-    fading_w = measured_w * np.minimum(left_s, whole_s) // whole_s
-    proved_w = np.where(silent, fading_w, measured_w)
-    waiting = running & unjudged & ~silent
+    fading_w = _fading_w(
+        leases, np.where(fleet.sampled_at_s > leases.first_start_s, measured_w, 0), quiet_since, now_s
+    )
+    proved_w = np.where(unreached, 0, np.where(silent, fading_w, followed_w))
+    waiting = running & unjudged & ~silent & ~unreached
     modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
-    modelled_w = np.where(known, measured_w, modelled_w)
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
-    effective_w = np.where(waiting, modelled_w, np.where(running, proved_w, 0))
-    counted_w = np.where(waiting | (running & blind), asked_w, np.where(running, proved_w, 0))
-    refused = running & (leases.standing == Standing.REJECTED)
+    shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
+    counted_w = np.where(waiting | (running & blind), asked_w, proved_w)
+    counts = running & (leases.standing != Standing.REJECTED)
     return Assessment(
-        state, np.where(refused, 0, effective_w), np.where(refused, 0, counted_w), waiting, blind
+        _states(leases, running=running, unjudged=unjudged, silent=silent, short=short),
+        np.where(counts, shown_w, 0),
+        np.where(counts, counted_w, 0),
+        waiting,
+        unreached & (not blind),
+        blind,
     )
+
+
+def _fading_w(leases: Leases, last_w: IntColumn, quiet_since_s: IntColumn, now_s: int) -> IntColumn:
+    """Return what is left of the last power of sites that fell silent: nothing at the lease's end."""
+    left_s = np.maximum(leases.expires_at_s - now_s, 0)
+    whole_s = np.maximum(leases.expires_at_s - quiet_since_s, 1)
+    fading_w: IntColumn = last_w * np.minimum(left_s, whole_s) // whole_s
+    return fading_w
+
+
+def _unreached(fleet: FleetState, leases: Leases, response: Response, now_s: int) -> BoolColumn:
+    """Return the sites that neither answer nor report: a home that got its command would do both.
+
+    One that accepted anything of the same run was reached, and what it does now is not known.
+    """
+    quiet = now_s - fleet.sampled_at_s > 2 * response.sample_period_s
+    told_from_s = leases.first_start_s - int(LEAD.total_seconds())
+    never: BoolColumn = (leases.standing == Standing.NO_ANSWER) & (leases.acked_at_s < told_from_s)
+    return never & quiet
 
 
 def _tolerance_w(setpoint_w: IntColumn) -> IntColumn:
     tolerance_w: IntColumn = np.maximum(setpoint_w * TOLERANCE_PERMILLE // 1000, TOLERANCE_W)
     return tolerance_w
+
+
+def _rise_w(
+    fleet: FleetState, leases: Leases, log: ProofLog, setpoint_w: IntColumn, response: Response
+) -> IntColumn:
+    """Return by how much each site was raised since the setpoint that its newest sample tells of.
+
+    A sample is a mean of one period: it tells of a new power when all of that lies behind the ramp. A
+    small raise is counted as followed until then, or it would be asked of somebody else once more.
+    """
+    log.changed_at_s = np.where(setpoint_w != log.asked_w, leases.issued_at_s, log.changed_at_s)
+    tells = fleet.sampled_at_s >= log.changed_at_s + response.ramp_s + response.sample_period_s
+    log.sampled_w = np.where(tells, setpoint_w, log.sampled_w)
+    rise_w: IntColumn = np.maximum(setpoint_w - log.sampled_w, 0)
+    return rise_w
 
 
 def _note_raises(leases: Leases, log: ProofLog, setpoint_w: IntColumn, kept_up: BoolColumn) -> None:
