@@ -1,23 +1,50 @@
 """Telemetry of a whole fleet at any rate, in a process of its own: the load under which others are measured.
 
 ``python -m tests.benchmarks.flood BROKER SITES A_SECOND STARTS_S EPOCH SEQUENCE``: homes report in turn,
-their time running on from an instant, each naming the command in force. The first line of its
-input is a JSON list of the power that each home gives; it ends with its input.
+their time running on from an instant, each naming the command in force and giving what that asks. The
+first line of its input is a JSON list of the power that each home gives; it ends with its input.
 """
 
 import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
+from datetime import datetime
 
 from simulators.batched_client import BatchedClient
 from tests.benchmarks.street import sample_of, topic_of
 from vpp.adapters.mqtt import Access
 from vpp.domain.interval import from_epoch
 from vpp.ports import Packet
-from vpp.wire.gateway import GatewayKind
+from vpp.wire.gateway import GatewayKind, decode_command
+from vpp.wire.signed import split
+from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES
 
 EVERY_S = 0.02
+COMMANDS = "vpp/v1/+/+/command"
+
+
+class Homes:
+    """The newest command's pair and power of each home. They obey; another process answers for them."""
+
+    def __init__(self, power_w: list[int], pair: tuple[int, int]) -> None:
+        self._power_w = power_w
+        self._pair = [pair] * len(power_w)
+
+    def obey(self, packets: Sequence[Packet]) -> None:
+        """Take commands."""
+        for packet in packets:
+            body = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body
+            command = decode_command(body, site_id=None)
+            site_no = int(command.site_id.removeprefix("s-"))
+            self._pair[site_no] = (command.epoch, command.sequence)
+            self._power_w[site_no] = command.discharge_w
+
+    def sample(self, site_no: int, at: datetime) -> Packet:
+        """Return what a home reports at an instant."""
+        payload = sample_of(site_no, at, pair=self._pair[site_no], battery_w=self._power_w[site_no])
+        return Packet(topic_of(site_no, GatewayKind.TELEMETRY), payload, qos=0)
 
 
 async def main(broker: str, sites: int, a_second: int, starts_s: int, pair: tuple[int, int]) -> None:
@@ -25,28 +52,20 @@ async def main(broker: str, sites: int, a_second: int, starts_s: int, pair: tupl
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=2**24)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    power_w: list[int] = json.loads(await lines.readline())
+    homes = Homes(json.loads(await lines.readline()), pair)
     ending = asyncio.create_task(lines.read())
-    async with BatchedClient(Access.from_url(broker, client_id="flood"), filters=["bench/nothing"]) as client:
+    async with BatchedClient(Access.from_url(broker, client_id="flood"), filters=[COMMANDS]) as client:
         began, sent = time.monotonic(), 0
         while not ending.done():
             elapsed_s = time.monotonic() - began
             due = int(elapsed_s * a_second)
             at = from_epoch(starts_s + int(elapsed_s))
-            await client.send(
-                [
-                    Packet(
-                        topic_of(number % sites, GatewayKind.TELEMETRY),
-                        sample_of(number % sites, at, pair=pair, battery_w=power_w[number % sites]),
-                        qos=0,
-                    )
-                    for number in range(sent, due)
-                ]
-            )
+            homes.obey(client.received_now())
+            await client.send([homes.sample(number % sites, at) for number in range(sent, due)])
             sent = due
             await asyncio.sleep(EVERY_S)
 
 
 if __name__ == "__main__":
-    _, broker_url, homes, rate, since_s, epoch, sequence = sys.argv
-    asyncio.run(main(broker_url, int(homes), int(rate), int(since_s), (int(epoch), int(sequence))))
+    _, broker_url, sites_in_all, rate, since_s, epoch, sequence = sys.argv
+    asyncio.run(main(broker_url, int(sites_in_all), int(rate), int(since_s), (int(epoch), int(sequence))))

@@ -10,11 +10,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import cast
+
+import numpy as np
 
 from simulators.batched_client import BatchedClient
 from tests.benchmarks.fanout import Bench, a_bench, notification, percentile_99, until
@@ -37,11 +40,11 @@ EVENT = "ev-0"
 
 
 class NotingLink:
-    """The controller's link, which notes when each home's newest answer was verified."""
+    """The controller's link, which notes when each home's answers to which commands were verified."""
 
     def __init__(self, link: GatewayLink) -> None:
         self._link = link
-        self.answered_at: dict[int, float] = {}
+        self._answers: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)  # sequence, moment
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._link, name)
@@ -50,8 +53,13 @@ class NotingLink:
         """Return what packets say."""
         heard = self._link.decode(packets)
         now = time.perf_counter()
-        self.answered_at.update(dict.fromkeys(heard.acks.site_no.tolist(), now))
+        for site_no, sequence in zip(heard.acks.site_no.tolist(), heard.acks.sequence.tolist(), strict=True):
+            self._answers[site_no].append((sequence, now))
         return heard
+
+    def answered_at(self, site_no: int, above: int) -> float | None:
+        """Return when a home first answered a command with a number above this one."""
+        return next((at for sequence, at in self._answers[site_no] if sequence > above), None)
 
 
 @asynccontextmanager
@@ -87,24 +95,33 @@ async def _pass_time(bench: Bench) -> None:
 
 async def say_no(bench: Bench, desk: Desk, link: NotingLink) -> list[float]:
     """Return the seconds from each owner's word to the answer of that home."""
-    asked: dict[int, float] = {}
+    board = bench.controller.board
+    assert board is not None
+    asked: dict[int, tuple[float, int]] = {}
     for number in range(NOES):
         site_no = number * (SITES // NOES)
-        asked[site_no] = time.perf_counter()
+        asked[site_no] = time.perf_counter(), board.tick_number
         await opt_out_site(desk, site_id=site_of(site_no), event_id=EVENT, actor="owner:o")
         await asyncio.sleep(BETWEEN_S)
-    await until(lambda: all(link.answered_at[site_no] > at for site_no, at in asked.items()))
-    return [link.answered_at[site_no] - at for site_no, at in asked.items()]
+    return await waits(link, asked)
 
 
-async def cancel(client: BatchedClient, link: NotingLink) -> list[float]:
+async def cancel(bench: Bench, client: BatchedClient, link: NotingLink) -> list[float]:
     """Return the seconds from the cancel to each home's answer."""
-    asked = time.perf_counter()
+    board = bench.controller.board
+    assert board is not None
+    asked = time.perf_counter(), board.tick_number
+    discharging = np.flatnonzero(board.leases.setpoint_w > 0).tolist()
     payload = sign(notification(0, Operation.DELETE), key_of("operator"), "operator")
     await client.send([Packet("grid/v1/operator/event", payload)])
-    discharging = SITES - NOES
-    await until(lambda: sum(at > asked for at in link.answered_at.values()) >= discharging)
-    return [at - asked for at in link.answered_at.values() if at > asked]
+    return await waits(link, dict.fromkeys(discharging, asked))
+
+
+async def waits(link: NotingLink, asked: Mapping[int, tuple[float, int]]) -> list[float]:
+    """Return each home's seconds to its first answer to anything that was committed after it was asked."""
+    await until(lambda: all(link.answered_at(site_no, above) for site_no, (_, above) in asked.items()))
+    answers = [(link.answered_at(site_no, above), began) for site_no, (began, above) in asked.items()]
+    return [at - began for at, began in answers if at is not None]
 
 
 async def run() -> list[Figure]:
@@ -130,7 +147,7 @@ async def run() -> list[Figure]:
             async with flooded(bench, broker):
                 began, known = time.perf_counter(), bench.wire.samples
                 noes = await say_no(bench, desk, link)
-                stops = await cancel(client, link)
+                stops = await cancel(bench, client, link)
                 rate = (bench.wire.samples - known) / (time.perf_counter() - began)
     size = f"{SITES:>6,} homes"
     return [
