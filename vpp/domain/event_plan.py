@@ -27,6 +27,7 @@ from vpp.domain.grid_event import Step
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 STALE_AFTER_S = 600  # two idle telemetry periods
+MIN_RAISE_W = 100  # less is not worth a command, even to a home that discharges
 SILENT_AFTER_S = 60  # two telemetry periods of a commanded site
 DEADBAND_PERMILLE = 10
 DEADBAND_W = 500
@@ -432,7 +433,7 @@ def _solved(
     setpoint_w = held.copy()
     setpoint_w[rows] += share.setpoint_w
     missing_still_w = share.shortfall_w
-    if missing_w is not None and missing_still_w:
+    if missing_w is not None and missing_still_w and demand.profile.now_w is not None:
         missing_still_w -= _squeeze(setpoint_w, held, rows, missing_still_w, profile.seconds, fleet, limits)
     capped = np.zeros(len(fleet), dtype=np.bool_)
     capped[rows] = share.capped
@@ -471,7 +472,7 @@ def _squeeze(
         offers,
         feeder_caps_w=caps.feeder_caps_w,
         zone_caps_w=caps.zone_caps_w,
-        least_w=1,
+        least_w=MIN_RAISE_W,
     )
     setpoint_w[rows] += share.setpoint_w
     return int(share.setpoint_w.sum())
