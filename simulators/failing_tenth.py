@@ -113,6 +113,15 @@ class FailingFleet:
         assert board is not None
         return board.plans[EVENT].shortfall_w
 
+    @property
+    def reachable_share(self) -> float:
+        """Return what part of the target may be asked of the others while leases of dead homes run.
+
+        Nobody knows that these do not discharge: all that was told to anybody stays within 1.1 times it.
+        """
+        dead_w = sum(each.asked_w for each in self.gaps() if each.site_id in self.dead)
+        return min(1.0, 1.1 - dead_w / self.target_w)
+
     def gaps(self) -> list[Gap]:
         """Return what each home is asked and gives; with the shortfall it sums to what is missing."""
         board = self.controller.board
@@ -150,12 +159,15 @@ def weaken(home: OnlineHome) -> None:
 def line_of(seed: int, sites: int) -> str:
     """Return what one seed came to, for people."""
     fleet = FailingFleet(seed, sites=sites)
+    fleet.until(SETTLED_AT)
+    reachable = fleet.reachable_share
     shares = np.array(fleet.shares_until(STARTS_AT + timedelta(minutes=45)))
     gaps = fleet.gaps()
     unexplained = [each.site_id for each in gaps if not each.explained]
     return (
         f"seed {seed}: {fleet.target_w / 1000:.0f} kW of {len(fleet.site_ids)} homes;"
         f" delivered {shares.min():.1%} to {shares.max():.1%}, {shares.mean():.1%} in the mean;"
+        f" until leases of the dead end {reachable:.1%} may be asked of the others;"
         f" shortfall {fleet.shortfall_w} W, homes unexplained: {len(unexplained)}"
     )
 

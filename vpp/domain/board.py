@@ -14,13 +14,13 @@ from vpp.domain.burden import SeasonUse
 from vpp.domain.command import AckBatch, Refusal, Unrecorded
 from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
-from vpp.domain.event_plan import STALE_AFTER_S, EventPlan
+from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.proof import Assessment, ProofLog, ProofState
-from vpp.domain.quantities import IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn
 
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
@@ -95,18 +95,13 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     return note_in_force(board.leases, in_samples, at_once=False) or back or unheard
 
 
-def hold_back(board: Board, sites: IntColumn, now_s: int, least_s: int = HOLD_BACK_FIRST_S) -> None:
+def hold_back(board: Board, sites: IntColumn, now_s: int) -> None:
     """Ask no more of these sites for a while, doubled each time up to the most."""
-    wait_s = np.clip(2 * board.held_back_for_s[sites], least_s, HOLD_BACK_MOST_S)
+    wait_s = np.clip(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
     board.held_back_for_s[sites] = wait_s
     board.held_back_until_s[sites] = now_s + wait_s
 
 
-def hold_back_failed(board: Board, assessment: Assessment, now_s: int) -> None:
-    """Hold back the sites that proved short, and for longer those that were not reached.
-
-    After that time such a home has reported again, or its sample is too old for it to be asked.
-    """
-    free = board.held_back_until_s <= now_s
-    hold_back(board, np.flatnonzero(assessment.sites_in(ProofState.SHORT) & free), now_s)
-    hold_back(board, np.flatnonzero(assessment.unreached & free), now_s, STALE_AFTER_S)
+def newly_short(board: Board, assessment: Assessment, now_s: int) -> BoolColumn:
+    """Return the sites that proved short and are not held back yet."""
+    return assessment.sites_in(ProofState.SHORT) & (board.held_back_until_s <= now_s)

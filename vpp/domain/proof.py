@@ -100,15 +100,14 @@ class Assessment:
     """One row per site: its state, the power it is thought to give, and what planning counts it at.
 
     A starting site gives its modelled power and counts at its setpoint: what is on its way is not asked
-    for twice. ``waiting`` marks those nobody can judge now, ``unreached`` those of which nothing says that
-    the command ever came. ``blind`` is true when so many fell silent at once that it is we who cannot see.
+    for twice. ``waiting`` marks those nobody can judge now. ``blind`` is true when so many fell silent
+    at once that it is we who cannot see.
     """
 
     state: IntColumn
     effective_w: IntColumn
     counted_w: IntColumn
     waiting: BoolColumn
-    unreached: BoolColumn
     blind: bool
 
     def count(self, state: ProofState) -> int:
@@ -130,7 +129,7 @@ def assess(
     ramp and two samples have; *delivering* and *short* at what is measured, at most the setpoint;
     *silent*, with no sample for two periods, at its last proven power, fading to zero at the lease's end:
     at nothing where none of its samples is younger than its start. Who never answered and does not report
-    counts for nothing, without waiting for its start. Nobody is judged before ``judged_from_s`` or while
+    is silent without waiting for its start. Nobody is judged before ``judged_from_s`` or while
     the event winds down: those count at their setpoint, or at what they proved before its end came near,
     so that the plan does not move in the last minutes.
     """
@@ -153,16 +152,16 @@ def assess(
     offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
     quiet = ~unseen & (now_s - quiet_since > 2 * response.sample_period_s)
     unreached = running & judged & _unreached(fleet, leases, response, now_s)
-    silent = running & (offline | quiet) & ~unreached
-    blind = _is_blind(running, silent | unreached)
+    silent = running & (offline | quiet | unreached)
+    blind = _is_blind(running, silent)
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
     log.back_since_s[log.silent & ~silent & running] = now_s
     log.silent = silent
     fading_w = _fading_w(
         leases, np.where(fleet.sampled_at_s > leases.first_start_s, measured_w, 0), quiet_since, now_s
     )
-    proved_w = np.where(unreached, 0, np.where(silent, fading_w, followed_w))
-    waiting = running & unjudged & ~silent & ~unreached
+    proved_w = np.where(silent, fading_w, followed_w)
+    waiting = running & unjudged & ~silent
     modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
@@ -175,7 +174,6 @@ def assess(
         np.where(counts, shown_w, 0),
         np.where(counts, counted_w, 0),
         waiting,
-        unreached & (not blind),
         blind,
     )
 

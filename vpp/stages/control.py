@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.board import Board, Facts, hold_back_failed
+from vpp.domain.board import Board, Facts, hold_back, newly_short
 from vpp.domain.brake import Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
 from vpp.domain.command import (
@@ -172,7 +172,7 @@ async def control(
         fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
     )
     board.assessment = assessment
-    hold_back_failed(board, assessment, to_epoch(now))
+    hold_back(board, np.flatnonzero(newly_short(board, assessment, to_epoch(now))), to_epoch(now))
     caps = terms.ramp_caps(roster.counties)
     planned, bases = _plans(board, scene, assessment, caps)
     revisions = [
