@@ -154,9 +154,10 @@ class _Outlook:
     def shared(self, asked_w: int | None) -> IntColumn:
         """Return each site's setpoint when that much is asked of the fleet; None: all there is."""
         profile = Profile(asked_w, asked_w, self.seconds)
-        caps = {"feeder_caps_w": self.limits.feeder_caps_w, "zone_caps_w": self.limits.zone_caps_w}
+        feeder_caps_w, zone_caps_w = self.limits.feeder_caps_w, self.limits.zone_caps_w
         setpoint_w = np.zeros(len(self.plan.setpoint_w), dtype=np.int64)
-        setpoint_w[self.offers.site_no] = plan_dispatch(profile, self.offers, **caps).setpoint_w
+        share = plan_dispatch(profile, self.offers, feeder_caps_w=feeder_caps_w, zone_caps_w=zone_caps_w)
+        setpoint_w[self.offers.site_no] = share.setpoint_w
         return setpoint_w
 
     def selection(self, wish: Wish, record: TrackRecord, confidence_pct: int) -> Json | None:
