@@ -434,7 +434,8 @@ def _solved(
     setpoint_w[rows] += share.setpoint_w
     missing_still_w = share.shortfall_w
     if missing_w is not None and missing_still_w and demand.profile.now_w is not None:
-        missing_still_w -= _squeeze(setpoint_w, held, rows, missing_still_w, profile.seconds, fleet, limits)
+        running = rows[held[rows] > 0]
+        missing_still_w -= _squeeze(setpoint_w, running, missing_still_w, profile.seconds, fleet, limits)
     capped = np.zeros(len(fleet), dtype=np.bool_)
     capped[rows] = share.capped
     top_up = missing_w is not None
@@ -451,29 +452,16 @@ def _solved(
 
 
 def _squeeze(
-    setpoint_w: IntColumn,
-    held: IntColumn,
-    rows: IntColumn,
-    missing_w: int,
-    seconds: int,
-    fleet: FleetState,
-    limits: Limits,
+    setpoint_w: IntColumn, rows: IntColumn, missing_w: int, seconds: int, fleet: FleetState, limits: Limits
 ) -> int:
     """Add to setpoints the last watts of homes that discharge already; return how many were found.
 
-    A start under 500 W is not worth a command. A little more of a home that runs is, where all else is
-    used: thousands of homes with some hundred watts each are megawatts.
+    A start under 500 W is not worth a command; a little more of thousands of homes that run is megawatts.
     """
-    rows = rows[held[rows] > 0]
     offers = _headroom(offers_of(fleet, rows, limits), setpoint_w[rows], seconds)
-    caps = limits.less(setpoint_w, fleet)
-    share = plan_dispatch(
-        Profile(missing_w, missing_w, seconds),
-        offers,
-        feeder_caps_w=caps.feeder_caps_w,
-        zone_caps_w=caps.zone_caps_w,
-        least_w=MIN_RAISE_W,
-    )
+    caps, profile = limits.less(setpoint_w, fleet), Profile(missing_w, missing_w, seconds)
+    feeder_w, zone_w = caps.feeder_caps_w, caps.zone_caps_w
+    share = plan_dispatch(profile, offers, feeder_caps_w=feeder_w, zone_caps_w=zone_w, least_w=MIN_RAISE_W)
     setpoint_w[rows] += share.setpoint_w
     return int(share.setpoint_w.sum())
 
