@@ -263,7 +263,10 @@ class MqttTransport:
 
     def _note(self, problem: str) -> None:
         if problem != self.last_problem:  # an outage is one line, not one for each attempt
-            log.warning("broker at %s:%d: %s", self._access.host, self._access.port, problem)
+            log.warning(
+                "broker at %s:%d: %s; trying again every %g s or sooner; vpp doctor says what to do",
+                self._access.host, self._access.port, problem, self._backoff.longest_s,
+            )  # fmt: skip
         self.last_problem = problem
 
 
