@@ -24,6 +24,10 @@ ResultT = TypeVar("ResultT")
 
 logger = structlog.get_logger()
 
+SETTLE_AGAIN = timedelta(
+    seconds=15
+)  # after a failure: owners are told within the minute, the store may breathe
+
 
 @dataclass(frozen=True, slots=True)
 class Stages:
@@ -217,8 +221,8 @@ class Runner:
     async def _settle_if_due(self, now: datetime) -> None:
         if self._next_settle is not None and now < self._next_settle:
             return
-        self._next_settle = now + self._settle_every
-        await self._attempt("settle", "ended events", self.settle_ended, now)
+        settled = await self._attempt("settle", "ended events", self.settle_ended, now)
+        self._next_settle = now + (self._settle_every if settled else SETTLE_AGAIN)
 
     async def beside(self, stage: str, call: Callable[[datetime], Awaitable[ResultT]]) -> ResultT | None:
         """Turn a stage that waits for other people's servers, beside the loop; its failure is shown alike."""

@@ -44,6 +44,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "use_login_link": ("login",),
     "leave_trail": ("trail",),
     "say": ("case",),
+    "nominate": ("nomination",),
     "read_homes": ("trail",),
     "keep_answer": ("kept-answer",),
     "keep_contact": ("contact",),
