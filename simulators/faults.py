@@ -123,13 +123,18 @@ class Climate:
     over: bool = False  # healed: nothing goes wrong any more
 
     @classmethod
-    def drawn(cls, random: Random) -> "Climate":
-        """Return a climate by chance: each kind is on in half of the histories, a stolen key in a tenth."""
+    def drawn(cls, random: Random, *, harsh: bool = False) -> "Climate":
+        """Return a climate by chance: each kind is on in half of the histories, a stolen key in a tenth.
+
+        How many packets are hit goes from none to the most there may be; usually it is few, and in a
+        ``harsh`` climate any share is as likely as any other.
+        """
         share = random.choice((0.15, 0.5, 0.5, 0.85))
         kinds = {kind for kind in Fault if random.random() < share}
         if random.random() < 0.9:
             kinds.discard(Fault.STOLEN_KEY)
-        strength = {kind: random.random() * most * (kind in kinds) for kind, most in _MOST.items()}
+        usual = 1 if harsh else 3
+        strength = {kind: random.random() ** usual * most * (kind in kinds) for kind, most in _MOST.items()}
         return cls(frozenset(kinds), strength, random.choice(MEAN_BETWEEN_S))
 
     @classmethod

@@ -18,11 +18,12 @@ class Violation:
     site_id: str
     what: str
     seed: int
+    harsh: bool
 
     @property
     def replay(self) -> str:
         """Return the command that plays this history again."""
-        return f"python -m simulators --seed {self.seed}"
+        return f"python -m simulators --seed {self.seed}{' --harsh' if self.harsh else ''}"
 
     def line(self) -> str:
         """Return everything on one line."""
@@ -44,12 +45,13 @@ class Violation:
 class Findings:
     """Violations in the order in which they were seen, of one history."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, *, harsh: bool) -> None:
         self.violations: list[Violation] = []
         self._kernel = kernel
+        self._harsh = harsh
 
     def report(self, invariant: str, what: str, *, site_id: str = "") -> None:
         """Write down that an invariant does not hold now."""
         if len(self.violations) < MOST_KEPT:
             at = self._kernel.now().replace(microsecond=0)
-            self.violations.append(Violation(invariant, at, site_id, what, self._kernel.seed))
+            self.violations.append(Violation(invariant, at, site_id, what, self._kernel.seed, self._harsh))

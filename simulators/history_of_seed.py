@@ -21,6 +21,7 @@ HEALED_WITHIN_MS = 60_000
 STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
+AFTERMATH = timedelta(minutes=5)
 HEALS_AFTER_MINUTES = 50
 
 
@@ -50,13 +51,14 @@ class HistoryOfSeed:
 
     seed: int
     climate: Climate | None = None
+    harsh: bool = False  # the climate that is drawn
     real_signatures: bool = False  # only said in the outcome; whoever plays decides
     minutes: int = HEALS_AFTER_MINUTES  # of trouble after the last event began
     world: World = field(init=False)
     audit: Audit = field(init=False)
 
     def __post_init__(self) -> None:
-        self.world = World(self.seed, self.climate)
+        self.world = World(self.seed, self.climate, harsh=self.harsh)
         self.audit = Audit(self.world)
 
     def play(self) -> Outcome:
@@ -73,7 +75,7 @@ class HistoryOfSeed:
             last = max(event.ends_at for event in events)
             in_the_middle = random.random() < 0.75 or self.minutes < HEALS_AFTER_MINUTES
             heals_at = max(event.starts_at for event in events) + timedelta(minutes=self.minutes)
-            self._run_until(heals_at if in_the_middle else last + timedelta(seconds=30))
+            self._suffer_until(heals_at if in_the_middle else last + timedelta(seconds=30))
             self._heal()
             self._run_for(HEALED_WITHIN_MS)
             self.audit.converged()
@@ -110,6 +112,15 @@ class HistoryOfSeed:
         lead_ms = 1000 * int((event.starts_at - BEGINS).total_seconds())
         said_ms = world.kernel.random.randint(10_000, max(11_000, lead_ms))
         world.kernel.after(said_ms, lambda: world.operator.ask(event))
+
+    def _suffer_until(self, at: datetime) -> None:
+        """Let trouble go on until then, or until every event has been over for a while."""
+        kernel, operator = self.world.kernel, self.world.operator
+        while kernel.now() < at:
+            self._run_until(min(at, kernel.now() + AFTERMATH))
+            before = kernel.now() - AFTERMATH
+            if operator.events and all(event.over_at <= before for event in operator.events.values()):
+                return
 
     def _run_for(self, for_ms: int) -> None:
         self._run_until(self.world.kernel.now() + timedelta(milliseconds=for_ms))
@@ -182,5 +193,5 @@ def _events(random: Random) -> list[AskedEvent]:
 
 
 def _seconds_on(event: AskedEvent, now: datetime) -> int:
-    ends_at = min(event.ends_at, now, event.cancelled_at or now)
+    ends_at = min(event.over_at, now)
     return max(0, int((ends_at - event.starts_at).total_seconds()))

@@ -33,6 +33,11 @@ class AskedEvent:
         """Return when it ends, its cancel not counted."""
         return self.starts_at + timedelta(minutes=self.minutes)
 
+    @property
+    def over_at(self) -> datetime:
+        """Return when it ends, or when it was cancelled before that."""
+        return min(self.ends_at, self.cancelled_at or self.ends_at)
+
 
 @dataclass(slots=True)
 class _Sent:

@@ -24,14 +24,15 @@ def add_simulation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hours", type=float, default=0.0, metavar="H", help="go on with more seeds up to H event-hours"
     )
+    parser.add_argument("--harsh", action="store_true", help="let twice as many packets meet trouble")
     parser.add_argument("--json", action="store_true", help="print one JSON object last, and nothing else")
 
 
-def play(seed: int) -> Outcome:
+def play(seed: int, *, harsh: bool = False) -> Outcome:
     """Play one seed; every tenth with real Ed25519 signatures, the others with stand-ins."""
     real = seed % REAL_SIGNATURES_EVERY == 0
     with quiet(), contextlib.nullcontext() if real else hashed_signatures():
-        return HistoryOfSeed(seed, real_signatures=real).play()
+        return HistoryOfSeed(seed, harsh=harsh, real_signatures=real).play()
 
 
 def run_simulation(arguments: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def run_simulation(arguments: argparse.Namespace) -> int:
     seed = arguments.seed
     while report.seeds < arguments.seeds or report.event_hours < arguments.hours:
         began = time.process_time()
-        outcome = play(seed)
+        outcome = play(seed, harsh=arguments.harsh)
         report.add(outcome, time.process_time() - began)
         for violation in outcome.violations:
             sys.stderr.write(violation.line() + "\n")

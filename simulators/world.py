@@ -62,11 +62,13 @@ def _programs() -> dict[str, Program]:
 class World:
     """Everything that one seed sets in motion."""
 
-    def __init__(self, seed: int, climate: Climate | None = None, *, sites: int = SITES) -> None:
+    def __init__(
+        self, seed: int, climate: Climate | None = None, *, harsh: bool = False, sites: int = SITES
+    ) -> None:
         self.kernel = Kernel(seed, BEGINS)
         random = self.kernel.random
-        self.climate = Climate.drawn(random) if climate is None else climate
-        self.findings = Findings(self.kernel)
+        self.climate = Climate.drawn(random, harsh=harsh) if climate is None else climate
+        self.findings = Findings(self.kernel, harsh=harsh)
         self.network = Network(self.kernel, self.climate, self._arrived)
         self.store = MemoryStore()
         self.began = BEGINS - timedelta(days=30)

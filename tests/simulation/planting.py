@@ -54,7 +54,7 @@ def planted(
 def play(seed: int, *, minutes: int = MINUTES) -> Outcome:
     """Play a short history."""
     with quiet(), hashed_signatures():
-        return HistoryOfSeed(seed, minutes=minutes).play()
+        return HistoryOfSeed(seed, harsh=True, minutes=minutes).play()
 
 
 def complaints(outcome: Outcome) -> set[str]:

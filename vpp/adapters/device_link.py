@@ -221,19 +221,22 @@ class _Hearing:
 
 def _telemetry(samples: list[tuple[int, ...]]) -> TelemetryBatch:
     names = ("site_no", *TELEMETRY_COLUMNS)
-    table = dict(zip(names, np.array(samples, dtype=np.int64).reshape(-1, len(names)).T, strict=True))
+    rows = np.array(samples, dtype=np.int64).reshape(-1, len(names))
+    columns = rows.T.copy()  # one copy for all of them, each in one piece
+    columns.flags.writeable = False
+    table = dict(zip(names, columns, strict=True))
     return TelemetryBatch(
-        site_no=column(table["site_no"]),
-        at_s=column(table["at_s"]),
-        epoch=column(table["epoch"]),
-        sequence=column(table["sequence"]),
-        soc_permille=column(table["soc_permille"]),
-        battery_w=column(table["battery_w"]),
-        discharge_limit_w=column(table["discharge_limit_w"]),
-        energy_full_wh=column(table["energy_full_wh"]),
-        reserve_permille=column(table["reserve_permille"]),
-        discharged_wh=column(table["discharged_wh"]),
-        charged_wh=column(table["charged_wh"]),
+        site_no=table["site_no"],
+        at_s=table["at_s"],
+        epoch=table["epoch"],
+        sequence=table["sequence"],
+        soc_permille=table["soc_permille"],
+        battery_w=table["battery_w"],
+        discharge_limit_w=table["discharge_limit_w"],
+        energy_full_wh=table["energy_full_wh"],
+        reserve_permille=table["reserve_permille"],
+        discharged_wh=table["discharged_wh"],
+        charged_wh=table["charged_wh"],
         grid_connected=flags(table["grid_connected"]),
         storm_mode=flags(table["storm_mode"]),
         opted_out=flags(table["opted_out"]),

@@ -74,6 +74,8 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     A site that refused is held back for five minutes, doubled each time up to an hour: asking again
     every tick would only be refused again.
     """
+    if not len(acks):
+        return False
     refused = note_acks(board.leases, acks, board.epoch)
     lasting = [row for row in refused if acks.refusal[row] is not Refusal.STALE_SEQUENCE]
     hold_back(board, acks.site_no[lasting], to_epoch(now))
@@ -88,11 +90,15 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     live = [
         (status.site_no, to_epoch(status.at), status.epoch, status.sequence) for status in online if status.at
     ]
-    says = np.array(live, dtype=np.int64).reshape(-1, 4).T
-    in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
-    back = note_in_force(board.leases, InForce(*says), at_once=True)
-    unheard = doubt_releases(board.leases, says[0])
-    return note_in_force(board.leases, in_samples, at_once=False) or back or unheard
+    back = unheard = behind = False
+    if live:
+        says = np.array(live, dtype=np.int64).T
+        back = note_in_force(board.leases, InForce(*says), at_once=True)
+        unheard = doubt_releases(board.leases, says[0])
+    if len(samples):
+        in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
+        behind = note_in_force(board.leases, in_samples, at_once=False)
+    return behind or back or unheard
 
 
 def hold_back(board: Board, sites: IntColumn, now_s: int) -> None:

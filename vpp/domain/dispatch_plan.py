@@ -38,6 +38,11 @@ class Reason(StrEnum):
     NOT_NEEDED = "not_needed"
     SELECTED = "selected"
 
+    code: int
+
+    def __init__(self, _word: str) -> None:
+        self.code = len(type(self).__members__)
+
 
 REASONS: tuple[Reason, ...] = tuple(Reason)
 """A reason's number in a column is its position here."""
@@ -45,7 +50,7 @@ REASONS: tuple[Reason, ...] = tuple(Reason)
 
 def reason_code(reason: Reason) -> int:
     """Return the number that stands for a reason in a column."""
-    return REASONS.index(reason)
+    return reason.code
 
 
 def first_reason(sites: int, tests: tuple[tuple[Reason, BoolColumn], ...]) -> IntColumn:
@@ -56,8 +61,8 @@ def first_reason(sites: int, tests: tuple[tuple[Reason, BoolColumn], ...]) -> In
         tests: Reasons with the sites they apply to, in any order; ``Reason``'s own order decides.
     """
     codes = np.full(sites, reason_code(Reason.SELECTED), dtype=np.int64)
-    for reason, applies in sorted(tests, key=lambda test: reason_code(test[0]), reverse=True):
-        codes[applies] = reason_code(reason)
+    for reason, applies in sorted(tests, key=lambda test: test[0].code, reverse=True):
+        codes[applies] = reason.code
     return codes
 
 
@@ -200,6 +205,11 @@ def sustainable_w(offers: Offers, seconds: int) -> IntColumn:
     return sustained_w
 
 
+def held_w(energy_full_wh: IntColumn, above_permille: IntColumn, seconds: int) -> IntColumn:
+    """Return the watts that energy above a floor holds for that long, whatever a site's limit is."""
+    return _energy_ws(energy_full_wh, above_permille) // max(MIN_REMAINING_S, seconds)
+
+
 def _ceiling_w(profile: Profile, offers: Offers) -> IntColumn:
     limit_w = offers.limit_w
     if profile.now_w is not None and profile.peak_w is not None and profile.now_w < profile.peak_w:
@@ -212,8 +222,11 @@ def _ceiling_w(profile: Profile, offers: Offers) -> IntColumn:
 
 def _usable_ws(offers: Offers) -> IntColumn:
     """Return the watt-seconds each site holds above its floor."""
-    above = np.maximum(offers.soc_permille - offers.floor_permille, 0)
-    usable_ws: IntColumn = offers.energy_full_wh * WS_NUMERATOR * above // 100
+    return _energy_ws(offers.energy_full_wh, offers.soc_permille - offers.floor_permille)
+
+
+def _energy_ws(energy_full_wh: IntColumn, above_permille: IntColumn) -> IntColumn:
+    usable_ws: IntColumn = energy_full_wh * WS_NUMERATOR * np.maximum(above_permille, 0) // 100
     return usable_ws
 
 

@@ -17,10 +17,10 @@ from vpp.domain.dispatch_plan import (
     Profile,
     Reason,
     first_reason,
+    held_w,
     plan_dispatch,
     profile_of,
     reason_code,
-    sustainable_w,
 )
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import Step
@@ -193,15 +193,11 @@ def eligibility(
             stay until then, however old their sample is.
         season_capped: Sites that have done their part of the season.
     """
-    seconds, age_s = demand.profile.seconds, now_s - fleet.sampled_at_s
-    offers = offers_of(fleet, np.arange(len(fleet)), Limits(_NONE, _NONE))
+    age_s = now_s - fleet.sampled_at_s
     unknown = planned & (fleet.sampled_at_s == 0) & (not judged)
-    above = fleet.soc_permille > fleet.binding_reserve_permille()
-    able = (
-        (planned & above)
-        | unknown
-        | (sustainable_w(replace(offers, limit_w=np.full(len(fleet), 10**9)), seconds) >= MIN_COMMAND_W)
-    )
+    above = fleet.soc_permille - fleet.binding_reserve_permille()
+    enough = held_w(fleet.energy_full_wh, above, demand.profile.seconds) >= MIN_COMMAND_W
+    able = (planned & (above > 0)) | unknown | enough
     return first_reason(
         len(fleet),
         (
@@ -227,9 +223,6 @@ def eligibility(
     )
 
 
-_NONE: IntColumn = np.zeros(0, dtype=np.int64)
-
-
 def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
     """Return what the sites in these rows can give now."""
     no_group = np.full(len(rows), -1, dtype=np.int64)
@@ -246,8 +239,9 @@ def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
 
 def firm_power_w(fleet: FleetState, seconds: int) -> IntColumn:
     """Return what each site can hold for that long; zero where that is too little for a command."""
-    every_site = np.arange(len(fleet))
-    firm_w = sustainable_w(offers_of(fleet, every_site, Limits(_NONE, _NONE)), seconds)
+    above = fleet.soc_permille - fleet.binding_reserve_permille()
+    limit_w = np.minimum(fleet.discharge_limit_w, fleet.max_discharge_w)
+    firm_w = np.minimum(limit_w, held_w(fleet.energy_full_wh, above, seconds))
     return np.where(firm_w < MIN_COMMAND_W, 0, firm_w)
 
 

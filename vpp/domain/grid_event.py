@@ -306,10 +306,16 @@ def authorized_power(
     for source, group in _by_source(histories).items():
         max_power_w = sources[source].max_power_w if source in sources else 0
         ordered = sorted(group, key=lambda each: precedence_key(each.latest))
+        powers: dict[datetime, dict[str, int]] = {}  # most events are asked about at the same instant
         for history in ordered:
-            steps = [step.interval for step in steps_in_force(history) if step.interval.ends_at > now]
-            at = max(now, steps[0].starts_at) if steps else now
-            power = _authorized_at(ordered, at, max_power_w, planned_w)[history.latest.event_id]
+            starts_at = next(
+                (step.interval.starts_at for step in steps_in_force(history) if step.interval.ends_at > now),
+                now,
+            )
+            at = max(now, starts_at)
+            if at not in powers:
+                powers[at] = _authorized_at(ordered, at, max_power_w, planned_w)
+            power = powers[at][history.latest.event_id]
             allowed[history.latest.event_id] = None if power >= _EVERYTHING else power
     return allowed
 

@@ -119,9 +119,9 @@ def _trusted(
     for reason, applies in reasons.items():
         _count(collected.refused, ("telemetry", reason), int((trusted & applies).sum()))
         trusted &= ~applies
-    kept = _select(batch, trusted)
+    kept = batch if trusted.all() else _select(batch, trusted)
     moments = kept.site_no * (now_s + 2 * CLOCK_TOLERANCE_S) + kept.at_s
-    fresh = len(np.unique(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]]))
+    fresh = len(set(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]].tolist()))
     _count(collected.stored, "telemetry", fresh)
     _count(collected.duplicate, "telemetry", len(kept) - fresh)
     # The enrolled power is the contract: a home that could do more is not asked for more.
@@ -153,6 +153,8 @@ def _minds(samples: TelemetryBatch, fleet: FleetState, collected: Collected) -> 
     Until a word is stored, each sample brings it up again: the store may have been away, or no event
     announced that it could bind. After a start even a yes is stored: a no from before may have ended.
     """
+    if not len(samples):
+        return _Minds(_NO_SITES, _NO_SITES)
     newest = _newest(samples)
     rows = newest[samples.at_s[newest] > fleet.sampled_at_s[samples.site_no[newest]]]
     sites, says_no = samples.site_no[rows], samples.opted_out[rows]
@@ -174,6 +176,8 @@ def _newest(samples: TelemetryBatch) -> IntColumn:
 
 def _take_samples(samples: TelemetryBatch, fleet: FleetState) -> IntColumn:
     """Write samples into the fleet; return the sites that must not wait for the next tick."""
+    if not len(samples):
+        return _NO_SITES
     sites = np.unique(samples.site_no)
     before = _hindrances(fleet, sites)
     reserve = fleet.home_reserve_permille[sites].copy()
@@ -232,11 +236,11 @@ def _take_statuses(statuses: Sequence[SiteStatus], fleet: FleetState, collected:
 def _refusals(acks: AckBatch) -> IntColumn:
     """Return the sites that refused; a stale sequence only says that something newer is known there."""
     rows = [row for row, refusal in enumerate(acks.refusal) if refusal not in (None, Refusal.STALE_SEQUENCE)]
-    return acks.site_no[rows]
+    return acks.site_no[rows] if rows else _NO_SITES
 
 
 def _sites(numbers: Iterable[int]) -> IntColumn:
-    return np.unique(np.array(list(numbers), dtype=np.int64))
+    return np.array(sorted(set(numbers)), dtype=np.int64)
 
 
 async def _note_minds(
@@ -307,8 +311,8 @@ async def _store_acks(acks: AckBatch, store: DispatchStore, collected: Collected
     if not len(acks):
         return
     await store.record_acks(acks)
-    keys = np.stack((acks.site_no, acks.epoch, acks.sequence), axis=1)
-    distinct = len(np.unique(keys, axis=0))
+    keys = zip(acks.site_no.tolist(), acks.epoch.tolist(), acks.sequence.tolist(), strict=True)
+    distinct = len(set(keys))
     _count(collected.stored, "ack", distinct)
     _count(collected.duplicate, "ack", len(acks) - distinct)
 

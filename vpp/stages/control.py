@@ -4,7 +4,7 @@ Everything a tick decides is committed as one ``DispatchTick`` before anything l
 memory follows the store: it is written after the commit, and rebuilt from it at the start.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ import numpy as np
 from vpp.domain.board import Board, Facts, hold_back, newly_short
 from vpp.domain.brake import Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
+from vpp.domain.candidates import Candidates
 from vpp.domain.command import (
     LONGEST_LEASE,
     CommandBatch,
@@ -25,15 +26,11 @@ from vpp.domain.command import (
     releases_only,
 )
 from vpp.domain.demands import open_demands
-from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
-from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import (
     Delivered,
     Demand,
     EventPlan,
-    eligibility,
-    firm_power_w,
     plan_event,
 )
 from vpp.domain.fleet import FleetState, Roster
@@ -43,7 +40,6 @@ from vpp.domain.grid_event import (
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
-    NO_EVENT,
     Leases,
     LeaseTerms,
     doubt_releases,
@@ -56,8 +52,7 @@ from vpp.domain.orders import commands_of, discharge_orders, release_orders
 from vpp.domain.plan_revision import merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
-from vpp.domain.quantities import BoolColumn, IntColumn
-from vpp.domain.sharing import Claim, left_to_others
+from vpp.domain.quantities import IntColumn
 from vpp.domain.tick_basis import (
     LastSamples,
     PlanBasis,
@@ -359,6 +354,15 @@ def _plans(
         events=board.events,
         now=scene.now,
     )
+    candidates = Candidates(
+        board,
+        fleet,
+        scene.roster,
+        assessment,
+        scene.facts.opt_outs,
+        season_cap_s=scene.terms.site_season_cap_s,
+        now=scene.now,
+    )
     for place in range(len(demands)):
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
@@ -375,7 +379,7 @@ def _plans(
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, silent, refused)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
-        for codes in _choices(board, scene, assessment, [demand, *later], busy):
+        for codes in candidates.choices([demand, *later], busy):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break
@@ -387,51 +391,6 @@ def _plans(
         limits = limits.less(plan.setpoint_w, fleet)
         allowance = _less_rise(allowance, plan.rise_over(before), fleet)
     return planned, bases
-
-
-def _eligible(
-    board: Board, scene: _Scene, assessment: Assessment, demand: Demand, busy: BoolColumn
-) -> IntColumn:
-    """Return each site's reason for one event; ``busy`` sites serve more important ones."""
-    now_s, sites = to_epoch(scene.now), len(scene.fleet)
-    return eligibility(
-        scene.fleet,
-        demand,
-        opted_out=_opted_out(scene.facts.opt_outs, demand.event_id, sites, scene.roster),
-        held_back=board.held_back_until_s > now_s,
-        # Nobody can take a silent home from its event: told nothing, it goes on with what it has.
-        busy=busy | (assessment.sites_in(ProofState.SILENT) & (board.leases.event_no != demand.event_no)),
-        planned=_before(board, demand, scene.fleet).setpoint_w > 0,
-        waiting=assessment.waiting | assessment.blind,
-        now_s=now_s,
-        season_capped=board.season.reached(scene.terms.site_season_cap_s, sites),
-        judged=now_s >= board.judged_from_s and not assessment.blind,
-    )
-
-
-def _choices(
-    board: Board, scene: _Scene, assessment: Assessment, demands: Sequence[Demand], busy: BoolColumn
-) -> Iterator[IntColumn]:
-    """Yield each site's reason for the first of these events: without what it leaves to the others, then all.
-
-    The second is for a network whose caps keep its part from giving what it is asked: it has the first word.
-    """
-    fleet, selected = scene.fleet, reason_code(Reason.SELECTED)
-    codes = _eligible(board, scene, assessment, demands[0], busy)
-    if len(demands) > 1:
-        eligible = [codes, *(_eligible(board, scene, assessment, each, busy) for each in demands[1:])]
-        mine, *later = (
-            Claim(demand.event_no, of_event == selected, demand.most_now_w)
-            for demand, of_event in zip(demands, eligible, strict=True)
-        )
-        serving_no = np.full(len(fleet), NO_EVENT, dtype=np.int64)
-        for demand in demands:
-            serving_no[_before(board, demand, fleet).setpoint_w > 0] = demand.event_no
-        firm_w = firm_power_w(fleet, max(demand.profile.seconds for demand in demands))
-        left = left_to_others(mine, later, firm_w=firm_w, serving_no=serving_no)
-        if left.any():
-            yield np.where(left & (codes == selected), reason_code(Reason.NOT_NEEDED), codes)
-    yield codes
 
 
 def _brake(
@@ -460,12 +419,3 @@ def _less_rise(
         zone_w = zone_w.copy()
         np.subtract.at(zone_w, fleet.county_no, rise_w)
     return max(0, total_w - int(rise_w.sum())), np.maximum(zone_w, 0)
-
-
-def _opted_out(opt_outs: Sequence[OptOut], event_id: str, sites: int, roster: Roster) -> BoolColumn:
-    said_no = np.zeros(sites, dtype=np.bool_)
-    for opt_out in opt_outs:
-        site_no = roster.site_no_of.get(opt_out.site_id)
-        if opt_out.event_id == event_id and opt_out.taken_back_at is None and site_no is not None:
-            said_no[site_no] = True
-    return said_no

@@ -252,7 +252,9 @@ class MemoryTransport:
     async def send(self, packets: Sequence[Packet]) -> None:
         """Take packets for sending, in order within a lane; they wait while the broker is away."""
         for packet in packets:
-            self._outgoing.setdefault(packet.lane, deque()).append(packet)
+            if packet.lane not in self._outgoing:
+                self._outgoing[packet.lane] = deque()
+            self._outgoing[packet.lane].append(packet)
         self.taken += len(packets)
         self._send_on()
 
@@ -279,14 +281,14 @@ class MemoryTransport:
         self._arrived.set()
 
     def _send_on(self) -> None:
-        while (
-            self.connected
-            and (lane := min((each for each in self._outgoing if self._outgoing[each]), default=None))
-            is not None
-        ):
-            self._broker.publish(self._outgoing[lane].popleft())
+        while self._outgoing and self.connected:
+            lane = min(self._outgoing)
+            packet = self._outgoing[lane].popleft()
+            if not self._outgoing[lane]:
+                del self._outgoing[lane]
+            self._broker.publish(packet)
             self.sent += 1
-        if any(self._outgoing.values()):
+        if self._outgoing:
             self._quiet.clear()
         else:
             self._quiet.set()
