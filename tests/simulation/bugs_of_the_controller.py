@@ -10,6 +10,7 @@ import pytest
 import vpp.adapters.device_link
 import vpp.adapters.memory.chain
 import vpp.bootstrap
+import vpp.domain.candidates
 import vpp.domain.event_plan
 import vpp.domain.settlement
 import vpp.runner
@@ -157,7 +158,7 @@ def an_opt_out_is_read_too_early(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I7", seed=1)
 def an_opt_out_is_not_planned_with(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vpp.stages.control, "_opted_out", lambda *known: np.zeros(known[2], dtype=np.bool_))
+    patch.setattr(vpp.domain.candidates, "_said_no", lambda *_: {})
 
 
 @planted("I7", seed=1)
