@@ -35,8 +35,7 @@ def verify(
 ) -> None:
     """Compute a bundle again and say where it differs; exit 1 where it does."""
     try:
-        names = [name for name in (*REQUIRED, *OPTIONAL) if (folder / name).is_file()]
-        report = verify_bundle({name: (folder / name).read_bytes() for name in names})
+        report = verify_bundle(_read(folder))
     except OSError as failure:
         fail(f"{failure.filename}: {failure.strerror}")
     except BadFile as failure:
@@ -44,6 +43,18 @@ def verify(
     answer(report.as_json(), _show_report, as_json=as_json)
     if not report.agrees:
         raise typer.Exit(1)
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    """Return the files of a bundle, with others that its manifest speaks of; what else lies there is left."""
+    manifest = folder / "manifest.json"
+    named = manifest.read_bytes() if manifest.is_file() else b""
+    return {
+        found.name: found.read_bytes()
+        for found in sorted(folder.iterdir())
+        if found.is_file()
+        and (found.name in (*REQUIRED, *OPTIONAL) or b'"%s"' % found.name.encode() in named)
+    }
 
 
 @evidence_app.command("export", help=inspect.getdoc(evidence.export_evidence))

@@ -20,7 +20,7 @@ import numpy as np
 
 from vpp.domain.accrual import as_first_of_period
 from vpp.domain.baseline import DayDropped, excluded_days
-from vpp.domain.delivery import ReadingColumns
+from vpp.domain.delivery import NOT_METERED, ReadingColumns
 from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program
@@ -135,7 +135,7 @@ def read_bundle(files: Mapping[str, bytes]) -> Bundle:
         program_text=program_text,
         program=program,
         sites=sites,
-        readings=_renumbered(readings, metered, [each.site_id for each in sites]),
+        readings=_with_unused(_renumbered(readings, metered, [each.site_id for each in sites]), len(sites)),
         excluded=read_excluded_days(files["excluded_days.csv"]),
     )
 
@@ -146,6 +146,20 @@ def _renumbered(readings: ReadingColumns, had: Sequence[str], wanted: Sequence[s
     number = np.array([position.get(site_id, -1) for site_id in had], dtype=np.int64)
     site = number[readings.site] if len(number) else readings.site
     return _rows(replace(readings, site=site), np.flatnonzero(site >= 0))
+
+
+def _with_unused(readings: ReadingColumns, sites: int) -> ReadingColumns:
+    """Return the readings with zero in the second counter of a site that never fills it.
+
+    A battery may have no count of its charging and a home none of its export. The first counter of each
+    pair must be there: without it nothing is known.
+    """
+    filled = {}
+    for name, beside in (("charged_wh", "discharged_wh"), ("exported_wh", "imported_wh")):
+        counter, first = getattr(readings, name), getattr(readings, beside)
+        used = np.bincount(readings.site[counter != NOT_METERED], minlength=sites) > 0
+        filled[name] = np.where(~used[readings.site] & (first != NOT_METERED), 0, counter)
+    return replace(readings, **filled)
 
 
 def _rows(readings: ReadingColumns, rows: IntColumn) -> ReadingColumns:

@@ -16,12 +16,21 @@ from fractions import Fraction
 
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.settlement import HourLine, SettlementLine
-from vpp.wire.evidence import OPTIONAL, Bundle, read_bundle, recompute, write_event
+from vpp.wire.evidence import OPTIONAL, REQUIRED, Bundle, read_bundle, recompute, write_event
 from vpp.wire.evidence_csv import SETTLEMENT, TOTALS, write_excluded_days, write_sites
 from vpp.wire.meter_file import write_meter_csv
 from vpp.wire.signed import BadSignature, NotAKey, VerifyingKey, split, verify
 from vpp.wire.strict_json import MalformedMessage, parse, require_object, require_text, time_text
-from vpp.wire.table import BadFile, Table, as_it_was, harmless, read_table, write_table
+from vpp.wire.table import (
+    BadCell,
+    BadFile,
+    Table,
+    as_it_was,
+    harmless,
+    instant_of,
+    read_table,
+    write_table,
+)
 
 SCHEMA = "vpp.evidence/1"
 LARGEST_MANIFEST = 1_000_000
@@ -223,7 +232,7 @@ def _table_differences(
         return
     rows = [row for _, row in table.rows()]
     yield from table.faults
-    stated = {tuple(as_it_was(row[name].strip()) for name in key_names): row for row in rows}
+    stated = {tuple(_key(name, row[name]) for name in key_names): row for row in rows}
     if len(stated) != len(rows):
         yield f"{file_name}: {len(rows)} rows, but only {len(stated)} different ones"
     for row in computed:
@@ -235,6 +244,17 @@ def _table_differences(
         yield from _row_differences(file_name, table, columns[keys:], key, row, theirs)
     for key in stated:
         yield f"{file_name}: a row for {' '.join(key)}, which is not settled"
+
+
+def _key(name: str, cell: str) -> str:
+    """Return a cell that names its row as we write it: an hour may be said with any offset."""
+    text = as_it_was(cell.strip())
+    if name != "hour_starts_at":
+        return text
+    try:
+        return time_text(instant_of(name, text))
+    except BadCell:
+        return text
 
 
 def _row_differences(
@@ -265,12 +285,13 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
         return
-    for name in sorted(set(hashes) | set(files) - {"manifest.json"}):
+    ours = {*REQUIRED, *OPTIONAL} - {"manifest.json"}
+    for name in sorted(set(hashes) | set(files) & ours):
         if name not in files:
             yield f"{name}: named by manifest.json, but not in the bundle"
         elif name not in hashes:
             yield f"{name}: not named by manifest.json"
-        elif (found := hashlib.sha256(files[name]).hexdigest()) != hashes[name]:
+        elif (found := hashlib.sha256(files[name]).hexdigest()) != str(hashes[name]).lower():
             yield f"{name}: SHA-256 is {found}, manifest.json says {hashes[name]}"
 
 

@@ -2,7 +2,7 @@
 
 ====================  ==========================================================================
 ``sites.csv``         ``site_id, owner_id, meter`` (``device`` or ``site``), ``opted_out_at``
-                      (RFC 3339, empty: stayed in); and, only where a more important event held a
+                      (RFC 3339, empty or left off: stayed in); and, only where a more important event held a
                       site for a while, ``held_elsewhere``: ``start/end`` of each stretch, parted by
                       spaces
 ``meter.csv``         see ``meter_file.py``
@@ -55,7 +55,9 @@ def read_sites(content: bytes) -> tuple[EvidenceSite, ...]:
     Raises:
         BadFile: The file cannot be used.
     """
-    table = read_table(content, file_name="sites.csv", required=SITES)
+    table = read_table(
+        content, file_name="sites.csv", required=SITES[:3], optional=("opted_out_at", HELD_ELSEWHERE)
+    )
     found: dict[str, EvidenceSite] = {}
     for line, row in table.rows():
         site_id, meter = as_it_was(row["site_id"].strip()), row["meter"].strip()
@@ -65,9 +67,8 @@ def read_sites(content: bytes) -> tuple[EvidenceSite, ...]:
             table.refuse(line, "meter", f"{meter[:40]!r} is not device or site")
             continue
         try:
-            opted_out_at = (
-                instant_of("opted_out_at", row["opted_out_at"]) if row["opted_out_at"].strip() else None
-            )
+            said = row.get("opted_out_at", "").strip()
+            opted_out_at = instant_of("opted_out_at", said) if said else None
             held = _stretches(row.get(HELD_ELSEWHERE, ""))
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))

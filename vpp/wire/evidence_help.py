@@ -34,9 +34,11 @@ _MEANING = {
     "event.json": "The last version counts. A cancel ends the event at its effective_at, the controller's "
     "commit; the event begins no earlier than its first version's. Times are RFC 3339.",
     "sites.csv": "The settled sites. meter: device (the battery's counters) or site (the grid meter, whose "
-    "baseline follows the event day). opted_out_at: settlement of the site ends there; may be empty.",
-    "meter.csv": "Lifetime counters in whole Wh, empty where unused; any order of rows. quality: OK, "
-    "ESTIMATED or BAD, taken as it stands. Two values for one site and instant make the hour BAD.",
+    "baseline follows the event day). opted_out_at: settlement of the site ends there; may be empty "
+    "or left off.",
+    "meter.csv": "Lifetime counters in whole Wh, empty where unused; any order of rows. charged_wh or "
+    "exported_wh empty in all rows of a site counts as nothing. quality: OK, ESTIMATED or BAD, taken as it "
+    "stands. Two values for one site and instant make the hour BAD.",
     "excluded_days.csv": "Local days kept out of baselines; * is every site. reason: event, dual_event or "
     "outage.",
     "settlement.csv": "Optional, compared. One row per site and clock hour, Wh exact (a whole number or a "

@@ -42,16 +42,28 @@ class Table:
     _cells: Iterator[list[str]]
     _line: Callable[[], int]
     faults: list[str] = field(default_factory=list)
+    optional: tuple[str, ...] = ()  # columns that rows may leave off at their end
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield, once, the line number and the texts by column of each row that has the header's width."""
+        """Yield, once, the line number and the texts by column of each row that has the header's width.
+
+        An optional column that a row leaves off at its end is empty; empty cells beyond the header and
+        lines of nothing but spaces say nothing.
+        """
+        width = len(self.columns)
+        fewest = width
+        while fewest and self.columns[fewest - 1] in self.optional:
+            fewest -= 1
         try:
             for cells in self._cells:
-                if len(cells) == len(self.columns):
-                    yield self._line(), dict(zip(self.columns, cells, strict=True))
-                elif cells:
-                    problem = f"{len(cells)} cells, the header has {len(self.columns)}"
+                if len(cells) != width and not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) < fewest or any(cell.strip() for cell in cells[width:]):
+                    problem = f"{len(cells)} cells, the header has {width}"
                     self.refuse(self._line(), "all columns", problem)
+                    continue
+                cells += [""] * (width - len(cells))
+                yield self._line(), dict(zip(self.columns, cells[:width], strict=True))
         except csv.Error as failure:
             self.refuse(self._line(), "all columns", f"is not CSV: {failure}")
 
@@ -70,8 +82,12 @@ class Table:
             raise BadFile(self.faults)
 
 
-def read_table(content: bytes, *, file_name: str, required: Sequence[str]) -> Table:
+def read_table(
+    content: bytes, *, file_name: str, required: Sequence[str], optional: Sequence[str] = ()
+) -> Table:
     """Return a CSV file whose header holds the required columns; unknown ones stay in its rows.
+
+    An optional column may be left off at the end of the header, or of single rows.
 
     Raises:
         BadFile: Not UTF-8, no header that can be read, or a required column is absent or stands twice.
@@ -91,7 +107,7 @@ def read_table(content: bytes, *, file_name: str, required: Sequence[str]) -> Ta
         raise BadFile(
             [f"{file_name}:1: columns are {found}; each of {', '.join(required)} must be there once"]
         )
-    return Table(file_name, columns, reader, lambda: reader.line_num)
+    return Table(file_name, columns, reader, lambda: reader.line_num, optional=tuple(optional))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
@@ -120,7 +136,7 @@ def instant_of(column_name: str, text: str) -> datetime:
         BadCell: It is not RFC 3339, names no zone, or lies outside the years 2000 to 2399.
     """
     try:
-        at = datetime.fromisoformat(text.strip())
+        at = datetime.fromisoformat(text.strip().upper())  # RFC 3339 takes t and z as well
     except ValueError as failure:
         raise BadCell(
             column_name, f"{text[:40]!r} is not RFC 3339, such as 2026-09-10T01:05:00Z"
