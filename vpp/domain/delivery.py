@@ -124,7 +124,7 @@ FAR_NEIGHBOURS_S = 3600
 _OK, _ESTIMATED, _MISSING, _BAD = range(len(QUALITY_CODES))
 
 
-_INSTANTS = 2**34
+INSTANTS = 2**34
 """More than the seconds since 1970 until the year 2500: one number orders readings by site and time."""
 
 
@@ -162,7 +162,7 @@ def counter_track(readings: ReadingColumns, meter: MeterOfRecord) -> CounterTrac
         if meter is MeterOfRecord.DEVICE
         else (readings.exported_wh, readings.imported_wh)
     )
-    key, quality = readings.site * _INSTANTS + readings.at_s, readings.quality
+    key, quality = readings.site * INSTANTS + readings.at_s, readings.quality
     metered = (outward != NOT_METERED) & (inward != NOT_METERED)
     if not metered.all():
         key, quality = key[metered], quality[metered]
@@ -193,7 +193,7 @@ def _running(key: IntColumn, outward: IntColumn, inward: IntColumn, quality: Int
     step_out, step_in = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
     gap_s = np.zeros(rows, dtype=np.int64)
     step_out[1:], step_in[1:], gap_s[1:] = np.diff(outward), np.diff(inward), np.diff(key)
-    site = key // _INSTANTS
+    site = key // INSTANTS
     same_site = np.zeros(rows, dtype=np.bool_)
     same_site[1:] = site[1:] == site[:-1]
     reset = same_site & ((step_out < 0) | (step_in < 0))
@@ -227,7 +227,7 @@ class _Edges:
 
 def _edges(track: CounterTrack, site: IntColumn, at_s: IntColumn) -> _Edges:
     """Find each instant in a track of at least one row."""
-    asked, last_row = site * _INSTANTS + at_s, len(track.key) - 1
+    asked, last_row = site * INSTANTS + at_s, len(track.key) - 1
     found = np.searchsorted(track.key, asked, side="left")
     after = np.minimum(found, last_row)
     before = np.where(track.key[after] == asked, after, np.maximum(found - 1, 0))

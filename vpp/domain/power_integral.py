@@ -10,7 +10,17 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from vpp.domain.quantities import WattHours, Watts
+import numpy as np
+
+from vpp.domain.delivery import (
+    CLOSE_NEIGHBOURS_S,
+    INSTANTS,
+    QUALITY_CODES,
+    CounterTrack,
+    Quality,
+    net_energy,
+)
+from vpp.domain.quantities import BoolColumn, IntColumn, WattHours, Watts
 
 TOLERANCE = Fraction(5, 1000)
 TOLERANCE_WH = 50
@@ -70,3 +80,88 @@ def counters_agree(counted: WattHours, integrated: Fraction) -> bool:
     """
     apart = abs(counted - integrated)
     return apart <= TOLERANCE_WH or apart <= TOLERANCE * abs(integrated)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerColumns:
+    """Power samples of many sites, in any order and any number of copies; discharge is positive."""
+
+    site: IntColumn
+    at_s: IntColumn
+    power_w: IntColumn
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """What counters and power samples say of the same stretch; one row per site in every column.
+
+    The stretch runs from the first meter reading to the last of those that lie between a site's samples,
+    so the counters are as read there. ``integrated_mwh`` is in thousandths of a watt-hour. ``known`` is
+    false where a comparison has no ground: fewer than two readings, samples over 300 s apart, or counters
+    that are MISSING or BAD; then only ``site`` means anything.
+    """
+
+    site: IntColumn
+    from_s: IntColumn
+    until_s: IntColumn
+    counted_wh: IntColumn
+    integrated_mwh: IntColumn
+    known: BoolColumn
+
+    @property
+    def agrees(self) -> BoolColumn:
+        """Return whether the two agree within the tolerance; false where nothing is known."""
+        apart = np.abs(self.counted_wh * 1_000 - self.integrated_mwh)
+        within: BoolColumn = (apart <= TOLERANCE_WH * 1_000) | (
+            apart * TOLERANCE.denominator <= np.abs(self.integrated_mwh) * TOLERANCE.numerator
+        )
+        return within & self.known
+
+
+def cross_check(samples: PowerColumns, track: CounterTrack, sites: int) -> CrossCheck:
+    """Return the comparison for each site; ``site`` of samples and track are positions below ``sites``."""
+    everyone = np.arange(sites, dtype=np.int64)
+    key = samples.site * INSTANTS + samples.at_s
+    key, first = np.unique(key, return_index=True)
+    site, at_s, power_w = key // INSTANTS, key % INSTANTS, samples.power_w[first]
+    begins = np.searchsorted(site, everyone, side="left")
+    ends = np.searchsorted(site, everyone, side="right") - 1
+    sampled = ends > begins
+    if not sampled.any():
+        nothing = np.zeros(sites, dtype=np.int64)
+        return CrossCheck(everyone, nothing, nothing, nothing, nothing, sampled)
+    last = len(key) - 1
+    from_key, until_key = key[np.minimum(begins, last)], key[np.maximum(ends, 0)]
+    reading = np.minimum(np.searchsorted(track.key, from_key, side="left"), max(len(track.key) - 1, 0))
+    final = np.maximum(np.searchsorted(track.key, until_key, side="right") - 1, 0)
+    known = sampled & (final > reading)
+    from_s = np.where(known, track.key[reading] % INSTANTS if len(track.key) else 0, 0)
+    until_s = np.where(known, track.key[final] % INSTANTS if len(track.key) else 0, 0)
+    counted_wh, quality = net_energy(track, everyone, from_s, until_s)
+    pieces = np.flatnonzero(site[1:] == site[:-1])
+    longest_s = np.zeros(sites, dtype=np.int64)
+    np.maximum.at(longest_s, site[pieces], at_s[pieces + 1] - at_s[pieces])
+    known &= (longest_s <= CLOSE_NEIGHBOURS_S) & (quality <= QUALITY_CODES.index(Quality.ESTIMATED))
+    twice_mws = _twice_milliwatt_seconds(
+        (at_s[pieces], at_s[pieces + 1]),
+        (power_w[pieces], power_w[pieces + 1]),
+        (from_s[site[pieces]], until_s[site[pieces]]),
+    )
+    total = np.zeros(sites, dtype=np.int64)
+    np.add.at(total, site[pieces], twice_mws)
+    return CrossCheck(everyone, from_s, until_s, counted_wh, total // 7200, known)
+
+
+_Pair = tuple[IntColumn, IntColumn]
+
+
+def _twice_milliwatt_seconds(at_s: _Pair, power_w: _Pair, within_s: _Pair) -> IntColumn:
+    """Return twice the area under the straight line between two samples, inside two instants."""
+    (one_s, other_s), (one_w, other_w) = at_s, power_w
+    from_s = np.clip(within_s[0], one_s, other_s)
+    until_s = np.maximum(np.clip(within_s[1], one_s, other_s), from_s)
+    slope_mw, width_s = (other_w - one_w) * 1_000, other_s - one_s
+    at_from = one_w * 1_000 + slope_mw * (from_s - one_s) // width_s
+    at_until = one_w * 1_000 + slope_mw * (until_s - one_s) // width_s
+    area: IntColumn = (at_from + at_until) * (until_s - from_s)
+    return area

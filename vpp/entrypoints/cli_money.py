@@ -12,7 +12,7 @@ from rich.progress import Progress
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, stderr
 from vpp.entrypoints.cli_sites import read_file
-from vpp.entrypoints.operations import metering, money, staff_reads
+from vpp.entrypoints.operations import cross_check, metering, money, staff_reads
 
 meter_app = typer.Typer(no_args_is_help=True, help="Meter evidence.")
 ledger_app = typer.Typer(no_args_is_help=True, help="The books.")
@@ -38,6 +38,17 @@ def import_readings(
         lambda console, sums: console.print(f"{sums['readings']} readings of {sums['sites']} sites stored"),
         as_json=as_json,
     )
+
+
+@meter_app.command("check", help=inspect.getdoc(cross_check.check_meters))
+def check_meters(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")], as_json: JsonFlag = False
+) -> None:
+    """Compare counters with power samples; exit 1 where they differ."""
+    found = ask(cross_check.check_meters, event_id=event)
+    answer(found, rendering.show_meter_check, as_json=as_json)
+    if found["differ"]:
+        raise typer.Exit(1)
 
 
 def _progress(bar: Progress) -> Callable[[int, int], None]:

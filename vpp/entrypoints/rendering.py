@@ -150,6 +150,27 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     )
 
 
+def show_meter_check(console: Console, found: dict[str, Any]) -> None:
+    """Print the homes whose counters and power samples tell different energies."""
+    rows = [
+        (
+            each["site_id"],
+            exact_kilowatt_hours(each["counted_wh"]),
+            exact_kilowatt_hours(each["integrated_wh"]),
+        )
+        for each in found["sites"]
+    ]
+    if rows:
+        console.print(
+            table("site", "counters", "power samples", rows=rows, right=("counters", "power samples"))
+        )
+    console.print(
+        f"{found['event_id']}: counters and power samples agree for {found['agree']} homes, differ for "
+        f"{found['differ']}; for {found['unknown']} too little is known. Counters are what is paid.",
+        markup=False,
+    )
+
+
 def show_settlements(console: Console, answer: dict[str, Any]) -> None:
     """Print the totals of several settlements."""
     for settlement in answer["events"]:

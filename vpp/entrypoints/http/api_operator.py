@@ -12,6 +12,7 @@ from vpp.entrypoints.operations import (
     board,
     changing,
     counties,
+    cross_check,
     evening,
     fairness,
     health,
@@ -188,6 +189,12 @@ async def list_programs(desk: AtDesk) -> Json:
 async def replay_event(desk: AtDesk, event_id: str) -> Json:
     """Make an event's commands again from stored facts, and say whether they are the same."""
     return await replay.replay_event(desk, event_id=event_id)
+
+
+@router.get("/events/{event_id}/meter-check")
+async def check_meters(desk: AtDesk, event_id: str) -> Json:
+    """Compare the counters of an event with the batteries' own power samples, home by home."""
+    return await cross_check.check_meters(desk, event_id=event_id)
 
 
 @router.get("/events/{event_id}/replay-otherwise")
