@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.entrypoints.builders import a_desk, a_program, an_enrollment_file
 from tests.entrypoints.test_books_and_payouts import CLOSED
 from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
 from tests.entrypoints.test_reports import rows
 from tests.stages.money_story import a_dispatched_home
+from vpp.entrypoints import rendering
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.wire.enrollment_file import OTHER_PROGRAMS
@@ -153,3 +156,44 @@ async def test_sums_of_the_books_hold_one_currency_each(tmp_path: Path):
     assert found["accounts"]["owner_payable"]["posted_usd"] == "0.00"
     assert found["other_currencies"]["AUD"]["owner_payable"] == {"posted": "-18.00", "pending": "0.00"}
     assert (at_home["balanced"], found["balanced"]) == (True, True)
+
+
+async def test_every_amount_of_an_owner_says_its_currency(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    desk = a_desk_of(story, tmp_path)
+    abroad = replace(
+        desk, programs={each: replace(program, currency="AUD") for each, program in desk.programs.items()}
+    )
+
+    statement: Any = await money.show_statement(abroad, owner_id="owner-home")
+
+    assert (statement["currency"], statement["posted_usd"]) == ("AUD", "18.00")
+    assert [each["currency"] for each in statement["events"] + statement["seasons"]] == ["AUD", "AUD"]
+    shown = Console(width=160, record=True, file=StringIO())
+    rendering.show_statement(shown, statement)
+    text = shown.export_text()
+    assert "× AUD 2.00 per kWh × share 1.00, rounded once to the cent, = AUD 18.00 (final)" in text
+    assert "posted AUD 18.00" in text
+    assert "$" not in text
+
+
+async def test_a_statement_says_bonus_bounds_and_what_raised_a_grid_meters_baseline(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    desk = a_desk_of(story, tmp_path)
+    statement: Any = await money.show_statement(desk, owner_id="owner-home")
+    event = statement["events"][0] | {
+        "bonus_multiplier": "1.30", "cap_kwh": "9.5", "minimum_amount": "2.00", "adjustment": "7/5",
+        "meter": "site", "dropped_days": [{"date": "2026-09-04", "reason": "dual_event"}],
+    }  # fmt: skip
+    shown = Console(width=160, record=True, file=StringIO())
+
+    rendering.show_statement(shown, statement | {"events": [event]})
+
+    text = shown.export_text()
+    assert "× bonus 1.30 × share 1.00" in text
+    assert ", at most 9.5 kWh, at least $2.00" in text
+    assert "baseline × 1.40: so much the hours before the event were above those days" in text
+    assert "not in it: 2026-09-04, dual event" in text
+    assert "load" in text

@@ -43,11 +43,15 @@ def cents_half_up(exact_micro_dollars: Fraction) -> MicroDollars:
     Half up means away from zero for amounts owed, the way an owner rounds by hand; a negative amount
     is rounded by its absolute value, so that a reversal cancels what it reverses.
     """
-    size, parts = abs(exact_micro_dollars.numerator), exact_micro_dollars.denominator
-    a_cent = parts * MICRO_DOLLARS_PER_CENT
-    whole = (2 * size + a_cent) // (2 * a_cent)
-    signed = whole if exact_micro_dollars.numerator >= 0 else -whole
-    return MicroDollars(signed * MICRO_DOLLARS_PER_CENT)
+    numerator, denominator = exact_micro_dollars.numerator, exact_micro_dollars.denominator
+    cents = nearest(numerator, denominator * MICRO_DOLLARS_PER_CENT)
+    return MicroDollars(cents * MICRO_DOLLARS_PER_CENT)
+
+
+def nearest(numerator: int, denominator: int) -> int:
+    """Return the whole number nearest to a quotient, a half away from zero; the denominator is positive."""
+    whole = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return whole if numerator >= 0 else -whole
 
 
 def dollars(amount: MicroDollars) -> str:

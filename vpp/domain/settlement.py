@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import assert_never
 
 import numpy as np
@@ -328,8 +329,8 @@ def _lines(
     found = []
     for site, ((quality, reason), row) in enumerate(zip(verdicts, _rows(metered, energies), strict=True)):
         beyond, divisor = row.incremental, row.denominator
-        incremental = Fraction(sum(beyond), divisor)
-        netted = Fraction(sum(each for each in beyond if each > 0), divisor) if clamps else incremental
+        incremental = _over(sum(beyond), divisor)
+        netted = _over(sum(each for each in beyond if each > 0), divisor) if clamps else incremental
         carried = sites.carried_wh[site] if sites.carried_wh is not None else _NOTHING_WH
         paid = paid_energy([netted], event.terms.negative_policy, carried)
         lines = _hour_lines(hours, row, fractions, quality)
@@ -388,13 +389,19 @@ def _hour_lines(
             hour=hour,
             fraction=fractions[seconds],
             metered_wh=WattHours(energy) if code <= _WORST_PAID else None,
-            baseline_wh=None if quality_of_site is SiteQuality.NO_BASELINE else Fraction(baseline, divisor),
-            incremental_wh=Fraction(beyond, divisor),
+            baseline_wh=None if quality_of_site is SiteQuality.NO_BASELINE else _over(baseline, divisor),
+            incremental_wh=_over(beyond, divisor),
             quality=QUALITY_CODES[code],
         )
         for hour, seconds, energy, code, baseline, beyond in columns
         if seconds > 0
     )
+
+
+@lru_cache(maxsize=2**17)
+def _over(numerator: int, denominator: int) -> Fraction:
+    """Return a quotient. Homes of a fleet share a denominator and most numerators: one in ten is new."""
+    return Fraction(numerator, denominator)
 
 
 _WORST_PAID = QUALITY_CODES.index(Quality.ESTIMATED)

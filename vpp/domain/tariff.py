@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import assert_never
 
 from vpp.domain.program import NegativePolicy, Period, Terms
-from vpp.domain.quantities import MicroDollars, cents_half_up
+from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars, cents_half_up, nearest
 
 
 def paid_energy(
@@ -58,7 +58,14 @@ def earned_in_event(terms: Terms, paid_wh: Fraction, *, counts: bool) -> Earned:
         return NOTHING
     owner, gross, margin = _plain_rates(terms)
     if owner is not None:
-        return Earned(cents_half_up(paid_wh * owner), _nearest(paid_wh * gross), _nearest(paid_wh * margin))
+        # Products of whole numbers: making them fractions first took as long as all the rest of a line.
+        wh, parts = paid_wh.numerator, paid_wh.denominator
+        cents = nearest(wh * owner.numerator, parts * owner.denominator * MICRO_DOLLARS_PER_CENT)
+        return Earned(
+            amount=MicroDollars(cents * MICRO_DOLLARS_PER_CENT),
+            gross=MicroDollars(nearest(wh * gross.numerator, parts * gross.denominator)),
+            margin=MicroDollars(nearest(wh * margin.numerator, parts * margin.denominator)),
+        )
     cap_kwh = terms.tariff.cap_kwh
     capped_wh = paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
     return _bounded(terms, capped_wh * terms.rate.micro_dollars_per_wh, counts=counts)
@@ -118,6 +125,4 @@ def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
 
 
 def _nearest(exact: Fraction) -> MicroDollars:
-    size, parts = abs(exact.numerator), exact.denominator
-    whole = (2 * size + parts) // (2 * parts)
-    return MicroDollars(whole if exact.numerator >= 0 else -whole)
+    return MicroDollars(nearest(exact.numerator, exact.denominator))

@@ -10,7 +10,7 @@ from rich.console import Console
 from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, settings_or_exit
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.rendering import kilowatt_hours, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, table
 from vpp.wire.evidence import OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats
@@ -93,7 +93,12 @@ def _show_files(console: Console, found: dict[str, Any]) -> None:
 
 def _show_report(console: Console, report: dict[str, Any]) -> None:
     rows = [
-        (site["site_id"], kilowatt_hours(site["incremental_wh"]), f"${site['amount_usd']}", site["quality"])
+        (
+            site["site_id"],
+            kilowatt_hours(site["incremental_wh"]),
+            amount(site["amount_usd"], report["currency"]),
+            site["quality"],
+        )
         for site in report["sites"]
     ]
     columns = ("site", "beyond the baseline", "amount", "quality")
@@ -103,4 +108,6 @@ def _show_report(console: Console, report: dict[str, Any]) -> None:
     for difference in report["differences"]:
         console.print(difference, markup=False, soft_wrap=True)
     verdict = "everything agrees" if report["agrees"] else "the bundle and its own numbers differ"
-    console.print(f"{report['event_id']}: ${report['total_usd']}; {verdict}", markup=False)
+    console.print(
+        f"{report['event_id']}: {amount(report['total_usd'], report['currency'])}; {verdict}", markup=False
+    )

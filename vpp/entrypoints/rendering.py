@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -146,7 +147,7 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
         f"{settlement['state']} settlement of {settlement['sites']} sites ({qualities}): "
         f"{kilowatt_hours(settlement['delivered_wh'])} discharged, "
         f"{kilowatt_hours(settlement['incremental_wh'])} beyond the baseline, "
-        f"${settlement['paid_usd']} to owners"
+        f"{amount(settlement['paid_usd'], settlement['currency'])} to owners"
     )
 
 
@@ -179,39 +180,82 @@ def show_settlements(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"{len(answer['events'])} events settled")
 
 
+def amount(text: str | None, currency: str) -> str:
+    """Return an amount with its currency: ``$16.00``, ``AUD 18.33``."""
+    return f"{'$' if currency == 'USD' else f'{currency} '}{text}"
+
+
 def show_statement(console: Console, statement: dict[str, Any]) -> None:
     """Print a statement hour by hour, so that its sums can be made by hand."""
     console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)
     console.print(statement["what_counts"])
     for event in statement["events"]:
-        zone = event["time_zone"]
+        _show_event(console, event)
+    for period in statement["periods"]:
         console.print()
-        console.print(f"{event['event_id']}  {event['site_id']}  {event['name']}", style="bold", markup=False)
-        columns = ("hour", "part", "discharged", "baseline", "beyond", "quality")
-        rows = [
-            (
-                local(hour["starts_at"], zone),
-                hour["fraction"],
-                exact_kilowatt_hours(hour["metered_wh"]),
-                exact_kilowatt_hours(hour["baseline_wh"]),
-                exact_kilowatt_hours(hour["incremental_wh"]),
-                hour["quality"],
-            )
-            for hour in event["hours"]
-        ]
-        console.print(table(*columns, rows=rows, right=columns[1:5]))
         console.print(
-            f"{exact_kilowatt_hours(event['paid_wh'])} × ${event['rate_usd_per_kwh']} per kWh × share "
-            f"{event['owner_share']} = ${event['amount_usd']} ({event['state']})"
-            + (f"; {event['reason'].replace('_', ' ')}" if event["reason"] else "")
+            f"{period['period']}  {period['site_id']}  {period['program_id']}: {period['how']}; "
+            f"{amount(period['amount_usd'], period['currency'])} ({period['state']})",
+            markup=False,
         )
-        if event["baseline_days"]:
-            console.print(f"baseline from {', '.join(event['baseline_days'])}")
     console.print()
     console.print(
-        f"pending ${statement['pending_usd']}, posted ${statement['posted_usd']}, "
-        f"paid out ${statement['paid_out_usd']}"
+        f"pending {amount(statement['pending_usd'], statement['currency'])}, "
+        f"posted {amount(statement['posted_usd'], statement['currency'])}, "
+        f"paid out {amount(statement['paid_out_usd'], statement['currency'])}"
     )
+
+
+def _show_event(console: Console, event: dict[str, Any]) -> None:
+    zone = event["time_zone"]
+    console.print()
+    console.print(f"{event['event_id']}  {event['site_id']}  {event['name']}", style="bold", markup=False)
+    metered = "load" if event["meter"] == "site" else "discharged"
+    columns = ("hour", "part", metered, "baseline of the part", "beyond", "quality")
+    rows = [
+        (
+            local(hour["starts_at"], zone),
+            hour["fraction"],
+            exact_kilowatt_hours(hour["metered_wh"]),
+            exact_kilowatt_hours(hour["baseline_wh"]),
+            exact_kilowatt_hours(hour["incremental_wh"]),
+            hour["quality"],
+        )
+        for hour in event["hours"]
+    ]
+    console.print(table(*columns, rows=rows, right=columns[1:5]))
+    console.print(f"{_worked_out(event)} ({event['state']}){_why(event)}", markup=False)
+    if Fraction(event["adjustment"]) != 1:
+        times = owner_money.decimal_text(Fraction(event["adjustment"]))
+        console.print(f"baseline × {times}: so much the hours before the event were above those days")
+    if event["baseline_days"]:
+        console.print(f"baseline from {', '.join(event['baseline_days'])}")
+    for dropped in event["dropped_days"]:
+        console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)
+
+
+def _worked_out(event: dict[str, Any]) -> str:
+    """Return the last step of an event, from its energy to the cent."""
+    energy, currency = exact_kilowatt_hours(event["paid_wh"]), event["currency"]
+    if not Decimal(event["rate_usd_per_kwh"] or 0):
+        return f"{energy}; this program pays by the month, season or year, not by the event"
+    bonus = Decimal(event["bonus_multiplier"])
+    bounds = [
+        f"at most {event['cap_kwh']} kWh" if event["cap_kwh"] else "",
+        f"at most {amount(event['cap_amount'], currency)}" if event["cap_amount"] else "",
+        f"at least {amount(event['minimum_amount'], currency)}" if event["minimum_amount"] else "",
+    ]
+    return (
+        f"{energy} × {amount(event['rate_usd_per_kwh'], currency)} per kWh"
+        + (f" × bonus {bonus}" if bonus != 1 else "")
+        + f" × share {event['owner_share']}, rounded once to the cent, = "
+        + amount(event["amount_usd"], currency)
+        + "".join(f", {each}" for each in bounds if each)
+    )
+
+
+def _why(event: dict[str, Any]) -> str:
+    return f"; {event['reason'].replace('_', ' ')}" if event["reason"] else ""
 
 
 def show_books(console: Console, answer: dict[str, Any]) -> None:

@@ -48,6 +48,7 @@ class EvidenceReport:
 
     event_id: str
     program_id: str
+    currency: str
     lines: tuple[SettlementLine, ...]
     absent: tuple[str, ...]  # optional files that the bundle does not hold
     differences: tuple[str, ...]  # the first twenty
@@ -60,7 +61,8 @@ class EvidenceReport:
     def as_json(self) -> Json:
         """Return the report with stable keys.
 
-        ``event_id, program_id, agrees, differences, absent``, ``total_usd`` and ``sites``: ``site_id,
+        ``event_id, program_id, currency`` (of all amounts, whatever their names end in)``, agrees,
+        differences, absent``, ``total_usd`` and ``sites``: ``site_id,
         owner_id, incremental_wh`` (exact, signed, before the negative policy), ``paid_wh, amount_usd,
         quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at, metered_wh,
         baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
@@ -69,6 +71,7 @@ class EvidenceReport:
         return {
             "event_id": self.event_id,
             "program_id": self.program_id,
+            "currency": self.currency,
             "agrees": self.agrees,
             "differences": list(self.differences),
             "absent": list(self.absent),
@@ -103,6 +106,7 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     return EvidenceReport(
         event_id=bundle.event.event_id,
         program_id=bundle.event.program_id,
+        currency=bundle.program.currency,
         lines=lines,
         absent=tuple(name for name in OPTIONAL if name not in files),
         differences=tuple(differences[:MOST_DIFFERENCES]),

@@ -111,4 +111,4 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
         *await pay(corrected, books=desk.store, clock=desk.clock, note=note),
         *await accrue(desk.programs, store=desk.store, clock=desk.clock),
     ]
-    return {"event_id": event_id, "entries": len(entries)} | settlement_facts(corrected)
+    return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, corrected)

@@ -10,6 +10,7 @@ from typing import Protocol
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory
+from vpp.domain.ledger import HOME_CURRENCY
 from vpp.domain.program import Program
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
 from vpp.entrypoints.operations.live import Live
@@ -100,6 +101,11 @@ class Desk:
         """Return what the trail keeps of something done now, with the request and the reason given."""
         reason = ": ".join(part for part in (about, self.why) if part)
         return TrailEntry(self.clock.now(), actor, action, subject, reason[:500], self.request_id)
+
+    def currency(self, program_id: str) -> str:
+        """Return what a program pays in; ``USD`` where the program is not here."""
+        program = self.programs.get(program_id)
+        return program.currency if program else HOME_CURRENCY
 
     def time_zone(self, program_id: str) -> str:
         """Return the name of a program's zone, for people; ``UTC`` where the program is not here."""

@@ -140,7 +140,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
         "requested_wh": requested_wh(history, revisions),
         "plan": _plan_facts(revisions),
         "commands": await _command_facts(desk, event_id, ticks),
-        "settlement": settlement_facts(settlement) if settlement else None,
+        "settlement": settlement_facts(desk, settlement) if settlement else None,
     }
 
 
@@ -263,7 +263,7 @@ async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick
     }
 
 
-def settlement_facts(settlement: Settlement) -> Json:
+def settlement_facts(desk: Desk, settlement: Settlement) -> Json:
     """Return a settlement's totals; energy in whole Wh, money in dollars as a string."""
     delivered_wh = sum(hour.metered_wh or 0 for line in settlement.lines for hour in line.hours)
     return {
@@ -272,6 +272,7 @@ def settlement_facts(settlement: Settlement) -> Json:
         "sites": len(settlement.lines),
         "delivered_wh": delivered_wh,
         "incremental_wh": round(sum(line.incremental_wh for line in settlement.lines)),
+        "currency": desk.currency(settlement.program_id),
         "paid_usd": usd(sum(line.amount for line in settlement.lines)),
         "gross_usd": usd(sum(line.gross for line in settlement.lines)),
         "qualities": dict(sorted(Counter(line.quality.value for line in settlement.lines).items())),

@@ -52,7 +52,7 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
         )
     await pay(settlement, books=desk.store, clock=desk.clock)
     await accrue(desk.programs, store=desk.store, clock=desk.clock)
-    return {"event_id": event_id} | settlement_facts(settlement)
+    return {"event_id": event_id} | settlement_facts(desk, settlement)
 
 
 async def settle_ended(desk: Desk) -> Json:
@@ -75,7 +75,7 @@ async def settle_ended(desk: Desk) -> Json:
             continue
         if settlement is not None:
             await pay(settlement, books=desk.store, clock=desk.clock)
-            settled.append({"event_id": event_id} | settlement_facts(settlement))
+            settled.append({"event_id": event_id} | settlement_facts(desk, settlement))
     return {"events": settled, "unsettled": unsettled}
 
 
@@ -83,16 +83,19 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
     """Return all that an owner earned, with every number behind it.
 
     Returns:
-        ``owner_id``, ``sites``, and ``what_counts``, a sentence.
-        ``events``: ``event_id, name, site_id, program_id, time_zone, state, starts_at, ends_at,
-        rate_usd_per_kwh, owner_share, hours, baseline_days, dropped_days``; ``incremental_wh, paid_wh``
+        ``owner_id``, ``currency`` (that of every amount here, whose names end in ``_usd`` in any currency),
+        ``sites``, and ``what_counts``, a sentence.
+        ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
+        meter, tariff, rate_usd_per_kwh, bonus_multiplier, owner_share, cap_kwh, cap_amount,
+        minimum_amount`` (None: none), ``adjustment`` (what a grid meter's baseline was multiplied by),
+        ``hours, baseline_days, dropped_days``; ``incremental_wh, paid_wh``
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
         ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
-        ``periods`` for programs that pay by the month, season or year: ``period, program_id, site_id, state,
-        paid_wh, amount_usd, booked_usd, how`` (a sentence). ``seasons``: ``program_id, season_starts_on,
-        events, incremental_wh, amount_usd``, sums over ``events``.
+        ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
+        site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence). ``seasons``: ``program_id,
+        currency, season_starts_on, events, incremental_wh, amount_usd``, sums over ``events``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
@@ -112,6 +115,7 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
     sent = -paid.pending if paid else 0
     return {
         "owner_id": owner_id,
+        "currency": next(iter(_by_currency(desk, entries)), None) or await _currency_of(desk, owner_id),
         "sites": homes,
         "what_counts": WHAT_COUNTS,
         "events": lines,
@@ -125,6 +129,12 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         "paid_out_usd": usd(-paid.posted if paid else 0),
         "chain_head": await desk.store.chain_head(),
     }
+
+
+async def _currency_of(desk: Desk, owner_id: str) -> str:
+    """Return what an owner is paid in: enrolment keeps all homes of an owner to one currency."""
+    homes = await desk.store.enrollments(owner_id=owner_id)
+    return desk.currency(homes[0].program_id) if homes else HOME_CURRENCY
 
 
 async def _period_facts(
@@ -143,6 +153,7 @@ async def _period_facts(
                         {
                             "period": run.event_id,
                             "program_id": program_id,
+                            "currency": program.currency,
                             "site_id": line.site_id,
                             "state": run.state.value,
                             "paid_wh": exact(line.paid_wh),
@@ -176,6 +187,7 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
     return [
         {
             "program_id": program_id,
+            "currency": desk.currency(program_id),
             "season_starts_on": starts_on,
             "events": sums[program_id, starts_on][0],
             "incremental_wh": exact(sums[program_id, starts_on][1]),
@@ -205,12 +217,13 @@ def _line_facts(
         "name": version.name,
         "site_id": line.site_id,
         "program_id": settlement.program_id,
+        "currency": desk.currency(settlement.program_id),
         "time_zone": desk.time_zone(settlement.program_id),
         "state": settlement.state.value,
         "starts_at": instant(line.settled.starts_at) if line.settled else None,
         "ends_at": instant(line.settled.ends_at) if line.settled else None,
-        "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh) if terms else None,
-        "owner_share": str(terms.owner_share) if terms else None,
+        **_terms_facts(terms),
+        "adjustment": str(line.adjustment),
         "hours": [_hour_facts(hour) for hour in line.hours],
         "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
         "dropped_days": [
@@ -225,6 +238,24 @@ def _line_facts(
         "test": version.test,
         "out_of_program": list(version.out_of_program),
     }
+
+
+def _terms_facts(terms: Terms | None) -> Json:
+    """Return what of the terms leads from energy to money; None for each where they are not here."""
+    if terms is None:
+        return dict.fromkeys(_OF_TERMS)
+    tariff = terms.tariff
+    found = (
+        terms.meter.value, tariff.rule.value, terms.rate.dollars_per_kwh, tariff.bonus, terms.owner_share,
+        tariff.cap_kwh, tariff.cap_amount, tariff.minimum_amount or None,
+    )  # fmt: skip
+    return {name: None if each is None else str(each) for name, each in zip(_OF_TERMS, found, strict=True)}
+
+
+_OF_TERMS = (
+    "meter", "tariff", "rate_usd_per_kwh", "bonus_multiplier", "owner_share", "cap_kwh", "cap_amount",
+    "minimum_amount",
+)  # fmt: skip
 
 
 def _terms(program: Program | None, interval: Interval | None) -> Terms | None:

@@ -48,7 +48,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
         reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, most_wh, hours`` of each
         home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
-        paid_out_usd, what_counts``.
+        paid_out_usd, what_counts``, and ``currency``, that of all amounts.
     """
     homes = await homes_of(desk, owner_id)
     statement = await show_statement(desk, owner_id=owner_id)
@@ -66,7 +66,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     lines = statement["events"]
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
-    sums = ("pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd", "what_counts")
+    sums = ("currency", "pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd", "what_counts")
     return {
         "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
         "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
@@ -161,8 +161,8 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``events``: ``event_id, name, site_id, starts_at, ends_at, time_zone, delivered_wh, incremental_wh,
-        amount_usd, state, why`` (a word: why it is zero, or what was special; None where nothing was)``,
-        sentence`` (the same in English)``, test``.
+        amount_usd, currency, state, why`` (a word: why it is zero, or what was special; None where nothing
+        was)``, sentence`` (the same in English)``, test``.
     """
     homes = await homes_of(desk, owner_id)
     settlements = {each.event_id: each for each in await desk.store.settlements(owner_id=owner_id)}
@@ -185,7 +185,8 @@ async def _past(
     lines = settlement.lines if settlement else ()
     line = next((each for each in lines if each.site_id == home.site_id), None)
     shared = ("event_id", "name", "starts_at", "ends_at", "time_zone", "test")
-    row: Json = {name: facts[name] for name in shared} | {"site_id": home.site_id}
+    row: Json = {name: facts[name] for name in shared}
+    row |= {"site_id": home.site_id, "currency": desk.currency(history.latest.program_id)}
     if settlement is None or line is None:
         why: str | None = await _why_nothing(desk, home, history)
         row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}

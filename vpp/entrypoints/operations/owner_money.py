@@ -43,6 +43,7 @@ def _with_steps(line: Json) -> Json:
     hours = line["hours"]
     assert isinstance(hours, list)
     rate = Fraction(str(line["rate_usd_per_kwh"] or 0)) * Fraction(str(line["owner_share"] or 0))
+    rate *= Fraction(str(line["bonus_multiplier"] or 1))
     product = Fraction(str(line["paid_wh"])) / 1000 * rate
     amount = Decimal(str(line["amount_usd"]))
     return line | {

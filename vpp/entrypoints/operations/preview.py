@@ -60,7 +60,7 @@ async def preview_event(
         ``starts_at, ends_at, asked_w`` (None: all), ``now_w`` (what eligible homes can give at once),
         ``window_w`` (what they can hold to the end within the network's limits), ``planned_w, shortfall_w,
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
-        plan); ``cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
+        plan); ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
         unknown_targets, limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
         ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
@@ -95,6 +95,7 @@ async def preview_event(
         "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
         "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
+        "currency": wish.program.currency,
         "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
         "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
         "out_of_program": list(out),
