@@ -54,12 +54,12 @@ def test_half_a_percent_or_fifty_watt_hours_is_the_most_they_may_differ():
     assert beyond.known.all()
 
 
-def test_the_line_between_samples_is_cut_at_the_first_and_last_reading():
-    ramp = PowerColumns(column([0, 0, 0]), column([0, 200, 400]), column([0, 4_000, 4_000]))
+def test_a_mean_holds_back_to_the_sample_before_and_is_cut_at_the_readings():
+    means = PowerColumns(column([0, 0, 0]), column([0, 200, 400]), column([9_999, 3_000, 4_000]))
 
-    found = cross_check(ramp, readings([(100, 0), (300, 194)]), 1)
+    found = cross_check(means, readings([(100, 0), (300, 194)]), 1)
 
-    # 2,000 W rising to 4,000 W over 100 s, then 100 s of 4,000 W: 83.333 + 111.111 Wh.
+    # 100 s of 3,000 W, then 100 s of 4,000 W: 83.333 + 111.111 Wh; what was before the first is not known.
     assert only(found) == (194, 194_444, True, True)
     assert (found.from_s[0], found.until_s[0]) == (100, 300)
 

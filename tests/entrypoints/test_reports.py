@@ -73,6 +73,7 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
     assert statement["seasons"] == [
         {
             "program_id": "elrp-a4-pge",
+            "currency": "USD",
             "season_starts_on": "2026-05-01",
             "events": 1,
             "incremental_wh": 9_000,

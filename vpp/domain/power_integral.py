@@ -84,7 +84,10 @@ def counters_agree(counted: WattHours, integrated: Fraction) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PowerColumns:
-    """Power samples of many sites, in any order and any number of copies; discharge is positive."""
+    """Power samples of many sites, in any order and any number of copies; discharge is positive.
+
+    Each is the mean since the site's sample before it, as gateways report.
+    """
 
     site: IntColumn
     at_s: IntColumn
@@ -142,26 +145,9 @@ def cross_check(samples: PowerColumns, track: CounterTrack, sites: int) -> Cross
     longest_s = np.zeros(sites, dtype=np.int64)
     np.maximum.at(longest_s, site[pieces], at_s[pieces + 1] - at_s[pieces])
     known &= (longest_s <= CLOSE_NEIGHBOURS_S) & (quality <= QUALITY_CODES.index(Quality.ESTIMATED))
-    twice_mws = _twice_milliwatt_seconds(
-        (at_s[pieces], at_s[pieces + 1]),
-        (power_w[pieces], power_w[pieces + 1]),
-        (from_s[site[pieces]], until_s[site[pieces]]),
-    )
+    # Each sample is the mean since the one before it, so it holds backwards: a rectangle.
+    from_at, until_at = np.maximum(at_s[pieces], from_s[site[pieces]]), at_s[pieces + 1]
+    inside_s = np.maximum(np.minimum(until_at, until_s[site[pieces]]) - from_at, 0)
     total = np.zeros(sites, dtype=np.int64)
-    np.add.at(total, site[pieces], twice_mws)
-    return CrossCheck(everyone, from_s, until_s, counted_wh, total // 7200, known)
-
-
-_Pair = tuple[IntColumn, IntColumn]
-
-
-def _twice_milliwatt_seconds(at_s: _Pair, power_w: _Pair, within_s: _Pair) -> IntColumn:
-    """Return twice the area under the straight line between two samples, inside two instants."""
-    (one_s, other_s), (one_w, other_w) = at_s, power_w
-    from_s = np.clip(within_s[0], one_s, other_s)
-    until_s = np.maximum(np.clip(within_s[1], one_s, other_s), from_s)
-    slope_mw, width_s = (other_w - one_w) * 1_000, other_s - one_s
-    at_from = one_w * 1_000 + slope_mw * (from_s - one_s) // width_s
-    at_until = one_w * 1_000 + slope_mw * (until_s - one_s) // width_s
-    area: IntColumn = (at_from + at_until) * (until_s - from_s)
-    return area
+    np.add.at(total, site[pieces], power_w[pieces + 1] * 1_000 * inside_s)
+    return CrossCheck(everyone, from_s, until_s, counted_wh, total // 3600, known)
