@@ -26,6 +26,15 @@ class HourTotal:
     quality: Quality
 
 
+@dataclass(frozen=True, slots=True)
+class StorageTotal:
+    """What the settled batteries held together at a moment: when full, then, and the power they can give."""
+
+    usable_wh: int  # above zero
+    stored_wh: int
+    max_discharge_w: int
+
+
 def hour_totals(settlement: Settlement) -> tuple[HourTotal, ...]:
     """Return the hours of a settled event, in order; none where no site was settled."""
     lines: dict[Interval, list[SettlementLine]] = {}

@@ -7,7 +7,9 @@ counted`` (those with energy and a baseline, which alone are summed), ``metered_
 incremental_wh`` (of the part of the hour that counts; exact, or a fraction such as ``37/3``), ``quality``.
 
 The OpenADR object speaks of consumption in kWh, so that a battery's baseline and what it delivered beyond
-it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites.
+it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites; and where the
+controller knew it, what the batteries held as the hour began: ``STORAGE_USABLE_CAPACITY`` (kWh when full),
+``STORAGE_CHARGE_LEVEL`` (a part of it, 0 to 1), ``STORAGE_MAX_DISCHARGE_POWER`` (kW).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +19,7 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.program_report import HourTotal
+from vpp.domain.program_report import HourTotal, StorageTotal
 from vpp.wire.strict_json import time_text
 from vpp.wire.table import harmless, write_table
 
@@ -67,9 +69,18 @@ def _or_empty(energy_wh: Fraction | None) -> str:
 
 
 def openadr_report(
-    program_id: str, event_id: str, totals: Sequence[HourTotal], meter: MeterOfRecord, *, created_at: datetime
+    program_id: str,
+    event_id: str,
+    totals: Sequence[HourTotal],
+    meter: MeterOfRecord,
+    *,
+    storage: Sequence[StorageTotal | None],
+    created_at: datetime,
 ) -> Json:
-    """Return the report object that a VEN posts to ``/reports``, energies in kWh to the watt-hour."""
+    """Return the report object that a VEN posts to ``/reports``, energies in kWh to the watt-hour.
+
+    ``storage`` is what the batteries held as each of the hours began, None where that is not known.
+    """
     described, energies = {"objectType": "REPORT_PAYLOAD_DESCRIPTOR"}, ("BASELINE", "DELTA_USAGE")
     return {
         "objectType": "REPORT",
@@ -83,17 +94,28 @@ def openadr_report(
                 for name in energies
             ),
             {**described, "payloadType": "DATA_QUALITY"},
+            *({**described, **each} for each in (_STORAGE if any(storage) else ())),
         ],
         "resources": [
             {
                 "resourceName": "AGGREGATED_REPORT",
-                "intervals": [_interval(number, each, meter) for number, each in enumerate(totals)],
+                "intervals": [
+                    _interval(number, each, meter, held)
+                    for number, (each, held) in enumerate(zip(totals, storage, strict=True))
+                ],
             }
         ],
     }
 
 
-def _interval(number: int, total: HourTotal, meter: MeterOfRecord) -> Json:
+_STORAGE: Sequence[Json] = (
+    {"payloadType": "STORAGE_USABLE_CAPACITY", "units": "KWH", "readingType": "SUMMED"},
+    {"payloadType": "STORAGE_CHARGE_LEVEL", "units": "PERCENT", "readingType": "MEAN"},
+    {"payloadType": "STORAGE_MAX_DISCHARGE_POWER", "units": "KW", "readingType": "SUMMED"},
+)
+
+
+def _interval(number: int, total: HourTotal, meter: MeterOfRecord, held: StorageTotal | None) -> Json:
     # A grid meter's baseline is consumption already; a battery's is discharge.
     baseline_wh = total.baseline_wh if meter is MeterOfRecord.SITE else -total.baseline_wh
     return {
@@ -103,8 +125,19 @@ def _interval(number: int, total: HourTotal, meter: MeterOfRecord) -> Json:
             {"type": "BASELINE", "values": [_kilowatt_hours(baseline_wh)]},
             {"type": "DELTA_USAGE", "values": [_kilowatt_hours(-total.incremental_wh)]},
             {"type": "DATA_QUALITY", "values": [total.quality.value]},
+            *(_held(held) if held else ()),
         ],
     }
+
+
+def _held(storage: StorageTotal) -> tuple[Json, ...]:
+    """Return the payloads of storage; PERCENT is a part of one in OpenADR 3.1."""
+    level = Decimal(storage.stored_wh * 1000 // storage.usable_wh) / 1000
+    return (
+        {"type": "STORAGE_USABLE_CAPACITY", "values": [_kilowatt_hours(Fraction(storage.usable_wh))]},
+        {"type": "STORAGE_CHARGE_LEVEL", "values": [float(level)]},
+        {"type": "STORAGE_MAX_DISCHARGE_POWER", "values": [float(Decimal(storage.max_discharge_w) / 1000)]},
+    )
 
 
 def _kilowatt_hours(energy_wh: Fraction) -> float:

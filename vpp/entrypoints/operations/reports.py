@@ -8,6 +8,7 @@ from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.program_report import hour_totals
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.storage import storage_by_hour
 from vpp.wire.evidence_check import write_settlement_csv
 from vpp.wire.program_report import openadr_report, write_hours_csv
 
@@ -19,7 +20,8 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
         ``event_id, program_id, state``; ``hours_csv`` and ``sites_csv``, texts: each clock hour over all
         sites (nominated, asked, metered, baseline, incremental Wh, quality), and each site's hours as in an
         evidence bundle's ``settlement.csv``; ``openadr_report``, an OpenADR 3.1 report object with
-        ``BASELINE``, ``DELTA_USAGE`` and ``DATA_QUALITY``.
+        ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` and, where the controller's samples tell it,
+        ``STORAGE_USABLE_CAPACITY``, ``STORAGE_CHARGE_LEVEL`` and ``STORAGE_MAX_DISCHARGE_POWER``.
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
@@ -40,7 +42,16 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
     }
     terms = program.terms_on(totals[0].hour.starts_at.astimezone(program.zone).date()) if totals else None
     report = (
-        openadr_report(program.program_id, event_id, totals, terms.meter, created_at=settlement.settled_at)
+        openadr_report(
+            program.program_id,
+            event_id,
+            totals,
+            terms.meter,
+            storage=await storage_by_hour(
+                desk, event_id, [each.hour for each in totals], [each.site_id for each in settlement.lines]
+            ),
+            created_at=settlement.settled_at,
+        )
         if terms
         else None
     )
