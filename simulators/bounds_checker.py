@@ -103,8 +103,11 @@ class BoundsChecker:
                     "I17", f"site {site} was told the same {self._repeats[site]} times more"
                 )
 
-    def counted(self, process: ControllerProcess, told: Mapping[int, Told]) -> None:
-        """Judge what the decision took for granted: of the home's reserve, and of homes that are silent."""
+    def counted(self, process: ControllerProcess, tick: DispatchTick, told: Mapping[int, Told]) -> None:
+        """Judge what the decision took for granted: of the home's reserve, and of homes that are silent.
+
+        A slow store may commit it long after: what counts is how long a home was silent when it was made.
+        """
         controller = process.controller
         board, fleet = controller.board, controller.fleet
         assert board is not None, "a process without a board commits nothing"
@@ -113,7 +116,7 @@ class BoundsChecker:
             if each.setpoint_w and each.floor_permille < known:
                 what = f"floor {each.floor_permille} under the home reserve {known}"
                 self._findings.report("I1", what, site_id=controller.roster.site_id(site))
-        assessment, leases, now_s = board.assessment, board.leases, self._kernel.now_s
+        assessment, leases, now_s = board.assessment, board.leases, to_epoch(tick.at)
         if assessment is None or assessment.blind or now_s < board.judged_from_s:
             return
         since_s = np.maximum(fleet.sampled_at_s, leases.first_start_s)

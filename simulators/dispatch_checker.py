@@ -84,11 +84,12 @@ class DispatchChecker(Ears):
                 )
         self._judge_what_went_first(tick)
         self._bounds.repeats(process, self.told, told)
-        self._bounds.counted(process, told)
+        self._bounds.counted(process, tick, told)
         self.told.update(told)
         self.ticks.append(tick)
         self._judge_discharges(tick)
-        self._judge_total()
+        if any(order.action is Action.DISCHARGE for order in tick.orders):
+            self._judge_total()  # stops that left before they could be recorded raise nothing
         self._bounds.feeders(self.live_discharges())
 
     def answered(self, acks: AckBatch) -> None:

@@ -31,6 +31,7 @@ from vpp.domain.grid_event import (
     season_seconds,
     settled_interval,
     steps_in_force,
+    told_ceiling,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
@@ -341,3 +342,19 @@ def test_target_of_no_kind_selects_nobody() -> None:
 
     assert misspelt.unknown == ("Krn",)
     assert not misspelt.selects(utility="pge", groups=("a4",), county="kern", feeder="f-1")
+
+
+def test_what_homes_go_on_with_for_one_event_is_not_there_for_another_of_its_source() -> None:
+    events = [history(version(event_id="ev-1")), history(version(event_id="ev-2"))]
+    limited = {"caiso": source(max_power_w=40_000)}
+
+    assert told_ceiling(events, limited, "ev-1", {}) == 44_000
+    assert told_ceiling(events, limited, "ev-1", {"ev-1": 9_000, "ev-2": 2_300}) == 41_700
+    assert told_ceiling(events, limited, "ev-1", {"ev-2": 50_000}) == 0
+    assert told_ceiling(events, {}, "ev-1", {}) == 0
+
+
+def test_where_a_person_approved_an_event_its_sources_limit_binds_none() -> None:
+    approved = history(version(event_id="ev-1"), grants=(granted(GrantKind.APPROVE, COMMIT),))
+
+    assert told_ceiling([approved], {"caiso": source(max_power_w=40_000)}, "ev-1", {}) > 10**12

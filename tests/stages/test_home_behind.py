@@ -134,3 +134,20 @@ async def test_home_that_missed_its_release_while_it_was_away_hears_it_as_soon_a
 
     assert again
     assert world.link.take(Action.RELEASE) == {ADA: 0}
+
+
+async def test_owner_who_says_no_to_what_the_home_may_still_run_does_not_wait_for_its_renewal() -> None:
+    world, _ = await two_homes_discharging()
+    await world.signal(None, event_id="ev-0")
+    tick = await world.tick(seconds=15)
+    assert tick is not None
+    await world.answer(tick, sites=np.array([BEN]))  # Ada never hears that she serves another event now
+    while tick is not None:
+        world.deliver(soc_permille=[900, 900])
+        tick = await world.tick(seconds=15)
+    world.link.take(Action.DISCHARGE)
+
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    await world.tick(seconds=1)
+
+    assert set(world.link.take(Action.DISCHARGE)) == {ADA}

@@ -56,7 +56,7 @@ class Brake:
     """What one event's plan may do now. ``zone_rise_w`` and ``zone_ceiling_w`` are empty without zone caps.
 
     ``rise_w`` bounds the sum of all rises, ``ceiling_w`` the sum of all setpoints: above it the event
-    could not be wound down in time.
+    could not be wound down in time, or its source's limit would be passed.
     """
 
     rise_w: int = UNBOUNDED_W

@@ -320,6 +320,33 @@ def authorized_power(
     return allowed
 
 
+def told_ceiling(
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    event_id: str,
+    told_w: Mapping[str, int],
+) -> int:
+    """Return the watts that an event's setpoints may sum to beside those of its source's other events.
+
+    What is told to homes may stand at 1.1 times the source's limit, all events together: more than is
+    asked of them, because not every home is proved. Where a person approved anything, the limit binds
+    nobody.
+
+    Args:
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        event_id: One of them.
+        told_w: What homes go on with for the others, by event id; absent where it is nothing.
+    """
+    source = next(each.versions[0].source for each in histories if each.latest.event_id == event_id)
+    group = [each for each in histories if each.versions[0].source == source]
+    if any(grant.kind is GrantKind.APPROVE for each in group for grant in each.grants):
+        return _EVERYTHING
+    most_w = sources[source].max_power_w * 11 // 10 if source in sources else 0
+    ids = {each.latest.event_id for each in group} - {event_id}
+    return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
+
+
 def settled_interval(history: EventHistory, authorized: Sequence[Step] | None = None) -> Interval | None:
     """Return from when to when the event was on, or None when it never was.
 

@@ -55,7 +55,8 @@ class Leases:
     that may still run at the home, also when a release has been sent since. ``first_start_s`` is when
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
-    it holds an older one, and ``behind_at_s`` is when a sample said so first, zero when none does.
+    it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
+    first, zero when none does.
     """
 
     sequence: IntColumn
@@ -198,6 +199,16 @@ def doubt_releases(leases: Leases, sites: IntColumn | None = None) -> bool:
     waiting = (leases.standing[rows] == Standing.WAITING) & (leases.setpoint_w[rows] == 0)
     leases.issued_at_s[rows[waiting]] = 0
     return bool(waiting.any())
+
+
+def doubt_answers(leases: Leases, sites: IntColumn) -> None:
+    """Let these homes be told again at once where the newest command is unanswered.
+
+    Their owners spoke: a home that never heard that it serves another event goes on with the one before,
+    and an owner who says no to that one must not wait for the next renewal.
+    """
+    unheard = np.isin(leases.standing[sites], (int(Standing.WAITING), int(Standing.NO_ANSWER)))
+    leases.behind[sites[unheard]] = True
 
 
 def note_told(leases: Leases, told: Sequence[tuple[CommandBatch, int]], acks: AckBatch) -> None:

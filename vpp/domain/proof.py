@@ -157,9 +157,7 @@ def assess(
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
     log.back_since_s[log.silent & ~silent & running] = now_s
     log.silent = silent
-    fading_w = _fading_w(
-        leases, np.where(fleet.sampled_at_s > leases.first_start_s, measured_w, 0), quiet_since, now_s
-    )
+    fading_w = _fading_w(fleet, leases, measured_w, now_s)
     proved_w = np.where(silent, fading_w, followed_w)
     waiting = running & unjudged & ~silent
     modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
@@ -178,10 +176,14 @@ def assess(
     )
 
 
-def _fading_w(leases: Leases, last_w: IntColumn, quiet_since_s: IntColumn, now_s: int) -> IntColumn:
-    """Return what is left of the last power of sites that fell silent: nothing at the lease's end."""
+def _fading_w(fleet: FleetState, leases: Leases, measured_w: IntColumn, now_s: int) -> IntColumn:
+    """Return what is left of the last power of sites that fell silent: nothing at the lease's end.
+
+    It fades from the sample itself, not from when that was heard.
+    """
+    last_w = np.where(fleet.sampled_at_s > leases.first_start_s, measured_w, 0)
     left_s = np.maximum(leases.expires_at_s - now_s, 0)
-    whole_s = np.maximum(leases.expires_at_s - quiet_since_s, 1)
+    whole_s = np.maximum(leases.expires_at_s - np.maximum(fleet.sampled_at_s, leases.first_start_s), 1)
     fading_w: IntColumn = last_w * np.minimum(left_s, whole_s) // whole_s
     return fading_w
 

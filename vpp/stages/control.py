@@ -37,11 +37,13 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
     authorized_power,
     steps_in_force,
+    told_ceiling,
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
     Leases,
     LeaseTerms,
+    doubt_answers,
     doubt_releases,
     due_commands,
     leave_out,
@@ -155,7 +157,9 @@ async def control(
     """
     now = whole_second(clock.now())
     if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
-        board.facts = await _read_facts(store, now)
+        known, board.facts = board.facts, await _read_facts(store, now)
+        board.grow(len(fleet))
+        doubt_answers(board.leases, _said_no_since(known, board.facts, roster))
     board.grow(len(fleet))
     if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
@@ -300,6 +304,14 @@ async def _read_facts(store: ControlStore, now: datetime) -> Facts:
     )
 
 
+def _said_no_since(known: Facts | None, facts: Facts, roster: Roster) -> IntColumn:
+    """Return the sites whose owners said no since the facts that were known; after a start, all who did."""
+    said = set(facts.opt_outs).difference(() if known is None else known.opt_outs)
+    numbers = (roster.site_no_of.get(each.site_id) for each in said if each.taken_back_at is None)
+    sites = {number for number in numbers if number is not None}
+    return np.array(sorted(sites), dtype=np.int64)
+
+
 async def _count_season(use: SeasonUse, scene: _Scene, store: ControlStore) -> None:
     """Read how long every site was asked this season, every five minutes; what is over is read once."""
     now, sites = scene.now, len(scene.fleet)
@@ -379,6 +391,10 @@ def _plans(
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, silent, refused)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
+        if brake.slows:
+            told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
+            most_w = told_ceiling(scene.facts.histories, scene.facts.sources, demand.event_id, told_w)
+            brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
         for codes in candidates.choices([demand, *later], busy):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
@@ -391,6 +407,16 @@ def _plans(
         limits = limits.less(plan.setpoint_w, fleet)
         allowance = _less_rise(allowance, plan.rise_over(before), fleet)
     return planned, bases
+
+
+def _silent_w_of(board: Board, scene: _Scene, silent_w: IntColumn) -> dict[str, int]:
+    """Return, by event id, the setpoints of silent homes that no plan has counted yet."""
+    told_w = {}
+    for history in scene.facts.histories:
+        number = board.events.find(history.latest.event_id)
+        if number is not None:
+            told_w[history.latest.event_id] = int(silent_w[board.leases.event_no == number].sum())
+    return told_w
 
 
 def _brake(
