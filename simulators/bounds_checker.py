@@ -119,7 +119,8 @@ class BoundsChecker:
         assessment, leases, now_s = board.assessment, board.leases, to_epoch(tick.at)
         if assessment is None or assessment.blind or now_s < board.judged_from_s:
             return
-        since_s = np.maximum(fleet.sampled_at_s, leases.first_start_s)
+        heard_s = np.maximum(fleet.sampled_at_s, board.proof.back_since_s)  # a status is a word as well
+        since_s = np.maximum(heard_s, leases.first_start_s)
         settled = (now_s > since_s + LONG_SILENCE_S) & (now_s > leases.first_start_s + SETTLED_S)
         quiet = settled & leases.discharging(now_s) & (leases.event_ends_at_s > now_s + SETTLED_S)
         for site in np.flatnonzero(quiet).tolist():

@@ -249,7 +249,7 @@ def a_gateway_acts_before_it_stores(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("simulators.command_disk.MemoryDisk.store", lambda *_: None)
 
 
-@planted("I2", seed=264, needs=(Fault.OUTAGE, Fault.GATEWAY_CRASH))
+@planted("I2", seed=343, minutes=15, needs=(Fault.OUTAGE, Fault.GATEWAY_CRASH))
 def a_home_resumes_what_it_had_ended(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(simulators.powerwall.Gateway, "_forget_lease", lambda *_: None)
 
