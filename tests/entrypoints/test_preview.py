@@ -14,6 +14,7 @@ from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import OptOut
 from vpp.domain.quantities import WattHours
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.nominations import nominate_power
 from vpp.entrypoints.operations.preview import preview_event
 from vpp.entrypoints.operations.starting import start_event
 
@@ -47,6 +48,19 @@ async def a_past_event(suburb: Suburb, gives_permille: Sequence[int]) -> None:
         first = replace(readings[0], index=0, at=begins, discharged_wh=WattHours(0))
         message = MeterMessage(site_id, "b" * 32, 0, (first, *readings))
         await suburb.desk.store.append([message], at=suburb.clock.now())
+
+
+async def test_preview_says_what_is_asked_beyond_the_nomination_of_the_month(suburb: Suburb) -> None:
+    without = await preview(suburb, power_mw="0.02")
+    month = suburb.clock.now().strftime("%Y-%m")
+    await nominate_power(suburb.desk, program_id=PROGRAM, month=month, power_mw="0.015", actor="staff:ana")
+
+    beyond = await preview(suburb, power_mw="0.02")
+    inside = await preview(suburb, power_mw="0.015")
+
+    assert [(each["nominated_w"], each["over_nominated_w"]) for each in (without, beyond, inside)] == [
+        (None, 0), (15_000, 5_000), (15_000, 0),
+    ]  # fmt: skip
 
 
 async def test_preview_commands_nobody_and_stores_nothing(suburb: Suburb) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from vpp.entrypoints.rendering import kilowatt_hours, kilowatts, local, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, kilowatts, local, table
 
 
 def show_preview(console: Console, found: dict[str, Any]) -> None:
@@ -21,8 +21,9 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         ("firm, in 90 of 100", kilowatts(firm["p90_w"])),
         ("firm, in 50 of 100", kilowatts(firm["p50_w"])),
         ("firm, in 10 of 100", kilowatts(firm["p10_w"])),
-        ("cost at most", f"${found['cost_usd']}"),
-        ("expected cost", f"${found['cost_p50_usd']}"),
+        ("nominated this month", _nominated(found)),
+        ("cost at most", amount(found["cost_usd"], found["currency"])),
+        ("expected cost", amount(found["cost_p50_usd"], found["currency"])),
         ("outside its program", ", ".join(found["out_of_program"]) or "no"),
     ]
     selection = found["selection"]
@@ -44,6 +45,13 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         columns = (title, "homes", "90 of 100", "50 of 100", "10 of 100")
         console.print(table(*columns, rows=lines, right=columns[1:]))
     console.print(f"{found['events']} events looked at; {found['prior']}", soft_wrap=True)
+
+
+def _nominated(found: dict[str, Any]) -> str:
+    if found["nominated_w"] is None:
+        return "nothing"
+    over = found["over_nominated_w"]
+    return kilowatts(found["nominated_w"]) + (f"; this asks {kilowatts(over)} more" if over else "")
 
 
 def show_rehearsal(console: Console, found: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from vpp.domain.dispatch_plan import REASONS, Offers, Profile, Reason, plan_disp
 from vpp.domain.dispatch_terms import network_limits
 from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, eligibility, offers_of, plan_event
 from vpp.domain.interval import to_epoch
+from vpp.domain.nomination import month_of, standing
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.board import by_word
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
@@ -60,7 +61,8 @@ async def preview_event(
         ``starts_at, ends_at, asked_w`` (None: all), ``now_w`` (what eligible homes can give at once),
         ``window_w`` (what they can hold to the end within the network's limits), ``planned_w, shortfall_w,
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
-        plan); ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
+        plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
+        ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
         unknown_targets, limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
         ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
@@ -80,6 +82,8 @@ async def preview_event(
     plan, held_w = outlook.plan, outlook.held_w
     counts = np.bincount(plan.reason_code, minlength=len(REASONS))
     out = await departures_of(desk, wish, now)
+    nominated_w = await _nominated_w(desk, wish, begins)
+    asked_w = wish.power_w if wish.power_w is not None else int(plan.setpoint_w.sum())
     return {
         "program_id": program_id,
         "time_zone": wish.program.zone.key,
@@ -95,6 +99,8 @@ async def preview_event(
         "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
         "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
+        "nominated_w": nominated_w,
+        "over_nominated_w": max(0, asked_w - nominated_w) if nominated_w is not None else 0,
         "currency": wish.program.currency,
         "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
         "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
@@ -175,6 +181,13 @@ class _Outlook:
             "reaches_w": found.reaches_w,
             "enough": found.reaches_w >= wish.power_w,
         }
+
+
+async def _nominated_w(desk: Desk, wish: Wish, begins: datetime) -> int | None:
+    """Return what the program was told to count on in the month of the event; None where nothing was said."""
+    month = month_of(begins.astimezone(wish.program.zone).date())
+    found = standing(await desk.store.nominations()).get((wish.program.program_id, month))
+    return None if found is None else int(found.power)
 
 
 def _cost(wish: Wish, begins: datetime, power_w: int) -> str:
