@@ -197,3 +197,35 @@ async def test_a_statement_says_bonus_bounds_and_what_raised_a_grid_meters_basel
     assert "baseline × 1.40: so much the hours before the event were above those days" in text
     assert "not in it: 2026-09-04, dual event" in text
     assert "load" in text
+
+
+async def test_the_days_behind_a_baseline_are_shown_with_what_each_metered(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    statement: Any = await money.show_statement(a_desk_of(story, tmp_path), owner_id="owner-home")
+    (event,) = statement["events"]
+    shown = Console(width=160, record=True, file=StringIO())
+
+    rendering.show_statement(shown, statement)
+
+    assert [each["date"] for each in event["days_behind"]] == event["baseline_days"]
+    for place, hour in enumerate(event["hours"]):
+        assert sum(day["metered_wh"][place] for day in event["days_behind"]) == 10 * hour["baseline_wh"]
+    text = shown.export_text()
+    assert "the baseline of a whole hour is the average of:" in text
+    assert "2026-09-08" in text
+
+
+async def test_hours_below_the_baseline_and_a_statement_without_events_are_said_in_words(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+    statement: Any = await money.show_statement(a_desk_of(story, tmp_path), owner_id="owner-home")
+    below = statement["events"][0] | {"incremental_wh": -2_027, "paid_wh": 0}
+    shown = Console(width=160, record=True, file=StringIO())
+
+    rendering.show_statement(shown, statement | {"events": [below]})
+    rendering.show_statement(shown, statement | {"events": []})
+
+    text = shown.export_text()
+    assert "the hours sum to -2.027 kWh; by the program's rule 0.00 kWh of it count" in text
+    assert "No event has been settled for a home of yours" in text

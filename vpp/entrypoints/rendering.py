@@ -189,6 +189,8 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
     """Print a statement hour by hour, so that its sums can be made by hand."""
     console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)
     console.print(statement["what_counts"])
+    if not statement["events"]:
+        console.print("No event has been settled for a home of yours; vpp owner history says why.")
     for event in statement["events"]:
         _show_event(console, event)
     for period in statement["periods"]:
@@ -224,11 +226,24 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         for hour in event["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
+    if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]):
+        console.print(
+            f"the hours sum to {exact_kilowatt_hours(event['incremental_wh'])}; by the program's rule "
+            f"{exact_kilowatt_hours(event['paid_wh'])} of it count"
+        )
     console.print(f"{_worked_out(event)} ({event['state']}){_why(event)}", markup=False)
     if Fraction(event["adjustment"]) != 1:
         times = owner_money.decimal_text(Fraction(event["adjustment"]))
         console.print(f"baseline × {times}: so much the hours before the event were above those days")
-    if event["baseline_days"]:
+    if event["days_behind"]:
+        hours = [local(hour["starts_at"], zone).split(" ", 4)[4] for hour in event["hours"]]
+        days = [
+            (each["date"], *(exact_kilowatt_hours(wh) for wh in each["metered_wh"]))
+            for each in event["days_behind"]
+        ]
+        console.print("the baseline of a whole hour is the average of:")
+        console.print(table("day", *hours, rows=days, right=hours))
+    elif event["baseline_days"]:
         console.print(f"baseline from {', '.join(event['baseline_days'])}")
     for dropped in event["dropped_days"]:
         console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)

@@ -12,6 +12,7 @@ from vpp.domain.ledger import HOME_CURRENCY, Account, JournalEntry, balances, cu
 from vpp.domain.program import Period, Program, Terms
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
+from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import event_state, settlement_facts
@@ -79,8 +80,12 @@ async def settle_ended(desk: Desk) -> Json:
     return {"events": settled, "unsettled": unsettled}
 
 
-async def show_statement(desk: Desk, *, owner_id: str) -> Json:
+async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -> Json:
     """Return all that an owner earned, with every number behind it.
+
+    Args:
+        owner_id: The owner.
+        with_days: Whether to look up what each day behind a baseline metered.
 
     Returns:
         ``owner_id``, ``currency`` (that of every amount here, whose names end in ``_usd`` in any currency),
@@ -88,7 +93,8 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
         meter, tariff, rate_usd_per_kwh, bonus_multiplier, owner_share, cap_kwh, cap_amount,
         minimum_amount`` (None: none), ``adjustment`` (what a grid meter's baseline was multiplied by),
-        ``hours, baseline_days, dropped_days``; ``incremental_wh, paid_wh``
+        ``hours, baseline_days, dropped_days, days_behind`` (``date`` and ``metered_wh`` of each hour: what
+        the baseline is the average of; empty where readings came since); ``incremental_wh, paid_wh``
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
@@ -108,7 +114,11 @@ async def show_statement(desk: Desk, *, owner_id: str) -> Json:
     lines: list[Json] = []
     for settlement in await desk.store.settlements(owner_id=owner_id):
         version = await _last_asking(desk, settlement.event_id)
-        lines += [_line_facts(desk, settlement, line, version, live) for line in settlement.lines]
+        program = desk.programs.get(settlement.program_id)
+        terms = _terms(program, version.interval)
+        for line in settlement.lines:
+            behind = await days_behind(desk, program, terms, line) if with_days else []
+            lines.append(_line_facts(desk, settlement, line, version, live) | {"days_behind": behind})
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))

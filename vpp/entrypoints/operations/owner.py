@@ -51,7 +51,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         paid_out_usd, what_counts``, and ``currency``, that of all amounts.
     """
     homes = await homes_of(desk, owner_id)
-    statement = await show_statement(desk, owner_id=owner_id)
+    statement = await show_statement(desk, owner_id=owner_id, with_days=False)
     now = desk.clock.now()
     coming: list[Json] = []
     authorized = await authorized_now(desk)
