@@ -82,8 +82,6 @@ async def preview_event(
     plan, held_w = outlook.plan, outlook.held_w
     counts = np.bincount(plan.reason_code, minlength=len(REASONS))
     out = await departures_of(desk, wish, now)
-    nominated_w = await _nominated_w(desk, wish, begins)
-    asked_w = wish.power_w if wish.power_w is not None else int(plan.setpoint_w.sum())
     return {
         "program_id": program_id,
         "time_zone": wish.program.zone.key,
@@ -99,8 +97,7 @@ async def preview_event(
         "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
         "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
-        "nominated_w": nominated_w,
-        "over_nominated_w": max(0, asked_w - nominated_w) if nominated_w is not None else 0,
+        **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
         "currency": wish.program.currency,
         "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
         "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
@@ -183,11 +180,14 @@ class _Outlook:
         }
 
 
-async def _nominated_w(desk: Desk, wish: Wish, begins: datetime) -> int | None:
-    """Return what the program was told to count on in the month of the event; None where nothing was said."""
+async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -> Json:
+    """Return what the program was told to count on in the month of the event, and what is asked beyond it."""
     month = month_of(begins.astimezone(wish.program.zone).date())
     found = standing(await desk.store.nominations()).get((wish.program.program_id, month))
-    return None if found is None else int(found.power)
+    if found is None:
+        return {"nominated_w": None, "over_nominated_w": 0}
+    asked_w = planned_w if wish.power_w is None else wish.power_w
+    return {"nominated_w": int(found.power), "over_nominated_w": max(0, asked_w - found.power)}
 
 
 def _cost(wish: Wish, begins: datetime, power_w: int) -> str:
