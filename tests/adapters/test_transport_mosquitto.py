@@ -238,3 +238,46 @@ async def test_a_full_queue_gives_up_commands_for_stops_and_never_the_reverse() 
     waiting = [transport._lanes.take().payload for _ in range(len(transport._lanes))]
     assert waiting == [b"3", b"5"]
     assert transport.shed_outgoing == 4
+
+
+async def test_stops_do_not_wait_until_the_broker_has_confirmed_what_left_before(tmp_path: Path) -> None:
+    async with (
+        Mosquitto(tmp_path) as broker,
+        MqttTransport(local(broker, "controller"), jitter=lambda: 0.5, in_flight=2) as controller,
+    ):
+        await controller.wait_connected()
+
+        await controller.send([Packet("command", b"1") for _ in range(5)])
+        held_back = len(controller._lanes)
+        await controller.send([Packet("stop", b"2", lane=0) for _ in range(5)])
+
+        assert held_back == 3
+        assert not controller._lanes.urgent
+        assert len(controller._lanes) == 3  # commands, as before
+        await asyncio.wait_for(controller.flush(), WITHIN_S)
+        assert controller.sent == 10
+
+
+async def test_answers_and_cancels_are_read_ahead_of_a_flood_of_samples() -> None:
+    transport = MqttTransport(Access("127.0.0.1", 1, "c"), jitter=lambda: 0.5)
+    for number in range(100):
+        transport._arrive(Packet("vpp/v1/00/s-1/telemetry", b"%d" % number, qos=0))
+    transport._arrive(Packet("vpp/v1/00/s-1/ack", b"accepted"))
+    transport._arrive(Packet("grid/v1/operator/event", b"cancel"))
+
+    first = [packet.payload for packet in transport.received_now(8)]
+    rest = [packet.payload for packet in transport.received_now()]
+
+    assert first == [b"accepted", b"cancel", *(b"%d" % number for number in range(6))]
+    assert rest == [b"%d" % number for number in range(6, 100)]
+
+
+async def test_a_flood_of_promised_packets_leaves_a_quarter_of_each_batch_to_samples() -> None:
+    transport = MqttTransport(Access("127.0.0.1", 1, "c"), jitter=lambda: 0.5)
+    for _ in range(100):
+        transport._arrive(Packet("vpp/v1/00/s-1/meter", b"reading"))
+        transport._arrive(Packet("vpp/v1/00/s-1/telemetry", b"sample", qos=0))
+
+    batch = [packet.payload for packet in transport.received_now(8)]
+
+    assert batch == [b"reading"] * 6 + [b"sample"] * 2

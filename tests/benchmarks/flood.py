@@ -2,7 +2,8 @@
 
 ``python -m tests.benchmarks.flood BROKER SITES A_SECOND STARTS_S EPOCH SEQUENCE``: homes report in turn,
 their time running on from an instant, each naming the command in force and giving what that asks. The
-first line of its input is a JSON list of the power that each home gives; it ends with its input.
+first line of its input is a JSON list of the power that each home gives; it ends with its input, and says
+as one line of JSON when each home was first told to give nothing, by the machine's monotonic clock.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ class Homes:
     def __init__(self, power_w: list[int], pair: tuple[int, int]) -> None:
         self._power_w = power_w
         self._pair = [pair] * len(power_w)
+        self.stopped_at: dict[int, float] = {}
 
     def obey(self, packets: Sequence[Packet]) -> None:
         """Take commands."""
@@ -40,6 +42,8 @@ class Homes:
             site_no = int(command.site_id.removeprefix("s-"))
             self._pair[site_no] = (command.epoch, command.sequence)
             self._power_w[site_no] = command.discharge_w
+            if command.discharge_w == 0:
+                self.stopped_at.setdefault(site_no, time.monotonic())
 
     def sample(self, site_no: int, at: datetime) -> Packet:
         """Return what a home reports at an instant."""
@@ -64,6 +68,8 @@ async def main(broker: str, sites: int, a_second: int, starts_s: int, pair: tupl
             await client.send([homes.sample(number % sites, at) for number in range(sent, due)])
             sent = due
             await asyncio.sleep(EVERY_S)
+        homes.obey(client.received_now())
+    sys.stdout.write(json.dumps(homes.stopped_at) + "\n")
 
 
 if __name__ == "__main__":

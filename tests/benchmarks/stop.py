@@ -1,4 +1,4 @@
-"""From an owner's no, and from a cancel, to the home's signed answer: in mid-event, under ten times the load.
+"""From an owner's no, and from a cancel, to the home and its answer: in mid-event, under ten times the load.
 
 The whole controller on SQLite over a real mosquitto with 10,000 homes that discharge. They report every three
 seconds instead of every thirty while owners say no, one after the other, and then the event is cancelled.
@@ -63,26 +63,33 @@ class NotingLink:
 
 
 @asynccontextmanager
-async def flooded(bench: Bench, broker: Mosquitto) -> AsyncIterator[None]:
-    """Let every home report ten times as often as it would, and time go on."""
+async def flooded(bench: Bench, broker: Mosquitto) -> AsyncIterator[dict[int, float]]:
+    """Let every home report ten times as often as it would, and time go on.
+
+    Gives a dictionary that holds, after the end, when each home was first told to stop.
+    """
     board = bench.controller.board
     assert board is not None
     rate = SITES * TIMES_THE_LOAD // SAMPLE_EVERY_S
     words = (SITES, rate, to_epoch(EVENING), board.epoch, board.tick_number)
     flood = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.benchmarks.flood", broker.url, *(str(each) for each in words),
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**24,
     )  # fmt: skip
+    stopped_at: dict[int, float] = {}
     assert flood.stdin is not None
+    assert flood.stdout is not None
     flood.stdin.write(json.dumps(board.leases.setpoint_w.tolist()).encode() + b"\n")
     passing = asyncio.create_task(_pass_time(bench))
     known = bench.wire.samples
     try:
         await until(lambda: bench.wire.samples > known + rate)
-        yield
+        yield stopped_at
     finally:
         passing.cancel()
         flood.stdin.close()
+        said: dict[str, float] = json.loads(await flood.stdout.readline())
+        stopped_at.update({int(site_no): at for site_no, at in said.items()})
         await flood.wait()
 
 
@@ -144,15 +151,18 @@ async def run() -> list[Figure]:
                 bench.controller.programs,
                 changed=bench.controller.wake,
             )
-            async with flooded(bench, broker):
+            async with flooded(bench, broker) as stopped_at:
                 began, known = time.perf_counter(), bench.wire.samples
                 noes = await say_no(bench, desk, link)
+                cancelled_at = time.monotonic()
                 stops = await cancel(bench, client, link)
                 rate = (bench.wire.samples - known) / (time.perf_counter() - began)
+    told = [at - cancelled_at for at in stopped_at.values() if at > cancelled_at]
     size = f"{SITES:>6,} homes"
     return [
         Figure(f"{size}: samples a second meanwhile", rate, "/s"),
         Figure(f"{size}: opt-out to the home's answer, median", statistics.median(noes), "s"),
         Figure(f"{size}: opt-out to the home's answer, 99 %", percentile_99(noes), "s"),
+        Figure(f"{size}: cancel to the release at the home, 99 %", percentile_99(told), "s"),
         Figure(f"{size}: cancel to the homes' answers, 99 %", percentile_99(stops), "s"),
     ]

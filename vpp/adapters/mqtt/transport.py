@@ -21,8 +21,10 @@ from vpp.ports import Packet
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 500  # what a stop may have to wait behind: some 20 ms
+URGENT_LANE, URGENT_IN_FLIGHT = 0, 20_000  # nothing overtakes a stop: to hold it back helps nobody
 INCOMING_LIMIT = 50_000
 OUTGOING_LIMIT = 200_000
+SAMPLES_AT_LEAST = 4  # of what is taken at once, a quarter: no flood of promised messages blinds us
 SUBSCRIBE_AT_ONCE = 100  # filters in one SUBSCRIBE packet
 STEADY_AFTER_S = 10  # a shorter connection counts as a failed attempt: somebody keeps ending it
 
@@ -56,6 +58,11 @@ class _Lanes:
             self._lanes[packet.lane].appendleft(packet)
         self._waiting += len(packets)
 
+    @property
+    def urgent(self) -> bool:
+        """Return whether a packet waits that nothing may overtake."""
+        return bool(self._lanes.get(URGENT_LANE))
+
     def take(self) -> Packet:
         self._waiting -= 1
         return next(lane for lane in self._lanes.values() if lane).popleft()
@@ -68,6 +75,32 @@ class _Lanes:
                 self._waiting -= 1
                 return True
         return False
+
+
+class _Arrivals:
+    """Packets waiting to be read: what was promised ahead of telemetry, each in order of arrival.
+
+    A cancel, and the answers to it, must not wait behind the samples of a whole fleet: a release that is
+    not known to be answered is sent again, to the same fleet.
+    """
+
+    def __init__(self) -> None:
+        self._promised: deque[Packet] = deque()
+        self._samples: deque[Packet] = deque()
+
+    def __len__(self) -> int:
+        return len(self._promised) + len(self._samples)
+
+    def put(self, packet: Packet) -> None:
+        (self._samples if _may_be_shed(packet) else self._promised).append(packet)
+
+    def take(self, limit: int) -> list[Packet]:
+        """Return at most ``limit`` packets; telemetry gets what is left, and its part where both wait."""
+        kept = min(len(self._samples), limit // SAMPLES_AT_LEAST)
+        promised = min(len(self._promised), limit - kept)
+        samples = min(len(self._samples), limit - promised)
+        taken = [self._promised.popleft() for _ in range(promised)]
+        return taken + [self._samples.popleft() for _ in range(samples)]
 
 
 class MqttTransport:
@@ -98,7 +131,7 @@ class MqttTransport:
         self._in_flight_limit = in_flight
         self._incoming_limit = incoming_limit
         self._outgoing_limit = outgoing_limit
-        self._incoming: deque[Packet] = deque()
+        self._incoming = _Arrivals()
         self._arrived = asyncio.Event()
         self._overfull = asyncio.Event()
         self._drained = asyncio.Event()
@@ -167,10 +200,9 @@ class MqttTransport:
         return self.received_now(limit)
 
     def received_now(self, limit: int = 1000) -> Sequence[Packet]:
-        """Return what has arrived already, perhaps nothing."""
-        incoming = self._incoming
-        batch = [incoming.popleft() for _ in range(min(limit, len(incoming)))]
-        if len(incoming) <= self._incoming_limit // 2:
+        """Return what has arrived already, perhaps nothing; telemetry last."""
+        batch = self._incoming.take(limit)
+        if len(self._incoming) <= self._incoming_limit // 2:
             self._drained.set()
         return batch
 
@@ -227,22 +259,30 @@ class MqttTransport:
             # What was promised is not dropped: we leave the broker, which keeps it, until we caught up.
             self._drained.clear()
             self._overfull.set()
-        self._incoming.append(packet)
+        self._incoming.put(packet)
         self._arrived.set()
 
     def _keep_sending(self) -> None:
-        """Give the connection as much as may be under way."""
+        """Give the connection as much as may be under way; stops do not wait for what is."""
         self._refilling = None
         if self._lanes or self._in_flight:
             self._quiet.clear()
         client = self._client
-        while client is not None and self._lanes and len(self._in_flight) < self._in_flight_limit:
+        while client is not None and self._lanes and self._may_leave():
             packet = self._lanes.take()
             number = client.publish_now(packet)
             if number is None:
                 self._lanes.put_back([packet])
                 return  # the connection's end is about to be noticed
             self._in_flight[number] = packet
+
+    def _may_leave(self) -> bool:
+        """Return whether the next packet may be given to the connection now.
+
+        A controller that is busy reading answers hears of what the broker has only in between.
+        """
+        most = URGENT_IN_FLIGHT if self._lanes.urgent else self._in_flight_limit
+        return len(self._in_flight) < most
 
     def _confirm(self, number: int) -> None:
         """Note that the broker has a packet: it confirmed it, or none was asked for and it left."""
