@@ -17,6 +17,7 @@ from tests.stages.money_story import a_dispatched_home
 from vpp.entrypoints import rendering
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.entrypoints.operations.owner_money import show_own_event
 from vpp.wire.enrollment_file import OTHER_PROGRAMS
 from vpp.wire.program_file import read_program
 
@@ -229,3 +230,14 @@ async def test_hours_below_the_baseline_and_a_statement_without_events_are_said_
     text = shown.export_text()
     assert "the hours sum to -2.027 kWh; by the program's rule 0.00 kWh of it count" in text
     assert "No event has been settled for a home of yours" in text
+
+
+async def test_an_owners_event_tells_what_each_similar_day_metered(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+
+    found: Any = await show_own_event(a_desk_of(story, tmp_path), owner_id="owner-home", event_id="ev-1")
+
+    (line,) = found["lines"]
+    assert list(line["day_kwh"]) == line["baseline_days"]
+    assert line["day_kwh"]["2026-09-08"] == "1.00, 1.00, 1.00"

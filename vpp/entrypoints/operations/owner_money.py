@@ -20,7 +20,8 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
         ``rows`` as of ``show_own_events``, one for each home; ``lines`` of the statement with ``sum_kwh``,
         ``paid_kwh``, ``hours`` (with ``metered_kwh, baseline_kwh, beyond_kwh``, exact decimals as text, an
         ellipsis where they never end), ``product_usd`` (before rounding) and ``adds_up`` (whether the
-        product rounds to the amount; not for programs with another rule); ``chain_head``.
+        product rounds to the amount; not for programs with another rule), ``day_kwh`` (by date, what each
+        day behind the baseline metered in those hours, as one text); ``chain_head``.
     """
     past = (await show_own_events(desk, owner_id=owner_id))["events"]
     statement = await show_statement(desk, owner_id=owner_id)
@@ -40,10 +41,10 @@ def _of(rows: object, event_id: str) -> list[Json]:
 
 
 def _with_steps(line: Json) -> Json:
-    hours = line["hours"]
+    hours, days_behind = line["hours"], line["days_behind"]
     assert isinstance(hours, list)
+    assert isinstance(days_behind, list)
     rate = Fraction(str(line["rate_usd_per_kwh"] or 0)) * Fraction(str(line["owner_share"] or 0))
-    rate *= Fraction(str(line["bonus_multiplier"] or 1))
     product = Fraction(str(line["paid_wh"])) / 1000 * rate
     amount = Decimal(str(line["amount_usd"]))
     return line | {
@@ -56,6 +57,10 @@ def _with_steps(line: Json) -> Json:
             }
             for hour in hours
         ],
+        "day_kwh": {
+            each["date"]: ", ".join(str(kilowatt_hours(energy_wh)) for energy_wh in each["metered_wh"])
+            for each in days_behind
+        },
         "sum_kwh": kilowatt_hours(line["incremental_wh"]),
         "paid_kwh": kilowatt_hours(line["paid_wh"]),
         "floored": Fraction(str(line["incremental_wh"])) < 0 == Fraction(str(line["paid_wh"])),
