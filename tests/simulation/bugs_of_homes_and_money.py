@@ -196,7 +196,7 @@ def a_gateway_acts_without_knowing_the_time(patch: pytest.MonkeyPatch) -> None:
     gateway_passes_over(patch, Refusal.CLOCK_UNSURE)
 
 
-@planted("I5", seed=20, needs=(Fault.DISCONNECT, Fault.PARTITION_PARTIAL))
+@planted("I5", seed=1, needs=(Fault.DISCONNECT, Fault.PARTITION_PARTIAL))
 def a_discharge_does_not_end_with_its_lease(patch: pytest.MonkeyPatch) -> None:
     moments = simulators.powerwall.lease_of
 
@@ -212,7 +212,7 @@ def a_gateway_checks_no_signature(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(simulators.command_check, "verify", lambda message, _: message.body)
 
 
-@planted("I2", seed=3, needs=(Fault.CROSS_TOPIC,))
+@planted("I2", seed=11, needs=(Fault.CROSS_TOPIC,))
 def a_gateway_obeys_the_command_of_another_home(patch: pytest.MonkeyPatch) -> None:
     read = simulators.powerwall.read_command
 
@@ -234,7 +234,7 @@ def a_gateway_does_not_notice_a_repeated_command(patch: pytest.MonkeyPatch) -> N
     patch.setattr(simulators.powerwall.Gateway, "_answer", forgetful)
 
 
-@planted("I2", seed=11, needs=(Fault.RETAINED_COMMAND,))
+@planted("I2", seed=63, needs=(Fault.RETAINED_COMMAND,))
 def a_gateway_obeys_a_retained_command(patch: pytest.MonkeyPatch) -> None:
     take = simulators.powerwall.Gateway._on_command
     patch.setattr(
@@ -264,6 +264,6 @@ def a_home_discharges_in_an_outage(patch: pytest.MonkeyPatch) -> None:
     home_passes_over(patch, Refusal.ISLANDED)
 
 
-@planted("I7", seed=25, needs=(Fault.OPT_OUT_AT_HOME,))
+@planted("I7", seed=20, needs=(Fault.OPT_OUT_AT_HOME,))
 def a_home_discharges_against_its_owners_no(patch: pytest.MonkeyPatch) -> None:
     home_passes_over(patch, Refusal.OPTED_OUT)
