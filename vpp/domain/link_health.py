@@ -48,6 +48,8 @@ class LinkHealth:
 
     def note_answers(self, acks: AckBatch, leases: Leases, epoch: int, now_s: int) -> None:
         """Notice how long the newest commands waited for their first answer; call before they are heard."""
+        if not len(acks):
+            return
         known = acks.site_no < len(leases)
         rows = acks.site_no[known]
         first = (acks.epoch[known] == epoch) & (acks.sequence[known] == leases.sequence[rows])

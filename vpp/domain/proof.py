@@ -246,20 +246,20 @@ def _states(
     leases: Leases, *, running: BoolColumn, unjudged: BoolColumn, silent: BoolColumn, short: BoolColumn
 ) -> IntColumn:
     standing = leases.standing
-    cases = (
-        (running & (standing == Standing.REJECTED), ProofState.REFUSED),
+    cases = (  # the first that applies
+        (running & (standing == int(Standing.REJECTED)), ProofState.REFUSED),
         (silent, ProofState.SILENT),
-        (running & (standing == Standing.NO_ANSWER), ProofState.NO_ANSWER),
-        (running & unjudged & (standing == Standing.WAITING), ProofState.SENT),
+        (running & (standing == int(Standing.NO_ANSWER)), ProofState.NO_ANSWER),
+        (running & unjudged & (standing == int(Standing.WAITING)), ProofState.SENT),
         (running & unjudged, ProofState.STARTING),
         (short, ProofState.SHORT),
         (running, ProofState.DELIVERING),
-        ((leases.setpoint_w == 0) & (standing != Standing.NONE), ProofState.RELEASED),
+        ((leases.setpoint_w == 0) & (standing != int(Standing.NONE)), ProofState.RELEASED),
     )
-    state = np.select(
-        [applies for applies, _ in cases], [int(each) for _, each in cases], default=int(ProofState.IDLE)
-    )
-    return state.astype(np.int64)
+    state: IntColumn = np.full(len(leases), int(ProofState.IDLE), dtype=np.int64)
+    for applies, each in reversed(cases):
+        state[applies] = int(each)
+    return state
 
 
 def _modelled_w(
