@@ -12,11 +12,14 @@ from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.access import Role
+from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
+from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations import alarms, changing, contacts, events, payouts, sites, starting
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
-from vpp.ports import StoreUnavailable
+from vpp.ports import Packet, StoreUnavailable
 from vpp.stages.notify import Progress, deliver, note
+from vpp.wire.openadr import encode_notification
 
 SITE = "s-001"
 OWNER = f"o-{SITE}"
@@ -310,6 +313,28 @@ async def test_a_broker_that_cannot_be_reached_is_an_alarm_after_half_a_minute(
     await tell(suburb, 45)
 
     assert receiver.titles == ["No connection to the broker"]
+
+
+async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
+    await suburb.desk.store.add_source(GridSource("stranger", None, Watts(0), suburb.clock.now()))
+    await begin(suburb)
+    now = suburb.clock.now()
+    cancel = encode_notification(
+        Operation.DELETE, event_id="hot-1", program_id=PROGRAM, name="hot", created_at=now, modified_at=now
+    )
+
+    await suburb.controller.runner.turn([Packet("grid/v1/stranger/event", cancel)])
+    await tell(suburb)
+    raised = await open_alarms(suburb)
+    await tell(suburb, 35 * 60)
+
+    assert "A signal about hot-1 contradicts another" in receiver.titles
+    assert "Source stranger" in receiver.took[0]["message"]
+    assert len(raised) == 1
+    assert await open_alarms(suburb) == []
 
 
 async def test_a_kind_or_an_alarm_that_is_not_known_is_refused(suburb: Suburb) -> None:

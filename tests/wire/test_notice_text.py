@@ -20,6 +20,8 @@ FACTS = {
     "missing_kw": "40.0",
     "asked_kw": "100.0",
     "needs": "approval",
+    "source": "caiso",
+    "reason": "not_your_event",
     "raised_at": "2026-09-10T01:00:00Z",
 }
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
 from vpp.domain.program import Period, Program, TariffRule, Terms
-from vpp.domain.quantities import MicroDollars
+from vpp.domain.quantities import MicroDollars, two_decimals
 from vpp.domain.settlement import (
     BaselineDays,
     Settlement,
@@ -170,7 +170,7 @@ def power_line(
     by_event = tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     month = _middle(period.interval).month
     per_kw = tariff.per_kw_season if by_event else dict(tariff.per_kw_month).get(month, Decimal(0))
-    said = f"{average_kw} kW, the mean of {len(stretches)} {'events' if by_event else 'stretches of events'}"
+    said = f"{two_decimals(average_kw)} kW, the mean of {len(stretches)} {'events' if by_event else 'stretches of events'}"
     return _line(
         owner_id,
         site_id,
@@ -211,7 +211,7 @@ def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: dateti
             )
             for home in sorted(credited, key=lambda each: (each.owner_id, each.site_id))
         )
-        if lines and starts_at <= at:
+        if lines:
             found.append(_settled_period(program, period, lines, at))
     return tuple(found)
 

@@ -7,7 +7,6 @@ paid for it here: no program at hand pays for capacity by nomination.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from types import MappingProxyType
 
 from vpp.domain.quantities import Watts
 
@@ -48,7 +47,6 @@ class Nomination:
 
 
 Standing = Mapping[tuple[str, str], Nomination]
-NOTHING_NOMINATED: Standing = MappingProxyType({})
 
 
 def standing(nominations: Iterable[Nomination]) -> Standing:

@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, four for operators."""
+    """What a notice is about: five kinds for owners, five for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -32,6 +32,7 @@ class NoticeKind(StrEnum):
     FEED_LOST = "feed_lost"
     APPROVER_MISSING = "approver_missing"
     MASS_SILENCE = "mass_silence"
+    SIGNAL_CONTESTED = "signal_contested"
 
 
 OWNER_KINDS = (

@@ -14,8 +14,8 @@ from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
 from vpp.domain.payout import Payout, PayoutState
-from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT
-from vpp.domain.settlement import Settlement
+from vpp.domain.quantities import MicroDollars, dollars, two_decimals
+from vpp.domain.settlement import Settlement, SettlementState
 
 RESULT_AFTER = timedelta(minutes=10)
 """A result is told when late readings have had time to come: most of a first result would be missing."""
@@ -115,12 +115,12 @@ def event_notices(
 def _result(owner_id: str, settlement: Settlement | None) -> dict[str, str]:
     lines = [line for line in settlement.lines if line.owner_id == owner_id] if settlement else []
     energy_wh = sum((line.incremental_wh for line in lines), Fraction(0))
-    cents = sum(line.amount for line in lines) // MICRO_DOLLARS_PER_CENT
+    amount = MicroDollars(sum(line.amount for line in lines))
     return {
-        "counted_kwh": f"{float(energy_wh) / 1000:.2f}",
-        "amount_usd": f"{cents // 100}.{cents % 100:02d}",
+        "counted_kwh": two_decimals(energy_wh / 1000),
+        "amount_usd": dollars(amount),
         "used": "yes" if lines else "",
-        "final": "yes" if settlement and settlement.state.value != "provisional" else "",
+        "final": "yes" if settlement and settlement.state is not SettlementState.PROVISIONAL else "",
     }
 
 
@@ -135,17 +135,13 @@ def payout_notices(
             NoticeKind.PAID,
             payout.run_id,
             now,
-            {"amount_usd": f"{_cents(payout) // 100}.{_cents(payout) % 100:02d}"},
+            {"amount_usd": dollars(payout.amount)},
         )
         for payout in payouts
         if payout.state is PayoutState.PAID
         and payout.owner_id in contacts
         and contacts[payout.owner_id].wants(NoticeKind.PAID)
     ]
-
-
-def _cents(payout: Payout) -> int:
-    return payout.amount // MICRO_DOLLARS_PER_CENT
 
 
 def _instant(at: datetime) -> str:

@@ -54,6 +54,11 @@ def nearest(numerator: int, denominator: int) -> int:
     return whole if numerator >= 0 else -whole
 
 
+def two_decimals(exact: Fraction) -> str:
+    """Return a number as people read it, half away from zero, such as ``"4.77"``."""
+    return f"{Decimal(nearest(exact.numerator * 100, exact.denominator)) / 100:.2f}"
+
+
 def dollars(amount: MicroDollars) -> str:
     """Return a whole-cent amount as a string with two decimals, such as ``"16.00"``.
 

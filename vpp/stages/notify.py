@@ -19,6 +19,7 @@ from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, afte
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
 from vpp.domain.program import Program
+from vpp.domain.verdict import ALARMING
 from vpp.notice_ports import Messenger, Notices
 from vpp.ports import Books, Clock, DispatchStore, Registry, SignalStore
 
@@ -26,6 +27,8 @@ LOOK_BACK = timedelta(hours=36)
 """An event that ended longer ago is not told of any more: after a long stop nobody is flooded."""
 QUIET_FOR = timedelta(minutes=2)
 """An alarm is over when what it is about was not seen for so long."""
+CONTESTED_FOR = timedelta(minutes=30)
+"""So long a rejected signal by somebody who contradicts another, or speaks for another, is news."""
 APPROVED_BEFORE = timedelta(minutes=30)
 """So long before its start an event that waits for leave needs somebody now."""
 LOST_AFTER = timedelta(seconds=30)
@@ -208,13 +211,13 @@ async def _deliver(
 async def watch(
     *, board: Board | None, connected: bool, store: NoticeStore, clock: Clock, told: Progress
 ) -> list[Condition]:
-    """Return what operators must know now: a shortfall, a lost feed, a missing approver, mass silence."""
+    """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack."""
     now = clock.now()
     found = [] if board is None else _of_dispatch(board, now)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
-    return found + await _waiting(store, now)
+    return found + await _waiting(store, now) + await _contested(store, now)
 
 
 def _of_dispatch(board: Board, now: datetime) -> list[Condition]:
@@ -248,6 +251,18 @@ async def _waiting(store: NoticeStore, now: datetime) -> list[Condition]:
         if needs == "force" or (needs and allowed.get(latest.event_id, 0) == 0):
             facts = {"needs": needs, "starts_at": f"{interval.starts_at:%Y-%m-%dT%H:%M:%SZ}"}
             found.append(Condition(NoticeKind.APPROVER_MISSING, latest.event_id, facts))
+    return found
+
+
+async def _contested(store: NoticeStore, now: datetime) -> list[Condition]:
+    """Return the events about which somebody lately said what is not theirs, or not what they said before."""
+    found = []
+    for history in await store.histories(ending_after=now - CONTESTED_FOR):
+        event_id = history.latest.event_id
+        for receipt in await store.receipts(event_id):
+            if receipt.reason in ALARMING and now - receipt.at < CONTESTED_FOR:
+                facts = {"source": receipt.source, "reason": receipt.reason}
+                found.append(Condition(NoticeKind.SIGNAL_CONTESTED, event_id, facts))
     return found
 
 

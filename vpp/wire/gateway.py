@@ -61,9 +61,6 @@ class GridKind(StrEnum):
 FROM_GATEWAYS = (GatewayKind.ACK, GatewayKind.TELEMETRY, GatewayKind.METER, GatewayKind.STATUS)
 """What the controller listens to."""
 
-TO_GATEWAYS = (GatewayKind.COMMAND, GatewayKind.RECEIPT)
-"""What a gateway listens to."""
-
 _GATEWAY_KIND = {kind.value: kind for kind in GatewayKind}
 _GRID_KIND = {kind.value: kind for kind in GridKind}
 

@@ -58,6 +58,11 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Most commanded homes went silent at once",
         "More than half of the commanded homes do not report since {since}. Plans are held as they are.",
     ),
+    "signal_contested": (
+        "A signal about {subject} contradicts another",
+        "Source {source} sent a signal about event {subject} that was rejected: {reason}. The event stays as "
+        "it is. Ask the source whether it sent this.",
+    ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -110,6 +115,11 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     "mass_silence": (
         "La mayoría de las casas calló a la vez",
         "Más de la mitad de las casas con órdenes no informa desde {since}. Los planes quedan como están.",
+    ),
+    "signal_contested": (
+        "Una señal sobre {subject} contradice a otra",
+        "La fuente {source} envió sobre el evento {subject} una señal que se rechazó: {reason}. El evento "
+        "queda como está. Pregunte a la fuente si la envió.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }

@@ -63,7 +63,8 @@ async def keep_staff_contact(
         name: Whom; any name.
         address: An e-mail address, or any address of apprise's; empty: nowhere.
         language: ``en`` or ``es``; empty keeps it.
-        muted: Kinds that are not written: ``shortfall, feed_lost, approver_missing, mass_silence``.
+        muted: Kinds that are not written: ``shortfall, feed_lost, approver_missing, mass_silence,
+            signal_contested``.
         rank: 0 to 9.
 
     Returns:

@@ -77,6 +77,7 @@ async def settle_ended(desk: Desk) -> Json:
         if settlement is not None:
             await pay(settlement, books=desk.store, clock=desk.clock)
             settled.append({"event_id": event_id} | settlement_facts(desk, settlement))
+    await accrue(desk.programs, store=desk.store, clock=desk.clock)
     return {"events": settled, "unsettled": unsettled}
 
 
