@@ -170,7 +170,8 @@ def power_line(
     by_event = tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     month = _middle(period.interval).month
     per_kw = tariff.per_kw_season if by_event else dict(tariff.per_kw_month).get(month, Decimal(0))
-    said = f"{two_decimals(average_kw)} kW, the mean of {len(stretches)} {'events' if by_event else 'stretches of events'}"
+    counted = f"{len(stretches)} {'events' if by_event else 'stretches of events'}"
+    said = f"{two_decimals(average_kw)} kW, the mean of {counted}"
     return _line(
         owner_id,
         site_id,
@@ -195,7 +196,7 @@ def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: dateti
     homes = [each for each in roster if each.program_id == program.program_id]
     day = min((each.enrolled_at for each in homes), default=at).astimezone(program.zone).date()
     found: list[Settlement] = []
-    while (starts_at := datetime.combine(day, time(), tzinfo=program.zone).astimezone(UTC)) <= at:
+    while datetime.combine(day, time(), tzinfo=program.zone).astimezone(UTC) <= at:
         period = accrual_period(program, day)
         if period is None or period.terms.tariff.rule is not TariffRule.FIXED_CREDIT:
             day += timedelta(days=1)
