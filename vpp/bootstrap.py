@@ -67,6 +67,7 @@ class Controller:
     runner: Runner = field(init=False)
     told: Progress = field(default_factory=Progress)
     health: LinkHealth = field(default_factory=LinkHealth)
+    odd_fields: Counter[str] = field(default_factory=Counter)  # of grid signals
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _replaced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -146,7 +147,7 @@ class Controller:
         }
         return {
             "topics": topics,
-            "unknown_fields": dict(sorted(self.link.unknown_fields.items())),
+            "unknown_fields": dict(sorted((self.link.unknown_fields + self.odd_fields).items())),
             "shed": dict(self.shed()),
             "pending": {f"{stage} {fact}": why for (stage, fact), why in sorted(failures.pending.items())},
         }
@@ -190,8 +191,9 @@ class Controller:
         return refused or behind or collected.urgent
 
     async def arrive(self, signals: Sequence[RawSignal]) -> Counter[str]:
-        """Keep grid signals as they came; return a count of those that cannot be answered."""
+        """Keep grid signals as they came; return a count of those that are refused at sight."""
         arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
+        self.odd_fields.update(arrival.unknown_fields)
         return arrival.refused
 
     async def intake(self, raw: RawSignal) -> bool:

@@ -164,8 +164,10 @@ class Malformed:
 class SignalFeed(Protocol):
     """The wire to the grid operators."""
 
-    def decode(self, raw: RawSignal, source: GridSource) -> Signal | Malformed:
-        """Return the signal after size, shape and signature were checked."""
+    def decode(
+        self, raw: RawSignal, source: GridSource, unknown: Counter[str] | None = None
+    ) -> Signal | Malformed:
+        """Return the signal after size, shape and signature checks; ``unknown`` counts odd fields."""
         ...
 
     async def answer(self, receipts: Sequence[Receipt]) -> None:

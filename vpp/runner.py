@@ -196,10 +196,10 @@ class Runner:
                 key = self._ids.new("raw")
                 raws.append(RawSignal(key, source, packet.topic, packet.payload, self._clock.now()))
         self.failures.lost["event"] += len(raws)  # until they are kept
-        unanswerable = await self._stages.arrive(raws)
+        unread = await self._stages.arrive(raws)
         self.failures.lost["event"] -= len(raws)
-        self.failures.stored["event"] += len(raws) - unanswerable.total()
-        refused.update({("event", reason): count for reason, count in unanswerable.items()})
+        self.failures.stored["event"] += len(raws) - unread.total()
+        refused.update({("event", reason): count for reason, count in unread.items()})
         self.failures.refuse(refused)
         self._signals_pending = self._signals_pending or bool(raws)
         return True

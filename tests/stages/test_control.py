@@ -92,6 +92,7 @@ async def test_commands_of_a_scheduled_event_leave_two_minutes_ahead_and_start_w
     assert early is None
     assert tick is not None
     assert tick.orders[0].starts_at == starts_at
+    assert tick.orders[0].expires_at == tick.at + timedelta(minutes=15), "a lease is counted from now"
 
 
 async def test_cancel_releases_every_home_until_each_has_said_so() -> None:

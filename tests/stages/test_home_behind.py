@@ -12,6 +12,7 @@ from vpp.domain.delivery import SiteStatus
 from vpp.domain.enrollment import OptOut
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
+from vpp.domain.proof import ProofState
 from vpp.domain.quantities import column, flags
 
 ADA, BEN = 0, 1
@@ -62,6 +63,36 @@ async def test_home_that_comes_back_without_its_command_is_told_again_at_once() 
     assert tick is not None
     assert tick.number > pair[1]
     assert list(world.link.take(Action.DISCHARGE)) == [ADA]
+
+
+async def test_live_status_is_believed_whatever_the_clock_of_the_home_says() -> None:
+    world, _ = await two_homes_discharging()
+    set_back = replace(online(world, ADA, NOTHING), at=world.clock.now() - timedelta(seconds=20))
+    in_the_same_second = replace(online(world, BEN, NOTHING), at=world.clock.now())
+
+    again = hear_in_force(world.board, samples(world), [set_back, in_the_same_second])
+    await world.tick(seconds=2)
+
+    assert again
+    assert sorted(world.link.take(Action.DISCHARGE)) == [ADA, BEN]
+
+
+async def test_silent_home_is_told_as_soon_as_it_says_that_it_lost_its_command() -> None:
+    world, _ = await two_homes_discharging()
+    world.board.judged_from_s = 0
+    last_heard_s = to_epoch(world.clock.now())
+    for _ in range(20):
+        world.deliver(soc_permille=[900, 900])
+        world.fleet.sampled_at_s[ADA] = last_heard_s
+        await world.tick(seconds=15)
+    assert world.board.assessment is not None
+    assert world.board.assessment.state[ADA] == ProofState.SILENT
+    world.link.take(Action.DISCHARGE)
+
+    hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)])
+    await world.tick(seconds=2)
+
+    assert ADA in world.link.take(Action.DISCHARGE)
 
 
 async def test_one_old_sample_may_be_a_late_one_and_a_second_is_believed() -> None:

@@ -219,7 +219,6 @@ def test_a_message_that_names_another_site_than_its_topic_is_refused() -> None:
         {"storm_mode": 0},
         {"opted_out": "false"},
         {"fault": 7},
-        {"fault": "x" * 129},
         {"padding": "x" * 4096},
         {"deep": [[[[[[[[1]]]]]]]]},
     ],
@@ -227,6 +226,15 @@ def test_a_message_that_names_another_site_than_its_topic_is_refused() -> None:
 def test_telemetry_with_an_unusable_field_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(MalformedMessage):
         decode_telemetry_row(changed(encode_telemetry(SAMPLE), **fields), site_id="s-7f3a")
+
+
+@pytest.mark.parametrize(("fault", "faulted"), [("", 0), ("x" * 2000, 1), ("Zündung", 1), (None, 0)])
+def test_however_a_fault_is_worded_the_sample_is_taken(fault: str | None, faulted: int) -> None:
+    row = decode_telemetry_row(
+        changed(encode_telemetry(SAMPLE), fault=fault, opted_out=True), site_id="s-7f3a"
+    )
+
+    assert row[-2:] == (1, faulted)
 
 
 @given(

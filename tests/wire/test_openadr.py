@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -183,6 +184,16 @@ def test_envelope_of_another_kind_is_malformed(envelope: dict[str, object], reas
         {"intervalPeriod": {"start": "2026-09-10T01:00:00Z", "duration": "P0D"}, "intervals": []},
         {"intervalPeriod": {"start": "0001-01-01", "duration": "PT0S"}, "intervals": None},
         {"duration": "PT0S"},
+        {
+            "intervalPeriod": {"start": "0001-01-01T00:00:00Z", "duration": "PT0S"},
+            "intervals": [
+                {
+                    "id": 0,
+                    "intervalPeriod": {"start": "2026-09-10T01:00:00Z", "duration": "PT1H"},
+                    "payloads": [{"type": "SIMPLE", "values": [3]}],
+                }
+            ],
+        },
     ],
 )
 def test_explicit_duration_of_nothing_cancels(members: dict[str, object]) -> None:
@@ -191,11 +202,25 @@ def test_explicit_duration_of_nothing_cancels(members: dict[str, object]) -> Non
     assert (read.cancels, read.steps) == (True, ())
 
 
+def test_fields_of_no_standard_are_counted_and_ignored() -> None:
+    odd = changed(colour="red") | {"operation": "UPDATE", "mood": 1}
+    odd["object"]["intervals"][0]["depth"] = 2
+    odd["object"]["intervals"][0]["payloads"][0]["unit"] = "none"
+    unknown: Counter[str] = Counter()
+
+    decoded = decode_notification(json.dumps(odd).encode(), source="caiso", unknown=unknown)
+
+    assert isinstance(decoded, Signal)
+    assert unknown == {"event": 4}
+
+
 def test_delete_needs_nothing_but_the_id() -> None:
     read = signal({"objectType": "EVENT", "operation": "DELETE", "object": {"id": "ev-1"}})
 
     assert (read.event_id, read.operation, read.cancels) == ("ev-1", Operation.DELETE, True)
     assert signal(NOTIFICATION | {"operation": "DELETE"}).program_id == "elrp-a4-pge"
+    unreadable_time = changed(modificationDateTime="yesterday") | {"operation": "DELETE"}
+    assert signal(unreadable_time).modified_at == datetime(1970, 1, 1, tzinfo=UTC)
     assert malformed({"objectType": "EVENT", "operation": "DELETE", "object": {}}).reason.startswith(
         "id is not"
     )

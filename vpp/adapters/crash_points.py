@@ -7,6 +7,7 @@ one call may pass several points, as a tick does that brings a plan.
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -208,9 +209,11 @@ class CrashingFeed:
         self._feed = feed
         self._crash = crash
 
-    def decode(self, raw: RawSignal, source: GridSource) -> Signal | Malformed:
+    def decode(
+        self, raw: RawSignal, source: GridSource, unknown: Counter[str] | None = None
+    ) -> Signal | Malformed:
         """Return the signal after size, shape and signature were checked."""
-        return self._feed.decode(raw, source)
+        return self._feed.decode(raw, source, unknown)
 
     async def answer(self, receipts: Sequence[Receipt]) -> None:
         """Sign and send receipts to their sources."""

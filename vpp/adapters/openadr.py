@@ -5,6 +5,7 @@ before; that is the stage's and the store's.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from vpp.domain.grid_event import GridSource, RawSignal, Receipt, Signal
@@ -43,28 +44,31 @@ class OpenAdrFeed:
         self._transport = transport
         self._keys = keys
 
-    def decode(self, raw: RawSignal, source: GridSource) -> Signal | Malformed:
+    def decode(
+        self, raw: RawSignal, source: GridSource, unknown: Counter[str] | None = None
+    ) -> Signal | Malformed:
         """Return the signal after size, shape and signature were checked.
 
         A source with a key must sign, under its own name as ``kid``. One without may send the bare
-        JSON; a second line with a signature is then nobody's word and is passed over.
+        JSON; a second line with a signature is then nobody's word and is passed over. ``unknown`` counts
+        fields that the standard does not have.
         """
         try:
             message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)
         except MalformedMessage:
             if source.public_key is None:
-                return decode_notification(raw.payload, source=source.name)
+                return decode_notification(raw.payload, source=source.name, unknown=unknown)
             first_line = raw.payload.partition(b"\n")[0]
             return refuse_notification(first_line, source=source.name, reason=BAD_SIGNATURE)
         if source.public_key is None:
-            return decode_notification(message.body, source=source.name)
+            return decode_notification(message.body, source=source.name, unknown=unknown)
         if message.kid != source.name:
             return refuse_notification(message.body, source=source.name, reason=UNKNOWN_KEY)
         try:
             verify(message, VerifyingKey(source.public_key))
         except BadSignature:
             return refuse_notification(message.body, source=source.name, reason=BAD_SIGNATURE)
-        return decode_notification(message.body, source=source.name)
+        return decode_notification(message.body, source=source.name, unknown=unknown)
 
     async def answer(self, receipts: Sequence[Receipt]) -> None:
         """Sign and send receipts to their sources."""

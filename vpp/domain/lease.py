@@ -237,7 +237,8 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
     """Mark the homes that hold an older command than the newest one they accepted; return whether any is new.
 
     A home that lost its disk, or came back from before it accepted, does not do what was agreed. A live
-    status is believed ``at_once``; of samples only the second in a row is, whatever their order of arrival.
+    status is believed ``at_once``, whatever the home's clock says; of samples only the second in a row is,
+    whatever their order of arrival.
     """
     known = int(leases.behind.sum())
     left = np.lexsort((said.at_s, said.site_no))
@@ -250,7 +251,8 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
         )
         at_s = said.at_s[rows]
-        since = at_s > leases.acked_at_s[sites]  # what was measured before it accepted proves nothing
+        # A sample measured before it accepted proves nothing; a live status is ordered by its arrival.
+        since = at_once | (at_s > leases.acked_at_s[sites])
         before_s = leases.behind_at_s[sites]
         twice = (before_s > 0) & (at_s != before_s)
         leases.behind[sites[older & since & (twice | at_once)]] = True
@@ -287,7 +289,7 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     third of the lease has passed (spread by site, so that a fleet is never renewed at once), where no
     answer came in time, three times, and where a dwell is over; never for a ``silent`` site. A release is
     due every tick, until it is acknowledged, while a lease that is no longer wanted may still run. A home
-    that is behind gets the one or the other at once.
+    that is behind gets the one or the other at once: it spoke, however long ago it was measured.
     """
     wants = wanted.setpoint_w > 0
     spoken_to = wants & ~silent
@@ -311,7 +313,7 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     told = (leases.setpoint_w == 0) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
     may_run = ~wants & (leases.running_until_s > now_s) & ~told
     return Due(
-        discharge=np.flatnonzero(changed | renewal | resend | (spoken_to & leases.behind)),
+        discharge=np.flatnonzero(changed | renewal | resend | (wants & leases.behind)),
         release=np.flatnonzero(may_run | (~wants & leases.behind)),
     )
 

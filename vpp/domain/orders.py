@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from vpp.domain.command import LONGEST_LEASE, Action, CommandBatch, DispatchTick, Order
+from vpp.domain.command import Action, CommandBatch, DispatchTick, Order
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.interval import from_epoch
 from vpp.domain.lease import Due, Leases
@@ -80,9 +80,7 @@ def discharge_orders(
                         action=Action.DISCHARGE,
                         site_no=group,
                         starts_at=starts_at,
-                        expires_at=min(
-                            demand.ends_at, starts_at + timedelta(seconds=terms.lease_s), now + LONGEST_LEASE
-                        ),
+                        expires_at=_expiry(now, starts_at, demand.ends_at, terms.lease_s),
                         event_ends_at=demand.ends_at,
                         ramp_s=terms.ramp_s,
                         spread_s=spread_s,
@@ -90,6 +88,15 @@ def discharge_orders(
                     )
                 )
     return tuple(orders)
+
+
+def _expiry(now: datetime, starts_at: datetime, ends_at: datetime, lease_s: int) -> datetime:
+    """Return when a discharge ends by itself: a lease from now, never after its event.
+
+    A lease shorter than the lead before an event counts from the start, or it would end before it begins.
+    """
+    lease = timedelta(seconds=lease_s)
+    return min(ends_at, now + lease if now + lease > starts_at else starts_at + lease)
 
 
 def commands_of(tick: DispatchTick, order: Order, plan: EventPlan) -> CommandBatch:

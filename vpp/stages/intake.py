@@ -36,10 +36,15 @@ class UnreadableSignal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came of raw signals: those kept for judging, and a count of the others by reason."""
+    """What came of raw signals: those kept for judging and answering, and counts.
+
+    ``refused`` counts by reason what cannot be believed or read, answered or not; ``unknown_fields`` what
+    the standard does not know.
+    """
 
     kept: tuple[RawSignal, ...]
     refused: Counter[str] = field(default_factory=Counter)
+    unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
 async def arrive(
@@ -47,24 +52,26 @@ async def arrive(
 ) -> Arrival:
     """Keep the raw signals that can be answered; the others change nothing and are only counted.
 
-    Refused here are sources that were never added, and messages out of which the event id, operation
-    and modification time cannot be read, so that no receipt could name them.
+    Not kept are sources that were never added, and messages out of which the event id, operation
+    and modification time cannot be read, so that no receipt could name them. Other messages that cannot
+    be read are kept for their receipt, and counted as refused all the same.
     """
     sources = {source.name: source for source in await registry.sources()}
     kept: list[RawSignal] = []
     refused: Counter[str] = Counter()
+    unknown_fields: Counter[str] = Counter()
     for raw in signals:
         source = sources.get(raw.source)
         if source is None:
             refused[UNKNOWN_SOURCE] += 1
             continue
-        decoded = feed.decode(raw, source)
-        if isinstance(decoded, Malformed) and _addressee(decoded) is None:
+        decoded = feed.decode(raw, source, unknown_fields)
+        if isinstance(decoded, Malformed):
             refused[decoded.reason] += 1
-        else:
+        if not isinstance(decoded, Malformed) or _addressee(decoded) is not None:
             kept.append(raw)
     await store.keep(kept)
-    return Arrival(tuple(kept), refused)
+    return Arrival(tuple(kept), refused, unknown_fields)
 
 
 async def intake(

@@ -8,7 +8,8 @@ Source: OpenADR 3.1.0 (openadr3.yaml, Definition, User Guide 7.9 for cancelling)
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -19,6 +20,7 @@ import rfc8785
 from vpp.domain.grid_event import Operation, Receipt, ReceiptState, Signal, SignalStep
 from vpp.domain.quantities import Watts
 from vpp.ports import Malformed
+from vpp.wire.gateway import GridKind
 from vpp.wire.openadr_time import (
     EARLIEST,
     NOW,
@@ -53,22 +55,66 @@ HIGHEST_LEVEL = 3
 LARGEST_SETPOINT_KW = 10**9
 
 _OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_PERIOD_FIELDS = frozenset({"start", "duration", "randomizeStart"})
+_STANDARD_FIELDS: tuple[tuple[tuple[str, ...], frozenset[str]], ...] = (
+    ((), frozenset({"objectType", "operation", "object", "targets"})),
+    (
+        ("object",),
+        frozenset(
+            {
+                "id", "objectType", "createdDateTime", "modificationDateTime", "programID", "eventName",
+                "duration", "priority", "targets", "reportDescriptors", "payloadDescriptors",
+                "intervalPeriod", "intervals",
+            }
+        ),
+    ),
+    (("object", "intervalPeriod"), _PERIOD_FIELDS),
+    (("object", "payloadDescriptors"), frozenset({"objectType", "payloadType", "units", "currency"})),
+    (("object", "intervals"), frozenset({"id", "intervalPeriod", "payloads"})),
+    (("object", "intervals", "intervalPeriod"), _PERIOD_FIELDS),
+    (("object", "intervals", "payloads"), frozenset({"type", "values"})),
+)  # fmt: skip
+"""What OpenADR 3.1 knows at each place of a notification of an event."""
+
 _NEEDS_UNITS = frozenset({"CONTROL_SETPOINT", "DISPATCH_SETPOINT", "DISPATCH_SETPOINT_RELATIVE"})
 
 
-def decode_notification(body: bytes, *, source: str) -> Signal | Malformed:
+def decode_notification(
+    body: bytes, *, source: str, unknown: Counter[str] | None = None
+) -> Signal | Malformed:
     """Return the signal that a notification's bytes carry, or why they carry none.
 
-    ``Malformed`` holds the event id, operation and time as far as they could be read.
+    ``Malformed`` holds the event id, operation and time as far as they could be read. ``unknown`` counts
+    the fields that the standard does not have; they mean nothing here.
     """
     try:
         notification = parse(body, max_bytes=GRID_MESSAGE_BYTES)
     except MalformedMessage as malformed:
         return Malformed(malformed.reason, source)
+    if unknown is not None:
+        _count_unknown(notification, unknown)
     try:
         return _signal(notification, source)
     except MalformedMessage as malformed:
         return _refused(notification, source, malformed.reason)
+
+
+def _count_unknown(notification: JsonObject, unknown: Counter[str]) -> None:
+    for place, fields in _STANDARD_FIELDS:
+        for found in _objects_at(notification, place):
+            extra = len(found.keys() - fields)
+            if extra:
+                unknown[GridKind.EVENT] += extra
+
+
+def _objects_at(value: object, place: tuple[str, ...]) -> Iterator[JsonObject]:
+    """Yield the objects at a place below a value, through lists; what has another shape yields nothing."""
+    for each in value if isinstance(value, list) else (value,):
+        if isinstance(each, dict):
+            if place:
+                yield from _objects_at(each.get(place[0]), place[1:])
+            else:
+                yield each
 
 
 def refuse_notification(body: bytes, *, source: str, reason: str) -> Malformed:
@@ -133,10 +179,10 @@ def _signal(notification: JsonObject, source: str) -> Signal:
 
 def _deletion(event: JsonObject, event_id: str, source: str) -> Signal:
     """Return a DELETE, which needs no more than the id: stopping must not fail for want of a field."""
-    if event.get("modificationDateTime") is None:
-        modified_at = EARLIEST  # the same each time, so that a copy is a duplicate
-    else:
+    try:
         modified_at = read_time(event, "modificationDateTime")
+    except MalformedMessage:
+        modified_at = EARLIEST  # the same each time, so that a copy is a duplicate
     program_id = event.get("programID")
     return Signal(
         source=source,
@@ -193,7 +239,7 @@ def _steps(event: JsonObject) -> tuple[tuple[SignalStep, ...], bool, bool]:
     """Return the steps in order of time, whether the event cancels itself, and whether it is a test."""
     default = read_period(event)
     length_s = None if event.get("duration") is None else read_duration(event, "duration")
-    if length_s == 0 or (default is not None and default.duration_s == 0 and not _own_periods(event)):
+    if length_s == 0 or (default is not None and default.duration_s == 0):
         return (), True, False  # what else a cancel says does not matter
     intervals = [_interval(each) for each in require_list(event, "intervals", longest=1_000)]
     units = _units(event)
@@ -205,13 +251,6 @@ def _steps(event: JsonObject) -> tuple[tuple[SignalStep, ...], bool, bool]:
         length_s=length_s,
     )
     return steps, not steps, any(each.test for each in asked)
-
-
-def _own_periods(event: JsonObject) -> bool:
-    intervals = event.get("intervals")
-    return isinstance(intervals, list) and any(
-        isinstance(interval, dict) and interval.get("intervalPeriod") is not None for interval in intervals
-    )
 
 
 def _interval(value: object) -> JsonObject:

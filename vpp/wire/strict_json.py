@@ -243,7 +243,7 @@ def _wire_time(text: str) -> datetime | None:
 @lru_cache(maxsize=4096)  # as above; formatting a time costs as much as the rest of a short message
 def time_text(at: datetime) -> str:
     """Return an instant as the wire writes it: ``2026-09-10T01:05:00Z``, a part of a second cut off."""
-    return whole_second(require_utc(at)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return whole_second(require_utc(at)).isoformat().replace("+00:00", "Z")  # strftime pads no early year
 
 
 def percent(permille: int) -> float:

@@ -78,10 +78,11 @@ class _Lanes:
 
 
 class _Arrivals:
-    """Packets waiting to be read: what was promised ahead of telemetry, each in order of arrival.
+    """Packets waiting to be read: answers and signals ahead of telemetry, each in order of arrival.
 
     A cancel, and the answers to it, must not wait behind the samples of a whole fleet: a release that is
-    not known to be answered is sent again, to the same fleet.
+    not known to be answered is sent again, to the same fleet. A status stays among the samples: *offline*
+    read before an older sample would be undone by it.
     """
 
     def __init__(self) -> None:
@@ -92,7 +93,8 @@ class _Arrivals:
         return len(self._promised) + len(self._samples)
 
     def put(self, packet: Packet) -> None:
-        (self._samples if _may_be_shed(packet) else self._promised).append(packet)
+        waits = _may_be_shed(packet) or packet.topic.endswith("/status")
+        (self._samples if waits else self._promised).append(packet)
 
     def take(self, limit: int) -> list[Packet]:
         """Return at most ``limit`` packets; telemetry gets what is left, and its part where both wait."""
