@@ -94,6 +94,24 @@ async def test_new_power_counts_what_silent_homes_still_give_and_tells_no_more_t
     assert sum(plan_w(world)) <= 34_100
 
 
+async def test_silent_home_whose_owner_says_no_is_released_until_it_hears() -> None:
+    charges = [900] * 4
+    world = await discharging(8_000, charges)
+    await fall_silent(world, [0], charges)
+
+    await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+    first = await world.tick(seconds=1)
+    again = await world.tick(seconds=15)
+
+    assert first is not None
+    assert again is not None
+    assert [
+        [0 in order.site_no for order in tick.orders if order.action is Action.RELEASE]
+        for tick in (first, again)
+    ] == [[True], [True]]
+    assert 0 not in world.link.take(Action.DISCHARGE)
+
+
 async def test_feeder_carries_no_more_beside_a_silent_home_when_the_power_changes() -> None:
     charges = [900] * 6
     requests = [replace(a_request(site), feeder=f"f-{site % 2}") for site in range(6)]

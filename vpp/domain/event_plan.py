@@ -343,11 +343,17 @@ def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered) 
 
 
 def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:
-    """Return the setpoints that stand: those of eligible sites, and of held-back ones what they give."""
+    """Return the setpoints that stand: those of eligible sites, and of held-back ones what they give.
+
+    A silent one goes on with what it was told, unless something else than its silence keeps it out: then it
+    is released until it hears.
+    """
     held_back = (codes == reason_code(Reason.HELD_BACK)) & ~delivered.refused
-    stays = (codes == reason_code(Reason.SELECTED)) | held_back | delivered.silent
-    held = np.where(stays, _within_limit(plan.setpoint_w, fleet), 0)
-    held = np.where(delivered.silent, plan.setpoint_w, held)  # nobody can tell it less
+    eligible = (codes == reason_code(Reason.SELECTED)) | held_back
+    unheard = (codes == reason_code(Reason.OFFLINE)) | (codes == reason_code(Reason.STALE))
+    goes_on = delivered.silent & (eligible | unheard)
+    held = np.where(eligible, _within_limit(plan.setpoint_w, fleet), 0)
+    held = np.where(goes_on, plan.setpoint_w, held)  # nobody can tell it less
     proved = np.where(delivered.short, np.minimum(held, delivered.counted_w), held)
     return np.where(proved < MIN_COMMAND_W, 0, proved)
 
