@@ -17,7 +17,7 @@ async def discharging(power_w: int | None, charges: Sequence[int], **asked: obje
     """Return homes that were told their part of an event and have proved it."""
     world = await World.of([a_request(site) for site in range(len(charges))], soc_permille=charges)
     await world.store.add_source(replace(GRID, max_power_w=Watts(1_000_000)))
-    await world.signal(power_w, **asked)  # type: ignore[arg-type]
+    await world.signal(power_w, **asked)  # type: ignore[arg-type]  # passed on as it comes
     await told(world)
     for _ in range(14):
         world.deliver(soc_permille=charges)
@@ -208,7 +208,7 @@ async def test_nothing_is_asked_again_by_a_tick_during_which_everything_was_stop
         await gate.wait()
         return said
 
-    world.store.opt_outs = slowly  # type: ignore[method-assign]
+    world.store.opt_outs = slowly  # type: ignore[method-assign]  # a slow store
     ticking = asyncio.create_task(world.tick())
     await asyncio.sleep(0)
     await stop_everything(
@@ -226,11 +226,11 @@ async def test_what_a_commit_allowed_stays_unsent_where_everything_was_stopped_m
     commit, committed, gate = world.store.commit, asyncio.Event(), asyncio.Event()
 
     async def slowly(*facts: object, **words: object) -> None:
-        await commit(*facts, **words)  # type: ignore[arg-type]
+        await commit(*facts, **words)  # type: ignore[arg-type]  # passed on as it comes
         committed.set()
         await gate.wait()
 
-    world.store.commit = slowly  # type: ignore[method-assign]
+    world.store.commit = slowly  # type: ignore[method-assign]  # a slow store
     ticking = asyncio.create_task(world.tick())
     await committed.wait()
     await stop_everything(
