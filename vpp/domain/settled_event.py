@@ -102,7 +102,7 @@ def _windows(part: Interval, program: Program, terms: Terms) -> list[Interval]:
 
 
 def without(event: SettledEvent, taken: Sequence[Interval]) -> SettledEvent:
-    """Return the event without the stretches in which a more important one held the site."""
+    """Return the event without the stretches in which another one held the site."""
     parts = event.parts
     for each in taken:
         kept: list[Interval] = []

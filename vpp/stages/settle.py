@@ -12,7 +12,8 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
+from vpp.domain.grid_event import EventHistory, authorized_steps
+from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
@@ -105,7 +106,7 @@ async def settlement_grounds(
     if not on:
         return None
     case = await _case(history, others, _program_of(history, programs), on, store)
-    taken = await _taken(history, others, asked, store)
+    taken = await _taken(case, others, asked, store)
     commanded = _commanded(await store.event_ticks(history.latest.event_id))
     sites = []
     for site_no in commanded.tolist():
@@ -163,7 +164,7 @@ async def settle(
         return standing
     ticks = await store.event_ticks(event_id)
     case = await _case(history, others, program, on, store)
-    taken = await _taken(history, others, asked, store)
+    taken = await _taken(case, others, asked, store)
     lines: list[tuple[int, SettlementLine]] = []
     for held, site_nos in _by_held(case.event, _commanded(ticks), taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
@@ -339,31 +340,23 @@ async def _carried_wh(event: SettledEvent, books: Books) -> dict[str, Fraction]:
 
 
 async def _taken(
-    history: EventHistory,
+    case: _Case,
     others: Sequence[EventHistory],
     asked: Mapping[str, tuple[Interval, ...]],
-    dispatch: DispatchStore,
+    store: SettleStore,
 ) -> dict[int, tuple[Interval, ...]]:
-    """Return, by ``site_no``, when a more important event held a site during this one.
+    """Return, by ``site_no``, when another event held a site during this one."""
+    event_id = case.event.event_id
 
-    A site serves one event at each instant: the other one from its first discharge to its end.
-    """
-    mine = precedence_key(history.latest)
-    on = asked[history.latest.event_id]
-    taken: dict[int, list[Interval]] = {}
-    for other in others:
-        theirs = asked[other.latest.event_id]
-        overlaps = any(each.overlap(own) for each in theirs for own in on)
-        if not overlaps or precedence_key(other.latest) > mine:
-            continue
-        since: dict[int, datetime] = {}
-        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
-            for site_no in order.site_no.tolist():
-                since.setdefault(site_no, order.starts_at)
-        for site_no, starts_at in since.items():
-            held = Interval(starts_at, max(theirs[-1].ends_at, starts_at + timedelta(seconds=1)))
-            taken.setdefault(site_no, []).extend(part for each in theirs if (part := each.overlap(held)))
-    return {site_no: union(intervals) for site_no, intervals in taken.items()}
+    async def course(of_event: str, opted_out_s: IntColumn) -> Course:
+        return Course(asked[of_event], await store.event_ticks(of_event), opted_out_s)
+
+    beside = []
+    for other in (each.latest.event_id for each in others):
+        if any(theirs.overlap(mine) for theirs in asked[other] for mine in asked[event_id]):
+            ends_at = asked[other][-1].ends_at
+            beside.append(await course(other, await _opted_out_s(other, case.roster, ends_at, store)))
+    return held_elsewhere(await course(event_id, case.opted_out_s), beside) if beside else {}
 
 
 def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
