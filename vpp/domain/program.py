@@ -80,6 +80,11 @@ class Tariff:
             case _ as unreachable:
                 assert_never(unreachable)
 
+    @property
+    def for_power(self) -> bool:
+        """Return whether mean power is paid: an event that a home stayed out of then lowers the mean."""
+        return self.rule in (TariffRule.PER_KW_SEASON_AVERAGE, TariffRule.PER_KW_MONTH_WEIGHTED)
+
 
 _INCREMENTAL = Tariff()
 

@@ -42,7 +42,7 @@ from vpp.domain.settled_event import (
     event_hours,
     hours_of_days,
 )
-from vpp.domain.tariff import earned_in_event, paid_energy
+from vpp.domain.tariff import NOTHING, earned_in_event, paid_energy
 
 
 class SettlementState(StrEnum):
@@ -120,6 +120,7 @@ class SettlementLine:
     margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
     event_s: int = 0  # how long the settled event was, whether or not the site stayed in
     adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
+    day: date | None = None  # the event's local day, where ``settled`` does not tell it
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,30 @@ def _adjustments(
     ]
 
 
+def stayed_out(event: SettledEvent, site_id: str, owner_id: str) -> SettlementLine:
+    """Return the line of a home whose owner said no before it was commanded: nothing of the whole event."""
+    return SettlementLine(
+        site_id=site_id,
+        owner_id=owner_id,
+        settled=None,
+        hours=(),
+        baseline_days=BaselineDays((), ()),
+        incremental_wh=_NOTHING_WH,
+        paid_wh=_NOTHING_WH,
+        amount=NOTHING.amount,
+        gross=NOTHING.gross,
+        margin=NOTHING.margin,
+        event_s=_length_s(event),
+        day=event.day,
+        quality=SiteQuality.OK,
+        reason=SettlementReason.OPTED_OUT,
+    )
+
+
+def _length_s(event: SettledEvent) -> int:
+    return sum(part.seconds for part in event.parts)
+
+
 def _metered(
     event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, opted_out_s: IntColumn
 ) -> _EventEnergy:
@@ -321,7 +346,7 @@ def _lines(
     chosen_days: Sequence[BaselineDays],
 ) -> tuple[SettlementLine, ...]:
     """Put the columns into one line per site: nothing is computed here but sums and the cent."""
-    event_s = sum(part.seconds for part in event.parts)
+    event_s = _length_s(event)
     fractions = {seconds: Fraction(seconds, 3600) for seconds in np.unique(metered.seconds).tolist()}
     clamps = event.terms.negative_policy is NegativePolicy.CLAMP_INTERVAL
     out_s = sites.opted_out_s.tolist()
@@ -348,6 +373,7 @@ def _lines(
                 gross=earned.gross,
                 margin=earned.margin,
                 event_s=event_s,
+                day=event.day if settled[out_s[site]] is None else None,
                 adjustment=adjustments[site],
                 quality=quality,
                 reason=reason,

@@ -39,6 +39,7 @@ from vpp.domain.settlement import (
     same_result,
     settle_metered,
     settle_sites,
+    stayed_out,
 )
 from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
 
@@ -140,7 +141,8 @@ async def settle(
     """Append an event's settlement and return the one that stands; None while there is none.
 
     Settled is every site that was given at least one discharge, from the event's beginning to its end
-    or to that site's own opt-out. Provisional until the program's close date, then final. A run that
+    or to that site's own opt-out; where power is paid, also every site whose owner said no before it was
+    given one, with none. Provisional until the program's close date, then final. A run that
     says what the newest one says is not stored again. A final settlement stands, whatever readings come
     later, until a person starts a correction (``correcting``). A test event is never settled.
 
@@ -162,11 +164,11 @@ async def settle(
     on = asked[event_id]
     if not on or on[-1].ends_at > now:
         return standing
-    ticks = await store.event_ticks(event_id)
+    commanded = _commanded(await store.event_ticks(event_id))
     case = await _case(history, others, program, on, store)
     taken = await _taken(case, others, asked, store)
-    lines: list[tuple[int, SettlementLine]] = []
-    for held, site_nos in _by_held(case.event, _commanded(ticks), taken):
+    lines = list(_stayed_out(case, commanded))
+    for held, site_nos in _by_held(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
     closes_at = on[-1].ends_at + timedelta(days=program.close_after_days)
     state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
@@ -367,6 +369,18 @@ def _commanded(ticks: Iterable[DispatchTick]) -> IntColumn:
     """Return the numbers of the sites that were given at least one discharge, in order."""
     given = [order.site_no for order in _discharges(ticks)]
     return np.unique(np.concatenate(given)) if given else column([])
+
+
+def _stayed_out(case: _Case, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:
+    """Yield the lines of sites that were never commanded because their owners had said no, with numbers."""
+    event = case.event
+    if event.on is None or not event.parts or not event.terms.tariff.for_power:
+        return
+    said_no = np.flatnonzero(case.opted_out_s < to_epoch(event.on.ends_at))
+    for site_no in np.setdiff1d(said_no, commanded).tolist():
+        home = case.roster[site_no]
+        if home.program_id == event.program.program_id:
+            yield site_no, stayed_out(event, home.site_id, home.owner_id)
 
 
 def _by_held(
