@@ -83,6 +83,8 @@ async def test_an_event_that_never_held_a_home_because_another_did_does_not_coun
     season = await season_of(story)
 
     assert season == dict.fromkeys(("shared", "alone"), ("1375.00", "5.00 kW, the mean of 3 events"))
+    shared, alone = (await story.settled_and_paid("ev-2")).lines
+    assert (shared.reason, alone.reason) == (SettlementReason.HELD_ELSEWHERE, None)
 
 
 async def test_a_home_that_no_event_held_is_paid_nothing_and_loses_what_was_booked_before():

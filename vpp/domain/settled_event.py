@@ -21,7 +21,7 @@ class SettledEvent:
 
     ``day`` is the local date on which the event starts. ``on`` is from when to when it was really on,
     None if it never was. ``parts`` are in order and apart; they lie inside the event and inside the
-    terms, and are empty when nothing does.
+    terms, and are empty when nothing does. ``held_elsewhere`` is true where another event took some of them.
     """
 
     event_id: str
@@ -30,6 +30,7 @@ class SettledEvent:
     day: date
     parts: tuple[Interval, ...]
     on: Interval | None = None
+    held_elsewhere: bool = False
 
 
 def settled_event(
@@ -112,7 +113,7 @@ def without(event: SettledEvent, taken: Sequence[Interval]) -> SettledEvent:
             if max(each.ends_at, part.starts_at) < part.ends_at:
                 kept.append(Interval(max(each.ends_at, part.starts_at), part.ends_at))
         parts = tuple(kept)
-    return replace(event, parts=parts)
+    return replace(event, parts=parts, held_elsewhere=parts != event.parts)
 
 
 def event_hours(event: SettledEvent) -> tuple[Interval, ...]:

@@ -72,6 +72,7 @@ class SettlementReason(StrEnum):
     OPTED_OUT = "opted_out"
     OUTSIDE_TERMS = "outside_terms"
     NEVER_ON = "never_on"  # cancelled before it began
+    HELD_ELSEWHERE = "held_elsewhere"  # another event held the home all the time
     TOO_FEW_SIMILAR_DAYS = "too_few_similar_days"
     TOO_FEW_DAYS_OF_DATA = "too_few_days_of_data"
     READINGS_MISSING = "readings_missing"
@@ -447,8 +448,7 @@ def _verdicts(
 ) -> list[tuple[SiteQuality, SettlementReason | None]]:
     """Return, for each site, the worst that an owner must know, and the reason for it if there is one."""
     if not event.parts:
-        reason = SettlementReason.NEVER_ON if event.on is None else SettlementReason.OUTSIDE_TERMS
-        return [(SiteQuality.OK, reason)] * len(opted_out_s)
+        return [(SiteQuality.OK, _why_nothing(event))] * len(opted_out_s)
     ends_s = to_epoch(event.parts[-1].ends_at)
     settled = np.sum(metered.seconds, axis=1) > 0
     worst = np.where(metered.seconds > 0, metered.quality, 0).max(axis=1, initial=0)
@@ -466,6 +466,12 @@ def _verdicts(
             strict=True,
         )
     ]
+
+
+def _why_nothing(event: SettledEvent) -> SettlementReason:
+    if event.on is None:
+        return SettlementReason.NEVER_ON
+    return SettlementReason.HELD_ELSEWHERE if event.held_elsewhere else SettlementReason.OUTSIDE_TERMS
 
 
 def _verdict(worst: Quality, *, opted_out: bool) -> tuple[SiteQuality, SettlementReason | None]:
