@@ -13,7 +13,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from vpp.domain.interval import Interval, union, whole_second
-from vpp.domain.program import Program, seconds_within
+from vpp.domain.program import Departure, Program, seconds_within
 from vpp.domain.quantities import Watts
 
 ENDLESS_S = 10**12
@@ -388,6 +388,13 @@ def season_seconds(
     if season is None:
         return 0
     return seconds_within(counted_intervals(histories, sources, program.program_id), season)
+
+
+def forced_beyond_season_at(history: EventHistory) -> datetime | None:
+    """Return when a person first forced an event that passed its season's hours; None where nobody did."""
+    flagged = {each.version for each in history.versions if Departure.SEASON_CAP in each.out_of_program}
+    forced = (each for each in history.grants if each.kind is GrantKind.FORCE and each.version in flagged)
+    return min((each.granted_at for each in forced), default=None)
 
 
 def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:

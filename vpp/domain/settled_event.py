@@ -49,7 +49,7 @@ def settled_event(
         intervals: What the version that counts asks for, at least one, in order and apart.
         span: From when to when the event was really on: it begins at the latest of its start, its
             first commit and the leave it needed, and ends at its end or its cancel. None: never.
-        season_left_s: What earlier events left of the season's hours; None where that is not known.
+        season_left_s: What other events left of the season's hours; None where that bounds nothing.
 
     Raises:
         NoTerms: The program has no terms for the event's date.

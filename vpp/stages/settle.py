@@ -12,11 +12,11 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps
+from vpp.domain.grid_event import EventHistory, authorized_steps, forced_beyond_season_at
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
-from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
+from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import (
     READ_AROUND,
@@ -266,21 +266,29 @@ async def _case(
 async def _season_left_s(
     history: EventHistory, program: Program, starts_at: datetime, store: SettleStore
 ) -> int | None:
-    """Return what earlier events left of the season's hours, for an event that was flagged to pass them."""
-    flagged = any(Departure.SEASON_CAP in version.out_of_program for version in history.versions)
+    """Return what other events left of the season's hours, for an event that was forced to pass them.
+
+    Every event that lies inside them comes before it, whenever it starts, and of the forced ones those
+    that were forced earlier. One accepted since takes nothing from it: it counted this one as a whole.
+    """
+    forced_at = forced_beyond_season_at(history)
     day = starts_at.astimezone(program.zone).date()
     season, terms = program.season_around(day), program.terms_on(day)
-    if not flagged or season is None or terms is None:
+    if forced_at is None or season is None or terms is None:
         return None
-    histories = [
-        each
+    counting: dict[str, EventHistory] = {
+        each.latest.event_id: each
         for each in await store.histories()
         if each.latest.program_id == program.program_id and not each.latest.test
-    ]
-    asked = await _asked(histories, store)
-    mine = (starts_at, history.latest.event_id)
-    earlier = [on for event_id, on in asked.items() if on and (on[0].starts_at, event_id) < mine]
-    return max(0, terms.season_cap_s - seconds_within([each for on in earlier for each in on], season))
+    }
+    asked = await _asked(list(counting.values()), store)
+    mine = (forced_at, history.latest.event_id)
+    used: list[Interval] = []
+    for event_id, other in counting.items():
+        theirs = forced_beyond_season_at(other)
+        if event_id != history.latest.event_id and (theirs is None or (theirs, event_id) < mine):
+            used += asked[event_id]
+    return max(0, terms.season_cap_s - seconds_within(used, season))
 
 
 async def _opted_out_s(
