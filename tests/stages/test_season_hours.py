@@ -1,11 +1,14 @@
 """A season's hours are paid once: what forced events beyond them are paid, and what an event uses of them."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
-from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
+from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
-from vpp.domain.grid_event import Grant, GrantKind
+from vpp.domain.grid_event import Grant, GrantKind, Step, season_seconds
+from vpp.domain.interval import Interval
+from vpp.domain.quantities import Watts
 
 BEFORE = EVENT_DAY - timedelta(days=1)
 
@@ -67,3 +70,21 @@ async def test_an_event_accepted_while_another_waited_to_be_forced_comes_before_
     await an_evening(story, "ev-inside", EVENT_DAY, committed_at=local(BEFORE, 9))
 
     assert (await hours_settled(story, "ev-inside"), await hours_settled(story, "ev-forced")) == (3, 1)
+
+
+async def test_a_season_counts_of_an_event_with_a_gap_what_is_settled_of_it():
+    story = await a_season_of(hours=60)
+    await story.event()
+    first = (await story.history()).latest
+    steps = (
+        Step(Interval(STARTS_AT, local(EVENT_DAY, 19)), Watts(9_000)),
+        Step(Interval(local(EVENT_DAY, 20), ENDS_AT), Watts(9_000)),
+    )
+    asked_again = replace(first, version=2, steps=steps, committed_at=first.committed_at + timedelta(hours=1))
+    await story.store.append_version(asked_again, actor="caiso")
+    await story.dispatched(0)
+
+    sources = {each.name: each for each in await story.store.sources()}
+    season_s = season_seconds(await story.store.histories(), sources, story.program, STARTS_AT)
+
+    assert (await hours_settled(story, "ev-1"), season_s / 3_600) == (2, 2)
