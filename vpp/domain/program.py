@@ -52,7 +52,7 @@ class Tariff:
     """How energy, power or presence become money, in the program's currency.
 
     The rate for a kilowatt-hour stands in ``Terms.rate``. Caps and the minimum hold for one site and
-    one period; those in money bound what the owner gets.
+    one period; those in money bound what the owner gets, and the one in kWh holds where kWh are paid.
     """
 
     rule: TariffRule = TariffRule.PER_KWH_INCREMENTAL
