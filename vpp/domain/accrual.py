@@ -15,7 +15,7 @@ from types import MappingProxyType
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
 from vpp.domain.program import Period, Program, TariffRule, Terms
-from vpp.domain.quantities import MicroDollars, two_decimals
+from vpp.domain.quantities import MicroDollars, nearest, two_decimals
 from vpp.domain.settlement import (
     BaselineDays,
     Settlement,
@@ -229,8 +229,11 @@ def _credited(home: Enrollment, period: AccrualPeriod) -> bool:
 
 
 def _powerwalls(home: Enrollment) -> int:
-    """Return how many Powerwalls an enrolled capacity stands for; an aged one still is one."""
-    return max(1, -(-home.full_energy_wh // POWERWALL_WH))
+    """Return how many Powerwalls an enrolled capacity is nearest to, at least one.
+
+    An aged Powerwall holds less than a new one, and a fresh one may hold a little more: both are one.
+    """
+    return max(1, nearest(home.full_energy_wh, POWERWALL_WH))
 
 
 def _settled_period(
