@@ -8,7 +8,7 @@ from tests.stages.money_story import MoneyStory
 from vpp.domain.program import Program, Tariff, TariffRule
 from vpp.domain.quantities import Price, dollars
 from vpp.domain.settlement import SettlementReason
-from vpp.stages.pay import accruals
+from vpp.stages.pay import accruals, accrue
 
 DAYS = (EVENT_DAY - timedelta(days=2), EVENT_DAY - timedelta(days=1), EVENT_DAY)
 
@@ -95,6 +95,25 @@ async def test_a_home_that_no_event_held_is_paid_nothing_and_loses_what_was_book
     await story.dispatched(0, event_id="practice", at=local(EVENT_DAY, 18))
 
     assert await season_of(story) == {"home": ("0.00", "0.00 kW, the mean of 0 events")}
+
+
+async def test_what_a_correction_changes_in_a_closed_season_says_who_started_it_and_why():
+    story = await a_season("home")
+    for day in DAYS:
+        await commanded(story, day, 0)
+    programs = {story.program.program_id: story.program}
+    story.clock.step_to(local(date(2026, 11, 20), 12))
+    await season_of(story)
+    await accrue(programs, store=story.store, clock=story.clock)
+    await story.opted_out("home", event_id="ev-2", at=local(EVENT_DAY, 19))
+
+    await story.settled("ev-2", correcting=True)
+    entries = await accrue(programs, store=story.store, clock=story.clock, note="Correction by ben: his no")
+
+    assert [entry.memo for entry in entries] == [
+        "Reversal: Settlement of season-2026-05-01, site home",
+        "Correction by ben: his no: Settlement of season-2026-05-01, site home",
+    ]
 
 
 async def test_a_program_that_pays_for_energy_has_no_line_for_who_was_never_commanded():

@@ -119,7 +119,7 @@ class SettlementLine:
     quality: SiteQuality
     reason: str | None
     margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
-    event_s: int = 0  # how long the settled event was, whether or not the site stayed in
+    event_s: int = 0  # the settled event's length without what another held of it, stayed in or not
     adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
     day: date | None = None  # the event's local day, where ``settled`` does not tell it
 
