@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp.domain.command import Action, DispatchTick, Order
@@ -138,7 +138,6 @@ def some_courses(draw: st.DrawFn) -> list[Course]:
     return courses
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(some_courses())
 def test_each_instant_of_a_claim_is_settled_by_exactly_one_event(courses: list[Course]) -> None:
     for site_no in range(3):
