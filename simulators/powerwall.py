@@ -5,11 +5,11 @@ stops by itself when its lease ends, measures, and keeps every reading until a r
 whole seconds since 1970 on the gateway's own clock.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from simulators.cadence import Cadence
 from simulators.command_check import Dropped, Refused, Trusted, clock_refusal, read_command
 from simulators.command_disk import CommandDisk, StoredCommand
 from simulators.inverter import Inverter, Moment
@@ -37,9 +37,6 @@ from vpp.wire.signed import BadSignature, SigningKey, VerifyingKey, sign, split,
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
 
 FIRMWARE = "powerwall-simulator/1"
-IDLE_SAMPLE_S, EVENT_SAMPLE_S = 300, 30
-IDLE_METER_S, EVENT_METER_S = 3600, 900
-READING_S = 300
 DWELL_S = 60
 NEVER_S = 2**62
 
@@ -77,12 +74,11 @@ class Gateway:
         self.dropped: Counter[str] = Counter()
         self.commands_received = 0
         self._disk = disk
-        self._phase = int.from_bytes(hashlib.sha256(identity.site_id.encode()).digest()[:4], "big")
+        self._cadence = Cadence(identity.site_id)
         self._topics = {
             kind: topic(GatewayTopic(identity.shard, identity.site_id, kind)) for kind in GatewayKind
         }
         self._old_buffers: list[MeterBuffer] = []
-        self._sample_due_s = self._meter_due_s = self._reading_due_s = self._event_until_s = 0
         self._boot(boot_id)
 
     @property
@@ -91,9 +87,7 @@ class Gateway:
         moment_s = self.inverter.next_moment_s
         ends_s = self._event_until_s if self._event_until_s > self.inverter.at_s else NEVER_S
         return min(
-            self._sample_due_s,
-            self._reading_due_s,
-            self._meter_due_s,
+            self._cadence.next_due_s,
             ends_s,
             self._opt_out_ends_s,
             NEVER_S if moment_s is None else moment_s,
@@ -224,8 +218,7 @@ class Gateway:
         self._event_until_s = 0
         self._opt_out_ends_s = NEVER_S
         self._last_sample = (now_s, self._net_ws())
-        self._reading_due_s = now_s // READING_S * READING_S + READING_S
-        self._plan_messages(now_s)
+        self._cadence.boots(now_s, in_event=False)
         if self._kept.in_force is None:
             return
         command = decode_command(self._kept.in_force, site_id=self.identity.site_id)
@@ -248,37 +241,26 @@ class Gateway:
                     self._forget_lease()
 
     def _do_due(self, due_s: int, out: list[Packet]) -> None:
-        if due_s == self._reading_due_s:
-            self._reading_due_s += READING_S
+        cadence, in_event = self._cadence, self._in_event(due_s)
+        if due_s == cadence.reading_due_s:
+            cadence.has_read()
             self._read()
             self._obey_home_rules(out)
         if due_s == self._opt_out_ends_s:
             self.opted_out = False
             self._opt_out_ends_s = NEVER_S
             self._sample(out)
-        if due_s == self._sample_due_s:
+        if due_s == cadence.sample_due_s:
             self._sample(out)
-            self._sample_due_s = self._next_s(due_s, self._sample_period_s(due_s))
-        if due_s == self._meter_due_s:
+            cadence.sampled(due_s, in_event=in_event)
+        if due_s == cadence.meter_due_s:
             self._send_readings(out)
-            self._meter_due_s = self._next_s(due_s, EVENT_METER_S if self._in_event(due_s) else IDLE_METER_S)
+            cadence.metered(due_s, in_event=in_event)
         if due_s == self._event_until_s:
-            self._plan_messages(due_s)
+            cadence.changes(due_s, in_event=False)
 
     def _in_event(self, now_s: int) -> bool:
         return now_s < self._event_until_s
-
-    def _sample_period_s(self, now_s: int) -> int:
-        return EVENT_SAMPLE_S if self._in_event(now_s) else IDLE_SAMPLE_S
-
-    def _plan_messages(self, now_s: int) -> None:
-        self._sample_due_s = self._next_s(now_s, self._sample_period_s(now_s))
-        # Also when an event ends: the reading at its last boundary is what closes its last hour.
-        self._meter_due_s = self._next_s(now_s, EVENT_METER_S)
-
-    def _next_s(self, now_s: int, period_s: int) -> int:
-        """Return the next instant of a period at this site's own offset, so that no two homes are alike."""
-        return now_s + ((self._phase - now_s) % period_s or period_s)
 
     def _net_ws(self) -> int:
         battery = self.inverter.battery
@@ -465,7 +447,7 @@ class Gateway:
         if self.opted_out and self._opt_out_ends_s == NEVER_S:
             self._opt_out_ends_s = max(self._event_until_s, now_s + 1)
         if was_idle:
-            self._plan_messages(now_s)
+            self._cadence.changes(now_s, in_event=self._in_event(now_s))
 
     def _release(self, command: Command, out: list[Packet]) -> None:
         now_s = self.inverter.at_s
@@ -473,7 +455,7 @@ class Gateway:
         if self._in_event(now_s):
             self._event_until_s = now_s
             self.inverter.grid_charge_from_s = now_s + recharge_delay_s(command.site_id, command.event_id)
-            self._plan_messages(now_s)
+            self._cadence.changes(now_s, in_event=False)
         self._sample(out)
 
     def _ack(self, event_id: str, epoch: int, sequence: int, refusal: Refusal | None, now_s: int) -> Packet:
