@@ -419,8 +419,8 @@ class Gateway:
         """Do what a stored command says unless the home forbids it, and return that refusal."""
         pair = (command.epoch, command.sequence)
         if command.action is Action.RELEASE:
+            self._kept.pair = pair  # the sample that says so names the release, not what it ended
             self._release(command, out)
-            self._kept.pair = pair
             return None
         self._heed_event(command)
         refusal = self._home_refusal(command.reserve_floor_permille)

@@ -67,6 +67,15 @@ def test_sample_names_the_command_in_force_and_the_mean_power() -> None:
     assert gateway.inverter.battery.discharged_ws - before == 4_200 * 180
 
 
+def test_sample_sent_with_a_release_names_the_release() -> None:
+    gateway = a_running_gateway()
+    gateway.advance(STARTS + 130)
+
+    said = samples(gateway.on_message(signed(a_release(11, STARTS + 130)), STARTS + 130))
+
+    assert [(sample["epoch"], sample["sequence"]) for sample in said] == [(1_789_002_000, 11)]
+
+
 def test_opt_out_at_home_ends_with_the_event_it_bound() -> None:
     gateway = a_running_gateway()
     gateway.owner_opts_out(True, STARTS + 300)
