@@ -267,11 +267,11 @@ class Gateway:
         return battery.discharged_ws - battery.charged_ws
 
     def _sample(self, out: list[Packet]) -> None:
+        if not self.online:
+            return  # the mean goes on from the last sample that was sent
         now_s, net_ws = self.inverter.at_s, self._net_ws()
         before_s, before_ws = self._last_sample
         self._last_sample = (now_s, net_ws)
-        if not self.online:
-            return
         battery = self.inverter.battery
         mean_w = (
             round((net_ws - before_ws) / (now_s - before_s)) if now_s > before_s else self.inverter.power_w

@@ -67,6 +67,18 @@ def test_sample_names_the_command_in_force_and_the_mean_power() -> None:
     assert gateway.inverter.battery.discharged_ws - before == 4_200 * 180
 
 
+def test_mean_power_after_a_spell_offline_goes_back_to_the_last_sample_sent() -> None:
+    gateway = a_running_gateway()
+    before = samples(gateway.connect(STARTS + 120))[-1]
+    gateway.disconnect(STARTS + 121)
+
+    back = samples(gateway.connect(STARTS + 1500))[0]
+
+    given_wh = back["discharged_wh"] - before["discharged_wh"]
+    assert given_wh > 700, "the lease went on while nobody heard"
+    assert abs(back["battery_w"] - given_wh * 3600 / 1380) <= 3
+
+
 def test_sample_sent_with_a_release_names_the_release() -> None:
     gateway = a_running_gateway()
     gateway.advance(STARTS + 130)
