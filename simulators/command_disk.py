@@ -1,8 +1,8 @@
-"""What a gateway keeps through a power cut: the highest command of each key, and the lease in force."""
+"""What a gateway keeps through a power cut: the highest command of each key, the lease in force, the event."""
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,11 +19,26 @@ class StoredCommand:
 
 @dataclass(slots=True)
 class DiskContent:
-    """``in_force`` is the body of an accepted lease that may be resumed; ``pair`` what telemetry names."""
+    """``in_force`` is the body of an accepted lease that may be resumed; ``pair`` what telemetry names.
+
+    The rest are instants in whole seconds since 1970. ``opt_out_ends_s`` is None while no event binds the
+    owner's no.
+    """
 
     highest: dict[str, StoredCommand] = field(default_factory=dict)  # by kid
     in_force: bytes | None = None
     pair: tuple[int, int] = (0, 0)
+    event_until_s: int = 0
+    grid_charge_from_s: int = 0
+    opted_out: bool = False
+    opt_out_ends_s: int | None = None
+
+    def copy(self) -> "DiskContent":
+        """Return the same content, which no later change of this one reaches."""
+        return replace(self, highest=dict(self.highest))
+
+
+_PLAIN = ("event_until_s", "grid_charge_from_s", "opted_out", "opt_out_ends_s")
 
 
 class CommandDisk(Protocol):
@@ -46,11 +61,11 @@ class MemoryDisk:
 
     def load(self) -> DiskContent:
         """Return what was stored last."""
-        return DiskContent(dict(self._content.highest), self._content.in_force, self._content.pair)
+        return self._content.copy()
 
     def store(self, content: DiskContent) -> None:
         """Keep the content."""
-        self._content = DiskContent(dict(content.highest), content.in_force, content.pair)
+        self._content = content.copy()
 
     def lose(self) -> None:
         """Forget everything, as after a replaced memory card."""
@@ -74,7 +89,10 @@ class FileDisk:
         }
         in_force = kept["in_force"]
         return DiskContent(
-            highest, None if in_force is None else in_force.encode(), (kept["pair"][0], kept["pair"][1])
+            highest,
+            None if in_force is None else in_force.encode(),
+            (kept["pair"][0], kept["pair"][1]),
+            **{name: kept[name] for name in _PLAIN},
         )
 
     def store(self, content: DiskContent) -> None:
@@ -89,7 +107,8 @@ class FileDisk:
             for kid, each in content.highest.items()
         }
         in_force = None if content.in_force is None else content.in_force.decode()
-        text = json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair})
+        plain = {name: getattr(content, name) for name in _PLAIN}
+        text = json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair, **plain})
         draft = self._path.with_suffix(".new")
         with draft.open("w") as file:
             file.write(text)

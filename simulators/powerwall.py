@@ -68,7 +68,7 @@ class Gateway:
         self.online = False
         self.grid = GridState.CONNECTED
         self.storm_mode = False
-        self.opted_out = False
+        self.opted_out = disk.load().opted_out
         self.fault: str | None = None
         self.clock_offset_ms: int | None = 0
         self.dropped: Counter[str] = Counter()
@@ -85,11 +85,11 @@ class Gateway:
     def next_due_s(self) -> int:
         """Return when this gateway has something to do by itself."""
         moment_s = self.inverter.next_moment_s
-        ends_s = self._event_until_s if self._event_until_s > self.inverter.at_s else NEVER_S
+        kept = self._kept
         return min(
             self._cadence.next_due_s,
-            ends_s,
-            self._opt_out_ends_s,
+            kept.event_until_s if self._in_event(self.inverter.at_s) else NEVER_S,
+            NEVER_S if kept.opt_out_ends_s is None else kept.opt_out_ends_s,
             NEVER_S if moment_s is None else moment_s,
         )
 
@@ -167,8 +167,8 @@ class Gateway:
         """The owner says no at the home, to the running event or the next one, or takes it back."""
         out = self.advance(now_s)
         self.opted_out = opted_out
-        running = opted_out and self._event_until_s > now_s
-        self._opt_out_ends_s = self._event_until_s if running else NEVER_S
+        self._bind_opt_out()
+        self._disk.store(self._kept)
         self._obey_home_rules(out)
         self._sample(out)
         return out
@@ -215,15 +215,17 @@ class Gateway:
         self._buffer = MeterBuffer(self.identity.site_id, boot_id)
         self._kept = self._disk.load()
         self._kids_at_boot = frozenset(self._kept.highest)
-        self._event_until_s = 0
-        self._opt_out_ends_s = NEVER_S
+        if self.opted_out is not self._kept.opted_out:
+            self._bind_opt_out()  # the owner spoke as the power went, or the disk was lost
+        self.inverter.grid_charge_from_s = max(
+            self.inverter.grid_charge_from_s, self._kept.grid_charge_from_s
+        )
         self._last_sample = (now_s, self._net_ws())
-        self._cadence.boots(now_s, in_event=False)
+        self._cadence.boots(now_s, in_event=self._in_event(now_s))
         if self._kept.in_force is None:
             return
         command = decode_command(self._kept.in_force, site_id=self.identity.site_id)
         if clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms) is None:
-            self._heed_event(command)
             self.inverter.take(lease_of(command, waiting=None, discharging=False))
         else:
             self._forget_lease()
@@ -246,9 +248,10 @@ class Gateway:
             cadence.has_read()
             self._read()
             self._obey_home_rules(out)
-        if due_s == self._opt_out_ends_s:
+        if due_s == self._kept.opt_out_ends_s:
             self.opted_out = False
-            self._opt_out_ends_s = NEVER_S
+            self._bind_opt_out()
+            self._disk.store(self._kept)
             self._sample(out)
         if due_s == cadence.sample_due_s:
             self._sample(out)
@@ -256,11 +259,11 @@ class Gateway:
         if due_s == cadence.meter_due_s:
             self._send_readings(out)
             cadence.metered(due_s, in_event=in_event)
-        if due_s == self._event_until_s:
+        if due_s == self._kept.event_until_s:
             cadence.changes(due_s, in_event=False)
 
     def _in_event(self, now_s: int) -> bool:
-        return now_s < self._event_until_s
+        return now_s < self._kept.event_until_s
 
     def _net_ws(self) -> int:
         battery = self.inverter.battery
@@ -344,6 +347,13 @@ class Gateway:
             return
         self._stop(out)
         self._sample(out)
+
+    def _bind_opt_out(self) -> None:
+        """Let the owner's no end with the running event; without one, the next event binds it."""
+        kept, now_s = self._kept, self.inverter.at_s
+        kept.opted_out = self.opted_out
+        running = self.opted_out and self._in_event(now_s)
+        kept.opt_out_ends_s = kept.event_until_s if running else None
 
     def _stop(self, out: list[Packet]) -> None:
         if self.inverter.stop():
@@ -438,23 +448,26 @@ class Gateway:
 
     def _heed_event(self, command: Command) -> None:
         """Report and measure as in an event, and keep off the grid's power until well after it."""
-        now_s = self.inverter.at_s
+        kept, now_s = self._kept, self.inverter.at_s
         was_idle = not self._in_event(now_s)
-        self._event_until_s = max(to_epoch(command.event_ends_at), now_s)
-        self.inverter.grid_charge_from_s = self._event_until_s + recharge_delay_s(
-            command.site_id, command.event_id
-        )
-        if self.opted_out and self._opt_out_ends_s == NEVER_S:
-            self._opt_out_ends_s = max(self._event_until_s, now_s + 1)
+        kept.event_until_s = max(to_epoch(command.event_ends_at), now_s)
+        self._charge_not_before(kept.event_until_s, command)
+        if self.opted_out and kept.opt_out_ends_s is None:
+            kept.opt_out_ends_s = max(kept.event_until_s, now_s + 1)
         if was_idle:
             self._cadence.changes(now_s, in_event=self._in_event(now_s))
+
+    def _charge_not_before(self, over_s: int, command: Command) -> None:
+        """Keep off the grid's power until this home's own delay after an event's end has passed."""
+        from_s = over_s + recharge_delay_s(command.site_id, command.event_id)
+        self.inverter.grid_charge_from_s = self._kept.grid_charge_from_s = from_s
 
     def _release(self, command: Command, out: list[Packet]) -> None:
         now_s = self.inverter.at_s
         self._stop(out)
         if self._in_event(now_s):
-            self._event_until_s = now_s
-            self.inverter.grid_charge_from_s = now_s + recharge_delay_s(command.site_id, command.event_id)
+            self._kept.event_until_s = now_s
+            self._charge_not_before(now_s, command)
             self._cadence.changes(now_s, in_event=False)
         self._sample(out)
 

@@ -1,10 +1,13 @@
 """A simulated gateway tells and measures what it does; and no command harms a battery."""
 
 import json
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulators.command_disk import FileDisk
 from tests.simulation.gateways import (
     BOOTED,
     CONTROLLER,
@@ -96,6 +99,42 @@ def test_opt_out_at_home_ends_with_the_event_it_bound() -> None:
 
     assert said[-1]["opted_out"] is False
     assert [sample["opted_out"] for sample in said[:-1]] == [True] * (len(said) - 1)
+
+
+def test_opt_out_at_home_ends_with_its_event_whatever_reboots_in_between() -> None:
+    gateway = a_running_gateway()
+    gateway.owner_opts_out(True, STARTS + 300)
+
+    gateway.reboot(STARTS + 400, boot_id="c" * 32)
+    said = samples(gateway.advance(ENDS + 1))
+
+    assert said[-1]["opted_out"] is False
+    assert [sample["opted_out"] for sample in said[:-1]] == [True] * (len(said) - 1)
+
+
+@pytest.mark.parametrize("ended", ["refused", "stopped", "running"])
+def test_reboot_within_an_event_keeps_its_pace_of_samples(ended: str) -> None:
+    gateway = a_gateway(soc_pct=20 if ended == "refused" else 90)
+    told(gateway, a_command())
+    if ended == "stopped":
+        gateway.fault_becomes("inverter", STARTS + 100)
+
+    gateway.reboot(STARTS + 200, boot_id="c" * 32)
+    active = samples(gateway.advance(STARTS + 800))
+    gateway.advance(ENDS)
+    after = samples(gateway.advance(ENDS + 900))
+
+    assert (len(active), len(after)) == (20, 3)
+
+
+def test_opt_out_is_remembered_by_a_gateway_whose_process_ended(tmp_path: Path) -> None:
+    disk = FileDisk(tmp_path / "home.json")
+    a_running_gateway(disk=disk).owner_opts_out(True, STARTS + 300)
+
+    again = a_gateway(disk=disk)
+
+    assert again.opted_out
+    assert samples(again.advance(ENDS + 1))[-1]["opted_out"] is False
 
 
 def test_readings_stand_at_five_minutes_and_where_a_discharge_starts_and_ends() -> None:
