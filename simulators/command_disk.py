@@ -1,4 +1,4 @@
-"""What a gateway keeps through a power cut: the highest command of each key, the lease in force, the event."""
+"""What a gateway keeps through a power cut: each key's highest command, the lease in force, its event."""
 
 import json
 import os

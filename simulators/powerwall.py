@@ -138,13 +138,13 @@ class Gateway:
         if self.inverter.stop():
             self._read()
         self._old_buffers.append(self._buffer)
-        self._boot(boot_id)
         self.online = False
-        self._obey_home_rules([])  # power may have gone after a stop and before it was on the disk
+        self._boot(boot_id)
         return self.connect(now_s)
 
     def advance(self, now_s: int) -> list[Packet]:
         """Let time pass to an instant and do everything that falls due, each at its own second."""
+        self._resume()
         out: list[Packet] = []
         while (due_s := self.next_due_s) <= now_s:
             self._run_to(due_s, out)
@@ -169,44 +169,48 @@ class Gateway:
         self.opted_out = opted_out
         self._bind_opt_out()
         self._disk.store(self._kept)
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def owner_sets_reserve(self, permille: int, now_s: int) -> list[Packet]:
         """The owner keeps another part of the battery from now on."""
         out = self.advance(now_s)
         self.inverter.reserve_permille = permille
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def grid_becomes(self, grid: GridState, now_s: int) -> list[Packet]:
         """The home loses or regains the grid."""
         out = self.advance(now_s)
         self.grid = grid
         self.inverter.connected = grid is GridState.CONNECTED
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def storm_mode_becomes(self, storm_mode: bool, now_s: int) -> list[Packet]:
         """A storm is forecast, or is over."""
         out = self.advance(now_s)
         self.storm_mode = self.inverter.storm_mode = storm_mode
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def fault_becomes(self, fault: str | None, now_s: int) -> list[Packet]:
         """The battery reports a fault, or None when it is healthy again."""
         out = self.advance(now_s)
         self.fault = fault
+        return self._home_changed(out)
+
+    def _home_changed(self, out: list[Packet]) -> list[Packet]:
+        """Choose the power anew, stop what the home now forbids, and say at once what is new."""
+        self.inverter.reconsider()
         self._obey_home_rules(out)
         self._sample(out)
+        return out
+
+    def clock_becomes(self, offset_ms: int | None, now_s: int) -> list[Packet]:
+        """The gateway learns how far its clock is off, or with None no longer knows.
+
+        A lease that it could not resume at its boot goes on as soon as the time is known.
+        """
+        out = self.advance(now_s)
+        self.clock_offset_ms = offset_ms
+        self._resume()
         return out
 
     def _boot(self, boot_id: str) -> None:
@@ -222,13 +226,24 @@ class Gateway:
         )
         self._last_sample = (now_s, self._net_ws())
         self._cadence.boots(now_s, in_event=self._in_event(now_s))
-        if self._kept.in_force is None:
+        in_force, site_id = self._kept.in_force, self.identity.site_id
+        self._unresumed = None if in_force is None else decode_command(in_force, site_id=site_id)
+        self._resume()
+        self._obey_home_rules([])  # power may have gone after a stop and before it was on the disk
+
+    def _resume(self) -> None:
+        """Go on with the lease of before the boot, unless it has expired; wait while the clock is unsure."""
+        command, now_s = self._unresumed, self.inverter.at_s
+        if command is None:
             return
-        command = decode_command(self._kept.in_force, site_id=self.identity.site_id)
-        if clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms) is None:
-            self.inverter.take(lease_of(command, waiting=None, discharging=False))
-        else:
+        refusal = clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms)
+        if refusal is Refusal.CLOCK_UNSURE:
+            return
+        if refusal is not None:
             self._forget_lease()
+            return
+        self._unresumed = None
+        self.inverter.take(lease_of(command, waiting=None, discharging=False))
 
     # What falls due.
 
@@ -339,9 +354,12 @@ class Gateway:
         Charge and export limit matter only while it discharges: a lease that waits may yet find both.
         """
         lease = self.inverter.lease or self.inverter.running_lease
-        if lease is None:
+        if lease is not None:
+            refusal = self._home_refusal(lease.floor_permille)
+        elif self._unresumed is not None:
+            refusal = self._home_refusal(self._unresumed.reserve_floor_permille)
+        else:
             return
-        refusal = self._home_refusal(lease.floor_permille)
         passing = refusal in (Refusal.BELOW_RESERVE, Refusal.EXPORT_NOT_PERMITTED)
         if refusal is None or (passing and not self.inverter.discharging):
             return
@@ -363,6 +381,7 @@ class Gateway:
         self._forget_lease()
 
     def _forget_lease(self) -> None:
+        self._unresumed = None
         if self._kept.in_force is not None:
             self._kept.in_force = None
             self._disk.store(self._kept)
@@ -441,7 +460,7 @@ class Gateway:
         if refusal is not None:
             self._stop(out)
             return refusal
-        self._kept.in_force = body
+        self._kept.in_force, self._unresumed = body, None
         waiting = None if self.inverter.discharging else self.inverter.lease
         self.inverter.take(lease_of(command, waiting=waiting, discharging=self.inverter.discharging))
         return None
