@@ -180,6 +180,7 @@ async def run_fleet(arguments: argparse.Namespace) -> int:
         "commands_received": seen.commands_received,
         "reserve_violations": seen.reserve_violations,
         "dropped": dict(seen.dropped),
+        "unknown_fields": dict(seen.unknown_fields),
         "delivered_wh": {event_id: sum(sites.values()) for event_id, sites in seen.delivered_wh.items()},
     }
     sys.stdout.write(json.dumps(shown) + "\n")

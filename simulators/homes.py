@@ -121,6 +121,7 @@ class Observed:
     reserve_violations: int = 0
     homes_under_reserve: tuple[str, ...] = ()
     dropped: Counter[str] = field(default_factory=Counter)
+    unknown_fields: Counter[str] = field(default_factory=Counter)
     delivered_wh: dict[str, dict[str, int]] = field(default_factory=dict)  # by event, then site
 
 
@@ -183,6 +184,7 @@ class Homes:
             seen.commands_received += gateway.commands_received
             seen.homes_commanded += gateway.commands_received > 0
             seen.dropped.update(gateway.dropped)
+            seen.unknown_fields.update(gateway.unknown_fields)
             for event_id, delivered_ws in gateway.inverter.delivered_ws.items():
                 seen.delivered_wh.setdefault(event_id, {})[site_id] = delivered_ws // 3600
         return seen

@@ -72,6 +72,7 @@ class Gateway:
         self.fault: str | None = None
         self.clock_offset_ms: int | None = 0
         self.dropped: Counter[str] = Counter()
+        self.unknown_fields: Counter[str] = Counter()  # by kind of message; ignored, never an error
         self.commands_received = 0
         self._disk = disk
         self._cadence = Cadence(identity.site_id)
@@ -395,7 +396,9 @@ class Gateway:
             if key is None:
                 self.dropped["unknown_key"] += 1
                 return
-            receipt = decode_receipt(verify(message, key), site_id=self.identity.site_id)
+            receipt = decode_receipt(
+                verify(message, key), site_id=self.identity.site_id, unknown=self.unknown_fields
+            )
         except (MalformedMessage, BadSignature) as untrusted:
             self.dropped[str(untrusted)] += 1
             return
@@ -408,7 +411,8 @@ class Gateway:
         if packet.retain:
             self.dropped["retained"] += 1
             return
-        match read_command(packet.payload, site_id=self.identity.site_id, keys=self.controller_keys):
+        keys, unknown = self.controller_keys, self.unknown_fields
+        match read_command(packet.payload, site_id=self.identity.site_id, keys=keys, unknown=unknown):
             case Dropped(reason):
                 self.dropped[reason] += 1
             case Refused(event_id, epoch, sequence, refusal):

@@ -216,9 +216,9 @@ def a_gateway_checks_no_signature(patch: pytest.MonkeyPatch) -> None:
 def a_gateway_obeys_the_command_of_another_home(patch: pytest.MonkeyPatch) -> None:
     read = simulators.powerwall.read_command
 
-    def anyones(payload: bytes, *, site_id: str, keys: Any) -> Any:
+    def anyones(payload: bytes, *, site_id: str, **known: Any) -> Any:
         _, found, rest = payload.partition(b'"site_id":"')
-        return read(payload, site_id=rest.split(b'"')[0].decode() if found else site_id, keys=keys)
+        return read(payload, site_id=rest.split(b'"')[0].decode() if found else site_id, **known)
 
     patch.setattr(simulators.powerwall, "read_command", anyones)
 

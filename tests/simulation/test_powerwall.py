@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.simulation.gateways import (
+    CONTROLLER,
     ENDS,
     STARTS,
     STRANGER,
@@ -18,11 +19,14 @@ from tests.simulation.gateways import (
     signed,
     told,
 )
+from vpp.domain.delivery import MeterReceipt
 from vpp.domain.interval import from_epoch
 from vpp.domain.quantities import Permille
 from vpp.ports import Packet
 from vpp.wire.gateway import encode_command
+from vpp.wire.gateway_meter import encode_receipt
 from vpp.wire.gateway_telemetry import GridState
+from vpp.wire.signed import sign
 
 
 def test_command_that_holds_every_rule_is_accepted() -> None:
@@ -60,6 +64,19 @@ def test_bad_parameter_is_refused_by_name(field: str, value: object) -> None:
     body[field] = value
 
     assert told(a_gateway(), signed(json.dumps(body).encode())) == [(10, "bad_parameter")]
+
+
+def test_fields_that_nobody_knows_are_ignored_and_counted() -> None:
+    gateway = a_gateway()
+    command = {**json.loads(encode_command(a_command())), "tariff": "a", "hint": {"soc_pct": 1}}
+    receipt = {**json.loads(encode_receipt(MeterReceipt("s-7f3a", "b" * 32, 0))), "praise": True}
+    confirmed = sign(json.dumps(receipt).encode(), CONTROLLER, "vpp-1")
+
+    assert told(gateway, signed(json.dumps(command).encode())) == [(10, None)]
+    gateway.on_message(Packet("vpp/v1/0a/s-7f3a/receipt", confirmed), STARTS - 100)
+
+    assert gateway.unknown_fields == {"command": 2, "receipt": 1}
+    assert not gateway.dropped
 
 
 def test_unknown_key_is_refused_by_name() -> None:
