@@ -7,6 +7,7 @@ import pytest
 from tests.simulation.gateways import (
     CONTROLLER,
     ENDS,
+    HOME_KEY,
     STARTS,
     STRANGER,
     a_command,
@@ -26,7 +27,7 @@ from vpp.ports import Packet
 from vpp.wire.gateway import encode_command
 from vpp.wire.gateway_meter import encode_receipt
 from vpp.wire.gateway_telemetry import GridState
-from vpp.wire.signed import sign
+from vpp.wire.signed import sign, split, verify
 
 
 def test_command_that_holds_every_rule_is_accepted() -> None:
@@ -64,6 +65,16 @@ def test_bad_parameter_is_refused_by_name(field: str, value: object) -> None:
     body[field] = value
 
     assert told(a_gateway(), signed(json.dumps(body).encode())) == [(10, "bad_parameter")]
+
+
+@pytest.mark.parametrize("name", ["epoch", "sequence"])
+def test_number_of_zero_is_refused_by_name(name: str) -> None:
+    body = {**json.loads(encode_command(a_command())), name: 0}
+
+    said = a_gateway().on_message(signed(json.dumps(body).encode()), STARTS - 120)[-1]
+
+    ack = json.loads(verify(split(said.payload, max_bytes=4096), HOME_KEY.verifying_key))
+    assert (ack["state"], ack["reason"], ack[name]) == ("rejected", "bad_parameter", 0)
 
 
 def test_fields_that_nobody_knows_are_ignored_and_counted() -> None:

@@ -282,10 +282,11 @@ def command_key(payload: bytes) -> tuple[str, int, int] | None:
     """
     try:
         body = parse(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
+        # A zero names no command that could be taken, but it can be read: the sender is told.
         return (
             require_text(body, "event_id"),
-            require_integer(body, "epoch", low=1),
-            require_integer(body, "sequence", low=1),
+            require_integer(body, "epoch"),
+            require_integer(body, "sequence"),
         )
     except MalformedMessage:
         return None
