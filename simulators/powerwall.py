@@ -120,7 +120,7 @@ class Gateway:
             epoch=self._kept.pair[0],
             sequence=self._kept.pair[1],
             firmware=FIRMWARE,
-            clock_offset_ms=self.clock_offset_ms or 0,
+            clock_offset_ms=self.clock_offset_ms,
         )
         body = encode_status(Status(self.identity.site_id, here))
         out.append(Packet(self._topics[GatewayKind.STATUS], body, retain=True))

@@ -43,6 +43,21 @@ def test_presence_is_retained_and_its_will_says_offline() -> None:
     assert decode_status(gateway.will.payload, site_id="s-7f3a").online is None
 
 
+@pytest.mark.parametrize("offset_ms", [None, 0, -12_000])
+def test_presence_says_how_far_the_clock_is_off_and_nothing_where_that_is_unknown(
+    offset_ms: int | None,
+) -> None:
+    gateway = a_gateway()
+    gateway.clock_becomes(offset_ms, BOOTED + 4)
+
+    status = next(packet for packet in gateway.connect(BOOTED + 5) if packet.topic.endswith("/status"))
+
+    assert json.loads(status.payload)["clock_offset_ms"] == offset_ms
+    here = decode_status(status.payload, site_id="s-7f3a").online
+    assert here is not None
+    assert here.clock_offset_ms == offset_ms
+
+
 def test_samples_come_every_five_minutes_at_rest_and_every_thirty_seconds_in_an_event() -> None:
     gateway = a_gateway()
     idle = samples(gateway.advance(BOOTED + 1500))

@@ -18,6 +18,7 @@ from vpp.wire.strict_json import (
     JsonObject,
     MalformedMessage,
     encode,
+    optional_integer,
     parse,
     percent,
     require_flag,
@@ -348,14 +349,18 @@ def decode_ack(payload: bytes, *, site_id: str, unknown: Counter[str] | None = N
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """What a gateway says of itself when it connects. The pair names the command in force, 0 before any."""
+    """What a gateway says of itself when it connects. The pair names the command in force, 0 before any.
+
+    ``clock_offset_ms`` is None, on the wire null, where the gateway knows nothing of its clock's error.
+    Interpretation: the protocol has no word for that, and 0 would say that the clock is right.
+    """
 
     at: datetime
     boot_id: str
     epoch: int
     sequence: int
     firmware: str
-    clock_offset_ms: int
+    clock_offset_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +405,7 @@ def decode_status(payload: bytes, *, site_id: str, unknown: Counter[str] | None 
                 epoch=require_integer(body, "epoch"),
                 sequence=require_integer(body, "sequence"),
                 firmware=require_text(body, "firmware"),
-                clock_offset_ms=require_integer(
+                clock_offset_ms=optional_integer(
                     body, "clock_offset_ms", low=-MAX_CLOCK_OFFSET_MS, high=MAX_CLOCK_OFFSET_MS
                 ),
             )
