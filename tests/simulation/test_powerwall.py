@@ -67,6 +67,12 @@ def test_bad_parameter_is_refused_by_name(field: str, value: object) -> None:
     assert told(a_gateway(), signed(json.dumps(body).encode())) == [(10, "bad_parameter")]
 
 
+@pytest.mark.parametrize("name", ["ramp_s", "spread_s"])
+def test_what_lets_power_flow_past_a_lease_is_an_hour_at_most(name: str) -> None:
+    assert told(a_gateway(), a_command(**{name: 3600})) == [(10, None)]
+    assert told(a_gateway(), a_command(**{name: 3601})) == [(10, "bad_parameter")]
+
+
 @pytest.mark.parametrize("name", ["epoch", "sequence"])
 def test_number_of_zero_is_refused_by_name(name: str) -> None:
     body = {**json.loads(encode_command(a_command())), name: 0}

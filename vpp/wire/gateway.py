@@ -32,6 +32,8 @@ from vpp.wire.strict_json import (
 
 MIN_DISCHARGE_W = 500
 MAX_SITE_W = 1_000_000  # far above any home; a larger number is a mistaken unit
+# Interpretation: the protocol names no upper limit. But the power of a lease may flow on past its expiry
+# for the spread and the ramp, so without one the thirty minutes of `lease_too_long` would bound nothing.
 MAX_SPREAD_S = 3600
 MAX_RAMP_S = 3600
 MAX_CLOCK_OFFSET_MS = 10**12
