@@ -1,9 +1,7 @@
 """What a gateway keeps through a power cut: each key's highest command, the lease in force, its event."""
 
 import json
-import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 
@@ -49,7 +47,10 @@ class CommandDisk(Protocol):
         ...
 
     def store(self, content: DiskContent) -> None:
-        """Keep the content; when this returns it survives a power cut."""
+        """Keep the content: it survives a power cut that comes after the battery moves or the answer leaves.
+
+        A disk may wait that long with what many homes store in one instant, and no longer.
+        """
         ...
 
 
@@ -72,46 +73,33 @@ class MemoryDisk:
         self._content = DiskContent()
 
 
-class FileDisk:
-    """One small JSON file per home, replaced as a whole."""
+def text_of(content: DiskContent) -> str:
+    """Return the content as one line of JSON."""
+    highest = {
+        kid: [
+            each.epoch,
+            each.sequence,
+            each.body.decode(),
+            None if each.ack is None else each.ack.decode(),
+        ]
+        for kid, each in content.highest.items()
+    }
+    in_force = None if content.in_force is None else content.in_force.decode()
+    plain = {name: getattr(content, name) for name in _PLAIN}
+    return json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair, **plain})
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def load(self) -> DiskContent:
-        """Return what was stored last; empty when there is no file yet."""
-        if not self._path.exists():
-            return DiskContent()
-        kept = json.loads(self._path.read_bytes())
-        highest = {
-            kid: StoredCommand(epoch, sequence, body.encode(), None if ack is None else ack.encode())
-            for kid, (epoch, sequence, body, ack) in kept["highest"].items()
-        }
-        in_force = kept["in_force"]
-        return DiskContent(
-            highest,
-            None if in_force is None else in_force.encode(),
-            (kept["pair"][0], kept["pair"][1]),
-            **{name: kept[name] for name in _PLAIN},
-        )
-
-    def store(self, content: DiskContent) -> None:
-        """Write a draft, make it durable, then put it in place."""
-        highest = {
-            kid: [
-                each.epoch,
-                each.sequence,
-                each.body.decode(),
-                None if each.ack is None else each.ack.decode(),
-            ]
-            for kid, each in content.highest.items()
-        }
-        in_force = None if content.in_force is None else content.in_force.decode()
-        plain = {name: getattr(content, name) for name in _PLAIN}
-        text = json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair, **plain})
-        draft = self._path.with_suffix(".new")
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+def content_of(text: str) -> DiskContent:
+    """Return the content that ``text_of`` wrote."""
+    kept = json.loads(text)
+    highest = {
+        kid: StoredCommand(epoch, sequence, body.encode(), None if ack is None else ack.encode())
+        for kid, (epoch, sequence, body, ack) in kept["highest"].items()
+    }
+    in_force = kept["in_force"]
+    return DiskContent(
+        highest,
+        None if in_force is None else in_force.encode(),
+        (kept["pair"][0], kept["pair"][1]),
+        **{name: kept[name] for name in _PLAIN},
+    )

@@ -6,7 +6,7 @@ whole seconds since 1970 on the gateway's own clock.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulators.cadence import Cadence
@@ -61,6 +61,7 @@ class Gateway:
         disk: CommandDisk,
         *,
         boot_id: str,
+        unconfirmed: Sequence[MeterBuffer] = (),
     ) -> None:
         self.identity = identity
         self.inverter = inverter
@@ -79,7 +80,7 @@ class Gateway:
         self._topics = {
             kind: topic(GatewayTopic(identity.shard, identity.site_id, kind)) for kind in GatewayKind
         }
-        self._old_buffers: list[MeterBuffer] = []
+        self._old_buffers = list(unconfirmed)
         self._boot(boot_id)
 
     @property
@@ -225,7 +226,7 @@ class Gateway:
         self.inverter.grid_charge_from_s = max(
             self.inverter.grid_charge_from_s, self._kept.grid_charge_from_s
         )
-        self._last_sample = (now_s, self._net_ws())
+        self._last_sample = (now_s, self.inverter.battery.net_discharged_ws)
         self._cadence.boots(now_s, in_event=self._in_event(now_s))
         in_force, site_id = self._kept.in_force, self.identity.site_id
         self._unresumed = None if in_force is None else decode_command(in_force, site_id=site_id)
@@ -281,14 +282,10 @@ class Gateway:
     def _in_event(self, now_s: int) -> bool:
         return now_s < self._kept.event_until_s
 
-    def _net_ws(self) -> int:
-        battery = self.inverter.battery
-        return battery.discharged_ws - battery.charged_ws
-
     def _sample(self, out: list[Packet]) -> None:
         if not self.online:
             return  # the mean goes on from the last sample that was sent
-        now_s, net_ws = self.inverter.at_s, self._net_ws()
+        now_s, net_ws = self.inverter.at_s, self.inverter.battery.net_discharged_ws
         before_s, before_ws = self._last_sample
         self._last_sample = (now_s, net_ws)
         battery = self.inverter.battery

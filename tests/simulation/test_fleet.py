@@ -16,6 +16,7 @@ import pytest
 
 from simulators.__main__ import main
 from simulators.batched_client import BatchedClient, BrokerGone
+from simulators.fleet_disk import FleetDisk
 from simulators.history import three_weeks_before
 from simulators.home_files import (
     UnusableFile,
@@ -55,11 +56,9 @@ def make_homes(folder: Path, count: int = 12, *more: str) -> Path:
     return folder
 
 
-def homes_in(folder: Path, until: datetime = START) -> tuple[Homes, list[str]]:
-    kept = read_gateway_file(folder)
-    return load_homes(
-        kept, read_site_ids(folder / "sites.csv"), until=until, shards=None, controller_keys=PINNED
-    )
+def homes_in(folder: Path, until: datetime = START, disk: FleetDisk | None = None) -> tuple[Homes, list[str]]:
+    kept, site_ids = read_gateway_file(folder), read_site_ids(folder / "sites.csv")
+    return load_homes(kept, site_ids, until=until, shards=None, controller_keys=PINNED, disk=disk)
 
 
 def a_discharge(topic: str, *, at: datetime, watts: int = 2_000, sequence: int = 1) -> Packet:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulators.command_disk import FileDisk, MemoryDisk
+from simulators.command_disk import MemoryDisk
 from tests.simulation.gateways import (
     ENDS,
     STARTS,
@@ -243,13 +243,3 @@ def test_gateway_that_lost_its_disk_refuses_what_was_issued_before_its_boot() ->
     assert told(gateway, a_command(), STARTS + 201) == [(10, "stale_sequence")]
     at = from_epoch(STARTS + 210)
     assert told(gateway, a_command(sequence=11, issued_at=at, starts_at=at), STARTS + 211) == [(11, None)]
-
-
-def test_stale_pair_is_remembered_on_a_file(tmp_path) -> None:
-    gateway = a_running_gateway(disk=FileDisk(tmp_path / "home.json"))
-
-    gateway.reboot(STARTS + 200, boot_id="c" * 32)
-
-    assert told(gateway, a_command(sequence=9), STARTS + 201) == [(9, "stale_sequence")]
-    gateway.advance(STARTS + 260)
-    assert gateway.inverter.power_w == 4_200

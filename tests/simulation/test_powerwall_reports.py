@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulators.command_disk import FileDisk
+from simulators.fleet_disk import FleetDisk
 from tests.simulation.gateways import (
     BOOTED,
     CONTROLLER,
@@ -143,10 +143,12 @@ def test_reboot_within_an_event_keeps_its_pace_of_samples(ended: str) -> None:
 
 
 def test_opt_out_is_remembered_by_a_gateway_whose_process_ended(tmp_path: Path) -> None:
-    disk = FileDisk(tmp_path / "home.json")
-    a_running_gateway(disk=disk).owner_opts_out(True, STARTS + 300)
+    disk = FleetDisk(tmp_path / "homes.sqlite", now=from_epoch(BOOTED))
+    a_running_gateway(disk=disk.of("s-7f3a")).owner_opts_out(True, STARTS + 300)
+    disk.close()
 
-    again = a_gateway(disk=disk)
+    disk = FleetDisk(tmp_path / "homes.sqlite", now=from_epoch(BOOTED))
+    again = a_gateway(disk=disk.of("s-7f3a"))
 
     assert again.opted_out
     assert samples(again.advance(ENDS + 1))[-1]["opted_out"] is False
