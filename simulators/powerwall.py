@@ -170,8 +170,9 @@ class Gateway:
         out = self.advance(now_s)
         self.opted_out = opted_out
         self._bind_opt_out()
+        self._home_changed(out)  # before the write: with that the power may go, and the owner said no
         self._disk.store(self._kept)
-        return self._home_changed(out)
+        return out
 
     def owner_sets_reserve(self, permille: int, now_s: int) -> list[Packet]:
         """The owner keeps another part of the battery from now on."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulators.fleet_disk import FleetDisk
+from simulators.online_home import CuttableDisk, PowerCut
 from tests.simulation.gateways import (
     BOOTED,
     CONTROLLER,
@@ -140,6 +141,20 @@ def test_reboot_within_an_event_keeps_its_pace_of_samples(ended: str) -> None:
     after = samples(gateway.advance(ENDS + 900))
 
     assert (len(active), len(after)) == (20, 3)
+
+
+def test_battery_rests_before_the_owners_no_is_written_down() -> None:
+    disk = CuttableDisk()
+    gateway = a_running_gateway(disk=disk)
+    disk.cut = "before"
+
+    with pytest.raises(PowerCut):
+        gateway.owner_opts_out(True, STARTS + 300)
+
+    assert not gateway.inverter.discharging
+    gateway.reboot(STARTS + 300, boot_id="c" * 32)
+    assert gateway.opted_out
+    assert gateway.inverter.lease is None
 
 
 def test_opt_out_is_remembered_by_a_gateway_whose_process_ended(tmp_path: Path) -> None:
