@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 
+from simulators.cadence import READING_S
 from simulators.kernel import drive
 from simulators.online_home import OnlineHome
-from simulators.powerwall import READING_S
 from simulators.suburb import BEGINS
 from simulators.world import World
 from simulators.yesterday import TEST_DAY, TEST_EVENT

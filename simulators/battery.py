@@ -59,6 +59,21 @@ def self_consumption_w(
     return np.asarray(discharge_w - charge_w, dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptBattery:
+    """What a battery held and had counted at an instant in whole seconds since 1970, as ``Battery`` does."""
+
+    at_s: int
+    stored_tenths: int
+    discharged_ws: int
+    charged_ws: int
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """Return the four in their order."""
+        return self.at_s, self.stored_tenths, self.discharged_ws, self.charged_ws
+
+
 @dataclass(slots=True)
 class Battery:
     """One home's packs as one battery: what it can do, what it holds, what it has done in its life."""
@@ -87,6 +102,11 @@ class Battery:
         else:
             self.charged_ws -= battery_w * seconds
             self.stored_tenths -= CHARGED_TENTHS_KEPT * battery_w * seconds
+
+    @property
+    def net_discharged_ws(self) -> int:
+        """Return what it has given out in its life less what it has taken in."""
+        return self.discharged_ws - self.charged_ws
 
     @property
     def soc_permille(self) -> int:

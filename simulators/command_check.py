@@ -1,5 +1,6 @@
 """The first three checks of a command at a gateway: its words, its signature, the clock."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,15 +41,18 @@ class Trusted:
 
 
 def read_command(
-    payload: bytes, *, site_id: str, keys: Mapping[str, VerifyingKey]
+    payload: bytes, *, site_id: str, keys: Mapping[str, VerifyingKey], unknown: Counter[str] | None = None
 ) -> Dropped | Refused | Trusted:
-    """Return what a message on the command topic is worth: steps 1 and 2 of the protocol, in order."""
+    """Return what a message on the command topic is worth: steps 1 and 2 of the protocol, in order.
+
+    Fields that a command does not have are passed over, and counted in ``unknown``.
+    """
     try:
         message = split(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
     except MalformedMessage as malformed:
         return Dropped(malformed.reason)
     try:
-        command = decode_command(message.body, site_id=None)
+        command = decode_command(message.body, site_id=None, unknown=unknown)
     except MalformedMessage as malformed:
         named = command_key(message.body)
         return Dropped(malformed.reason) if named is None else Refused(*named, Refusal.BAD_PARAMETER)

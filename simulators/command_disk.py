@@ -1,9 +1,7 @@
-"""What a gateway keeps through a power cut: the highest command of each key, and the lease in force."""
+"""What a gateway keeps through a power cut: each key's highest command, the lease in force, its event."""
 
 import json
-import os
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 
@@ -19,11 +17,26 @@ class StoredCommand:
 
 @dataclass(slots=True)
 class DiskContent:
-    """``in_force`` is the body of an accepted lease that may be resumed; ``pair`` what telemetry names."""
+    """``in_force`` is the body of an accepted lease that may be resumed; ``pair`` what telemetry names.
+
+    The rest are instants in whole seconds since 1970. ``opt_out_ends_s`` is None while no event binds the
+    owner's no.
+    """
 
     highest: dict[str, StoredCommand] = field(default_factory=dict)  # by kid
     in_force: bytes | None = None
     pair: tuple[int, int] = (0, 0)
+    event_until_s: int = 0
+    grid_charge_from_s: int = 0
+    opted_out: bool = False
+    opt_out_ends_s: int | None = None
+
+    def copy(self) -> "DiskContent":
+        """Return the same content, which no later change of this one reaches."""
+        return replace(self, highest=dict(self.highest))
+
+
+_PLAIN = ("event_until_s", "grid_charge_from_s", "opted_out", "opt_out_ends_s")
 
 
 class CommandDisk(Protocol):
@@ -34,7 +47,10 @@ class CommandDisk(Protocol):
         ...
 
     def store(self, content: DiskContent) -> None:
-        """Keep the content; when this returns it survives a power cut."""
+        """Keep the content: it survives a power cut that comes after the battery moves or the answer leaves.
+
+        A disk may wait that long with what many homes store in one instant, and no longer.
+        """
         ...
 
 
@@ -46,53 +62,44 @@ class MemoryDisk:
 
     def load(self) -> DiskContent:
         """Return what was stored last."""
-        return DiskContent(dict(self._content.highest), self._content.in_force, self._content.pair)
+        return self._content.copy()
 
     def store(self, content: DiskContent) -> None:
         """Keep the content."""
-        self._content = DiskContent(dict(content.highest), content.in_force, content.pair)
+        self._content = content.copy()
 
     def lose(self) -> None:
         """Forget everything, as after a replaced memory card."""
         self._content = DiskContent()
 
 
-class FileDisk:
-    """One small JSON file per home, replaced as a whole."""
+def text_of(content: DiskContent) -> str:
+    """Return the content as one line of JSON."""
+    highest = {
+        kid: [
+            each.epoch,
+            each.sequence,
+            each.body.decode(),
+            None if each.ack is None else each.ack.decode(),
+        ]
+        for kid, each in content.highest.items()
+    }
+    in_force = None if content.in_force is None else content.in_force.decode()
+    plain = {name: getattr(content, name) for name in _PLAIN}
+    return json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair, **plain})
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def load(self) -> DiskContent:
-        """Return what was stored last; empty when there is no file yet."""
-        if not self._path.exists():
-            return DiskContent()
-        kept = json.loads(self._path.read_bytes())
-        highest = {
-            kid: StoredCommand(epoch, sequence, body.encode(), None if ack is None else ack.encode())
-            for kid, (epoch, sequence, body, ack) in kept["highest"].items()
-        }
-        in_force = kept["in_force"]
-        return DiskContent(
-            highest, None if in_force is None else in_force.encode(), (kept["pair"][0], kept["pair"][1])
-        )
-
-    def store(self, content: DiskContent) -> None:
-        """Write a draft, make it durable, then put it in place."""
-        highest = {
-            kid: [
-                each.epoch,
-                each.sequence,
-                each.body.decode(),
-                None if each.ack is None else each.ack.decode(),
-            ]
-            for kid, each in content.highest.items()
-        }
-        in_force = None if content.in_force is None else content.in_force.decode()
-        text = json.dumps({"highest": highest, "in_force": in_force, "pair": content.pair})
-        draft = self._path.with_suffix(".new")
-        with draft.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+def content_of(text: str) -> DiskContent:
+    """Return the content that ``text_of`` wrote."""
+    kept = json.loads(text)
+    highest = {
+        kid: StoredCommand(epoch, sequence, body.encode(), None if ack is None else ack.encode())
+        for kid, (epoch, sequence, body, ack) in kept["highest"].items()
+    }
+    in_force = kept["in_force"]
+    return DiskContent(
+        highest,
+        None if in_force is None else in_force.encode(),
+        (kept["pair"][0], kept["pair"][1]),
+        **{name: kept[name] for name in _PLAIN},
+    )

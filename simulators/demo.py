@@ -96,6 +96,7 @@ class Story:
                 "reserve_violations": seen.reserve_violations,
                 "homes_under_reserve": list(seen.homes_under_reserve),
                 "dropped": dict(seen.dropped),
+                "unknown_fields": dict(seen.unknown_fields),
                 "delivered_wh": delivered,
                 "signal_receipts": self._receipts,
             }

@@ -10,7 +10,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 
-from simulators.home_files import read_controller_key, read_gateway_file, read_shards, read_site_ids
+from simulators.fleet_disk import FleetDisk
+from simulators.home_files import (
+    disk_path,
+    read_controller_key,
+    read_gateway_file,
+    read_shards,
+    read_site_ids,
+)
 from simulators.homes import Homes, load_homes
 from vpp.adapters.clock import WallClock
 from vpp.adapters.keys import FileKeys
@@ -49,9 +56,7 @@ class Link:
             self._connections = transport.connections
             await transport.send(self._homes.connect(self.site_ids, now_s()))
         elif not transport.connected:
-            for site_id in self.site_ids:
-                if self._homes.gateway(site_id).online:
-                    self._homes.gateway(site_id).disconnect(now_s())
+            self._homes.disconnect(self.site_ids, now_s())
 
     async def leave(self) -> None:
         """Say for every home that it goes, as its Will would."""
@@ -152,13 +157,17 @@ def _pinned(text: str | None, path: Path | None) -> dict[str, VerifyingKey]:
 
 
 async def run_fleet(arguments: argparse.Namespace) -> int:
-    """Run the homes until stopped, then print what they saw as one line of JSON; return the exit code."""
+    """Run the homes until stopped, then print what they saw as one line of JSON; return the exit code.
+
+    What must outlive the process is in a file beside the keys; the next one goes on from there.
+    """
+    beside, now = arguments.keys or arguments.sites.parent, WallClock().now()
+    kept, site_ids = read_gateway_file(beside), read_site_ids(arguments.sites)
+    shards = None if arguments.shards is None else read_shards(arguments.shards)
+    controller_keys = _pinned(arguments.controller_key, arguments.controller_key_file)
+    disk = FleetDisk(disk_path(beside), now=now)
     homes, online = load_homes(
-        read_gateway_file(arguments.keys or arguments.sites.parent),
-        read_site_ids(arguments.sites),
-        until=WallClock().now(),
-        shards=None if arguments.shards is None else read_shards(arguments.shards),
-        controller_keys=_pinned(arguments.controller_key, arguments.controller_key_file),
+        kept, site_ids, until=now, shards=shards, controller_keys=controller_keys, disk=disk
     )
     links = make_links(homes, online, broker=arguments.broker, connections=arguments.connections)
     stop = asyncio.Event()
@@ -174,12 +183,15 @@ async def run_fleet(arguments: argparse.Namespace) -> int:
         await live(homes, links, stop)
         for link in links:
             await link.leave()
+    homes.disconnect(online, now_s())
+    disk.close()
     seen = homes.observed()
     shown = {
         "homes": len(homes),
         "commands_received": seen.commands_received,
         "reserve_violations": seen.reserve_violations,
         "dropped": dict(seen.dropped),
+        "unknown_fields": dict(seen.unknown_fields),
         "delivered_wh": {event_id: sum(sites.values()) for event_id, sites in seen.delivered_wh.items()},
     }
     sys.stdout.write(json.dumps(shown) + "\n")

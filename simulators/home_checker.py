@@ -29,7 +29,9 @@ TOLERANCE_PERMILLE = 5
 class _Seen:
     """What is remembered of one home."""
 
-    taken: Lease | None = None  # the lease object that was last put in force
+    taken: Lease | None = None  # the lease object in force when last looked at
+    last: tuple[int, int] | None = None  # pair of the lease that was last put in force
+    boots: int = 0  # of the home, when that was
     commands: dict[tuple[int, int], Command] = field(default_factory=dict)  # executed ones, by pair
     highest: dict[str, tuple[int, int]] = field(default_factory=dict)  # executed, by kid
     stopped: set[tuple[int, int]] = field(default_factory=set)  # ended by the home itself
@@ -58,9 +60,10 @@ class HomeChecker(Witness):
         if lease is not seen.taken:
             if lease is not None:
                 self._executed(home, seen, lease, packet)
-            elif seen.taken is not None and (home.islanded or home.storm):
-                seen.stopped.add((seen.taken.epoch, seen.taken.sequence))
+                seen.last, seen.boots = (lease.epoch, lease.sequence), home.boots
             seen.taken = lease
+        if lease is None and seen.last is not None and (home.islanded or home.storm):
+            seen.stopped.add(seen.last)
         running = home.inverter.running_lease
         if running is not None:
             self._discharges(home, seen, running)
@@ -80,9 +83,9 @@ class HomeChecker(Witness):
     def _executed(self, home: OnlineHome, seen: _Seen, lease: Lease, packet: Packet | None) -> None:
         pair = (lease.epoch, lease.sequence)
         brought = _command_in(packet)
-        if brought is None:  # only a boot puts a lease in force without a packet
+        if brought is None:  # only after a boot comes a lease without a packet, at once or with the clock
             known = seen.commands.get(pair)
-            if known is None or home.booted_s != self._kernel.now_s:
+            if known is None or home.boots == seen.boots:
                 self._report("I2", home, f"command {pair} runs, which no packet brought")
             elif pair in seen.stopped:
                 self._report("I2", home, f"command {pair} was resumed after the home itself had ended it")

@@ -1,7 +1,8 @@
 """The files that simulated homes are enrolled and run with.
 
 ``sites.csv`` is an enrolment file, ``history.csv`` a meter file; both go to the controller. ``gateways.json``
-holds the gateways' private keys and the seed they were made from; only its user can read it.
+holds the gateways' private keys and the seed they were made from; only its user can read it. Beside it a
+fleet in real time keeps ``gateways.sqlite``, which new homes begin without.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from vpp.wire.signed import SigningKey, VerifyingKey
 from vpp.wire.strict_json import time_text
 
 SITES_FILE, KEYS_FILE, HISTORY_FILE = "sites.csv", "gateways.json", "history.csv"
+DISK_FILE = "gateways.sqlite"
 HISTORY_HEADER = (
     "site_id", "at", "discharged_wh", "charged_wh", "imported_wh", "exported_wh", "quality",
 )  # fmt: skip
@@ -86,7 +88,7 @@ def write_sites_csv(path: Path, homes: Neighbourhood, *, consent_at: datetime) -
 def write_gateway_file(
     path: Path, homes: Neighbourhood, *, year: int, programs: Sequence[str], history_from: datetime
 ) -> None:
-    """Write the private keys, readable by this user alone."""
+    """Write the private keys, readable by this user alone; what homes before these kept is forgotten."""
     content = {
         "seed": homes.seed,
         "count": len(homes),
@@ -98,10 +100,16 @@ def write_gateway_file(
             for site_id in homes.site_id
         },
     }
-    path.unlink(missing_ok=True)
+    for stale in (path, *(path.with_name(DISK_FILE + more) for more in ("", "-wal", "-shm"))):
+        stale.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file)
+
+
+def disk_path(path: Path) -> Path:
+    """Return where the homes of a ``gateways.json``, or of the one in a directory, keep what they must."""
+    return path / DISK_FILE if path.is_dir() else path.with_name(DISK_FILE)
 
 
 def read_gateway_file(path: Path) -> GatewayFile:

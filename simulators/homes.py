@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
+from secrets import token_hex
 
 from simulators.command_disk import CommandDisk, MemoryDisk
-from simulators.history import History, live_through
+from simulators.fleet_disk import FleetDisk
+from simulators.history import History, go_on, live_through
 from simulators.home_files import GatewayFile, UnusableFile
 from simulators.household import Neighbourhood, Surroundings
 from simulators.inverter import House, Inverter
+from simulators.meter_buffer import MeterBuffer
 from simulators.powerwall import Gateway, Identity
 from vpp.domain.enrollment import shard_of
 from vpp.domain.interval import to_epoch
@@ -34,6 +37,7 @@ def make_gateway(
     controller_keys: Mapping[str, VerifyingKey],
     disk: CommandDisk,
     boot_id: str,
+    unconfirmed: Sequence[MeterBuffer] = (),
 ) -> Gateway:
     """Return the gateway of one home as its history leaves it, not yet connected."""
     house = House(surroundings, row, int(homes.share_pct[row]), int(homes.export_limit_w[row]))
@@ -44,7 +48,7 @@ def make_gateway(
         at_s=to_epoch(history.ends_at),
     )
     identity = Identity(homes.site_id[row], shard, key)
-    return Gateway(identity, inverter, controller_keys, disk, boot_id=boot_id)
+    return Gateway(identity, inverter, controller_keys, disk, boot_id=boot_id, unconfirmed=unconfirmed)
 
 
 def make_gateways(
@@ -56,10 +60,13 @@ def make_gateways(
     keys: Mapping[str, SigningKey],
     shards: Mapping[str, str] | None,
     controller_keys: Mapping[str, VerifyingKey],
+    disk: FleetDisk | None = None,
 ) -> list[Gateway]:
     """Return the gateways of the named sites, in that order.
 
-    Without ``shards`` the sites are taken to be the first that were ever enrolled, in this order.
+    Without ``shards`` the sites are taken to be the first that were ever enrolled, in this order. Without a
+    ``disk`` nothing outlives the process, and each boot id follows from the seed: a story repeats. With one
+    each is drawn anew, for meter readings of two processes under one boot id would contradict each other.
     """
     row_of = {site_id: row for row, site_id in enumerate(homes.site_id)}
     random = Random(homes.seed)
@@ -72,8 +79,9 @@ def make_gateways(
             key=keys[site_id],
             shard=shard_of(number) if shards is None else shards[site_id],
             controller_keys=controller_keys,
-            disk=MemoryDisk(),
-            boot_id=f"{random.getrandbits(128):032x}",
+            disk=MemoryDisk() if disk is None else disk.of(site_id),
+            boot_id=f"{random.getrandbits(128):032x}" if disk is None else token_hex(16),
+            unconfirmed=() if disk is None else disk.unconfirmed(site_id),
         )
         for number, site_id in enumerate(site_ids)
     ]
@@ -86,8 +94,12 @@ def load_homes(
     until: datetime,
     shards: Mapping[str, str] | None,
     controller_keys: Mapping[str, VerifyingKey],
+    disk: FleetDisk | None = None,
 ) -> tuple["Homes", list[str]]:
     """Return the named homes as their history leaves them at an instant, and those that can be reached.
+
+    With a ``disk`` they go on from where an earlier process left them, and keep there what must outlive
+    this one: commands, readings that nobody confirmed, and their batteries.
 
     Raises:
         UnusableFile: A site has no key, or no shard, in what was read.
@@ -98,18 +110,22 @@ def load_homes(
             raise UnusableFile(f"{what} of site {strangers[0]}")
     homes = kept.homes()
     surroundings = Surroundings(homes)
+    history = live_through(homes, surroundings, starts_at=kept.history_from, ends_at=until)
+    if disk is not None:
+        history = go_on(history, homes, surroundings, kept=disk.batteries(), until=until)
     gateways = make_gateways(
         homes,
         site_ids=site_ids,
-        history=live_through(homes, surroundings, starts_at=kept.history_from, ends_at=until),
+        history=history,
         surroundings=surroundings,
         keys=kept.keys,
         shards=shards,
         controller_keys=controller_keys,
+        disk=disk,
     )
     reserve = dict(zip(homes.site_id, homes.vpp_reserve_permille.tolist(), strict=True))
     on_air = dict(zip(homes.site_id, homes.reachable.tolist(), strict=True))
-    return Homes(gateways, reserve_permille=reserve), [each for each in site_ids if on_air[each]]
+    return Homes(gateways, reserve_permille=reserve, disk=disk), [each for each in site_ids if on_air[each]]
 
 
 @dataclass(slots=True)
@@ -121,15 +137,26 @@ class Observed:
     reserve_violations: int = 0
     homes_under_reserve: tuple[str, ...] = ()
     dropped: Counter[str] = field(default_factory=Counter)
+    unknown_fields: Counter[str] = field(default_factory=Counter)
     delivered_wh: dict[str, dict[str, int]] = field(default_factory=dict)  # by event, then site
 
 
 class Homes:
-    """Gateways by site, and an alarm for the next one that has something to do."""
+    """Gateways by site, and an alarm for the next one that has something to do.
 
-    def __init__(self, gateways: Sequence[Gateway], *, reserve_permille: Mapping[str, int]) -> None:
+    With a disk, what they keep is on it before the packets of a method are returned.
+    """
+
+    def __init__(
+        self,
+        gateways: Sequence[Gateway],
+        *,
+        reserve_permille: Mapping[str, int],
+        disk: FleetDisk | None = None,
+    ) -> None:
         self._gateways = {gateway.identity.site_id: gateway for gateway in gateways}
         self._reserve_permille = reserve_permille
+        self._disk = disk
         self._alarms: list[tuple[int, str]] = []
         self._alarm_of: dict[str, int] = {}
         self._under_reserve: set[str] = set()
@@ -146,8 +173,18 @@ class Homes:
         out: list[Packet] = []
         for site_id in site_ids:
             out.extend(self._gateways[site_id].connect(now_s))
-            self._set_alarm(site_id)
+            self._acted(self._gateways[site_id])
+        self._commit()
         return out
+
+    def disconnect(self, site_ids: Sequence[str], now_s: int) -> None:
+        """Take homes off the air that are on it; commands in force go on."""
+        for site_id in site_ids:
+            gateway = self._gateways[site_id]
+            if gateway.online:
+                gateway.disconnect(now_s)
+                self._acted(gateway)
+        self._commit()
 
     def take(self, packets: Sequence[Packet], now_s: int) -> list[Packet]:
         """Hand packets to the homes they name and return the answers. Homes off the air hear nothing."""
@@ -157,8 +194,8 @@ class Homes:
             if gateway is None or not gateway.online:
                 continue
             out.extend(gateway.on_message(packet, now_s))
-            self._watch(gateway)
-            self._set_alarm(gateway.identity.site_id)
+            self._acted(gateway)
+        self._commit()
         return out
 
     def advance(self, now_s: int) -> list[Packet]:
@@ -171,8 +208,8 @@ class Homes:
                 continue  # set before the home heard or did something else
             gateway = self._gateways[site_id]
             out.extend(gateway.advance(now_s))
-            self._watch(gateway)
-            self._set_alarm(site_id)
+            self._acted(gateway)
+        self._commit()
         return out
 
     def observed(self) -> Observed:
@@ -183,9 +220,20 @@ class Homes:
             seen.commands_received += gateway.commands_received
             seen.homes_commanded += gateway.commands_received > 0
             seen.dropped.update(gateway.dropped)
+            seen.unknown_fields.update(gateway.unknown_fields)
             for event_id, delivered_ws in gateway.inverter.delivered_ws.items():
                 seen.delivered_wh.setdefault(event_id, {})[site_id] = delivered_ws // 3600
         return seen
+
+    def _acted(self, gateway: Gateway) -> None:
+        self._watch(gateway)
+        self._set_alarm(gateway.identity.site_id)
+        if self._disk is not None:
+            self._disk.keep(gateway)
+
+    def _commit(self) -> None:
+        if self._disk is not None:
+            self._disk.commit()
 
     def _set_alarm(self, site_id: str) -> None:
         due_s = self._gateways[site_id].next_due_s

@@ -1,6 +1,8 @@
 """What a gateway measured and nobody has confirmed yet: seven days of readings, freed only by receipts."""
 
 from collections import deque
+from collections.abc import Sequence
+from itertools import takewhile
 
 from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, Quality
 from vpp.domain.interval import from_epoch
@@ -12,16 +14,30 @@ MESSAGES_AT_ONCE = 24  # a gateway back after days must not flood the broker
 
 
 class MeterBuffer:
-    """The readings of one boot, indexed from 1 without holes."""
+    """The readings of one boot, indexed from 1 without holes; ``held`` are those an earlier process kept."""
 
-    def __init__(self, site_id: str, boot_id: str) -> None:
+    def __init__(self, site_id: str, boot_id: str, held: Sequence[MeterReading] = ()) -> None:
         self.boot_id = boot_id
         self._site_id = site_id
-        self._readings: deque[MeterReading] = deque()
-        self._next_index = 1
+        self._readings = deque(held)
+        self._next_index = held[-1].index + 1 if held else 1
 
     def __len__(self) -> int:
         return len(self._readings)
+
+    @property
+    def oldest_index(self) -> int:
+        """Return the index below which nothing is held any more."""
+        return self._readings[0].index if self._readings else self._next_index
+
+    @property
+    def newest_index(self) -> int:
+        """Return the index of the last reading ever kept, 0 before any."""
+        return self._next_index - 1
+
+    def after(self, index: int) -> list[MeterReading]:
+        """Return what is held above an index, newest first."""
+        return list(takewhile(lambda reading: reading.index > index, reversed(self._readings)))
 
     def read(self, at_s: int, *, discharged_wh: int, charged_wh: int, soc_permille: int) -> None:
         """Keep a reading; one older than seven days goes, confirmed or not."""

@@ -141,8 +141,7 @@ class Mischief:
     def _move_clock(self, most_s: int) -> bool:
         home = self._home()
         home.off_by_s = max(-25, min(25, home.off_by_s + self._random.randint(-most_s, most_s)))
-        home.gateway.clock_offset_ms = 1000 * home.off_by_s
-        home.live()
+        home.clock_becomes(1000 * home.off_by_s)
         return True
 
     def _leap(self) -> bool:
@@ -152,12 +151,8 @@ class Mischief:
 
     def _lose_time(self) -> bool:
         home = self._home()
-        home.gateway.clock_offset_ms = None
-
-        def know_again() -> None:
-            home.gateway.clock_offset_ms = 1000 * home.off_by_s
-
-        self._later(know_again, 300)
+        home.clock_becomes(None)
+        self._later(lambda: home.clock_becomes(1000 * home.off_by_s), 300)
         return True
 
     def _outage(self) -> bool:

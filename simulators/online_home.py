@@ -56,7 +56,7 @@ class OnlineHome:
         self.disk = disk
         self.site_id = gateway.identity.site_id
         self.off_by_s = 0
-        self.booted_s = kernel.now_s
+        self.boots = 1
         self.disk_lost_s = 0
         self.reserve_permille = gateway.inverter.reserve_permille
         self.islanded = self.storm = False
@@ -126,7 +126,7 @@ class OnlineHome:
             self.disk_lost_s = self._kernel.now_s
         self.disk.cut = None
         self.connection.drop()
-        self.booted_s = self._kernel.now_s
+        self.boots += 1
         was_online = self._broker.up
         out = self.gateway.reboot(self.now_s, boot_id=f"{self._kernel.random.getrandbits(128):032x}")
         if was_online:
@@ -165,6 +165,10 @@ class OnlineHome:
     def battery_fails(self, fault: str | None) -> None:
         """The battery reports a fault, or is healthy again."""
         self.do(lambda: self.gateway.fault_becomes(fault, self.now_s))
+
+    def clock_becomes(self, offset_ms: int | None) -> None:
+        """The gateway learns how far its clock is off, or no longer knows."""
+        self.do(lambda: self.gateway.clock_becomes(offset_ms, self.now_s))
 
     def _publish(self, out: list[Packet]) -> None:
         if out and self.gateway.online:

@@ -5,11 +5,11 @@ stops by itself when its lease ends, measures, and keeps every reading until a r
 whole seconds since 1970 on the gateway's own clock.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from simulators.cadence import Cadence
 from simulators.command_check import Dropped, Refused, Trusted, clock_refusal, read_command
 from simulators.command_disk import CommandDisk, StoredCommand
 from simulators.inverter import Inverter, Moment
@@ -37,9 +37,6 @@ from vpp.wire.signed import BadSignature, SigningKey, VerifyingKey, sign, split,
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
 
 FIRMWARE = "powerwall-simulator/1"
-IDLE_SAMPLE_S, EVENT_SAMPLE_S = 300, 30
-IDLE_METER_S, EVENT_METER_S = 3600, 900
-READING_S = 300
 DWELL_S = 60
 NEVER_S = 2**62
 
@@ -64,6 +61,7 @@ class Gateway:
         disk: CommandDisk,
         *,
         boot_id: str,
+        unconfirmed: Sequence[MeterBuffer] = (),
     ) -> None:
         self.identity = identity
         self.inverter = inverter
@@ -71,31 +69,29 @@ class Gateway:
         self.online = False
         self.grid = GridState.CONNECTED
         self.storm_mode = False
-        self.opted_out = False
+        self.opted_out = disk.load().opted_out
         self.fault: str | None = None
         self.clock_offset_ms: int | None = 0
         self.dropped: Counter[str] = Counter()
+        self.unknown_fields: Counter[str] = Counter()  # by kind of message; ignored, never an error
         self.commands_received = 0
         self._disk = disk
-        self._phase = int.from_bytes(hashlib.sha256(identity.site_id.encode()).digest()[:4], "big")
+        self._cadence = Cadence(identity.site_id)
         self._topics = {
             kind: topic(GatewayTopic(identity.shard, identity.site_id, kind)) for kind in GatewayKind
         }
-        self._old_buffers: list[MeterBuffer] = []
-        self._sample_due_s = self._meter_due_s = self._reading_due_s = self._event_until_s = 0
+        self._old_buffers = list(unconfirmed)
         self._boot(boot_id)
 
     @property
     def next_due_s(self) -> int:
         """Return when this gateway has something to do by itself."""
         moment_s = self.inverter.next_moment_s
-        ends_s = self._event_until_s if self._event_until_s > self.inverter.at_s else NEVER_S
+        kept = self._kept
         return min(
-            self._sample_due_s,
-            self._reading_due_s,
-            self._meter_due_s,
-            ends_s,
-            self._opt_out_ends_s,
+            self._cadence.next_due_s,
+            kept.event_until_s if self._in_event(self.inverter.at_s) else NEVER_S,
+            NEVER_S if kept.opt_out_ends_s is None else kept.opt_out_ends_s,
             NEVER_S if moment_s is None else moment_s,
         )
 
@@ -125,7 +121,7 @@ class Gateway:
             epoch=self._kept.pair[0],
             sequence=self._kept.pair[1],
             firmware=FIRMWARE,
-            clock_offset_ms=self.clock_offset_ms or 0,
+            clock_offset_ms=self.clock_offset_ms,
         )
         body = encode_status(Status(self.identity.site_id, here))
         out.append(Packet(self._topics[GatewayKind.STATUS], body, retain=True))
@@ -144,13 +140,13 @@ class Gateway:
         if self.inverter.stop():
             self._read()
         self._old_buffers.append(self._buffer)
-        self._boot(boot_id)
         self.online = False
-        self._obey_home_rules([])  # power may have gone after a stop and before it was on the disk
+        self._boot(boot_id)
         return self.connect(now_s)
 
     def advance(self, now_s: int) -> list[Packet]:
         """Let time pass to an instant and do everything that falls due, each at its own second."""
+        self._resume()
         out: list[Packet] = []
         while (due_s := self.next_due_s) <= now_s:
             self._run_to(due_s, out)
@@ -173,46 +169,51 @@ class Gateway:
         """The owner says no at the home, to the running event or the next one, or takes it back."""
         out = self.advance(now_s)
         self.opted_out = opted_out
-        running = opted_out and self._event_until_s > now_s
-        self._opt_out_ends_s = self._event_until_s if running else NEVER_S
-        self._obey_home_rules(out)
-        self._sample(out)
+        self._bind_opt_out()
+        self._home_changed(out)  # before the write: with that the power may go, and the owner said no
+        self._disk.store(self._kept)
         return out
 
     def owner_sets_reserve(self, permille: int, now_s: int) -> list[Packet]:
         """The owner keeps another part of the battery from now on."""
         out = self.advance(now_s)
         self.inverter.reserve_permille = permille
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def grid_becomes(self, grid: GridState, now_s: int) -> list[Packet]:
         """The home loses or regains the grid."""
         out = self.advance(now_s)
         self.grid = grid
         self.inverter.connected = grid is GridState.CONNECTED
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def storm_mode_becomes(self, storm_mode: bool, now_s: int) -> list[Packet]:
         """A storm is forecast, or is over."""
         out = self.advance(now_s)
         self.storm_mode = self.inverter.storm_mode = storm_mode
-        self.inverter.reconsider()
-        self._obey_home_rules(out)
-        self._sample(out)
-        return out
+        return self._home_changed(out)
 
     def fault_becomes(self, fault: str | None, now_s: int) -> list[Packet]:
         """The battery reports a fault, or None when it is healthy again."""
         out = self.advance(now_s)
         self.fault = fault
+        return self._home_changed(out)
+
+    def _home_changed(self, out: list[Packet]) -> list[Packet]:
+        """Choose the power anew, stop what the home now forbids, and say at once what is new."""
+        self.inverter.reconsider()
         self._obey_home_rules(out)
         self._sample(out)
+        return out
+
+    def clock_becomes(self, offset_ms: int | None, now_s: int) -> list[Packet]:
+        """The gateway learns how far its clock is off, or with None no longer knows.
+
+        A lease that it could not resume at its boot goes on as soon as the time is known.
+        """
+        out = self.advance(now_s)
+        self.clock_offset_ms = offset_ms
+        self._resume()
         return out
 
     def _boot(self, boot_id: str) -> None:
@@ -221,19 +222,31 @@ class Gateway:
         self._buffer = MeterBuffer(self.identity.site_id, boot_id)
         self._kept = self._disk.load()
         self._kids_at_boot = frozenset(self._kept.highest)
-        self._event_until_s = 0
-        self._opt_out_ends_s = NEVER_S
-        self._last_sample = (now_s, self._net_ws())
-        self._reading_due_s = now_s // READING_S * READING_S + READING_S
-        self._plan_messages(now_s)
-        if self._kept.in_force is None:
+        if self.opted_out is not self._kept.opted_out:
+            self._bind_opt_out()  # the owner spoke as the power went, or the disk was lost
+        self.inverter.grid_charge_from_s = max(
+            self.inverter.grid_charge_from_s, self._kept.grid_charge_from_s
+        )
+        self._last_sample = (now_s, self.inverter.battery.net_discharged_ws)
+        self._cadence.boots(now_s, in_event=self._in_event(now_s))
+        in_force, site_id = self._kept.in_force, self.identity.site_id
+        self._unresumed = None if in_force is None else decode_command(in_force, site_id=site_id)
+        self._resume()
+        self._obey_home_rules([])  # power may have gone after a stop and before it was on the disk
+
+    def _resume(self) -> None:
+        """Go on with the lease of before the boot, unless it has expired; wait while the clock is unsure."""
+        command, now_s = self._unresumed, self.inverter.at_s
+        if command is None:
             return
-        command = decode_command(self._kept.in_force, site_id=self.identity.site_id)
-        if clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms) is None:
-            self._heed_event(command)
-            self.inverter.take(lease_of(command, waiting=None, discharging=False))
-        else:
+        refusal = clock_refusal(command, now_s=now_s, clock_offset_ms=self.clock_offset_ms)
+        if refusal is Refusal.CLOCK_UNSURE:
+            return
+        if refusal is not None:
             self._forget_lease()
+            return
+        self._unresumed = None
+        self.inverter.take(lease_of(command, waiting=None, discharging=False))
 
     # What falls due.
 
@@ -248,48 +261,34 @@ class Gateway:
                     self._forget_lease()
 
     def _do_due(self, due_s: int, out: list[Packet]) -> None:
-        if due_s == self._reading_due_s:
-            self._reading_due_s += READING_S
+        cadence, in_event = self._cadence, self._in_event(due_s)
+        if due_s == cadence.reading_due_s:
+            cadence.has_read()
             self._read()
             self._obey_home_rules(out)
-        if due_s == self._opt_out_ends_s:
+        if due_s == self._kept.opt_out_ends_s:
             self.opted_out = False
-            self._opt_out_ends_s = NEVER_S
+            self._bind_opt_out()
+            self._disk.store(self._kept)
             self._sample(out)
-        if due_s == self._sample_due_s:
+        if due_s == cadence.sample_due_s:
             self._sample(out)
-            self._sample_due_s = self._next_s(due_s, self._sample_period_s(due_s))
-        if due_s == self._meter_due_s:
+            cadence.sampled(due_s, in_event=in_event)
+        if due_s == cadence.meter_due_s:
             self._send_readings(out)
-            self._meter_due_s = self._next_s(due_s, EVENT_METER_S if self._in_event(due_s) else IDLE_METER_S)
-        if due_s == self._event_until_s:
-            self._plan_messages(due_s)
+            cadence.metered(due_s, in_event=in_event)
+        if due_s == self._kept.event_until_s:
+            cadence.changes(due_s, in_event=False)
 
     def _in_event(self, now_s: int) -> bool:
-        return now_s < self._event_until_s
-
-    def _sample_period_s(self, now_s: int) -> int:
-        return EVENT_SAMPLE_S if self._in_event(now_s) else IDLE_SAMPLE_S
-
-    def _plan_messages(self, now_s: int) -> None:
-        self._sample_due_s = self._next_s(now_s, self._sample_period_s(now_s))
-        # Also when an event ends: the reading at its last boundary is what closes its last hour.
-        self._meter_due_s = self._next_s(now_s, EVENT_METER_S)
-
-    def _next_s(self, now_s: int, period_s: int) -> int:
-        """Return the next instant of a period at this site's own offset, so that no two homes are alike."""
-        return now_s + ((self._phase - now_s) % period_s or period_s)
-
-    def _net_ws(self) -> int:
-        battery = self.inverter.battery
-        return battery.discharged_ws - battery.charged_ws
+        return now_s < self._kept.event_until_s
 
     def _sample(self, out: list[Packet]) -> None:
-        now_s, net_ws = self.inverter.at_s, self._net_ws()
+        if not self.online:
+            return  # the mean goes on from the last sample that was sent
+        now_s, net_ws = self.inverter.at_s, self.inverter.battery.net_discharged_ws
         before_s, before_ws = self._last_sample
         self._last_sample = (now_s, net_ws)
-        if not self.online:
-            return
         battery = self.inverter.battery
         mean_w = (
             round((net_ws - before_ws) / (now_s - before_s)) if now_s > before_s else self.inverter.power_w
@@ -354,14 +353,24 @@ class Gateway:
         Charge and export limit matter only while it discharges: a lease that waits may yet find both.
         """
         lease = self.inverter.lease or self.inverter.running_lease
-        if lease is None:
+        if lease is not None:
+            refusal = self._home_refusal(lease.floor_permille)
+        elif self._unresumed is not None:
+            refusal = self._home_refusal(self._unresumed.reserve_floor_permille)
+        else:
             return
-        refusal = self._home_refusal(lease.floor_permille)
         passing = refusal in (Refusal.BELOW_RESERVE, Refusal.EXPORT_NOT_PERMITTED)
         if refusal is None or (passing and not self.inverter.discharging):
             return
         self._stop(out)
         self._sample(out)
+
+    def _bind_opt_out(self) -> None:
+        """Let the owner's no end with the running event; without one, the next event binds it."""
+        kept, now_s = self._kept, self.inverter.at_s
+        kept.opted_out = self.opted_out
+        running = self.opted_out and self._in_event(now_s)
+        kept.opt_out_ends_s = kept.event_until_s if running else None
 
     def _stop(self, out: list[Packet]) -> None:
         if self.inverter.stop():
@@ -371,6 +380,7 @@ class Gateway:
         self._forget_lease()
 
     def _forget_lease(self) -> None:
+        self._unresumed = None
         if self._kept.in_force is not None:
             self._kept.in_force = None
             self._disk.store(self._kept)
@@ -384,7 +394,9 @@ class Gateway:
             if key is None:
                 self.dropped["unknown_key"] += 1
                 return
-            receipt = decode_receipt(verify(message, key), site_id=self.identity.site_id)
+            receipt = decode_receipt(
+                verify(message, key), site_id=self.identity.site_id, unknown=self.unknown_fields
+            )
         except (MalformedMessage, BadSignature) as untrusted:
             self.dropped[str(untrusted)] += 1
             return
@@ -397,7 +409,8 @@ class Gateway:
         if packet.retain:
             self.dropped["retained"] += 1
             return
-        match read_command(packet.payload, site_id=self.identity.site_id, keys=self.controller_keys):
+        keys, unknown = self.controller_keys, self.unknown_fields
+        match read_command(packet.payload, site_id=self.identity.site_id, keys=keys, unknown=unknown):
             case Dropped(reason):
                 self.dropped[reason] += 1
             case Refused(event_id, epoch, sequence, refusal):
@@ -437,8 +450,8 @@ class Gateway:
         """Do what a stored command says unless the home forbids it, and return that refusal."""
         pair = (command.epoch, command.sequence)
         if command.action is Action.RELEASE:
+            self._kept.pair = pair  # the sample that says so names the release, not what it ended
             self._release(command, out)
-            self._kept.pair = pair
             return None
         self._heed_event(command)
         refusal = self._home_refusal(command.reserve_floor_permille)
@@ -449,31 +462,34 @@ class Gateway:
         if refusal is not None:
             self._stop(out)
             return refusal
-        self._kept.in_force = body
+        self._kept.in_force, self._unresumed = body, None
         waiting = None if self.inverter.discharging else self.inverter.lease
         self.inverter.take(lease_of(command, waiting=waiting, discharging=self.inverter.discharging))
         return None
 
     def _heed_event(self, command: Command) -> None:
         """Report and measure as in an event, and keep off the grid's power until well after it."""
-        now_s = self.inverter.at_s
+        kept, now_s = self._kept, self.inverter.at_s
         was_idle = not self._in_event(now_s)
-        self._event_until_s = max(to_epoch(command.event_ends_at), now_s)
-        self.inverter.grid_charge_from_s = self._event_until_s + recharge_delay_s(
-            command.site_id, command.event_id
-        )
-        if self.opted_out and self._opt_out_ends_s == NEVER_S:
-            self._opt_out_ends_s = max(self._event_until_s, now_s + 1)
+        kept.event_until_s = max(to_epoch(command.event_ends_at), now_s)
+        self._charge_not_before(kept.event_until_s, command)
+        if self.opted_out and kept.opt_out_ends_s is None:
+            kept.opt_out_ends_s = max(kept.event_until_s, now_s + 1)
         if was_idle:
-            self._plan_messages(now_s)
+            self._cadence.changes(now_s, in_event=self._in_event(now_s))
+
+    def _charge_not_before(self, over_s: int, command: Command) -> None:
+        """Keep off the grid's power until this home's own delay after an event's end has passed."""
+        from_s = over_s + recharge_delay_s(command.site_id, command.event_id)
+        self.inverter.grid_charge_from_s = self._kept.grid_charge_from_s = from_s
 
     def _release(self, command: Command, out: list[Packet]) -> None:
         now_s = self.inverter.at_s
         self._stop(out)
         if self._in_event(now_s):
-            self._event_until_s = now_s
-            self.inverter.grid_charge_from_s = now_s + recharge_delay_s(command.site_id, command.event_id)
-            self._plan_messages(now_s)
+            self._kept.event_until_s = now_s
+            self._charge_not_before(now_s, command)
+            self._cadence.changes(now_s, in_event=False)
         self._sample(out)
 
     def _ack(self, event_id: str, epoch: int, sequence: int, refusal: Refusal | None, now_s: int) -> Packet:

@@ -161,7 +161,8 @@ class World:
         if self.leader is None:
             self.start_controller()
         for home in self.homes.values():
-            home.off_by_s, home.gateway.clock_offset_ms, home.disk.cut = 0, 0, None
+            home.off_by_s, home.disk.cut = 0, None
+            home.clock_becomes(0)
             home.grid_goes(False)
             home.storm_comes(False)
             home.battery_fails(None)

@@ -146,7 +146,7 @@ def a_lease_outlives_its_event(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "discharge_orders", long)
 
 
-@planted("I7", seed=257, needs=(Fault.STORE_SLOW, Fault.OPT_OUT))
+@planted("I7", seed=443, needs=(Fault.STORE_SLOW, Fault.OPT_OUT))
 def an_opt_out_is_read_too_early(patch: pytest.MonkeyPatch) -> None:
     decide = vpp.bootstrap.control
 
@@ -161,7 +161,7 @@ def an_opt_out_is_not_planned_with(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.domain.candidates, "_said_no", lambda *_: {})
 
 
-@planted("I7", seed=1)
+@planted("I7", seed=2)
 def an_opt_out_waits_for_the_next_tick(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.bootstrap.Controller, "wake", lambda *_: None)
 
@@ -271,7 +271,7 @@ def a_signal_sent_twice_makes_two_versions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.stages.intake._contradicted", never)
 
 
-@planted("I16", seed=315, needs=(Fault.EVENT_MODIFIED, Fault.DELAY))
+@planted("I16", seed=213, needs=(Fault.EVENT_MODIFIED, Fault.DELAY))
 def an_older_version_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.domain.verdict._order", lambda _: (datetime(2026, 1, 1, tzinfo=UTC), 0))
 

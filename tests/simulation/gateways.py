@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from simulators.battery import Battery, usable_tenths
-from simulators.command_disk import FileDisk, MemoryDisk
+from simulators.command_disk import CommandDisk, MemoryDisk
 from simulators.household import NO_EXPORT_LIMIT
 from simulators.inverter import House, Inverter
 from simulators.powerwall import Gateway, Identity
@@ -42,7 +42,7 @@ def a_gateway(
     reserve_pct: int = 20,
     net_load_w: int = 0,
     export_limit_w: int = NO_EXPORT_LIMIT,
-    disk: MemoryDisk | FileDisk | None = None,
+    disk: CommandDisk | None = None,
     site_id: str = "s-7f3a",
 ) -> Gateway:
     battery = Battery(

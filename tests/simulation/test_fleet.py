@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ import pytest
 
 from simulators.__main__ import main
 from simulators.batched_client import BatchedClient, BrokerGone
+from simulators.fleet_disk import FleetDisk
 from simulators.history import three_weeks_before
 from simulators.home_files import (
     UnusableFile,
@@ -54,11 +56,9 @@ def make_homes(folder: Path, count: int = 12, *more: str) -> Path:
     return folder
 
 
-def homes_in(folder: Path, until: datetime = START) -> tuple[Homes, list[str]]:
-    kept = read_gateway_file(folder)
-    return load_homes(
-        kept, read_site_ids(folder / "sites.csv"), until=until, shards=None, controller_keys=PINNED
-    )
+def homes_in(folder: Path, until: datetime = START, disk: FleetDisk | None = None) -> tuple[Homes, list[str]]:
+    kept, site_ids = read_gateway_file(folder), read_site_ids(folder / "sites.csv")
+    return load_homes(kept, site_ids, until=until, shards=None, controller_keys=PINNED, disk=disk)
 
 
 def a_discharge(topic: str, *, at: datetime, watts: int = 2_000, sequence: int = 1) -> Packet:
@@ -147,6 +147,19 @@ def test_homes_answer_and_discharge_together(tmp_path: Path) -> None:
     assert seen.commands_received == len(online)
     assert seen.reserve_violations == 0
     assert sum(seen.delivered_wh["ev-1"].values()) > 0.8 * len(online) * 2_000 * 14 / 60 * 0.7
+
+
+def test_fields_that_no_home_knows_are_in_the_report_of_all_homes(tmp_path: Path) -> None:
+    make_homes(tmp_path)
+    homes, online = homes_in(tmp_path)
+    homes.connect(online, to_epoch(START))
+    for site_id in online[:2]:
+        known = a_discharge(homes.gateway(site_id).topics_heard[0], at=START)
+        body = {**json.loads(known.payload.split(b"\n")[0]), "tariff": "a"}
+        newer = replace(known, payload=sign(json.dumps(body).encode(), CONTROLLER, "vpp-1"))
+        homes.take([newer], to_epoch(START))
+
+    assert homes.observed().unknown_fields == {"command": 2}
 
 
 def test_homes_off_the_air_hear_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from tests.simulation.gateways import (
+    CONTROLLER,
     ENDS,
+    HOME_KEY,
     STARTS,
     STRANGER,
     a_command,
@@ -18,11 +20,14 @@ from tests.simulation.gateways import (
     signed,
     told,
 )
+from vpp.domain.delivery import MeterReceipt
 from vpp.domain.interval import from_epoch
 from vpp.domain.quantities import Permille
 from vpp.ports import Packet
 from vpp.wire.gateway import encode_command
+from vpp.wire.gateway_meter import encode_receipt
 from vpp.wire.gateway_telemetry import GridState
+from vpp.wire.signed import sign, split, verify
 
 
 def test_command_that_holds_every_rule_is_accepted() -> None:
@@ -60,6 +65,35 @@ def test_bad_parameter_is_refused_by_name(field: str, value: object) -> None:
     body[field] = value
 
     assert told(a_gateway(), signed(json.dumps(body).encode())) == [(10, "bad_parameter")]
+
+
+@pytest.mark.parametrize("name", ["ramp_s", "spread_s"])
+def test_what_lets_power_flow_past_a_lease_is_an_hour_at_most(name: str) -> None:
+    assert told(a_gateway(), a_command(**{name: 3600})) == [(10, None)]
+    assert told(a_gateway(), a_command(**{name: 3601})) == [(10, "bad_parameter")]
+
+
+@pytest.mark.parametrize("name", ["epoch", "sequence"])
+def test_number_of_zero_is_refused_by_name(name: str) -> None:
+    body = {**json.loads(encode_command(a_command())), name: 0}
+
+    said = a_gateway().on_message(signed(json.dumps(body).encode()), STARTS - 120)[-1]
+
+    ack = json.loads(verify(split(said.payload, max_bytes=4096), HOME_KEY.verifying_key))
+    assert (ack["state"], ack["reason"], ack[name]) == ("rejected", "bad_parameter", 0)
+
+
+def test_fields_that_nobody_knows_are_ignored_and_counted() -> None:
+    gateway = a_gateway()
+    command = {**json.loads(encode_command(a_command())), "tariff": "a", "hint": {"soc_pct": 1}}
+    receipt = {**json.loads(encode_receipt(MeterReceipt("s-7f3a", "b" * 32, 0))), "praise": True}
+    confirmed = sign(json.dumps(receipt).encode(), CONTROLLER, "vpp-1")
+
+    assert told(gateway, signed(json.dumps(command).encode())) == [(10, None)]
+    gateway.on_message(Packet("vpp/v1/0a/s-7f3a/receipt", confirmed), STARTS - 100)
+
+    assert gateway.unknown_fields == {"command": 2, "receipt": 1}
+    assert not gateway.dropped
 
 
 def test_unknown_key_is_refused_by_name() -> None:

@@ -2,10 +2,20 @@
 
 import pytest
 
-from simulators.command_disk import FileDisk, MemoryDisk
-from tests.simulation.gateways import ENDS, STARTS, a_command, a_gateway, a_running_gateway, readings, told
+from simulators.command_disk import MemoryDisk
+from tests.simulation.gateways import (
+    ENDS,
+    STARTS,
+    a_command,
+    a_gateway,
+    a_release,
+    a_running_gateway,
+    readings,
+    told,
+)
 from vpp.domain.command import start_delay_s
 from vpp.domain.interval import from_epoch
+from vpp.wire.gateway_telemetry import GridState
 
 
 def test_start_waits_for_the_sites_own_delay_and_ramps_for_thirty_seconds() -> None:
@@ -166,6 +176,53 @@ def test_nothing_is_resumed_while_the_clock_is_unsure(offset_ms: int | None) -> 
     assert gateway.inverter.power_w == 0
 
 
+def test_command_kept_through_a_boot_without_the_time_is_resumed_once_the_time_is_known() -> None:
+    gateway = a_running_gateway()
+    gateway.clock_becomes(None, STARTS + 190)
+    gateway.reboot(STARTS + 200, boot_id="c" * 32)
+
+    gateway.clock_becomes(0, STARTS + 300)
+    gateway.advance(STARTS + 330)
+
+    assert gateway.inverter.power_w == 4_200
+
+
+def test_command_whose_lease_ran_out_before_the_time_was_known_is_never_resumed() -> None:
+    gateway = a_running_gateway()
+    gateway.clock_becomes(None, STARTS + 190)
+    gateway.reboot(STARTS + 200, boot_id="c" * 32)
+
+    gateway.clock_becomes(0, STARTS + 780)
+    gateway.advance(STARTS + 900)
+
+    assert gateway.inverter.power_w == 0
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda gateway: told(gateway, a_release(11, STARTS + 250), STARTS + 250),
+        lambda gateway: gateway.owner_opts_out(True, STARTS + 250) and gateway.owner_opts_out(False, STARTS),
+        lambda gateway: (
+            gateway.grid_becomes(GridState.ISLANDED, STARTS + 250)
+            and gateway.grid_becomes(GridState.CONNECTED, STARTS + 260)
+        ),
+    ],
+    ids=["released", "the owner said no", "an outage"],
+)
+def test_command_ended_while_it_waited_for_the_time_is_never_resumed(end) -> None:
+    gateway = a_running_gateway()
+    gateway.clock_becomes(None, STARTS + 190)
+    gateway.reboot(STARTS + 200, boot_id="c" * 32)
+    end(gateway)
+
+    gateway.clock_becomes(0, STARTS + 300)
+    gateway.advance(STARTS + 400)
+
+    assert not gateway.opted_out
+    assert gateway.inverter.power_w == 0
+
+
 def test_command_stopped_by_the_home_is_not_resumed_after_a_reboot() -> None:
     gateway = a_running_gateway()
     gateway.owner_opts_out(True, STARTS + 130)
@@ -186,13 +243,3 @@ def test_gateway_that_lost_its_disk_refuses_what_was_issued_before_its_boot() ->
     assert told(gateway, a_command(), STARTS + 201) == [(10, "stale_sequence")]
     at = from_epoch(STARTS + 210)
     assert told(gateway, a_command(sequence=11, issued_at=at, starts_at=at), STARTS + 211) == [(11, None)]
-
-
-def test_stale_pair_is_remembered_on_a_file(tmp_path) -> None:
-    gateway = a_running_gateway(disk=FileDisk(tmp_path / "home.json"))
-
-    gateway.reboot(STARTS + 200, boot_id="c" * 32)
-
-    assert told(gateway, a_command(sequence=9), STARTS + 201) == [(9, "stale_sequence")]
-    gateway.advance(STARTS + 260)
-    assert gateway.inverter.power_w == 4_200

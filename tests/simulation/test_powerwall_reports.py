@@ -1,10 +1,14 @@
 """A simulated gateway tells and measures what it does; and no command harms a battery."""
 
 import json
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulators.fleet_disk import FleetDisk
+from simulators.online_home import CuttableDisk, PowerCut
 from tests.simulation.gateways import (
     BOOTED,
     CONTROLLER,
@@ -40,6 +44,21 @@ def test_presence_is_retained_and_its_will_says_offline() -> None:
     assert decode_status(gateway.will.payload, site_id="s-7f3a").online is None
 
 
+@pytest.mark.parametrize("offset_ms", [None, 0, -12_000])
+def test_presence_says_how_far_the_clock_is_off_and_nothing_where_that_is_unknown(
+    offset_ms: int | None,
+) -> None:
+    gateway = a_gateway()
+    gateway.clock_becomes(offset_ms, BOOTED + 4)
+
+    status = next(packet for packet in gateway.connect(BOOTED + 5) if packet.topic.endswith("/status"))
+
+    assert json.loads(status.payload)["clock_offset_ms"] == offset_ms
+    here = decode_status(status.payload, site_id="s-7f3a").online
+    assert here is not None
+    assert here.clock_offset_ms == offset_ms
+
+
 def test_samples_come_every_five_minutes_at_rest_and_every_thirty_seconds_in_an_event() -> None:
     gateway = a_gateway()
     idle = samples(gateway.advance(BOOTED + 1500))
@@ -67,6 +86,27 @@ def test_sample_names_the_command_in_force_and_the_mean_power() -> None:
     assert gateway.inverter.battery.discharged_ws - before == 4_200 * 180
 
 
+def test_mean_power_after_a_spell_offline_goes_back_to_the_last_sample_sent() -> None:
+    gateway = a_running_gateway()
+    before = samples(gateway.connect(STARTS + 120))[-1]
+    gateway.disconnect(STARTS + 121)
+
+    back = samples(gateway.connect(STARTS + 1500))[0]
+
+    given_wh = back["discharged_wh"] - before["discharged_wh"]
+    assert given_wh > 700, "the lease went on while nobody heard"
+    assert abs(back["battery_w"] - given_wh * 3600 / 1380) <= 3
+
+
+def test_sample_sent_with_a_release_names_the_release() -> None:
+    gateway = a_running_gateway()
+    gateway.advance(STARTS + 130)
+
+    said = samples(gateway.on_message(signed(a_release(11, STARTS + 130)), STARTS + 130))
+
+    assert [(sample["epoch"], sample["sequence"]) for sample in said] == [(1_789_002_000, 11)]
+
+
 def test_opt_out_at_home_ends_with_the_event_it_bound() -> None:
     gateway = a_running_gateway()
     gateway.owner_opts_out(True, STARTS + 300)
@@ -75,6 +115,58 @@ def test_opt_out_at_home_ends_with_the_event_it_bound() -> None:
 
     assert said[-1]["opted_out"] is False
     assert [sample["opted_out"] for sample in said[:-1]] == [True] * (len(said) - 1)
+
+
+def test_opt_out_at_home_ends_with_its_event_whatever_reboots_in_between() -> None:
+    gateway = a_running_gateway()
+    gateway.owner_opts_out(True, STARTS + 300)
+
+    gateway.reboot(STARTS + 400, boot_id="c" * 32)
+    said = samples(gateway.advance(ENDS + 1))
+
+    assert said[-1]["opted_out"] is False
+    assert [sample["opted_out"] for sample in said[:-1]] == [True] * (len(said) - 1)
+
+
+@pytest.mark.parametrize("ended", ["refused", "stopped", "running"])
+def test_reboot_within_an_event_keeps_its_pace_of_samples(ended: str) -> None:
+    gateway = a_gateway(soc_pct=20 if ended == "refused" else 90)
+    told(gateway, a_command())
+    if ended == "stopped":
+        gateway.fault_becomes("inverter", STARTS + 100)
+
+    gateway.reboot(STARTS + 200, boot_id="c" * 32)
+    active = samples(gateway.advance(STARTS + 800))
+    gateway.advance(ENDS)
+    after = samples(gateway.advance(ENDS + 900))
+
+    assert (len(active), len(after)) == (20, 3)
+
+
+def test_battery_rests_before_the_owners_no_is_written_down() -> None:
+    disk = CuttableDisk()
+    gateway = a_running_gateway(disk=disk)
+    disk.cut = "before"
+
+    with pytest.raises(PowerCut):
+        gateway.owner_opts_out(True, STARTS + 300)
+
+    assert not gateway.inverter.discharging
+    gateway.reboot(STARTS + 300, boot_id="c" * 32)
+    assert gateway.opted_out
+    assert gateway.inverter.lease is None
+
+
+def test_opt_out_is_remembered_by_a_gateway_whose_process_ended(tmp_path: Path) -> None:
+    disk = FleetDisk(tmp_path / "homes.sqlite", now=from_epoch(BOOTED))
+    a_running_gateway(disk=disk.of("s-7f3a")).owner_opts_out(True, STARTS + 300)
+    disk.close()
+
+    disk = FleetDisk(tmp_path / "homes.sqlite", now=from_epoch(BOOTED))
+    again = a_gateway(disk=disk.of("s-7f3a"))
+
+    assert again.opted_out
+    assert samples(again.advance(ENDS + 1))[-1]["opted_out"] is False
 
 
 def test_readings_stand_at_five_minutes_and_where_a_discharge_starts_and_ends() -> None:

@@ -322,6 +322,7 @@ def test_a_gateway_can_refuse_by_name_what_it_could_not_use_but_could_read() -> 
     assert command_key(unusable) == ("ev-2026-09-09-1", 1789002000, 120045)
     assert command_key(changed(encode_command(DISCHARGE), sequence="x")) is None
     assert command_key(b"\xff") is None
+    assert command_key(changed(encode_command(DISCHARGE), sequence=0)) == ("ev-2026-09-09-1", 1789002000, 0)
 
 
 @pytest.mark.parametrize(

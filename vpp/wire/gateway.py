@@ -18,6 +18,7 @@ from vpp.wire.strict_json import (
     JsonObject,
     MalformedMessage,
     encode,
+    optional_integer,
     parse,
     percent,
     require_flag,
@@ -31,6 +32,8 @@ from vpp.wire.strict_json import (
 
 MIN_DISCHARGE_W = 500
 MAX_SITE_W = 1_000_000  # far above any home; a larger number is a mistaken unit
+# Interpretation: the protocol names no upper limit. But the power of a lease may flow on past its expiry
+# for the spread and the ramp, so without one the thirty minutes of `lease_too_long` would bound nothing.
 MAX_SPREAD_S = 3600
 MAX_RAMP_S = 3600
 MAX_CLOCK_OFFSET_MS = 10**12
@@ -282,10 +285,11 @@ def command_key(payload: bytes) -> tuple[str, int, int] | None:
     """
     try:
         body = parse(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
+        # A zero names no command that could be taken, but it can be read: the sender is told.
         return (
             require_text(body, "event_id"),
-            require_integer(body, "epoch", low=1),
-            require_integer(body, "sequence", low=1),
+            require_integer(body, "epoch"),
+            require_integer(body, "sequence"),
         )
     except MalformedMessage:
         return None
@@ -347,14 +351,18 @@ def decode_ack(payload: bytes, *, site_id: str, unknown: Counter[str] | None = N
 
 @dataclass(frozen=True, slots=True)
 class Online:
-    """What a gateway says of itself when it connects. The pair names the command in force, 0 before any."""
+    """What a gateway says of itself when it connects. The pair names the command in force, 0 before any.
+
+    ``clock_offset_ms`` is None, on the wire null, where the gateway knows nothing of its clock's error.
+    Interpretation: the protocol has no word for that, and 0 would say that the clock is right.
+    """
 
     at: datetime
     boot_id: str
     epoch: int
     sequence: int
     firmware: str
-    clock_offset_ms: int
+    clock_offset_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +407,7 @@ def decode_status(payload: bytes, *, site_id: str, unknown: Counter[str] | None 
                 epoch=require_integer(body, "epoch"),
                 sequence=require_integer(body, "sequence"),
                 firmware=require_text(body, "firmware"),
-                clock_offset_ms=require_integer(
+                clock_offset_ms=optional_integer(
                     body, "clock_offset_ms", low=-MAX_CLOCK_OFFSET_MS, high=MAX_CLOCK_OFFSET_MS
                 ),
             )
