@@ -22,12 +22,10 @@ from vpp.domain.grid_event import (
     GrantKind,
     GridEvent,
     Step,
-    Targets,
     authorized_power,
     authorized_steps,
     counted_intervals,
     precedence_key,
-    resolve_targets,
     season_seconds,
     settled_interval,
     steps_in_force,
@@ -35,6 +33,7 @@ from vpp.domain.grid_event import (
 )
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
+from vpp.domain.targets import Targets, resolve_targets
 
 OUT = ("out_of_window",)
 MINUTE = timedelta(minutes=1)

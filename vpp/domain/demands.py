@@ -7,15 +7,10 @@ import numpy as np
 
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
-from vpp.domain.grid_event import (
-    EventHistory,
-    Targets,
-    precedence_key,
-    resolve_targets,
-    steps_in_force,
-)
+from vpp.domain.grid_event import EventHistory, precedence_key, steps_in_force
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn
+from vpp.domain.targets import Targets, resolve_targets
 
 LEAD = timedelta(seconds=120)
 """Commands leave this long ahead of a start."""
