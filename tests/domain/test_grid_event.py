@@ -179,6 +179,25 @@ def test_events_of_one_source_share_its_power_the_most_important_first() -> None
     assert course(allowed["minor"]) == [(0, 2, 1_000_000), (2, 3, 3_000_000)]
 
 
+def test_version_that_waits_to_be_forced_takes_no_power_from_a_more_important_event() -> None:
+    first = history(version(event_id="first", priority=1, power=3_000_000))
+    flagged = version(2, event_id="other", priority=0, power=3_000_000, out_of_program=OUT)
+    other = history(version(event_id="other", priority=5, power=3_000_000), flagged)
+
+    allowed = authorized_steps([other, first], max_power_w=4_000_000)
+
+    assert course(allowed["first"]) == [(0, 2, 3_000_000)]
+    assert course(allowed["other"]) == [(0, 2, 1_000_000)]
+
+
+def test_version_that_waits_and_begins_later_ends_what_runs_at_the_earlier_end_only() -> None:
+    later = version(2, committed_at=START + at(0.5), starts_at=START + at(1), hours=0.5, out_of_program=OUT)
+    unborn = version(2, committed_at=COMMIT + MINUTE, starts_at=START + at(1), hours=3, out_of_program=OUT)
+
+    assert course(steps_in_force(history(version(), later))) == [(0, 1.5, 5_000_000)]
+    assert course(steps_in_force(history(version(), unborn))) == [(1, 2, 5_000_000)]
+
+
 def test_power_of_an_event_that_starts_soon_is_that_of_its_start() -> None:
     soon = history(version(power=3_000_000))
     sources = {"caiso": source(max_power_w=2_000_000)}

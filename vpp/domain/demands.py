@@ -7,7 +7,15 @@ import numpy as np
 
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
-from vpp.domain.grid_event import EventHistory, precedence_key, steps_in_force
+from vpp.domain.grid_event import (
+    EventHistory,
+    GridEvent,
+    GridSource,
+    InForce,
+    in_force,
+    precedence_key,
+    steps_in_force,
+)
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn
 from vpp.domain.targets import Targets, resolve_targets
@@ -23,15 +31,18 @@ def open_demands(
     roster: Roster,
     programs: Mapping[str, Program],
     events: Names,
+    sources: Mapping[str, GridSource],
     now: datetime,
 ) -> list[Demand]:
     """Return what each running or starting event asks, the most important event first.
 
-    ``authorized_w`` is still open: it depends on what more important events of the source use.
+    An event asks by its version in force: one that waits for leave names nobody, and only lowers what is
+    asked. ``authorized_w`` is still open: it depends on what more important events of the source use.
     """
     found = []
-    for history in sorted(histories, key=lambda each: precedence_key(each.latest)):
-        event = history.latest
+    known = [(each, in_force(each, at=now, max_power_w=_limit_w(each, sources))) for each in histories]
+    for history, standing in sorted(known, key=lambda each: precedence_key(each[1].version)):
+        event = standing.version
         steps = steps_in_force(history)
         program_no = roster.programs.find(event.program_id)
         if not steps or program_no is None or event.program_id not in programs:
@@ -42,20 +53,13 @@ def open_demands(
         # Commands leave ahead of a start, also of the one after a gap.
         soon = upcoming.starts_at - LEAD <= now
         stretches = remaining_stretches(steps, max(now, upcoming.starts_at) if soon else now)
-        words = resolve_targets(
-            event.targets,
-            utilities=roster.utilities.words,
-            groups=programs[event.program_id].groups,
-            counties=roster.counties.words,
-            feeders=roster.feeders.words,
-        )
         found.append(
             Demand(
                 event_id=event.event_id,
                 event_no=events.number(event.event_id),
                 version=event.version,
                 program_no=program_no,
-                targeted=targeted_sites(words, fleet, roster),
+                targeted=_may_serve(standing, programs[event.program_id], fleet, roster),
                 stretches=stretches,
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
@@ -64,6 +68,35 @@ def open_demands(
             )
         )
     return found
+
+
+def _limit_w(history: EventHistory, sources: Mapping[str, GridSource]) -> int:
+    source = history.versions[0].source
+    return sources[source].max_power_w if source in sources else 0
+
+
+def _may_serve(standing: InForce, program: Program, fleet: FleetState, roster: Roster) -> BoolColumn:
+    """Return the sites that the version in force may use.
+
+    Where it shares no site with the version its power rests on, those of that one go on: a version that
+    waits, in part too, stops nobody.
+    """
+    named = _named(standing.version, program, fleet, roster)
+    if standing.within is None:
+        return named
+    approved = _named(standing.within, program, fleet, roster)
+    return named & approved if (named & approved).any() else approved
+
+
+def _named(event: GridEvent, program: Program, fleet: FleetState, roster: Roster) -> BoolColumn:
+    words = resolve_targets(
+        event.targets,
+        utilities=roster.utilities.words,
+        groups=program.groups,
+        counties=roster.counties.words,
+        feeders=roster.feeders.words,
+    )
+    return targeted_sites(words, fleet, roster)
 
 
 def has_begun(history: EventHistory, now: datetime) -> bool:

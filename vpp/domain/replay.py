@@ -115,7 +115,7 @@ def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
         return f"its start {order.starts_at:%H:%M:%S} UTC is neither the event's nor that of the tick"
     if not at < order.expires_at <= min(order.event_ends_at, order.starts_at + LONGEST_LEASE):
         return f"its lease ends at {order.expires_at:%H:%M:%S} UTC"
-    if order.test != history.latest.test:
+    if order.test not in {each.test for each in history.versions if whole_second(each.committed_at) <= at}:
         return "it is marked as a test and the event is none" if order.test else "it is not marked as a test"
     return None
 

@@ -364,6 +364,7 @@ def _plans(
         roster=scene.roster,
         programs=scene.programs,
         events=board.events,
+        sources=scene.facts.sources,
         now=scene.now,
     )
     candidates = Candidates(

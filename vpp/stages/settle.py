@@ -12,7 +12,7 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
+from vpp.domain.grid_event import EventHistory, authorized_steps, in_force, precedence_key
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
@@ -348,13 +348,13 @@ async def _taken(
 
     A site serves one event at each instant: the other one from its first discharge to its end.
     """
-    mine = precedence_key(history.latest)
     on = asked[history.latest.event_id]
+    mine = _rank(history, on)
     taken: dict[int, list[Interval]] = {}
     for other in others:
         theirs = asked[other.latest.event_id]
         overlaps = any(each.overlap(own) for each in theirs for own in on)
-        if not overlaps or precedence_key(other.latest) > mine:
+        if not overlaps or _rank(other, theirs) > mine:
             continue
         since: dict[int, datetime] = {}
         for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
@@ -364,6 +364,12 @@ async def _taken(
             held = Interval(starts_at, max(theirs[-1].ends_at, starts_at + timedelta(seconds=1)))
             taken.setdefault(site_no, []).extend(part for each in theirs if (part := each.overlap(held)))
     return {site_no: union(intervals) for site_no, intervals in taken.items()}
+
+
+def _rank(history: EventHistory, on: Sequence[Interval]) -> tuple[bool, int, float, str]:
+    """Return what sorts the event that held a shared site first, by the version in force at its end."""
+    at = on[-1].ends_at if on else history.latest.committed_at
+    return precedence_key(in_force(history, at=at, max_power_w=None).version)
 
 
 def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
