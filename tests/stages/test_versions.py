@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.stages.world import EVENING, GRID, World, a_request
-from vpp.domain.command import Action, DispatchTick
+from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.grid_event import Grant, GrantKind, Step
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
+from vpp.domain.replay import StoredDispatch, replayed
 
 MINUTE = timedelta(minutes=1)
 OUT = ("out_of_length",)
@@ -53,6 +54,32 @@ async def started(world: World) -> DispatchTick:
     world.deliver(soc_permille=[890] * len(world.fleet))
     world.link.sent.clear()
     return tick
+
+
+async def faults(world: World, event_id: str = "ev-1") -> list[str]:
+    """Return what is wrong with the commands of an event, read again from the store."""
+    history = await world.store.history(event_id)
+    assert history is not None
+    stored = StoredDispatch(
+        history=history,
+        ticks=await world.store.event_ticks(event_id),
+        revisions=await world.store.revisions(event_id),
+        opt_outs=(),
+        site_no_of=world.roster.site_no_of,
+    )
+    return [fault for _, fault in replayed(stored) if fault is not None]
+
+
+async def run(world: World, *, until: timedelta, charge: int = 800) -> list[tuple[timedelta, Order]]:
+    """Let homes give what they are asked, and return every order with its time after the evening began."""
+    orders = []
+    while world.clock.now() < EVENING + until:
+        world.deliver(soc_permille=[charge] * len(world.fleet))
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+            orders += [(tick.at - EVENING, order) for order in tick.orders]
+    return orders
 
 
 def planned(world: World, event_id: str = "ev-1") -> list[int]:
@@ -164,3 +191,49 @@ async def test_event_that_nobody_approved_asks_for_no_home_at_all() -> None:
 
     assert sum(planned(world)) == 0
     assert world.link.take(Action.DISCHARGE) == {}
+
+
+async def test_lease_ends_where_what_was_approved_ends_while_a_longer_version_waits() -> None:
+    world = await two_counties(max_power_w=0)
+    await world.signal(6_000, hours=1)
+    await approve(world, 1)
+    await started(world)
+    await world.signal(6_000, hours=3)
+
+    orders = await run(world, until=62 * MINUTE)
+
+    ends_at = EVENING + 60 * MINUTE
+    assert len(orders) > 3
+    assert {order.event_ends_at for _, order in orders} == {ends_at}
+    assert all(order.expires_at <= ends_at for _, order in orders)
+    assert all(order.action is Action.DISCHARGE and order.ramp_s == 30 for _, order in orders)
+    assert await faults(world) == []
+
+
+async def test_longer_version_runs_on_from_its_approval() -> None:
+    world = await two_counties(max_power_w=0)
+    await world.signal(6_000, hours=1)
+    await approve(world, 1)
+    await started(world)
+    await world.signal(6_000, hours=3)
+    await world.tick(seconds=15)
+
+    await approve(world, 2)
+    orders = await run(world, until=62 * MINUTE)
+
+    assert {order.event_ends_at for _, order in orders} == {EVENING + 180 * MINUTE}
+    assert sum(planned(world)) == 6_000
+    assert await faults(world) == []
+
+
+async def test_energy_that_nobody_approved_is_not_saved_up_for() -> None:
+    world = await two_counties(max_power_w=0)
+    await world.signal(20_000, hours=1)
+    await approve(world, 1)
+    await started(world)
+    before = planned(world)
+
+    await world.signal(20_000, hours=6)
+    await world.tick(seconds=1)
+
+    assert planned(world) == before

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
 from vpp.domain.grid_event import (
+    HISTORIES_KEPT,
     EventHistory,
     GridEvent,
     GridSource,
     InForce,
+    Step,
+    authorized_steps,
     in_force,
     precedence_key,
     steps_in_force,
@@ -43,7 +47,7 @@ def open_demands(
     known = [(each, in_force(each, at=now, max_power_w=_limit_w(each, sources))) for each in histories]
     for history, standing in sorted(known, key=lambda each: precedence_key(each[1].version)):
         event = standing.version
-        steps = steps_in_force(history)
+        steps = steps_ahead(history, _limit_w(history, sources), now)
         program_no = roster.programs.find(event.program_id)
         if not steps or program_no is None or event.program_id not in programs:
             continue
@@ -68,6 +72,31 @@ def open_demands(
             )
         )
     return found
+
+
+def steps_ahead(history: EventHistory, max_power_w: int, now: datetime) -> tuple[Step, ...]:
+    """Return the steps of an event within its leave, so that no lease and no plan counts on more.
+
+    Where no leave is left they are what it asks, of which nothing may be dispatched: its plan says so.
+    What other events of its source use is not looked at. All that can be sustained stays so within a bound.
+    """
+    allowed = _allowed_steps(history, max_power_w)
+    return allowed if allowed and allowed[-1].interval.ends_at > now else steps_in_force(history)
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # asked for every running event in every tick
+def _allowed_steps(history: EventHistory, max_power_w: int) -> tuple[Step, ...]:
+    allowed = authorized_steps([history], max_power_w=max_power_w)[history.latest.event_id]
+    return _within(steps_in_force(history), allowed)
+
+
+def _within(asked: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]:
+    return tuple(
+        Step(part, None if step.power is None else leave.power)
+        for step in asked
+        for leave in allowed
+        if (part := step.interval.overlap(leave.interval)) is not None
+    )
 
 
 def _limit_w(history: EventHistory, sources: Mapping[str, GridSource]) -> int:
