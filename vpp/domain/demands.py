@@ -1,8 +1,10 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,13 +17,15 @@ from vpp.domain.grid_event import (
     GridSource,
     InForce,
     Step,
+    authorized_power,
     authorized_steps,
     in_force,
     precedence_key,
     steps_in_force,
 )
+from vpp.domain.interval import Interval
 from vpp.domain.program import Program
-from vpp.domain.quantities import BoolColumn
+from vpp.domain.quantities import BoolColumn, Watts
 from vpp.domain.targets import Targets, resolve_targets
 
 LEAD = timedelta(seconds=120)
@@ -51,12 +55,9 @@ def open_demands(
         program_no = roster.programs.find(event.program_id)
         if not steps or program_no is None or event.program_id not in programs:
             continue
-        upcoming = next((each.interval for each in steps if each.interval.ends_at > now), None)
+        upcoming = _upcoming(steps, now)
         if upcoming is None or steps[0].interval.starts_at - LEAD > now:
             continue
-        # Commands leave ahead of a start, also of the one after a gap.
-        soon = upcoming.starts_at - LEAD <= now
-        stretches = remaining_stretches(steps, max(now, upcoming.starts_at) if soon else now)
         found.append(
             Demand(
                 event_id=event.event_id,
@@ -64,7 +65,7 @@ def open_demands(
                 version=event.version,
                 program_no=program_no,
                 targeted=_may_serve(standing, programs[event.program_id], fleet, roster),
-                stretches=stretches,
+                stretches=_stretches(steps, upcoming, now),
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
                 ends_at=steps[-1].interval.ends_at,
@@ -72,6 +73,60 @@ def open_demands(
             )
         )
     return found
+
+
+def within_authority(
+    demands: Sequence[Demand],
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    *,
+    planned_w: Mapping[str, int],
+    now: datetime,
+) -> list[Demand]:
+    """Return demands within what their source may ask, of all its events together, now and later.
+
+    Args:
+        demands: Of ``open_demands``.
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        planned_w: What the plans of the more important events use, by event id.
+        now: The moment of the tick.
+    """
+    most_w = authorized_power(histories, sources, now, planned_w)
+    known = {history.latest.event_id: history for history in histories}
+    found = []
+    for demand in demands:
+        history = known[demand.event_id]
+        limit_w = _limit_w(history, sources)
+        steps, until = steps_ahead(history, limit_w, now), demand.ends_at
+        beside = [each for each in histories if each is not history and _beside(each, history, now, until)]
+        upcoming = _upcoming(steps, now)
+        if beside and upcoming is not None:
+            allowed = authorized_steps([history, *beside], max_power_w=limit_w, planned_w=planned_w)
+            shared = _bounded(steps, allowed[demand.event_id])
+            demand = replace(demand, stretches=_stretches(shared, upcoming, now))
+        found.append(replace(demand, authorized_w=most_w.get(demand.event_id)))
+    return found
+
+
+def _beside(other: EventHistory, history: EventHistory, now: datetime, until: datetime) -> bool:
+    """Return whether another event of the same source may use of its power before an event ends."""
+    return other.versions[0].source == history.versions[0].source and any(
+        step.interval.ends_at > now and step.interval.starts_at < until for step in steps_in_force(other)
+    )
+
+
+def _upcoming(steps: Sequence[Step], now: datetime) -> Interval | None:
+    """Return when the step is that runs, or begins next."""
+    return next((step.interval for step in steps if step.interval.ends_at > now), None)
+
+
+def _stretches(
+    steps: Sequence[Step], upcoming: Interval, now: datetime
+) -> tuple[tuple[int | None, int], ...]:
+    """Return what is left of steps. Commands leave ahead of a start, also of the one after a gap."""
+    soon = upcoming.starts_at - LEAD <= now
+    return remaining_stretches(steps, max(now, upcoming.starts_at) if soon else now)
 
 
 def steps_ahead(history: EventHistory, max_power_w: int, now: datetime) -> tuple[Step, ...]:
@@ -87,16 +142,28 @@ def steps_ahead(history: EventHistory, max_power_w: int, now: datetime) -> tuple
 @lru_cache(maxsize=HISTORIES_KEPT)  # asked for every running event in every tick
 def _allowed_steps(history: EventHistory, max_power_w: int) -> tuple[Step, ...]:
     allowed = authorized_steps([history], max_power_w=max_power_w)[history.latest.event_id]
-    return _within(steps_in_force(history), allowed)
+    return tuple(step for step in _bounded(steps_in_force(history), allowed) if step.power != 0)
 
 
-def _within(asked: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]:
-    return tuple(
-        Step(part, None if step.power is None else leave.power)
-        for step in asked
-        for leave in allowed
-        if (part := step.interval.overlap(leave.interval)) is not None
-    )
+def _bounded(steps: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]:
+    """Return steps cut where the leave for them changes; without any they ask for nothing."""
+    found = []
+    for step in steps:
+        edges = {step.interval.starts_at, step.interval.ends_at}
+        for each in allowed:
+            edges |= {edge for edge in (each.interval.starts_at, each.interval.ends_at)
+                      if step.interval.contains(edge)}  # fmt: skip
+        for begins, ends in pairwise(sorted(edges)):
+            leave = next((each.power for each in allowed if each.interval.contains(begins)), Watts(0))
+            found.append(Step(Interval(begins, ends), _smaller(step.power, leave)))
+    return tuple(found)
+
+
+def _smaller(asked: Watts | None, leave: Watts | None) -> Watts | None:
+    """Return what is asked within its leave; all that can be sustained stays so, within a bound."""
+    if asked is None:
+        return None if leave is None or leave > 0 else Watts(0)
+    return asked if leave is None else min(asked, leave)
 
 
 def _limit_w(history: EventHistory, sources: Mapping[str, GridSource]) -> int:

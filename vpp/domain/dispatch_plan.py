@@ -15,6 +15,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 
 MIN_COMMAND_W = 500
 MIN_REMAINING_S = 600
+LONGEST_SHARED_S = 2**20 - 1  # what level filling counts in; a small start of a long event would pass it
 
 
 class Reason(StrEnum):
@@ -108,12 +109,26 @@ class Profile:
     """The rest of an event from now: the power to hold now, and the energy still owed.
 
     ``peak_w`` is the highest power of any stretch that is left, ``seconds`` the time for which ``now_w``
-    would have to be held to give the same energy. ``now_w`` None asks for all that can be sustained.
+    would have to be held to give the same energy, ``present_s`` that for which it is asked as it is (None:
+    all of it). ``now_w`` None asks for all that can be sustained.
     """
 
     now_w: int | None
     peak_w: int | None
     seconds: int
+    present_s: int | None = None
+
+    @property
+    def rises(self) -> bool:
+        """Return whether more is asked later than now."""
+        return bool(self.now_w) and self.peak_w is not None and (self.now_w or 0) < self.peak_w
+
+    @property
+    def at_peak_s(self) -> int:
+        """Return the time for which the peak would have to be held to give the energy that is owed."""
+        if not self.rises:
+            return self.seconds
+        return max(MIN_REMAINING_S, -(-self.seconds * (self.now_w or 0) // (self.peak_w or 1)))
 
 
 def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
@@ -132,7 +147,7 @@ def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
     powers = [power for power, _ in stretches if power is not None]
     owed_ws = sum((power or 0) * length for power, length in stretches)
     seconds = -(-owed_ws // now_w) if now_w else sum(length for _, length in stretches)
-    return Profile(now_w, max(powers), max(MIN_REMAINING_S, seconds))
+    return Profile(now_w, max(powers), max(MIN_REMAINING_S, seconds), stretches[0][1])
 
 
 def plan_dispatch(
@@ -158,21 +173,24 @@ def plan_dispatch(
     """
     if len(offers) and (np.diff(offers.site_no) < 0).any():
         return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
-    sustainable = _ceiling_w(profile, offers)
+    sustainable = sustainable_w(offers, profile.at_peak_s)
     alone_w = np.where(sustainable < least_w, 0, sustainable)
-    ceiling_w = alone_w
+    within_w = alone_w
     for group_no, caps_w in ((offers.feeder_no, feeder_caps_w), (offers.zone_no, zone_caps_w)):
-        ceiling_w = _within_group_caps(profile.seconds, offers, ceiling_w, group_no, caps_w, least_w)
+        within_w = _within_group_caps(profile.at_peak_s, offers, within_w, group_no, caps_w, least_w)
+    share_w = _share_now(profile, offers, within_w)
+    ceiling_w = _ceiling_w(profile, offers, within_w, share_w, least_w)
     total_w = int(ceiling_w.sum())
     requested_w = total_w if profile.now_w is None else profile.now_w
+    given_w = min(requested_w, total_w, int(share_w.sum()))
     rows = np.flatnonzero(ceiling_w)
     setpoint_w = np.zeros(len(offers), dtype=np.int64)
     level = 0
-    if requested_w >= total_w:
+    if given_w == total_w:
         setpoint_w[rows] = ceiling_w[rows]
     elif len(rows):
-        target_w = np.array([requested_w], dtype=np.int64)
-        share = _share_of(offers, rows, ceiling_w[rows], profile.seconds)
+        target_w = np.array([given_w], dtype=np.int64)
+        share = _share_of(offers, rows, ceiling_w[rows], min(profile.seconds, LONGEST_SHARED_S))
         watts, levels = solve(share, ONE_GROUP, target_w, least_w)
         setpoint_w[rows] = watts
         level = int(levels[0])
@@ -182,7 +200,7 @@ def plan_dispatch(
         requested_w=requested_w,
         shortfall_w=requested_w - int(setpoint_w.sum()),
         level_permille=level,
-        capped=ceiling_w < alone_w,
+        capped=within_w < alone_w,
     )
 
 
@@ -210,14 +228,33 @@ def held_w(energy_full_wh: IntColumn, above_permille: IntColumn, seconds: int) -
     return _energy_ws(energy_full_wh, above_permille) // max(MIN_REMAINING_S, seconds)
 
 
-def _ceiling_w(profile: Profile, offers: Offers) -> IntColumn:
-    limit_w = offers.limit_w
-    if profile.now_w is not None and profile.peak_w is not None and profile.now_w < profile.peak_w:
-        # A site bound by its limit at the peak gives less energy than the others: its share of every
-        # smaller stretch shrinks alike, so that the shortfall is spread flat over the window.
-        limit_w = limit_w * profile.now_w // profile.peak_w
-    ceiling_w: IntColumn = np.minimum(limit_w, _usable_ws(offers) // profile.seconds)
-    return ceiling_w
+def _share_now(profile: Profile, offers: Offers, peak_w: IntColumn) -> IntColumn:
+    """Return each site's part of what is asked now, where at the peak it can give so much.
+
+    A site bound by its limit at the peak gives less energy than the others: its share of every smaller
+    stretch shrinks alike, so that the shortfall is spread flat over the window.
+    """
+    if not profile.rises:
+        return peak_w
+    scaled_w = peak_w * (profile.now_w or 0) // (profile.peak_w or 1)
+    share_w: IntColumn = np.minimum(scaled_w, _usable_ws(offers) // profile.seconds)
+    return share_w
+
+
+def _ceiling_w(
+    profile: Profile, offers: Offers, peak_w: IntColumn, share_w: IntColumn, least_w: int
+) -> IntColumn:
+    """Return the most that each site may be asked now.
+
+    A share too small for a command is served by fewer sites: each may take that of others, as far as it
+    can hold it for the present stretch, and they give more of the rest. Twice the least is enough to serve
+    any sum to the watt.
+    """
+    if not profile.rises:
+        return share_w
+    alone_w = np.minimum(peak_w, sustainable_w(offers, profile.present_s or profile.seconds))
+    ceiling_w = np.where(share_w < least_w, np.minimum(alone_w, 2 * least_w - 1), share_w)
+    return np.where(ceiling_w < least_w, 0, ceiling_w)
 
 
 def _usable_ws(offers: Offers) -> IntColumn:

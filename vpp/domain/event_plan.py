@@ -39,7 +39,8 @@ LIMIT_SLACK_W = 200
 class Demand:
     """What one event asks from now on. ``stretches`` begins with the one to hold now.
 
-    ``authorized_w`` bounds the power; None means no bound. ``targeted`` marks the sites it may use.
+    Each asks no more than will be authorized then. ``authorized_w`` bounds the power now; None means no
+    bound. ``targeted`` marks the sites it may use.
     """
 
     event_id: str
@@ -54,9 +55,10 @@ class Demand:
     test: bool
 
     @property
-    def asked(self) -> tuple[int, int | None, int | None, datetime]:
+    def asked(self) -> tuple[int, int | None, int | None, datetime, tuple[int | None, ...]]:
         """Return what makes a new plan necessary when it changes."""
-        return (self.version, self.stretches[0][0], self.authorized_w, self.ends_at)
+        now_w, *later_w = (power for power, _ in self.stretches)
+        return (self.version, now_w, self.authorized_w, self.ends_at, tuple(later_w))
 
     @property
     def most_now_w(self) -> int | None:
@@ -66,11 +68,11 @@ class Demand:
 
     @property
     def profile(self) -> Profile:
-        """Return the power asked now and the energy still owed, within what is authorized."""
-        cap = self.authorized_w
-        if cap is None or any(power is None for power, _ in self.stretches):
-            return profile_of(self.stretches)
-        return profile_of(tuple((min(power or 0, cap), length) for power, length in self.stretches))
+        """Return the power asked now, within what is authorized now, and the energy still owed."""
+        (now_w, seconds), *later = self.stretches
+        if now_w is not None and self.authorized_w is not None:
+            now_w = min(now_w, self.authorized_w)
+        return profile_of(((now_w, seconds), *later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class EventPlan:
     """
 
     revision: int
-    asked: tuple[int, int | None, int | None, datetime] | None
+    asked: tuple[int, int | None, int | None, datetime, tuple[int | None, ...]] | None
     setpoint_w: IntColumn
     floor_permille: IntColumn
     reason_code: IntColumn
@@ -186,7 +188,7 @@ def eligibility(
         held_back: Sites that refused lately.
         busy: Sites that a more important event holds now.
         planned: Sites that this event's plan uses already. They stay while they have charge above
-            the floor; a new site must be able to hold 500 W to the end.
+            the floor; a new site must be able to hold 500 W to the end, or less while less is asked.
         waiting: Sites that are starting, or that nobody can judge now: not yet stale.
         now_s: Seconds since 1970.
         judged: False while homes may not have reported yet since the controller began; planned ones
@@ -196,7 +198,7 @@ def eligibility(
     age_s = now_s - fleet.sampled_at_s
     unknown = planned & (fleet.sampled_at_s == 0) & (not judged)
     above = fleet.soc_permille - fleet.binding_reserve_permille()
-    enough = held_w(fleet.energy_full_wh, above, demand.profile.seconds) >= MIN_COMMAND_W
+    enough = held_w(fleet.energy_full_wh, above, demand.profile.at_peak_s) >= MIN_COMMAND_W
     able = (planned & (above > 0)) | unknown | enough
     return first_reason(
         len(fleet),

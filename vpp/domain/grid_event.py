@@ -393,10 +393,11 @@ def _by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory
 def _authorized_at(
     histories: Sequence[EventHistory], at: datetime, max_power_w: int, planned_w: Mapping[str, int]
 ) -> dict[str, int]:
-    powers = {}
+    powers = {each.latest.event_id: 0 for each in histories}
     left_w = max_power_w
+    asking = [each for each in histories if any(_asked(version, at) for version in each.versions)]
     for history in sorted(
-        histories, key=lambda each: precedence_key(in_force(each, at=at, max_power_w=max_power_w).version)
+        asking, key=lambda each: precedence_key(in_force(each, at=at, max_power_w=max_power_w).version)
     ):
         power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
