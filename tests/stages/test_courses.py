@@ -6,7 +6,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from tests.stages.version_story import MINUTE, faults, newer, run, stretch
 from tests.stages.world import EVENING, GRID, World, a_request
+from vpp.domain.command import Action
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.grid_event import Grant, GrantKind
 from vpp.domain.quantities import Watts
@@ -110,3 +112,26 @@ async def test_power_that_another_event_will_need_is_not_counted_for_a_later_int
     # All that its source may ask goes to the other event in the second hour.
     assert sent_w(world, "long") == 20_000
     assert np.count_nonzero(world.board.plans["long"].setpoint_w) == 10
+
+
+@pytest.mark.parametrize("gap_s", [1, 60, 120, 300])
+async def test_gap_asks_nothing_however_short_it_is(gap_s: int) -> None:
+    world = await a_street()
+    ends, begins = 10 * MINUTE, 10 * MINUTE + timedelta(seconds=gap_s)
+    both = (stretch(6_000, begins=0 * MINUTE, ends=ends), stretch(6_000, begins=begins, ends=2 * ends))
+    await world.signal(6_000)
+    await newer(world, steps=both)
+
+    orders = await run(world, until=2 * ends, charge=600)
+
+    told = [(at, each) for at, each in orders if each.action is Action.DISCHARGE]
+    before = [each for _, each in told if each.starts_at < EVENING + ends]
+    after = [each for at, each in told if each.starts_at >= EVENING + begins]
+    assert len(before) + len(after) == len(told)
+    assert before
+    assert after
+    assert all(each.expires_at <= each.event_ends_at == EVENING + ends for each in before)
+    assert all(each.event_ends_at == EVENING + 2 * ends for each in after)
+    assert after[0].spread_s == world.terms.spread_s
+    assert all(at >= ends for at, each in told if each in after)
+    assert await faults(world) == []

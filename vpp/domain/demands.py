@@ -23,7 +23,7 @@ from vpp.domain.grid_event import (
     precedence_key,
     steps_in_force,
 )
-from vpp.domain.interval import Interval
+from vpp.domain.interval import Interval, union
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, Watts
 from vpp.domain.targets import Targets, resolve_targets
@@ -68,7 +68,7 @@ def open_demands(
                 stretches=_stretches(steps, upcoming, now),
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
-                ends_at=steps[-1].interval.ends_at,
+                ends_at=upcoming.ends_at,
                 test=event.test,
             )
         )
@@ -98,7 +98,8 @@ def within_authority(
     for demand in demands:
         history = known[demand.event_id]
         limit_w = _limit_w(history, sources)
-        steps, until = steps_ahead(history, limit_w, now), demand.ends_at
+        steps = steps_ahead(history, limit_w, now)
+        until = steps[-1].interval.ends_at
         beside = [each for each in histories if each is not history and _beside(each, history, now, until)]
         upcoming = _upcoming(steps, now)
         if beside and upcoming is not None:
@@ -117,8 +118,11 @@ def _beside(other: EventHistory, history: EventHistory, now: datetime, until: da
 
 
 def _upcoming(steps: Sequence[Step], now: datetime) -> Interval | None:
-    """Return when the step is that runs, or begins next."""
-    return next((step.interval for step in steps if step.interval.ends_at > now), None)
+    """Return from when to when an event asks without a gap, now or next.
+
+    A gap asks nothing, however short it is: homes end before it by themselves, and begin anew after it.
+    """
+    return next((each for each in union(step.interval for step in steps) if each.ends_at > now), None)
 
 
 def _stretches(

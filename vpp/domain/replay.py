@@ -16,7 +16,7 @@ from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, authorized_steps, steps_in_force
-from vpp.domain.interval import whole_second
+from vpp.domain.interval import union, whole_second
 from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.tick_basis import TickBasis, contradicted, first_difference, plan_again, write_stored
@@ -121,7 +121,7 @@ def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
 
 
 def _spans_known(history: EventHistory, at: datetime) -> set[tuple[datetime, datetime]]:
-    """Return start and end of the event as control may have known it in the second of a tick.
+    """Return when the event asked without a gap, as control may have known it in the second of a tick.
 
     Within its leave it may end earlier than it asks: at the end of what was approved, where its source may
     ask nothing without.
@@ -130,8 +130,7 @@ def _spans_known(history: EventHistory, at: datetime) -> set[tuple[datetime, dat
     for known in _known(history, at):
         approved = authorized_steps([known], max_power_w=0)[known.latest.event_id]
         for steps in (steps_in_force(known), approved):
-            if steps:
-                spans.add((steps[0].interval.starts_at, steps[-1].interval.ends_at))
+            spans |= {(each.starts_at, each.ends_at) for each in union(step.interval for step in steps)}
     return spans
 
 
