@@ -179,6 +179,18 @@ def test_events_of_one_source_share_its_power_the_most_important_first() -> None
     assert course(allowed["minor"]) == [(0, 2, 1_000_000), (2, 3, 3_000_000)]
 
 
+@pytest.mark.parametrize(("power", "left"), [(3_000_000, 1_000_000), (None, 2_500_000)])
+def test_setpoint_uses_its_source_s_power_and_without_one_the_plan_does(power: int | None, left: int) -> None:
+    urgent = history(version(event_id="urgent", priority=0, power=power))
+    minor = history(version(event_id="minor", priority=5, power=3_000_000))
+    planned_w, sources = {"urgent": 1_500_000}, {"caiso": source(max_power_w=4_000_000)}
+
+    allowed = authorized_steps([minor, urgent], max_power_w=4_000_000, planned_w=planned_w)
+
+    assert course(allowed["minor"]) == [(0, 2, left)]
+    assert authorized_power([minor, urgent], sources, START, planned_w)["minor"] == left
+
+
 def test_version_that_waits_to_be_forced_takes_no_power_from_a_more_important_event() -> None:
     first = history(version(event_id="first", priority=1, power=3_000_000))
     flagged = version(2, event_id="other", priority=0, power=3_000_000, out_of_program=OUT)

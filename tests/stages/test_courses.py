@@ -135,3 +135,16 @@ async def test_gap_asks_nothing_however_short_it_is(gap_s: int) -> None:
     assert after[0].spread_s == world.terms.spread_s
     assert all(at >= ends for at, each in told if each in after)
     assert await faults(world) == []
+
+
+async def test_what_an_event_with_a_setpoint_lacks_is_not_given_to_another_of_its_source() -> None:
+    homes = [a_request(site, county="Alameda" if site < 1 else "Kern") for site in range(6)]
+    world = await World.of(homes, soc_permille=[900] * 6)
+    await world.store.add_source(replace(GRID, max_power_w=Watts(10_000)))
+    await world.signal(8_000, event_id="short", priority=0, targets=("Alameda",))
+    await world.signal(10_000, event_id="other", priority=1, targets=("Kern",))
+
+    await world.tick()
+
+    assert sent_w(world, "short") < 5_000
+    assert sent_w(world, "other") == 2_000

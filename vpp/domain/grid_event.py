@@ -252,7 +252,8 @@ def authorized_steps(
 
     ``max_power_w`` bounds their sum; the most important event takes its part first. Approval of a
     version lifts the bound for it, and what was approved before stays allowed under a newer version
-    that asks for no less. An event in ``planned_w`` uses no more of the bound than its plan did.
+    that asks for no less. An event with a setpoint uses it up, whatever its homes can give; one that asks
+    for all that can be sustained uses its plan's power, where ``planned_w`` has it.
     """
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
     for starts_at, ends_at in pairwise(_edges(histories)):
@@ -283,9 +284,9 @@ def authorized_power(
 ) -> dict[str, int | None]:
     """Return, by event id, the power each event may use now, or at its next start where it asks nothing now.
 
-    None means no bound. A source that is not known any more may ask nothing without approval. An event
-    in ``planned_w`` uses no more of its source's bound than its plan does: one that asks for all that
-    can be sustained leaves the rest to the events after it.
+    None means no bound. A source that is not known any more may ask nothing without approval. One that asks
+    for all that can be sustained uses no more of its source's bound than its plan in ``planned_w``, and
+    leaves the rest to the events after it.
     """
     allowed: dict[str, int | None] = {}
     for source, group in _by_source(histories).items():
@@ -401,8 +402,15 @@ def _authorized_at(
     ):
         power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
-        left_w = max(0, left_w - min(power, planned_w.get(history.latest.event_id, power)))
+        used_w = power
+        if _asks_for_all(history, at):
+            used_w = min(power, planned_w.get(history.latest.event_id, power))
+        left_w = max(0, left_w - used_w)
     return powers
+
+
+def _asks_for_all(history: EventHistory, at: datetime) -> bool:
+    return _power(history, at, None) >= _EVERYTHING
 
 
 def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
