@@ -94,26 +94,46 @@ def within_authority(
     """
     most_w = authorized_power(histories, sources, now, planned_w)
     known = {history.latest.event_id: history for history in histories}
+    ahead = {
+        each.event_id: steps_ahead(known[each.event_id], _limit_w(known[each.event_id], sources), now)
+        for each in demands
+    }
+    until = max((steps[-1].interval.ends_at for steps in ahead.values()), default=now)
+    asking = [each for each in histories if _asks_between(each, now, until)]
+    courses = _shared_courses(asking, sources, planned_w)
     found = []
     for demand in demands:
-        history = known[demand.event_id]
-        limit_w = _limit_w(history, sources)
-        steps = steps_ahead(history, limit_w, now)
-        until = steps[-1].interval.ends_at
-        beside = [each for each in histories if each is not history and _beside(each, history, now, until)]
+        steps = ahead[demand.event_id]
         upcoming = _upcoming(steps, now)
-        if beside and upcoming is not None:
-            allowed = authorized_steps([history, *beside], max_power_w=limit_w, planned_w=planned_w)
-            shared = _bounded(steps, allowed[demand.event_id])
+        if demand.event_id in courses and upcoming is not None:
+            shared = _bounded(steps, courses[demand.event_id])
             demand = replace(demand, stretches=_stretches(shared, upcoming, now))
         found.append(replace(demand, authorized_w=most_w.get(demand.event_id)))
     return found
 
 
-def _beside(other: EventHistory, history: EventHistory, now: datetime, until: datetime) -> bool:
-    """Return whether another event of the same source may use of its power before an event ends."""
-    return other.versions[0].source == history.versions[0].source and any(
-        step.interval.ends_at > now and step.interval.starts_at < until for step in steps_in_force(other)
+def _shared_courses(
+    histories: Sequence[EventHistory], sources: Mapping[str, GridSource], planned_w: Mapping[str, int]
+) -> dict[str, tuple[Step, ...]]:
+    """Return, by event id, what events may use beside each other, where the limit of their source binds."""
+    courses: dict[str, tuple[Step, ...]] = {}
+    for name in sorted({each.versions[0].source for each in histories}):
+        group = [each for each in histories if each.versions[0].source == name]
+        limit_w = _limit_w(group[0], sources)
+        peaks_w = [_highest_w(each) for each in group]
+        if len(group) > 1 and (None in peaks_w or sum(power or 0 for power in peaks_w) > limit_w):
+            courses |= authorized_steps(group, max_power_w=limit_w, planned_w=planned_w)
+    return courses
+
+
+def _highest_w(history: EventHistory) -> int | None:
+    powers = [step.power for step in steps_in_force(history)]
+    return None if None in powers else max((power or 0 for power in powers), default=0)
+
+
+def _asks_between(history: EventHistory, begins: datetime, ends: datetime) -> bool:
+    return any(
+        step.interval.ends_at > begins and step.interval.starts_at < ends for step in steps_in_force(history)
     )
 
 
