@@ -211,7 +211,7 @@ class World:
         """Let every commanded home, or some of one order, acknowledge a tick, or refuse with a reason."""
         refusals = refusals or {}
         if sites is None:
-            sites = np.concatenate([order.site_no for order in tick.orders])
+            sites = np.concatenate([np.zeros(0, dtype=np.int64), *(order.site_no for order in tick.orders)])
         acks = AckBatch(
             site_no=sites,
             epoch=np.full(len(sites), tick.epoch),

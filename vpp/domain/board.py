@@ -54,6 +54,7 @@ class Board:
     ramp: RampLog = field(default_factory=RampLog)
     season: SeasonUse = field(default_factory=SeasonUse)
     unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
+    stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
 
     def grow(self, sites: int) -> None:

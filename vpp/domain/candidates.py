@@ -7,8 +7,9 @@ import numpy as np
 
 from vpp.domain.board import Board
 from vpp.domain.dispatch_plan import Reason, reason_code
+from vpp.domain.eligibility import eligibility
 from vpp.domain.enrollment import OptOut
-from vpp.domain.event_plan import Demand, eligibility, firm_power_w
+from vpp.domain.event_plan import Demand, firm_power_w
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT
@@ -91,14 +92,26 @@ class Candidates:
             demand,
             opted_out=self._said_no.get(demand.event_id, nobody),
             held_back=self._held_back,
-            # Nobody can take a silent home from its event: told nothing, it goes on with what it has.
-            busy=self._silent & (self._board.leases.event_no != demand.event_no),
+            busy=self._serves_another(demand),
             planned=self._planned(demand.event_id),
             waiting=self._assessment.waiting | self._assessment.blind,
             now_s=self._now_s,
             season_capped=self._season_capped,
             judged=self._judged,
         )
+
+    def _serves_another(self, demand: Demand) -> BoolColumn:
+        """Return the homes that another event keeps for now, however important this one is.
+
+        Nobody can take a silent home from its event: told nothing, it goes on with what it has. And before
+        its start an event takes none that may still discharge for another: the newest command is the only
+        one that a home obeys, so that its owner's no to what runs, or the end of that, would not reach it.
+        """
+        leases = self._board.leases
+        elsewhere: BoolColumn = (leases.event_no != demand.event_no) & (leases.event_no != NO_EVENT)
+        runs = leases.running_until_s > self._now_s
+        early = self._now_s < to_epoch(demand.starts_at)
+        return elsewhere & (self._silent | (runs if early else np.zeros_like(runs)))
 
     def _planned(self, event_id: str) -> BoolColumn:
         plan = self._board.plans.get(event_id)

@@ -1,4 +1,4 @@
-"""One event's plan over the fleet: who may take part, who does, and what that changes.
+"""One event's plan over the fleet: who takes part, with how much, and what changes it.
 
 Joins what an event asks (``Demand``) with what the fleet can give (``dispatch_plan``). A plan once made
 is held: sites that deliver stay where they are, and only what is missing is solved again.
@@ -16,7 +16,6 @@ from vpp.domain.dispatch_plan import (
     Offers,
     Profile,
     Reason,
-    first_reason,
     held_w,
     plan_dispatch,
     profile_of,
@@ -26,9 +25,7 @@ from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import Step
 from vpp.domain.quantities import BoolColumn, IntColumn
 
-STALE_AFTER_S = 600  # two idle telemetry periods
 MIN_RAISE_W = 100  # less is not worth a command, even to a home that discharges
-SILENT_AFTER_S = 60  # two telemetry periods of a commanded site
 DEADBAND_PERMILLE = 10
 DEADBAND_W = 500
 LIMIT_SLACK_PERMILLE = 100  # a limit that dips this little below a setpoint moves nobody
@@ -65,6 +62,14 @@ class Demand:
         """Return the most that is asked now; None for all that can be sustained."""
         bounds = [bound for bound in (self.stretches[0][0], self.authorized_w) if bound is not None]
         return min(bounds, default=None)
+
+    def beside(self, power_w: int) -> "Demand":
+        """Return what is left to ask of others where some give this power until the end."""
+        stretches = tuple(
+            (None if power is None else max(0, power - power_w), length) for power, length in self.stretches
+        )
+        authorized_w = None if self.authorized_w is None else max(0, self.authorized_w - power_w)
+        return replace(self, stretches=stretches, authorized_w=authorized_w)
 
     @property
     def profile(self) -> Profile:
@@ -105,7 +110,7 @@ class Limits:
 class EventPlan:
     """An event's plan so far, columns indexed by ``site_no``. ``revision`` counts what was stored.
 
-    ``asked`` is None for a plan read back from the store; ``version`` is then the event's that it answers.
+    ``version`` is the event's that it answers. ``asked`` is None for a plan read back from the store.
     """
 
     revision: int
@@ -130,10 +135,21 @@ class EventPlan:
         return rise_w
 
     def still_answers(self, demand: Demand) -> bool:
-        """Return whether this plan, read back from the store, is one for what is asked now."""
+        """Return whether what is held answers what is asked now, so that nothing is solved afresh.
+
+        Read back from the store it must be a plan of this very version and power. Made in this life, a
+        new version moves nobody that asks for the same until the same end, but for less than the deadband.
+        """
         now_w, most_w = demand.profile.now_w, demand.authorized_w
-        allowed = most_w is None or self.requested_w <= most_w
-        return allowed and self.version == demand.version and now_w in (None, self.requested_w)
+        if self.asked is None:
+            allowed = most_w is None or self.requested_w <= most_w
+            return allowed and self.version == demand.version and now_w in (None, self.requested_w)
+        _, asked_w, _, ends_at, later_w = self.asked
+        if later_w != demand.asked[4]:
+            return False
+        if ends_at != demand.ends_at or now_w is None or asked_w is None:
+            return ends_at == demand.ends_at and now_w == asked_w
+        return abs(now_w - self.requested_w) <= _deadband_w(now_w)
 
     def grown(self, sites: int) -> "EventPlan":
         """Return the plan over a fleet to which sites were added; they are asked for nothing."""
@@ -166,63 +182,6 @@ def remaining_stretches(steps: Sequence[Step], now: datetime) -> tuple[tuple[int
         stretches.append((step.power, int((step.interval.ends_at - starts_at).total_seconds())))
         end = step.interval.ends_at
     return tuple(stretches)
-
-
-def eligibility(
-    fleet: FleetState,
-    demand: Demand,
-    *,
-    opted_out: BoolColumn,
-    held_back: BoolColumn,
-    busy: BoolColumn,
-    planned: BoolColumn,
-    waiting: BoolColumn,
-    now_s: int,
-    judged: bool = True,
-    season_capped: BoolColumn | None = None,
-) -> IntColumn:
-    """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
-
-    Args:
-        opted_out: Owners who said no to this event, here or at home.
-        held_back: Sites that refused lately.
-        busy: Sites that a more important event holds now.
-        planned: Sites that this event's plan uses already. They stay while they have charge above
-            the floor; a new site must be able to hold 500 W to the end, or less while less is asked.
-        waiting: Sites that are starting, or that nobody can judge now: not yet stale.
-        now_s: Seconds since 1970.
-        judged: False while homes may not have reported yet since the controller began; planned ones
-            stay until then, however old their sample is.
-        season_capped: Sites that have done their part of the season.
-    """
-    age_s = now_s - fleet.sampled_at_s
-    unknown = planned & (fleet.sampled_at_s == 0) & (not judged)
-    above = fleet.soc_permille - fleet.binding_reserve_permille()
-    enough = held_w(fleet.energy_full_wh, above, demand.profile.at_peak_s) >= MIN_COMMAND_W
-    able = (planned & (above > 0)) | unknown | enough
-    return first_reason(
-        len(fleet),
-        (
-            (Reason.NO_CONSENT, ~fleet.consented),
-            (Reason.NOT_ENROLLED, ~fleet.enrolled),
-            (Reason.OTHER_PROGRAM, fleet.program_no != demand.program_no),
-            (Reason.NOT_TARGETED, ~demand.targeted),
-            (Reason.SEASON_CAP, np.zeros_like(busy) if season_capped is None else season_capped),
-            (Reason.OPTED_OUT, opted_out | fleet.opted_out_at_home),
-            (Reason.OFFLINE, ~fleet.online & ~unknown),
-            (
-                Reason.STALE,
-                np.where(planned, ~waiting & judged & (age_s > SILENT_AFTER_S), age_s > STALE_AFTER_S),
-            ),
-            (Reason.ISLANDED, fleet.islanded),
-            (Reason.STORM_MODE, fleet.storm_mode),
-            (Reason.FAULTED, fleet.faulted),
-            (Reason.EXPORT_NOT_PERMITTED, (fleet.discharge_limit_w < MIN_COMMAND_W) & ~unknown),
-            (Reason.BELOW_RESERVE, ~able),
-            (Reason.HELD_BACK, held_back),
-            (Reason.NOT_NEEDED, busy),
-        ),
-    )
 
 
 def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
@@ -271,41 +230,65 @@ def plan_event(
     delivered: Delivered,
     brake: Brake = NO_BRAKE,
 ) -> EventPlan:
-    """Return the event's plan for now: the same object when nothing has to change.
+    """Return the event's plan for now, under the next revision number where homes are told anything new.
 
-    A new version, power, end or authority solves afresh. Otherwise sites are held where they are,
-    lowered where their limit fell or they proved short, and only what is missing beyond the deadband is
-    solved, over all sites with room; what is given too much is taken from the emptiest, who were asked
-    last. A fresh solve would ask those again who are known to give too little. Under a brake that slows,
-    sites are always held: power is added or taken away piece by piece.
+    What ``still_answers`` no longer is solved afresh, beside silent homes and those that proved short,
+    who are not asked again. Otherwise sites are held where they are, lowered where their limit fell or they
+    proved short, and only what is missing beyond the deadband is solved, over all sites with room; what is
+    given too much is taken from the emptiest, who were asked last. Where all that can be sustained is
+    asked, that is looked at again each time. Under a brake that slows, sites are always held: power is
+    added or taken away piece by piece. The reasons are those of now, whatever is told.
     """
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
     held = limits.kept(_still_held(plan, fleet, codes, delivered), fleet)
     counted_w = np.minimum(delivered.counted_w, held)
-    requested_w = (
-        plan.requested_w if demand.authorized_w is None else min(plan.requested_w, demand.authorized_w)
-    )
+    requested_w = _requested_w(demand, fleet, codes, held, int(counted_w.sum()))
     missing_w = requested_w - int(counted_w.sum())
-    deadband_w = max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+    deadband_w = _deadband_w(requested_w)
     used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
     floor = np.where(used, known_floor, plan.floor_permille)
+    now = replace(plan, requested_w=requested_w)
     if (unknown & (held > 0)).any():
         after = _lowered(plan, demand, held, floor, codes, fleet)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
     elif plan.asked != demand.asked:
-        after = _solved(plan, demand, fleet, codes, limits, np.zeros_like(held), floor, None)
+        fixed = delivered.silent | (codes == reason_code(Reason.HELD_BACK))
+        beside_w = int(counted_w[fixed].sum())
+        after = _solved(
+            plan, demand, fleet, codes, limits, np.where(fixed, held, 0), floor, None, beside_w=beside_w
+        )
     elif missing_w < -deadband_w:
-        after = _held(plan, _cut(held, int(held.sum()) + missing_w, fleet, delivered), floor, codes)
+        after = _held(now, _cut(held, int(held.sum()) + missing_w, fleet, delivered), floor, codes)
     elif missing_w > deadband_w:
-        after = _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
+        after = _solved(now, demand, fleet, codes, limits, held, floor, missing_w)
     else:
-        after = _held(plan, held, floor, codes)
+        after = _held(now, held, floor, codes)
     if brake.slows:
         slowed_w = brake.slowed(plan.setpoint_w, after.setpoint_w, fleet.county_no)
         after = replace(after, setpoint_w=brake.lowered(slowed_w, fleet.soc_permille, fleet.county_no))
-    return plan if _same_commands(plan, after) else after
+    if demand.profile.now_w is None:
+        after = replace(after, requested_w=int(after.setpoint_w.sum()), shortfall_w=0)
+    after = replace(after, asked=demand.asked, version=demand.version)
+    if _says_the_same(plan, after):
+        return replace(plan, asked=demand.asked, reason_code=after.reason_code)
+    return replace(after, revision=plan.revision + 1)
+
+
+def _deadband_w(requested_w: int) -> int:
+    """Return how far power may be off before anybody is moved for it."""
+    return max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+
+
+def _requested_w(demand: Demand, fleet: FleetState, codes: IntColumn, held: IntColumn, counted_w: int) -> int:
+    """Return the power to hold now; where all is asked, what is given and what more would be worth asking."""
+    now_w = demand.profile.now_w
+    if now_w is None:
+        spare_w = firm_power_w(fleet, demand.profile.seconds) - held
+        more = (codes == reason_code(Reason.SELECTED)) & (spare_w >= MIN_COMMAND_W)
+        now_w = counted_w + int(spare_w[more].sum())
+    return now_w if demand.authorized_w is None else min(now_w, demand.authorized_w)
 
 
 def _lowered(
@@ -364,20 +347,27 @@ def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered) 
 
 
 def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:
-    """Return the setpoints that stand: those of eligible sites, and of held-back ones what they give."""
+    """Return the setpoints that stand: those of eligible sites, and of held-back ones what they give.
+
+    A silent one goes on with what it was told, unless something else than its silence keeps it out: then it
+    is released until it hears.
+    """
     held_back = (codes == reason_code(Reason.HELD_BACK)) & ~delivered.refused
-    stays = (codes == reason_code(Reason.SELECTED)) | held_back | delivered.silent
-    held = np.where(stays, _within_limit(plan.setpoint_w, fleet), 0)
-    held = np.where(delivered.silent, plan.setpoint_w, held)  # nobody can tell it less
+    eligible = (codes == reason_code(Reason.SELECTED)) | held_back
+    unheard = (codes == reason_code(Reason.OFFLINE)) | (codes == reason_code(Reason.STALE))
+    goes_on = delivered.silent & (eligible | unheard)
+    held = np.where(eligible, _within_limit(plan.setpoint_w, fleet), 0)
+    held = np.where(goes_on, plan.setpoint_w, held)  # nobody can tell it less
     proved = np.where(delivered.short, np.minimum(held, delivered.counted_w), held)
     return np.where(proved < MIN_COMMAND_W, 0, proved)
 
 
-def _same_commands(before: EventPlan, after: EventPlan) -> bool:
-    """Return whether two plans tell every home the same thing, for the same request."""
+def _says_the_same(before: EventPlan, after: EventPlan) -> bool:
+    """Return whether two plans tell every home and the grid the same thing, for the same request."""
     return (
-        before.asked == after.asked
-        and before.revision > 0
+        before.revision > 0
+        and (before.version, before.requested_w) == (after.version, after.requested_w)
+        and abs(after.shortfall_w - before.shortfall_w) <= _deadband_w(after.requested_w)
         and bool((before.setpoint_w == after.setpoint_w).all())
         and bool((before.floor_permille == after.floor_permille).all())
     )
@@ -411,38 +401,50 @@ def _solved(
     held: IntColumn,
     floor: IntColumn,
     missing_w: int | None,
+    *,
+    beside_w: int = 0,
 ) -> EventPlan:
-    """Return the plan with what is missing shared over every eligible site's headroom; None: all of it."""
+    """Return the plan with what is missing shared over every eligible site's headroom; None: all of it.
+
+    All of it is what is asked beside the ``beside_w`` that held sites give, who are asked for no more.
+    """
     rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
-    profile, most_w = demand.profile, demand.authorized_w
+    left = demand.beside(beside_w)
+    profile, most_w = left.profile, left.authorized_w
+    # Setpoints that are not proved may stand beside what is asked, but all together never pass 1.1 times
+    # what is approved.
+    told_most_w = None if demand.authorized_w is None else demand.authorized_w * 11 // 10 - int(held.sum())
     if missing_w is not None:
-        # Held sites give their part of every stretch already; the top-up is flat. Setpoints that are
-        # not proved may stand beside it, but all together never pass 1.1 times what is approved.
-        room_w = missing_w if most_w is None else min(missing_w, most_w * 11 // 10 - int(held.sum()))
-        profile = Profile(max(0, room_w), max(0, room_w), profile.seconds)
+        # Held sites give their part of every stretch already; the top-up is flat.
+        profile = Profile(missing_w, missing_w, profile.seconds)
+    if told_most_w is not None and profile.now_w is not None and profile.now_w > told_most_w:
+        profile = Profile(max(0, told_most_w), max(0, told_most_w), profile.seconds)
     offers = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds)
     caps = limits.less(held, fleet)  # also what silent homes go on with, who are offered to nobody
     share = plan_dispatch(profile, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
+    if told_most_w is not None and most_w is not None:
+        most_w = max(0, min(most_w, told_most_w))
     if profile.now_w is None and most_w is not None and share.requested_w > most_w:
         bounded = Profile(most_w, None, profile.seconds)
         share = plan_dispatch(bounded, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
     setpoint_w = held.copy()
     setpoint_w[rows] += share.setpoint_w
-    missing_still_w = share.shortfall_w
-    if missing_w is not None and missing_still_w and demand.profile.now_w is not None:
+    top_up = missing_w is not None
+    asked_w = share.requested_w + beside_w if demand.profile.now_w is None else demand.profile.now_w
+    missing_still_w = (asked_w - beside_w if missing_w is None else missing_w) - int(share.setpoint_w.sum())
+    if top_up and share.shortfall_w and demand.profile.now_w is not None:
         running = rows[held[rows] > 0]
-        missing_still_w -= _squeeze(setpoint_w, running, missing_still_w, profile.seconds, fleet, limits)
+        missing_still_w -= _squeeze(setpoint_w, running, share.shortfall_w, profile.seconds, fleet, limits)
     capped = np.zeros(len(fleet), dtype=np.bool_)
     capped[rows] = share.capped
-    top_up = missing_w is not None
     return EventPlan(
         revision=plan.revision,
         asked=demand.asked,
         setpoint_w=setpoint_w,
         floor_permille=_floors(plan, setpoint_w, floor),
         reason_code=_explained(codes, setpoint_w, capped),
-        requested_w=plan.requested_w if top_up else share.requested_w,
-        shortfall_w=missing_still_w,
+        requested_w=plan.requested_w if top_up else asked_w,
+        shortfall_w=max(0, missing_still_w),
         level_permille=plan.level_permille if top_up else share.level_permille,
     )
 

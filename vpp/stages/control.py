@@ -154,7 +154,7 @@ async def control(
     minute is good enough, because whoever stores such a fact wakes control. ``words`` is what the
     store's ``last_words`` said before the enrolments of ``roster`` were read.
     """
-    now = whole_second(clock.now())
+    now, stops = whole_second(clock.now()), board.stops
     if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
         known, board.facts = board.facts, await _read_facts(store, now)
         board.grow(len(fleet))
@@ -165,6 +165,8 @@ async def control(
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
     if terms.site_season_cap_s is not None:
         await _count_season(board.season, scene, store)
+    if board.stops != stops:
+        return None  # everything was stopped while we read what stood before
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
     assessment = assess(
         fleet, board.leases, board.proof, response, now_s=to_epoch(now), judged_from_s=board.judged_from_s
@@ -186,18 +188,19 @@ async def control(
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases))
+    board.tick_number = tick.number  # a stop meanwhile takes the next
     try:
         tick = await _commit(tick, revisions, store, words, basis, orders_without)
     except StoreUnavailable:
         await _stop_first(board, tick, revisions, plans, link)
         raise
-    board.tick_number = tick.number
     write_stored(board.stored, basis.samples)
     for demand, plan in planned:
         rise_w = plan.rise_over(_before(board, demand, fleet))
         board.ramp.note(rise_w, fleet.county_no, caps, to_epoch(now))
     board.plans = plans
-    batches = [commands_of(tick, order, plans[order.event_id]) for order in tick.orders]
+    told = tick if board.stops == stops else releases_only(tick)  # what was stopped meanwhile stays so
+    batches = [commands_of(told, order, plans[order.event_id]) for order in told.orders]
     for batch in batches:
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))
     await link.command(batches)
@@ -252,7 +255,7 @@ async def _stop_first(
     if stops.orders:
         batches = tuple(commands_of(stops, order, plans[order.event_id]) for order in stops.orders)
         board.unrecorded.append(Unrecorded(stops, tuple(revisions), batches))
-        board.tick_number, board.plans = tick.number, dict(plans)
+        board.plans = dict(plans)
         await link.command(batches)
 
 
@@ -381,8 +384,10 @@ def _plans(
             demands[place:], scene.facts.histories, scene.facts.sources, planned_w=used_w, now=scene.now
         )
         before = _before(board, demand, fleet)
-        if before.revision and before.asked is None and before.still_answers(demand):
-            before = replace(before, asked=demand.asked)  # after a restart the fleet does not move
+        if before.revision and before.asked != demand.asked and before.still_answers(demand):
+            before = replace(
+                before, asked=demand.asked
+            )  # a restart, or a word that changes nothing, moves none
         elsewhere = board.leases.event_no != demand.event_no
         silent_w = np.where(elsewhere, silent_w, 0)
         room = limits.less(silent_w, fleet)
@@ -398,8 +403,7 @@ def _plans(
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break
-        if plan is not before:
-            plan = replace(plan, revision=before.revision + 1)
+        if plan.revision != before.revision:
             bases.append(basis_of(before, plan, demand, codes, room, delivered, brake))
         planned.append((demand, plan))
         busy = busy | (plan.setpoint_w > 0)

@@ -29,6 +29,7 @@ async def stop_everything(
     *, board: Board, link: DeviceLink, clock: Clock, terms: DispatchTerms, actor: str
 ) -> int:
     """Release every home whose lease may run, without a commit; return how many there are."""
+    board.stops += 1
     now = whole_second(clock.now())
     rows = np.flatnonzero(board.leases.running_until_s > to_epoch(now))
     nobody = np.zeros(0, dtype=np.int64)

@@ -8,7 +8,8 @@ from http import HTTPStatus
 import numpy as np
 
 from vpp.domain.dispatch_plan import REASONS, Reason
-from vpp.domain.event_plan import Demand, EventPlan, eligibility
+from vpp.domain.eligibility import eligibility
+from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.grid_event import EventHistory, steps_in_force
 from vpp.domain.interval import from_epoch, to_epoch
 from vpp.domain.proof import ProofState

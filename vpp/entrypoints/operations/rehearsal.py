@@ -20,8 +20,8 @@ from vpp.domain.delivery import MeterReceipt
 from vpp.domain.demands import LEAD
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.dispatch_terms import DispatchTerms
+from vpp.domain.eligibility import STALE_AFTER_S
 from vpp.domain.enrollment import EnrollmentRequest
-from vpp.domain.event_plan import STALE_AFTER_S
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import EventHistory, EventStatus, Grant, GrantKind, GridEvent, steps_in_force
 from vpp.domain.home_model import HomeModel
