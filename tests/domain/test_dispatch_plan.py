@@ -124,6 +124,28 @@ def test_profile_spreads_the_shortfall_flat_over_stretches_of_different_power() 
     assert allocation.setpoint_w.sum() == 3_000  # half of 20 kW is all the limits allow, so half of 6 kW
 
 
+def test_small_step_before_a_peak_is_served_by_a_few_homes_instead_of_by_none() -> None:
+    fleet = offers(*((5_000, 13_500, 950, 200) for _ in range(10)))
+    small_then_peak = profile_of(((4_000, 3_600), (50_000, 3_600)))
+
+    allocation = plan_dispatch(small_then_peak, fleet, feeder_caps_w=NO_CAPS, zone_caps_w=NO_CAPS)
+
+    helping = allocation.setpoint_w[allocation.setpoint_w > 0]
+    assert helping.sum() == 4_000
+    assert helping.min() >= MIN_COMMAND_W
+    assert allocation.shortfall_w == 0
+
+
+def test_small_step_is_short_by_the_same_part_as_the_peak() -> None:
+    fleet = offers(*((5_000, 13_500, 600, 200) for _ in range(10)))  # 51.3 kWh above the floor, 66 kWh owed
+    small_then_peak = profile_of(((4_000, 4 * 3_600), (50_000, 3_600)))
+
+    allocation = plan_dispatch(small_then_peak, fleet, feeder_caps_w=NO_CAPS, zone_caps_w=NO_CAPS)
+
+    assert allocation.setpoint_w.sum() == pytest.approx(4_000 * 51_300 / 66_000, abs=10)
+    assert allocation.setpoint_w.sum() + allocation.shortfall_w == 4_000
+
+
 def test_remaining_time_is_never_taken_under_ten_minutes() -> None:
     assert profile_of(((5_000, 30),)).seconds == 600
 
@@ -175,6 +197,31 @@ def test_laws_of_every_allocation(
     for number in range(3):
         assert watts[fleet.feeder_no == number].sum() <= caps[number]
     assert shuffled.setpoint_w.tolist() == watts[shuffle].tolist()
+
+
+@settings(max_examples=200)
+@given(
+    rows=st.lists(site_rows, max_size=25),
+    stretches=st.lists(st.tuples(st.integers(0, 60_000), st.integers(1, 20_000)), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_laws_of_an_allocation_hold_for_any_course_of_power(
+    rows: list[tuple[int, int, int, int]], stretches: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    feeder = data.draw(st.lists(st.integers(-1, 2), min_size=len(rows), max_size=len(rows)))
+    caps = column(data.draw(st.lists(st.integers(0, 30_000), min_size=3, max_size=3)))
+    fleet = offers(*rows, feeder=feeder)
+    profile = profile_of(tuple(stretches))
+
+    allocation = plan_dispatch(profile, fleet, feeder_caps_w=caps, zone_caps_w=NO_CAPS)
+
+    watts = allocation.setpoint_w
+    assert watts.sum() + allocation.shortfall_w == allocation.requested_w == stretches[0][0]
+    assert allocation.shortfall_w >= 0
+    assert (watts <= sustainable_w(fleet, min(stretches[0][1], profile.at_peak_s))).all()
+    assert ((watts == 0) | (watts >= MIN_COMMAND_W)).all()
+    for number in range(3):
+        assert watts[fleet.feeder_no == number].sum() <= caps[number]
 
 
 @settings(max_examples=200)

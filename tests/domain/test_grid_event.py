@@ -22,18 +22,17 @@ from vpp.domain.grid_event import (
     GrantKind,
     GridEvent,
     Step,
-    Targets,
     authorized_power,
     authorized_steps,
     counted_intervals,
     precedence_key,
-    resolve_targets,
     season_seconds,
     steps_in_force,
     told_ceiling,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
+from vpp.domain.targets import Targets, resolve_targets
 
 OUT = ("out_of_window",)
 MINUTE = timedelta(minutes=1)
@@ -175,6 +174,37 @@ def test_events_of_one_source_share_its_power_the_most_important_first() -> None
 
     assert course(allowed["urgent"]) == [(0, 2, 3_000_000)]
     assert course(allowed["minor"]) == [(0, 2, 1_000_000), (2, 3, 3_000_000)]
+
+
+@pytest.mark.parametrize(("power", "left"), [(3_000_000, 1_000_000), (None, 2_500_000)])
+def test_setpoint_uses_its_source_s_power_and_without_one_the_plan_does(power: int | None, left: int) -> None:
+    urgent = history(version(event_id="urgent", priority=0, power=power))
+    minor = history(version(event_id="minor", priority=5, power=3_000_000))
+    planned_w, sources = {"urgent": 1_500_000}, {"caiso": source(max_power_w=4_000_000)}
+
+    allowed = authorized_steps([minor, urgent], max_power_w=4_000_000, planned_w=planned_w)
+
+    assert course(allowed["minor"]) == [(0, 2, left)]
+    assert authorized_power([minor, urgent], sources, START, planned_w)["minor"] == left
+
+
+def test_version_that_waits_to_be_forced_takes_no_power_from_a_more_important_event() -> None:
+    first = history(version(event_id="first", priority=1, power=3_000_000))
+    flagged = version(2, event_id="other", priority=0, power=3_000_000, out_of_program=OUT)
+    other = history(version(event_id="other", priority=5, power=3_000_000), flagged)
+
+    allowed = authorized_steps([other, first], max_power_w=4_000_000)
+
+    assert course(allowed["first"]) == [(0, 2, 3_000_000)]
+    assert course(allowed["other"]) == [(0, 2, 1_000_000)]
+
+
+def test_version_that_waits_and_begins_later_ends_what_runs_at_the_earlier_end_only() -> None:
+    later = version(2, committed_at=START + at(0.5), starts_at=START + at(1), hours=0.5, out_of_program=OUT)
+    unborn = version(2, committed_at=COMMIT + MINUTE, starts_at=START + at(1), hours=3, out_of_program=OUT)
+
+    assert course(steps_in_force(history(version(), later))) == [(0, 1.5, 5_000_000)]
+    assert course(steps_in_force(history(version(), unborn))) == [(1, 2, 5_000_000)]
 
 
 def test_power_of_an_event_that_starts_soon_is_that_of_its_start() -> None:

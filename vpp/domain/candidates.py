@@ -72,14 +72,14 @@ class Candidates:
         serving_no = np.full(len(self._fleet), NO_EVENT, dtype=np.int64)
         for demand in demands:
             serving_no[self._planned(demand.event_id)] = demand.event_no
-        seconds = max(demand.profile.seconds for demand in demands)
+        seconds = max(demand.profile.at_peak_s for demand in demands)
         firm_w = self._firm_w.get(seconds)
         if firm_w is None:
             firm_w = self._firm_w[seconds] = firm_power_w(self._fleet, seconds)
         return left_to_others(mine, later, firm_w=firm_w, serving_no=serving_no)
 
     def _eligible(self, demand: Demand, busy: BoolColumn) -> IntColumn:
-        key = demand.event_id, demand.profile.seconds
+        key = demand.event_id, demand.profile.at_peak_s
         codes = self._reasons.get(key)
         if codes is None:
             codes = self._reasons[key] = self._reasons_of(demand)

@@ -1,21 +1,32 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
 from vpp.domain.grid_event import (
+    HISTORIES_KEPT,
     EventHistory,
-    Targets,
+    GridEvent,
+    GridSource,
+    InForce,
+    Step,
+    authorized_power,
+    authorized_steps,
+    in_force,
     precedence_key,
-    resolve_targets,
     steps_in_force,
 )
+from vpp.domain.interval import Interval, union
 from vpp.domain.program import Program
-from vpp.domain.quantities import BoolColumn
+from vpp.domain.quantities import BoolColumn, Watts
+from vpp.domain.targets import Targets, resolve_targets
 
 LEAD = timedelta(seconds=120)
 """Commands leave this long ahead of a start."""
@@ -28,47 +39,184 @@ def open_demands(
     roster: Roster,
     programs: Mapping[str, Program],
     events: Names,
+    sources: Mapping[str, GridSource],
     now: datetime,
 ) -> list[Demand]:
     """Return what each running or starting event asks, the most important event first.
 
-    ``authorized_w`` is still open: it depends on what more important events of the source use.
+    An event asks by its version in force: one that waits for leave names nobody, and only lowers what is
+    asked. ``authorized_w`` is still open: it depends on what more important events of the source use.
     """
     found = []
-    for history in sorted(histories, key=lambda each: precedence_key(each.latest)):
-        event = history.latest
-        steps = steps_in_force(history)
+    known = [(each, in_force(each, at=now, max_power_w=_limit_w(each, sources))) for each in histories]
+    for history, standing in sorted(known, key=lambda each: precedence_key(each[1].version)):
+        event = standing.version
+        steps = steps_ahead(history, _limit_w(history, sources), now)
         program_no = roster.programs.find(event.program_id)
         if not steps or program_no is None or event.program_id not in programs:
             continue
-        upcoming = next((each.interval for each in steps if each.interval.ends_at > now), None)
+        upcoming = _upcoming(steps, now)
         if upcoming is None or steps[0].interval.starts_at - LEAD > now:
             continue
-        # Commands leave ahead of a start, also of the one after a gap.
-        soon = upcoming.starts_at - LEAD <= now
-        stretches = remaining_stretches(steps, max(now, upcoming.starts_at) if soon else now)
-        words = resolve_targets(
-            event.targets,
-            utilities=roster.utilities.words,
-            groups=programs[event.program_id].groups,
-            counties=roster.counties.words,
-            feeders=roster.feeders.words,
-        )
         found.append(
             Demand(
                 event_id=event.event_id,
                 event_no=events.number(event.event_id),
                 version=event.version,
                 program_no=program_no,
-                targeted=targeted_sites(words, fleet, roster),
-                stretches=stretches,
+                targeted=_may_serve(standing, programs[event.program_id], fleet, roster),
+                stretches=_stretches(steps, upcoming, now),
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
-                ends_at=steps[-1].interval.ends_at,
+                ends_at=upcoming.ends_at,
                 test=event.test,
             )
         )
     return found
+
+
+def within_authority(
+    demands: Sequence[Demand],
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    *,
+    planned_w: Mapping[str, int],
+    now: datetime,
+) -> list[Demand]:
+    """Return demands within what their source may ask, of all its events together, now and later.
+
+    Args:
+        demands: Of ``open_demands``.
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        planned_w: What the plans of the more important events use, by event id.
+        now: The moment of the tick.
+    """
+    most_w = authorized_power(histories, sources, now, planned_w)
+    known = {history.latest.event_id: history for history in histories}
+    ahead = {
+        each.event_id: steps_ahead(known[each.event_id], _limit_w(known[each.event_id], sources), now)
+        for each in demands
+    }
+    until = max((steps[-1].interval.ends_at for steps in ahead.values()), default=now)
+    asking = [each for each in histories if _asks_between(each, now, until)]
+    courses = _shared_courses(asking, sources, planned_w)
+    found = []
+    for demand in demands:
+        steps = ahead[demand.event_id]
+        upcoming = _upcoming(steps, now)
+        if demand.event_id in courses and upcoming is not None:
+            shared = _bounded(steps, courses[demand.event_id])
+            demand = replace(demand, stretches=_stretches(shared, upcoming, now))
+        found.append(replace(demand, authorized_w=most_w.get(demand.event_id)))
+    return found
+
+
+def _shared_courses(
+    histories: Sequence[EventHistory], sources: Mapping[str, GridSource], planned_w: Mapping[str, int]
+) -> dict[str, tuple[Step, ...]]:
+    """Return, by event id, what events may use beside each other, where the limit of their source binds."""
+    courses: dict[str, tuple[Step, ...]] = {}
+    for name in sorted({each.versions[0].source for each in histories}):
+        group = [each for each in histories if each.versions[0].source == name]
+        limit_w = _limit_w(group[0], sources)
+        peaks_w = [_highest_w(each) for each in group]
+        if len(group) > 1 and (None in peaks_w or sum(power or 0 for power in peaks_w) > limit_w):
+            courses |= authorized_steps(group, max_power_w=limit_w, planned_w=planned_w)
+    return courses
+
+
+def _highest_w(history: EventHistory) -> int | None:
+    powers = [step.power for step in steps_in_force(history)]
+    return None if None in powers else max((power or 0 for power in powers), default=0)
+
+
+def _asks_between(history: EventHistory, begins: datetime, ends: datetime) -> bool:
+    return any(
+        step.interval.ends_at > begins and step.interval.starts_at < ends for step in steps_in_force(history)
+    )
+
+
+def _upcoming(steps: Sequence[Step], now: datetime) -> Interval | None:
+    """Return from when to when an event asks without a gap, now or next.
+
+    A gap asks nothing, however short it is: homes end before it by themselves, and begin anew after it.
+    """
+    return next((each for each in union(step.interval for step in steps) if each.ends_at > now), None)
+
+
+def _stretches(
+    steps: Sequence[Step], upcoming: Interval, now: datetime
+) -> tuple[tuple[int | None, int], ...]:
+    """Return what is left of steps. Commands leave ahead of a start, also of the one after a gap."""
+    soon = upcoming.starts_at - LEAD <= now
+    return remaining_stretches(steps, max(now, upcoming.starts_at) if soon else now)
+
+
+def steps_ahead(history: EventHistory, max_power_w: int, now: datetime) -> tuple[Step, ...]:
+    """Return the steps of an event within its leave, so that no lease and no plan counts on more.
+
+    Where no leave is left they are what it asks, of which nothing may be dispatched: its plan says so.
+    What other events of its source use is not looked at. All that can be sustained stays so within a bound.
+    """
+    allowed = _allowed_steps(history, max_power_w)
+    return allowed if allowed and allowed[-1].interval.ends_at > now else steps_in_force(history)
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # asked for every running event in every tick
+def _allowed_steps(history: EventHistory, max_power_w: int) -> tuple[Step, ...]:
+    allowed = authorized_steps([history], max_power_w=max_power_w)[history.latest.event_id]
+    return tuple(step for step in _bounded(steps_in_force(history), allowed) if step.power != 0)
+
+
+def _bounded(steps: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]:
+    """Return steps cut where the leave for them changes; without any they ask for nothing."""
+    found = []
+    for step in steps:
+        edges = {step.interval.starts_at, step.interval.ends_at}
+        for each in allowed:
+            edges |= {edge for edge in (each.interval.starts_at, each.interval.ends_at)
+                      if step.interval.contains(edge)}  # fmt: skip
+        for begins, ends in pairwise(sorted(edges)):
+            leave = next((each.power for each in allowed if each.interval.contains(begins)), Watts(0))
+            found.append(Step(Interval(begins, ends), _smaller(step.power, leave)))
+    return tuple(found)
+
+
+def _smaller(asked: Watts | None, leave: Watts | None) -> Watts | None:
+    """Return what is asked within its leave; all that can be sustained stays so, within a bound."""
+    if asked is None:
+        return None if leave is None or leave > 0 else Watts(0)
+    return asked if leave is None else min(asked, leave)
+
+
+def _limit_w(history: EventHistory, sources: Mapping[str, GridSource]) -> int:
+    source = history.versions[0].source
+    return sources[source].max_power_w if source in sources else 0
+
+
+def _may_serve(standing: InForce, program: Program, fleet: FleetState, roster: Roster) -> BoolColumn:
+    """Return the sites that the version in force may use.
+
+    Where it shares no site with the version its power rests on, those of that one go on: a version that
+    waits, in part too, stops nobody.
+    """
+    named = _named(standing.version, program, fleet, roster)
+    if standing.within is None:
+        return named
+    approved = _named(standing.within, program, fleet, roster)
+    return named & approved if (named & approved).any() else approved
+
+
+def _named(event: GridEvent, program: Program, fleet: FleetState, roster: Roster) -> BoolColumn:
+    words = resolve_targets(
+        event.targets,
+        utilities=roster.utilities.words,
+        groups=program.groups,
+        counties=roster.counties.words,
+        feeders=roster.feeders.words,
+    )
+    return targeted_sites(words, fleet, roster)
 
 
 def has_begun(history: EventHistory, now: datetime) -> bool:

@@ -15,6 +15,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 
 MIN_COMMAND_W = 500
 MIN_REMAINING_S = 600
+LONGEST_SHARED_S = 2**20 - 1  # what level filling counts in; a small start of a long event would pass it
 LOOKS_AT_CAPS = 3
 NEARLY_FULL_PERCENT = 97
 
@@ -110,12 +111,26 @@ class Profile:
     """The rest of an event from now: the power to hold now, and the energy still owed.
 
     ``peak_w`` is the highest power of any stretch that is left, ``seconds`` the time for which ``now_w``
-    would have to be held to give the same energy. ``now_w`` None asks for all that can be sustained.
+    would have to be held to give the same energy, ``present_s`` that for which it is asked as it is (None:
+    all of it). ``now_w`` None asks for all that can be sustained.
     """
 
     now_w: int | None
     peak_w: int | None
     seconds: int
+    present_s: int | None = None
+
+    @property
+    def rises(self) -> bool:
+        """Return whether more is asked later than now."""
+        return bool(self.now_w) and self.peak_w is not None and (self.now_w or 0) < self.peak_w
+
+    @property
+    def at_peak_s(self) -> int:
+        """Return the time for which the peak would have to be held to give the energy that is owed."""
+        if not self.rises:
+            return self.seconds
+        return max(MIN_REMAINING_S, -(-self.seconds * (self.now_w or 0) // (self.peak_w or 1)))
 
 
 def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
@@ -134,7 +149,7 @@ def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
     powers = [power for power, _ in stretches if power is not None]
     owed_ws = sum((power or 0) * length for power, length in stretches)
     seconds = -(-owed_ws // now_w) if now_w else sum(length for _, length in stretches)
-    return Profile(now_w, max(powers), max(MIN_REMAINING_S, seconds))
+    return Profile(now_w, max(powers), max(MIN_REMAINING_S, seconds), stretches[0][1])
 
 
 def plan_dispatch(
@@ -160,32 +175,67 @@ def plan_dispatch(
     """
     if len(offers) and (np.diff(offers.site_no) < 0).any():
         return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
-    sustainable = _ceiling_w(profile, offers)
+    sustainable = sustainable_w(offers, profile.at_peak_s)
     rows = np.flatnonzero(sustainable >= least_w)
     alone_w = sustainable[rows]
-    share = _share_of(offers, rows, alone_w, profile.seconds)
+    share = _share_of(offers, rows, alone_w, profile.at_peak_s)
     network = _Network.of(
         share,
         alone_w,
         least_w,
         ((offers.feeder_no[rows], feeder_caps_w), (offers.zone_no[rows], zone_caps_w)),
     )
-    full, guess = _full_groups(profile, share, alone_w, network)
-    for _ in range(LOOKS_AT_CAPS):
-        ceiling_w = network.within(alone_w, full)
-        watts, level = _watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
-        if not _any(network.passed(watts)):
-            break
-        full = network.fuller(full, watts)
-    else:
+    if profile.rises:
         ceiling_w = network.within(alone_w, network.could_be_full)
-        watts, level = _watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
+        watts, level = _before_peak(profile, offers, rows, ceiling_w, least_w)
+    else:
+        ceiling_w, watts, level = _within_caps(profile, share, alone_w, network)
     setpoint_w, capped = np.zeros(len(offers), dtype=np.int64), np.zeros(len(offers), dtype=np.bool_)
     setpoint_w[rows], capped[rows] = watts, ceiling_w < alone_w
     setpoint_w.flags.writeable = False
     requested_w = int(ceiling_w.sum()) if profile.now_w is None else profile.now_w
     shortfall_w = requested_w - int(watts.sum())
     return Allocation(setpoint_w, requested_w, shortfall_w, level, capped)
+
+
+def _before_peak(
+    profile: Profile, offers: Offers, rows: IntColumn, peak_w: IntColumn, least_w: int
+) -> tuple[IntColumn, int]:
+    """Return setpoints for less than will be asked later, of sites that can give so much at the peak.
+
+    A site bound by its limit at the peak gives less energy than the others: its part of every smaller
+    stretch shrinks alike, so that the shortfall is spread flat over the window. A part too small for a
+    command is served by fewer sites: each may take that of others, as far as it can hold it for the present
+    stretch, and they give more of the rest. Under twice the least serves any sum to the watt.
+    """
+    now_w = profile.now_w or 0
+    scaled_w = peak_w * now_w // (profile.peak_w or 1)
+    part_w = np.minimum(scaled_w, _usable_ws(offers)[rows] // profile.seconds)
+    alone_w = np.minimum(peak_w, sustainable_w(offers, profile.present_s or profile.seconds)[rows])
+    ceiling_w = np.where(part_w < least_w, np.minimum(alone_w, 2 * least_w - 1), part_w)
+    ceiling_w = np.where(ceiling_w < least_w, 0, ceiling_w)
+    given_w = min(now_w, int(part_w.sum()))
+    if given_w >= int(ceiling_w.sum()):
+        return ceiling_w, 0
+    share = _share_of(offers, rows, ceiling_w, min(profile.seconds, LONGEST_SHARED_S))
+    watts, levels = solve(share, ONE_GROUP, np.array([given_w], dtype=np.int64), least_w)
+    return watts, int(levels[0])
+
+
+def _within_caps(
+    profile: Profile, share: Share, alone_w: IntColumn, network: "_Network"
+) -> tuple[IntColumn, IntColumn, int]:
+    """Return ceilings of sites within the network's caps, setpoints below them, and the level they end at."""
+    least_w = network.least_w
+    full, guess = _full_groups(profile, share, alone_w, network)
+    for _ in range(LOOKS_AT_CAPS):
+        ceiling_w = network.within(alone_w, full)
+        watts, level = _watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
+        if not _any(network.passed(watts)):
+            return ceiling_w, watts, level
+        full = network.fuller(full, watts)
+    ceiling_w = network.within(alone_w, network.could_be_full)
+    return ceiling_w, *_watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
 
 
 def _watts(
@@ -318,16 +368,6 @@ def sustainable_w(offers: Offers, seconds: int) -> IntColumn:
 def held_w(energy_full_wh: IntColumn, above_permille: IntColumn, seconds: int) -> IntColumn:
     """Return the watts that energy above a floor holds for that long, whatever a site's limit is."""
     return _energy_ws(energy_full_wh, above_permille) // max(MIN_REMAINING_S, seconds)
-
-
-def _ceiling_w(profile: Profile, offers: Offers) -> IntColumn:
-    limit_w = offers.limit_w
-    if profile.now_w is not None and profile.peak_w is not None and profile.now_w < profile.peak_w:
-        # A site bound by its limit at the peak gives less energy than the others: its share of every
-        # smaller stretch shrinks alike, so that the shortfall is spread flat over the window.
-        limit_w = limit_w * profile.now_w // profile.peak_w
-    ceiling_w: IntColumn = np.minimum(limit_w, _usable_ws(offers) // profile.seconds)
-    return ceiling_w
 
 
 def _usable_ws(offers: Offers) -> IntColumn:

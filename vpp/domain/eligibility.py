@@ -31,7 +31,7 @@ def eligibility(
         held_back: Sites that refused lately.
         busy: Sites that a more important event holds now.
         planned: Sites that this event's plan uses already. They stay while they have charge above
-            the floor; a new site must be able to hold 500 W to the end.
+            the floor; a new site must be able to hold 500 W to the end, or less while less is asked.
         waiting: Sites that are starting, or that nobody can judge now: not yet stale.
         now_s: Seconds since 1970.
         judged: False while homes may not have reported yet since the controller began; planned ones
@@ -41,7 +41,7 @@ def eligibility(
     age_s = now_s - fleet.sampled_at_s
     unknown = planned & (fleet.sampled_at_s == 0) & (not judged)
     above = fleet.soc_permille - fleet.binding_reserve_permille()
-    enough = held_w(fleet.energy_full_wh, above, demand.profile.seconds) >= MIN_COMMAND_W
+    enough = held_w(fleet.energy_full_wh, above, demand.profile.at_peak_s) >= MIN_COMMAND_W
     able = (planned & (above > 0)) | unknown | enough
     return first_reason(
         len(fleet),

@@ -36,7 +36,8 @@ LIMIT_SLACK_W = 200
 class Demand:
     """What one event asks from now on. ``stretches`` begins with the one to hold now.
 
-    ``authorized_w`` bounds the power; None means no bound. ``targeted`` marks the sites it may use.
+    Each asks no more than will be authorized then. ``authorized_w`` bounds the power now; None means no
+    bound. ``targeted`` marks the sites it may use.
     """
 
     event_id: str
@@ -51,9 +52,10 @@ class Demand:
     test: bool
 
     @property
-    def asked(self) -> tuple[int, int | None, int | None, datetime]:
+    def asked(self) -> tuple[int, int | None, int | None, datetime, tuple[int | None, ...]]:
         """Return what makes a new plan necessary when it changes."""
-        return (self.version, self.stretches[0][0], self.authorized_w, self.ends_at)
+        now_w, *later_w = (power for power, _ in self.stretches)
+        return (self.version, now_w, self.authorized_w, self.ends_at, tuple(later_w))
 
     @property
     def most_now_w(self) -> int | None:
@@ -71,11 +73,11 @@ class Demand:
 
     @property
     def profile(self) -> Profile:
-        """Return the power asked now and the energy still owed, within what is authorized."""
-        cap = self.authorized_w
-        if cap is None or any(power is None for power, _ in self.stretches):
-            return profile_of(self.stretches)
-        return profile_of(tuple((min(power or 0, cap), length) for power, length in self.stretches))
+        """Return the power asked now, within what is authorized now, and the energy still owed."""
+        (now_w, seconds), *later = self.stretches
+        if now_w is not None and self.authorized_w is not None:
+            now_w = min(now_w, self.authorized_w)
+        return profile_of(((now_w, seconds), *later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class EventPlan:
     """
 
     revision: int
-    asked: tuple[int, int | None, int | None, datetime] | None
+    asked: tuple[int, int | None, int | None, datetime, tuple[int | None, ...]] | None
     setpoint_w: IntColumn
     floor_permille: IntColumn
     reason_code: IntColumn
@@ -142,7 +144,9 @@ class EventPlan:
         if self.asked is None:
             allowed = most_w is None or self.requested_w <= most_w
             return allowed and self.version == demand.version and now_w in (None, self.requested_w)
-        _, asked_w, _, ends_at = self.asked
+        _, asked_w, _, ends_at, later_w = self.asked
+        if later_w != demand.asked[4]:
+            return False
         if ends_at != demand.ends_at or now_w is None or asked_w is None:
             return ends_at == demand.ends_at and now_w == asked_w
         return abs(now_w - self.requested_w) <= _deadband_w(now_w)

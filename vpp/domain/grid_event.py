@@ -187,61 +187,44 @@ class EventHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """Whom an event names, by kind, in lower case. A site must match one word of every kind named.
+class InForce:
+    """The version that an event is dispatched by: whom it names, its program, its rank, whether it is a test.
 
-    Interpretation: a word of no kind selects nobody, whatever stands beside it: a misspelt county must
-    not become a dispatch of the whole utility.
+    While part of it waits for approval, power above its source's limit may rest on the leave for an older
+    version, ``within``: then only homes that both name may serve.
     """
 
-    utilities: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    counties: tuple[str, ...] = ()
-    feeders: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-    def selects(self, *, utility: str, groups: Iterable[str], county: str, feeder: str) -> bool:
-        """Return whether a site of that utility, program, county and feeder is meant."""
-        return not self.unknown and all(
-            not named or any(word.lower() in named for word in has)
-            for named, has in (
-                (self.utilities, (utility,)),
-                (self.groups, groups),
-                (self.counties, (county,)),
-                (self.feeders, (feeder,)),
-            )
-        )
+    version: GridEvent
+    within: GridEvent | None = None
 
 
-def resolve_targets(
-    targets: Sequence[str],
-    *,
-    utilities: Iterable[str],
-    groups: Iterable[str],
-    counties: Iterable[str],
-    feeders: Iterable[str],
-) -> Targets:
-    """Return each target under the first kind that knows it, without regard to case.
+def in_force(history: EventHistory, *, at: datetime, max_power_w: int | None) -> InForce:
+    """Return the newest version of which anything may be dispatched; where all wait, the newest of all.
 
-    ``unknown`` keeps the words as they came, for the receipt.
+    One that waits names nobody, changes no rank and stops nobody: it only lowers power and end.
+
+    Args:
+        history: The event.
+        at: What is committed and granted later counts for nothing.
+        max_power_w: What its source may ask without approval; None: no approval is waited for.
     """
-    kinds = [{word.lower() for word in kind} for kind in (utilities, groups, counties, feeders)]
-    found: list[list[str]] = [[], [], [], []]
-    unknown = []
-    for target in targets:
-        word = target.lower()
-        kind = next((number for number, words in enumerate(kinds) if word in words), None)
-        if kind is None:
-            unknown.append(target)
-        elif word not in found[kind]:
-            found[kind].append(word)
-    return Targets(
-        utilities=tuple(found[0]),
-        groups=tuple(found[1]),
-        counties=tuple(found[2]),
-        feeders=tuple(found[3]),
-        unknown=tuple(unknown),
-    )
+    found: InForce | None = None
+    approved: GridEvent | None = None
+    for version in history.versions:
+        if whole_second(version.committed_at) > at:
+            break
+        if version.status is EventStatus.CANCELLED:
+            approved = None
+        elif not _forced(history, version, at):
+            continue
+        elif max_power_w is None or _granted(history, version, GrantKind.APPROVE, at):
+            found, approved = InForce(version), version
+        elif _most(version) <= max_power_w:
+            found, approved = InForce(version), None
+        elif max_power_w > 0 and (approved is None or _terms(approved) == _terms(version)):
+            goes_on = approved is not None and _asked(approved, max(at, _start(approved))) > max_power_w
+            found = InForce(version, approved if goes_on else None)
+    return found or InForce(history.latest)
 
 
 @lru_cache(maxsize=HISTORIES_KEPT)  # asked for every running event several times a tick
@@ -251,6 +234,9 @@ def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     Only stretches that ask for something, in order and apart. A version out of its program counts once
     it is forced; until then each instant takes the smaller power of what it would replace and of itself.
     Nothing is asked before the first commit or after a cancel's.
+
+    Interpretation: what ran at the commit of a version that waits is lowered by it and ends earlier, but
+    is not stopped by a later start: nobody may have meant to stop.
     """
     edges = _edges([history])
     return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
@@ -266,12 +252,12 @@ def authorized_steps(
 
     ``max_power_w`` bounds their sum; the most important event takes its part first. Approval of a
     version lifts the bound for it, and what was approved before stays allowed under a newer version
-    that asks for no less. An event in ``planned_w`` uses no more of the bound than its plan did.
+    that asks for no less. An event with a setpoint uses it up, whatever its homes can give; one that asks
+    for all that can be sustained uses its plan's power, where ``planned_w`` has it.
     """
-    ordered = sorted(histories, key=lambda each: precedence_key(each.latest))
-    course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in ordered}
-    for starts_at, ends_at in pairwise(_edges(ordered)):
-        powers = _authorized_at(ordered, starts_at, max_power_w, planned_w)
+    course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
+    for starts_at, ends_at in pairwise(_edges(histories)):
+        powers = _authorized_at(histories, starts_at, max_power_w, planned_w)
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
@@ -298,23 +284,22 @@ def authorized_power(
 ) -> dict[str, int | None]:
     """Return, by event id, the power each event may use now, or at its next start where it asks nothing now.
 
-    None means no bound. A source that is not known any more may ask nothing without approval. An event
-    in ``planned_w`` uses no more of its source's bound than its plan does: one that asks for all that
-    can be sustained leaves the rest to the events after it.
+    None means no bound. A source that is not known any more may ask nothing without approval. One that asks
+    for all that can be sustained uses no more of its source's bound than its plan in ``planned_w``, and
+    leaves the rest to the events after it.
     """
     allowed: dict[str, int | None] = {}
     for source, group in _by_source(histories).items():
         max_power_w = sources[source].max_power_w if source in sources else 0
-        ordered = sorted(group, key=lambda each: precedence_key(each.latest))
         powers: dict[datetime, dict[str, int]] = {}  # most events are asked about at the same instant
-        for history in ordered:
+        for history in group:
             starts_at = next(
                 (step.interval.starts_at for step in steps_in_force(history) if step.interval.ends_at > now),
                 now,
             )
             at = max(now, starts_at)
             if at not in powers:
-                powers[at] = _authorized_at(ordered, at, max_power_w, planned_w)
+                powers[at] = _authorized_at(group, at, max_power_w, planned_w)
             power = powers[at][history.latest.event_id]
             allowed[history.latest.event_id] = None if power >= _EVERYTHING else power
     return allowed
@@ -399,35 +384,46 @@ def _by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory
 
 
 def _authorized_at(
-    ordered: Sequence[EventHistory], at: datetime, max_power_w: int, planned_w: Mapping[str, int]
+    histories: Sequence[EventHistory], at: datetime, max_power_w: int, planned_w: Mapping[str, int]
 ) -> dict[str, int]:
-    powers = {}
+    powers = {each.latest.event_id: 0 for each in histories}
     left_w = max_power_w
-    for history in ordered:
+    asking = [each for each in histories if any(_asked(version, at) for version in each.versions)]
+    for history in sorted(
+        asking, key=lambda each: precedence_key(in_force(each, at=at, max_power_w=max_power_w).version)
+    ):
         power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
-        left_w = max(0, left_w - min(power, planned_w.get(history.latest.event_id, power)))
+        used_w = power
+        if _asks_for_all(history, at):
+            used_w = min(power, planned_w.get(history.latest.event_id, power))
+        left_w = max(0, left_w - used_w)
     return powers
+
+
+def _asks_for_all(history: EventHistory, at: datetime) -> bool:
+    return _power(history, at, None) >= _EVERYTHING
 
 
 def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
     """Return watts at an instant; ``share_w`` bounds what nobody approved, None bounds nothing."""
-    in_force = 0
-    waiting: int | None = None
+    power_w, runs_by = 0, None
+    most_w = _EVERYTHING  # that a version which waits leaves
     for version in history.versions:
         if whole_second(version.committed_at) > at:
             break
         if version.status is EventStatus.CANCELLED:
-            in_force, waiting = 0, None
+            power_w, runs_by, most_w = 0, None, _EVERYTHING
             continue
-        asked = _asked(version, at)
-        if version.out_of_program and not _granted(history, version, GrantKind.FORCE, at):
-            waiting = asked
+        asked_w = _asked(version, at)
+        if not _forced(history, version, at):
+            ran = runs_by is not None and _asked(runs_by, whole_second(version.committed_at)) > 0
+            most_w = _EVERYTHING if ran and at < _start(version) else asked_w
             continue
-        waiting = None
+        runs_by, most_w = version, _EVERYTHING
         approved = share_w is None or _granted(history, version, GrantKind.APPROVE, at)
-        in_force = asked if approved else min(asked, max(share_w or 0, in_force))
-    return in_force if waiting is None else min(in_force, waiting)
+        power_w = asked_w if approved else min(asked_w, max(share_w or 0, power_w))
+    return min(power_w, most_w)
 
 
 def _asked(version: GridEvent, at: datetime) -> int:
@@ -435,6 +431,24 @@ def _asked(version: GridEvent, at: datetime) -> int:
         if step.interval.contains(at):
             return _EVERYTHING if step.power is None else step.power
     return 0
+
+
+def _start(version: GridEvent) -> datetime:
+    return version.steps[0].interval.starts_at
+
+
+def _most(version: GridEvent) -> int:
+    return max(_EVERYTHING if step.power is None else step.power for step in version.steps)
+
+
+def _terms(version: GridEvent) -> tuple[str, bool]:
+    """Return what no leave for another version carries over to: the contract, and whether owners are paid."""
+    return version.program_id, version.test
+
+
+def _forced(history: EventHistory, version: GridEvent, at: datetime) -> bool:
+    """Return whether a version lies inside its program, or somebody let it leave it."""
+    return not version.out_of_program or _granted(history, version, GrantKind.FORCE, at)
 
 
 def _granted(history: EventHistory, version: GridEvent, kind: GrantKind, at: datetime) -> bool:

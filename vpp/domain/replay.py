@@ -5,7 +5,7 @@ that were stored at each tick every plan revision is solved once more, and must 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -15,8 +15,8 @@ from vpp.domain.command import LONGEST_LEASE, AckBatch, Action, CommandBatch, Di
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, enroll
-from vpp.domain.grid_event import EventHistory, steps_in_force
-from vpp.domain.interval import whole_second
+from vpp.domain.grid_event import EventHistory, authorized_steps, steps_in_force
+from vpp.domain.interval import union, whole_second
 from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.tick_basis import TickBasis, contradicted, first_difference, plan_again, write_stored
@@ -115,23 +115,34 @@ def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
         return f"its start {order.starts_at:%H:%M:%S} UTC is neither the event's nor that of the tick"
     if not at < order.expires_at <= min(order.event_ends_at, order.starts_at + LONGEST_LEASE):
         return f"its lease ends at {order.expires_at:%H:%M:%S} UTC"
-    if order.test != history.latest.test:
+    if order.test not in {each.test for each in history.versions if whole_second(each.committed_at) <= at}:
         return "it is marked as a test and the event is none" if order.test else "it is not marked as a test"
     return None
 
 
 def _spans_known(history: EventHistory, at: datetime) -> set[tuple[datetime, datetime]]:
-    """Return start and end of the event as control may have known it in the second of a tick."""
-    spans, versions = set(), history.versions
-    for count, version in enumerate(versions, start=1):
-        followed_at = versions[count].committed_at if count < len(versions) else None
-        known = version.committed_at < at + timedelta(seconds=1)
-        overtaken = followed_at is not None and followed_at < at - KNOWN_WITHIN
-        if known and not overtaken:
-            steps = steps_in_force(replace(history, versions=versions[:count]))
-            if steps:
-                spans.add((steps[0].interval.starts_at, steps[-1].interval.ends_at))
+    """Return when the event asked without a gap, as control may have known it in the second of a tick.
+
+    Within its leave it may end earlier than it asks: at the end of what was approved, where its source may
+    ask nothing without.
+    """
+    spans = set()
+    for known in _known(history, at):
+        approved = authorized_steps([known], max_power_w=0)[known.latest.event_id]
+        for steps in (steps_in_force(known), approved):
+            spans |= {(each.starts_at, each.ends_at) for each in union(step.interval for step in steps)}
     return spans
+
+
+def _known(history: EventHistory, at: datetime) -> Iterator[EventHistory]:
+    """Yield the event as it was before each word about it that may not have been read yet, and after all."""
+    until = at + timedelta(seconds=1)
+    said = {version.committed_at for version in history.versions}
+    said |= {grant.granted_at for grant in history.grants}
+    for cut in sorted({until, *(each for each in said if at - KNOWN_WITHIN <= each < until)}):
+        versions = tuple(version for version in history.versions if version.committed_at < cut)
+        if versions:
+            yield EventHistory(versions, tuple(grant for grant in history.grants if grant.granted_at < cut))
 
 
 def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:

@@ -25,10 +25,11 @@ from vpp.domain.delivery import (
 )
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
-from vpp.domain.grid_event import EventStatus, GridEvent, resolve_targets, steps_in_force
+from vpp.domain.grid_event import EventStatus, GridEvent, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
+from vpp.domain.targets import resolve_targets
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
 
 CLOCK_TOLERANCE_S = 30

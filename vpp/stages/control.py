@@ -25,7 +25,7 @@ from vpp.domain.command import (
     Unrecorded,
     releases_only,
 )
-from vpp.domain.demands import open_demands
+from vpp.domain.demands import open_demands, within_authority
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
     Delivered,
@@ -35,7 +35,6 @@ from vpp.domain.event_plan import (
 )
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
-    authorized_power,
     steps_in_force,
     told_ceiling,
 )
@@ -367,6 +366,7 @@ def _plans(
         roster=scene.roster,
         programs=scene.programs,
         events=board.events,
+        sources=scene.facts.sources,
         now=scene.now,
     )
     candidates = Candidates(
@@ -380,9 +380,8 @@ def _plans(
     )
     for place in range(len(demands)):
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
-        authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
-        demand, *later = (
-            replace(each, authorized_w=authorized.get(each.event_id)) for each in demands[place:]
+        demand, *later = within_authority(
+            demands[place:], scene.facts.histories, scene.facts.sources, planned_w=used_w, now=scene.now
         )
         before = _before(board, demand, fleet)
         if before.revision and before.asked != demand.asked and before.still_answers(demand):

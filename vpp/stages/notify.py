@@ -14,11 +14,12 @@ from typing import Protocol
 
 from vpp.domain.board import Board
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, GrantKind, Targets, authorized_power, resolve_targets
+from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power
 from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
 from vpp.domain.program import Program
+from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import ALARMING
 from vpp.notice_ports import Messenger, Notices
 from vpp.ports import Books, Clock, DispatchStore, Registry, SignalStore

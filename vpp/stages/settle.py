@@ -216,7 +216,7 @@ async def _other_events(history: EventHistory, store: SettleStore) -> list[Event
 async def _asked(histories: Sequence[EventHistory], store: SettleStore) -> dict[str, tuple[Interval, ...]]:
     """Return, by event id, the stretches in which each event was on, with the leave it needed.
 
-    Of its source's limit an event used what its plans could cover, not what it asked: at dispatch the
+    Of its source's limit an event without a setpoint used what its plans could cover: at dispatch the
     rest went to the events after it, and they are settled too.
     """
     limits = {source.name: source.max_power_w for source in await store.sources()}

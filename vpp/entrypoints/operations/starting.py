@@ -24,11 +24,11 @@ from vpp.domain.grid_event import (
     Signal,
     SignalStep,
     counted_intervals,
-    resolve_targets,
 )
 from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
 from vpp.domain.quantities import Watts
+from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
