@@ -150,17 +150,21 @@ class World:
         event_id: str = "ev-1",
         starts_at: datetime = EVENING,
         hours: int = 2,
+        minutes: int = 0,
         priority: int | None = 0,
         cancelled: bool = False,
         targets: tuple[str, ...] = (),
         steps: Sequence[int | None] | None = None,
         test: bool = False,
     ) -> None:
-        """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each."""
+        """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each.
+
+        With ``minutes`` it lasts that long instead.
+        """
         history = await self.store.history(event_id)
         version = 1 if history is None else history.latest.version + 1
         now = self.clock.now()
-        length = timedelta(hours=hours)
+        length = timedelta(minutes=minutes or 60 * hours)
         powers = [power_w] if steps is None else steps
         asked = tuple(
             Step(

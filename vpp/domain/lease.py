@@ -52,7 +52,8 @@ class Leases:
     """The newest command of every site; all columns are indexed by ``site_no``.
 
     ``setpoint_w`` is zero after a release. ``running_until_s`` is the end of the last discharge lease
-    that may still run at the home, also when a release has been sent since. ``first_start_s`` is when
+    that may still run at the home, also when a release, or a shorter one, has been sent since and is not
+    accepted yet. ``first_start_s`` is when
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
@@ -124,7 +125,8 @@ def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
         starts_s = to_epoch(order.starts_at)
         leases.first_start_s[rows] = np.where(running, leases.first_start_s[rows], starts_s)
         leases.resends[rows] = np.where(again, leases.resends[rows] + 1, 0)
-        leases.running_until_s[rows] = expires_s
+        # A home that does not hear the newest goes on with what it has, however much sooner that one ends.
+        leases.running_until_s[rows] = np.maximum(leases.running_until_s[rows], expires_s)
     else:
         leases.resends[rows] = 0
     leases.sequence[rows] = batch.sequence
@@ -167,8 +169,8 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     leases.standing[acks.site_no[current & refused]] = Standing.REJECTED
     leases.standing[acks.site_no[current & dwells]] = Standing.DWELLING
     leases.running_until_s[acks.site_no[current & ended]] = 0
-    released = current & ~refused & (leases.setpoint_w[acks.site_no] == 0)
-    leases.running_until_s[acks.site_no[released]] = 0
+    told = acks.site_no[current & ~refused]
+    leases.running_until_s[told] = np.where(leases.setpoint_w[told] > 0, leases.expires_at_s[told], 0)
     sent = acks.sequence <= leases.sequence[acks.site_no]
     if epoch is not None:
         sent &= acks.epoch <= epoch
