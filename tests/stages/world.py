@@ -1,6 +1,6 @@
 """A small world for stage stories: a memory store, a stepped clock, enrolled homes, a link that listens."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -136,12 +136,23 @@ class World:
             ),
         )
 
-    def deliver(self, *, soc_permille: Sequence[int], short: dict[int, int] | None = None) -> None:
-        """Let every home report that it gives what it was asked, but for those that give less."""
+    def deliver(
+        self,
+        *,
+        soc_permille: Sequence[int],
+        short: dict[int, int] | None = None,
+        silent: Collection[int] = (),
+    ) -> None:
+        """Let every home but the silent report that it gives what it was asked, or less."""
         powers = self.board.leases.setpoint_w.tolist()
         for site, power_w in (short or {}).items():
             powers[site] = power_w
+        quiet = sorted(silent)
+        heard = self.fleet.sampled_at_s[quiet].copy(), self.fleet.battery_w[quiet].copy()
+        online = self.fleet.online[quiet].copy()
         self.sample(soc_permille=soc_permille, battery_w=powers)
+        self.fleet.sampled_at_s[quiet], self.fleet.battery_w[quiet] = heard
+        self.fleet.online[quiet] = online
 
     async def signal(
         self,

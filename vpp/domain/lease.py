@@ -40,8 +40,8 @@ class LeaseTerms:
 
 
 _LONG = (
-    "sequence", "issued_at_s", "expires_at_s", "running_until_s", "event_ends_at_s", "first_start_s",
-    "acked_epoch", "acked_sequence", "acked_at_s", "behind_at_s",
+    "sequence", "issued_at_s", "expires_at_s", "running_until_s", "accepted_until_s", "event_ends_at_s",
+    "first_start_s", "acked_epoch", "acked_sequence", "acked_at_s", "behind_at_s",
 )  # fmt: skip
 _SHORT = ("setpoint_w", "floor_permille", "event_no")
 _TINY = ("standing", "resends")
@@ -53,7 +53,7 @@ class Leases:
 
     ``setpoint_w`` is zero after a release. ``running_until_s`` is the end of the last discharge lease
     that may still run at the home, also when a release, or a shorter one, has been sent since and is not
-    accepted yet. ``first_start_s`` is when
+    accepted yet; ``accepted_until_s`` that of the last one it accepted. ``first_start_s`` is when
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
@@ -64,6 +64,7 @@ class Leases:
     issued_at_s: IntColumn
     expires_at_s: IntColumn
     running_until_s: IntColumn
+    accepted_until_s: IntColumn
     event_ends_at_s: IntColumn
     first_start_s: IntColumn
     acked_epoch: IntColumn
@@ -103,6 +104,14 @@ class Leases:
         """Return the sites whose newest command is a discharge that has not ended."""
         running: BoolColumn = (self.setpoint_w > 0) & (self.expires_at_s > now_s)
         return running
+
+    def known_until_s(self) -> IntColumn:
+        """Return until when each home is known to hold a lease: the last accepted, else the newest sent."""
+        accepted = self.accepted_until_s > self.first_start_s
+        known_s: IntColumn = np.where(
+            accepted, np.minimum(self.accepted_until_s, self.expires_at_s), self.expires_at_s
+        )
+        return known_s
 
     def unfinished(self, now_s: int) -> bool:
         """Return whether a lease may still run, or a home is behind."""
@@ -170,7 +179,8 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     leases.standing[acks.site_no[current & dwells]] = Standing.DWELLING
     leases.running_until_s[acks.site_no[current & ended]] = 0
     told = acks.site_no[current & ~refused]
-    leases.running_until_s[told] = np.where(leases.setpoint_w[told] > 0, leases.expires_at_s[told], 0)
+    until_s = np.where(leases.setpoint_w[told] > 0, leases.expires_at_s[told], 0)
+    leases.running_until_s[told] = leases.accepted_until_s[told] = until_s
     sent = acks.sequence <= leases.sequence[acks.site_no]
     if epoch is not None:
         sent &= acks.epoch <= epoch

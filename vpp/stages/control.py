@@ -224,7 +224,7 @@ def _orders(
         board.leases,
         wanted,
         LeaseTerms(terms.lease_s, terms.ack_timeout_s),
-        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
+        silent=assessment.lost,
         now_s=to_epoch(scene.now),
     )
     due = leave_out(due, board.leases, wanted, left_out, now_s=to_epoch(scene.now))
@@ -394,7 +394,7 @@ def _plans(
         room = limits.less(silent_w, fleet)
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
-        delivered = Delivered(counted_w, short, silent, refused)
+        delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
         if brake.slows:
             told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
