@@ -24,10 +24,10 @@ class Evening:
         self.blind: list[bool] = []
 
     @classmethod
-    async def begin(cls, *, gives_permille: int = 1_000) -> "Evening":
+    async def begin(cls, *, gives_permille: int = 1_000, minutes: int = 180) -> "Evening":
         """Return an event that all homes have followed for four minutes."""
         evening = cls(await World.of([a_request(site) for site in range(HOMES)], soc_permille=CHARGE))
-        await evening.world.signal(1_000 * HOMES, hours=3)
+        await evening.world.signal(1_000 * HOMES, minutes=minutes)
         await evening.run(ticks=16, gives_permille=gives_permille)
         return evening
 
@@ -199,3 +199,31 @@ async def test_plan_made_while_we_are_blind_can_be_made_again_from_what_was_stor
     assert evening.blind[-1]
     assert again.made == len(revisions) > 1
     assert not any(faults)
+
+
+async def test_silent_home_stays_silent_and_is_told_nothing_more_in_the_last_minutes_of_its_event() -> None:
+    evening = await Evening.begin(minutes=15)
+    await evening.run(ticks=8, silent={0})
+    last = evening.world.board.tick_number
+
+    counted_w = []
+    for _ in range(60 - 16 - 8 - 1):
+        await evening.run(ticks=1, silent={0})
+        assessment = evening.world.board.assessment
+        assert assessment is not None
+        assert assessment.state[0] == ProofState.SILENT
+        counted_w.append(int(assessment.counted_w[0]))
+
+    assert counted_w == sorted(counted_w, reverse=True)
+    assert 0 not in evening.told_since(last, Action.DISCHARGE)
+
+
+async def test_silent_home_that_reports_in_the_last_minutes_of_its_event_starts_again() -> None:
+    evening = await Evening.begin(minutes=12)
+    await evening.run(ticks=24, silent={0})
+    assert evening.world.board.assessment is not None
+    assert evening.world.board.assessment.state[0] == ProofState.SILENT
+
+    await evening.run(ticks=2)
+
+    assert evening.world.board.assessment.state[0] == ProofState.STARTING

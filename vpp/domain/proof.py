@@ -154,7 +154,8 @@ def assess(
     lease it is known to hold: at nothing where none of its samples is younger than its start. Who never
     answered and does not report is silent without waiting for its start. Nobody is judged before
     ``judged_from_s`` or while the event winds down: those count at their setpoint, or at what they proved
-    before its end came near, so that the plan does not move in the last minutes.
+    before its end came near, so that the plan does not move in the last minutes. Who is silent already stays
+    silent then, and fades on.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
@@ -167,16 +168,18 @@ def assess(
     kept_up = fleet.battery_w >= log.asked_w - _tolerance_w(log.asked_w)
     _note_raises(leases, log, setpoint_w, running & (settling | kept_up))
     unjudged = settling | (now_s < log.raised_at_s + response.following_s)
-    # The two samples that a start waits for are two that may prove it short.
-    arrived_s = np.maximum(begins_s + response.spread_s, log.raised_at_s) + response.ramp_s
-    low = setpoint_w - followed_w > _tolerance_w(setpoint_w)
-    _note_samples(fleet, log, low, running & judged & (fleet.sampled_at_s > arrived_s))
     offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
     quiet_s = now_s - np.maximum(fleet.sampled_at_s, begins_s)
     quiet = ~settling & (quiet_s > response.silent_after_s)
     unreached = judged & _unreached(fleet, leases, response, now_s)
-    silent = running & (offline | quiet | unreached)
+    # Nobody falls silent any more while the event winds down; who is silent stays so until a sample comes.
+    still = ending & log.silent & (fleet.sampled_at_s <= log.seen_at_s)
+    silent = running & (offline | quiet | unreached | still)
     unseen = _note_silence(leases, log, silent, running, response, now_s)
+    # The two samples that a start waits for are two that may prove it short.
+    arrived_s = np.maximum(begins_s + response.spread_s, log.raised_at_s) + response.ramp_s
+    low = setpoint_w - followed_w > _tolerance_w(setpoint_w)
+    _note_samples(fleet, log, low, running & judged & (fleet.sampled_at_s > arrived_s))
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
     proved_w = np.where(silent, _fading_w(fleet, leases, log, measured_w, now_s), followed_w)
     waiting = running & unjudged & ~silent
