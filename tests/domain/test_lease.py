@@ -3,7 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
+from vpp.domain.board import HOLD_BACK_FIRST_S, Board, hear
 from vpp.domain.command import AckBatch, Action, CommandBatch, Order, Refusal
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import Due, Leases, Wanted, leave_out, note_acks, note_sent
@@ -118,3 +121,23 @@ def test_refusal_that_ends_nothing_leaves_the_longer_lease_running() -> None:
         answer(leases, 2, refusal)
 
         assert runs_for_min(leases) == minutes
+
+
+@given(st.lists(st.integers(0, 3), min_size=1).flatmap(st.permutations), st.integers(1, 5))
+def test_copies_of_refusals_in_any_order_hold_a_home_back_no_longer_than_one(
+    said: list[int], batches: int
+) -> None:
+    board = Board(epoch=1, tick_number=1, leases=discharging([3000] * 4))
+    board.grow(4)
+
+    woken = []
+    for part in np.array_split(np.array(said, dtype=np.int64), batches):
+        ones = np.ones(len(part), dtype=np.int64)
+        refusals = (Refusal.FAULTED,) * len(part)
+        acks = AckBatch(part, ones, ones, ones * to_epoch(NOW), ("ev-a",) * len(part), refusals)
+        woken.append(hear(board, acks, NOW))
+
+    held = np.isin(np.arange(4), said)
+    assert board.held_back_for_s.tolist() == (HOLD_BACK_FIRST_S * held).tolist()
+    assert board.held_back_until_s.tolist() == ((to_epoch(NOW) + HOLD_BACK_FIRST_S) * held).tolist()
+    assert sum(woken) <= len(set(said))

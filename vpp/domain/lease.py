@@ -160,9 +160,10 @@ _ENDS_WHAT_RUNS = frozenset(
 
 
 def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
-    """Write acknowledgements of the newest commands; return the rows of ``acks`` that were refusals.
+    """Write acknowledgements of the newest commands; return the rows of ``acks`` that are new refusals.
 
-    A dwell is none: it passes within a minute, and what ran before goes on until then.
+    A copy of a refusal is not new. A dwell is none: it passes within a minute, and what ran before goes on
+    until then.
     Words about older commands, or of another leader's time, change nothing: the pair is compared. Without
     an ``epoch``, for stored answers to earlier leaders, the sequence alone decides.
     """
@@ -173,6 +174,7 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
         current &= acks.epoch == epoch
     dwells = np.array([refusal is Refusal.DWELL for refusal in acks.refusal], dtype=np.bool_)
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
+    known = leases.standing[acks.site_no] == Standing.REJECTED
     ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
     leases.standing[acks.site_no[current & ~refused]] = Standing.ACCEPTED
     leases.standing[acks.site_no[current & refused]] = Standing.REJECTED
@@ -185,7 +187,10 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     if epoch is not None:
         sent &= acks.epoch <= epoch
     _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
-    return np.flatnonzero(current & refused & ~dwells)
+    new = np.flatnonzero(current & refused & ~dwells & ~known)
+    _, first = np.unique(acks.site_no[new], return_index=True)
+    copies_left_out: IntColumn = new[first]
+    return copies_left_out
 
 
 def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
