@@ -1,6 +1,7 @@
 """Who is gone, who only cannot be seen, and what becomes of the plan in either case."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
@@ -227,3 +228,20 @@ async def test_silent_home_that_reports_in_the_last_minutes_of_its_event_starts_
     await evening.run(ticks=2)
 
     assert evening.world.board.assessment.state[0] == ProofState.STARTING
+
+
+async def test_healthy_homes_that_report_every_minute_are_left_alone_where_that_is_their_period() -> None:
+    world = await World.of([a_request(site) for site in range(3)], soc_permille=[900] * 3)
+    world.terms = replace(world.terms, sample_period_s=60)
+    await world.signal(6_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    ticks = []
+    for turn in range(1, 18):  # four and a half minutes: no renewal is due yet
+        if turn % 4 == 0:
+            world.deliver(soc_permille=[900] * 3)
+        ticks.append(await world.tick(seconds=16))
+
+    assert ticks == [None] * 17

@@ -376,6 +376,7 @@ def _plans(
         assessment,
         scene.facts.opt_outs,
         season_cap_s=scene.terms.site_season_cap_s,
+        silent_after_s=2 * scene.terms.sample_period_s,
         now=scene.now,
     )
     for place in range(len(demands)):
