@@ -273,13 +273,14 @@ class Controller:
             self.board = await self._resume(self.epoch)
         return self.board
 
-    async def _resume(self, epoch: int | None) -> Board:
+    async def _resume(self, epoch: int | None, known: Board | None = None) -> Board:
         return await resume(
             store=self.store,
             fleet=self.fleet,
             clock=self.clock,
             sample_period_s=self.terms.sample_period_s,
             epoch=epoch,
+            known=known,
         )
 
     async def _certain_board(self) -> Board:
@@ -291,7 +292,7 @@ class Controller:
             except StoreUnavailable:
                 await tell_again(board, self.link)
                 raise
-            self.board = await self._resume(board.epoch)
+            self.board = await self._resume(board.epoch, board)
             self._read_back = False
         return self.board or board
 
