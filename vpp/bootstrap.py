@@ -270,8 +270,18 @@ class Controller:
         """Return the board; the first time, become leader and read what was committed."""
         if self.board is None:
             await self._read_new_sites()
-            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=self.epoch)
+            self.board = await self._resume(self.epoch)
         return self.board
+
+    async def _resume(self, epoch: int | None, known: Board | None = None) -> Board:
+        return await resume(
+            store=self.store,
+            fleet=self.fleet,
+            clock=self.clock,
+            sample_period_s=self.terms.sample_period_s,
+            epoch=epoch,
+            known=known,
+        )
 
     async def _certain_board(self) -> Board:
         """Return the board as the database has it: what left before it knew is recorded first."""
@@ -282,7 +292,7 @@ class Controller:
             except StoreUnavailable:
                 await tell_again(board, self.link)
                 raise
-            self.board = await resume(store=self.store, fleet=self.fleet, clock=self.clock, epoch=board.epoch)
+            self.board = await self._resume(board.epoch, board)
             self._read_back = False
         return self.board or board
 

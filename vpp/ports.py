@@ -334,8 +334,8 @@ class DispatchStore(Protocol):
         """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
         ...
 
-    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
-        """Return acknowledgements of commands issued at or after a time; with a site, of that site."""
+    async def acks(self, *, since: datetime, site_no: int | None = None, refused: bool = False) -> AckBatch:
+        """Return answers to commands issued at or after a time: all, of one site, or the refusals only."""
         ...
 
     async def count_acks(self, event_id: str) -> Mapping[Refusal | None, int]:

@@ -168,6 +168,8 @@ async def test_acks_are_asked_for_by_site_and_counted_by_what_they_say(store: St
 
     assert (await store.acks(since=NOON, site_no=5)).refusal == (Refusal.ISLANDED,)
     assert len(await store.acks(since=NOON, site_no=2)) == 0
+    assert (await store.acks(since=NOON, refused=True)).site_no.tolist() == [5]
+    assert len(await store.acks(since=NOON, site_no=1, refused=True)) == 0
     assert dict(await store.count_acks(EVENT)) == {None: 2, Refusal.ISLANDED: 1}  # no tick told the last
     assert dict(await store.count_acks("another")) == {}
 

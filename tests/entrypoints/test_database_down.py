@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from tests.postgres import Postgres
 from vpp.adapters.memory.store import MemoryStore
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.board import hold_back
 from vpp.domain.command import Action, CommandBatch
+from vpp.domain.interval import to_epoch
 from vpp.entrypoints.operations.replay import replay_event
 from vpp.entrypoints.operations.sites import opt_out_site
 from vpp.entrypoints.operations.starting import start_event, stop_all
@@ -131,6 +134,26 @@ async def test_release_leaves_again_until_the_database_is_back_under_the_number_
     assert len(evening.left) > 2
     assert evening.sites(Action.DISCHARGE) == set()
     assert len({batch.sequence for batch in evening.left}) == 1
+
+
+async def test_who_is_silent_and_who_is_held_back_is_known_still_when_the_database_is_back(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    board = evening.suburb.controller.board
+    assert board is not None
+    hold_back(board, np.array([0]), to_epoch(evening.suburb.clock.now()))
+    held_until_s, judged_from_s = board.held_back_until_s.tolist(), board.judged_from_s
+    database.down = True
+    await evening.island(min(evening.commanded()))
+
+    database.down = False
+    await evening.recover()
+
+    read_back = evening.suburb.controller.board
+    assert read_back is not None
+    assert read_back is not board
+    assert (read_back.held_back_until_s[0], read_back.judged_from_s) == (held_until_s[0], judged_from_s)
+    assert read_back.proof is board.proof
 
 
 async def test_tick_whose_commit_was_not_answered_is_recorded_once(

@@ -115,6 +115,24 @@ async def test_cancel_releases_every_home_until_each_has_said_so() -> None:
     assert quiet is None
 
 
+async def test_shorter_end_that_a_home_does_not_hear_is_followed_by_releases_until_its_lease_ends() -> None:
+    world = await World.of([a_request(0)], soc_permille=[900])
+    await world.signal(2_000)
+    first = await world.tick()
+    assert first is not None
+    await world.answer(first)
+
+    await world.signal(2_000, minutes=5)
+    released = []
+    for _ in range(80):  # twenty minutes in which it hears nothing more
+        world.deliver(soc_permille=[900])
+        tick = await world.tick(seconds=15)
+        if tick is not None and any(order.action is Action.RELEASE for order in tick.orders):
+            released.append((tick.at - EVENING).total_seconds())
+
+    assert released == list(range(5 * 60, 15 * 60, 15))
+
+
 async def test_home_that_opts_out_is_released_and_the_others_take_its_place() -> None:
     world = await four_homes()
     await world.signal(6_000)

@@ -2,11 +2,15 @@
 
 from datetime import timedelta
 
+import numpy as np
+
 from tests.stages.world import EVENING, World, a_request
-from vpp.domain.command import Action
+from vpp.domain.board import HOLD_BACK_FIRST_S
+from vpp.domain.command import AckBatch, Action, Refusal
 from vpp.domain.enrollment import OptOut
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
+from vpp.stages.control import resume
 
 CHARGE = [900, 900, 800, 210]
 
@@ -139,3 +143,94 @@ async def test_release_that_was_answered_is_not_repeated_after_a_restart() -> No
     await world.tick(seconds=1)
 
     assert world.link.take(Action.RELEASE) == {}
+
+
+async def refused_twice() -> World:
+    """Return a world in which the fullest home refused, and refused again as soon as it was asked again."""
+    world = await World.of([a_request(site) for site in range(3)], soc_permille=[950, 600, 600])
+    await world.signal(None)
+    for _ in range(2 * HOLD_BACK_FIRST_S // 15):
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick, {0: Refusal.FAULTED})
+        world.deliver(soc_permille=[950, 600, 600], short={0: 0})
+        await world.signal(None)
+    return world
+
+
+def holds(world: World) -> tuple[list[int], list[int]]:
+    return world.board.held_back_until_s.tolist(), world.board.held_back_for_s.tolist()
+
+
+async def test_after_a_restart_a_home_that_refused_is_held_back_for_as_long_as_before() -> None:
+    world = await refused_twice()
+    before = holds(world)
+
+    await world.restart()
+    world.sample(soc_permille=[950, 600, 600])
+    world.link.sent.clear()
+    await world.signal(8_000)
+    await world.tick(seconds=1)
+
+    assert before[1][0] == 2 * HOLD_BACK_FIRST_S
+    assert holds(world) == before
+    assert 0 not in world.link.take(Action.DISCHARGE)
+
+
+async def test_copy_of_a_refusal_that_arrives_after_a_restart_holds_nobody_back_longer() -> None:
+    world = await two_homes_discharging()
+    await world.signal(7_000)
+    tick = await world.tick(seconds=1)
+    assert tick is not None
+    await world.answer(tick, {0: Refusal.ISLANDED})
+    before = holds(world)
+
+    await world.restart()
+    await world.answer(tick, {0: Refusal.ISLANDED})
+
+    assert holds(world) == before
+
+
+async def test_home_whose_clock_is_hours_behind_is_held_back_after_a_restart_as_well() -> None:
+    world = await two_homes_discharging()
+    await world.signal(7_000)
+    tick = await world.tick(seconds=1)
+    assert tick is not None
+    one = np.ones(1, dtype=np.int64)
+    early = one * (to_epoch(EVENING) - 9_000)
+    acks = AckBatch(0 * one, one * tick.epoch, one * tick.number, early, ("ev-1",), (Refusal.CLOCK_UNSURE,))
+    await world.store.record_acks(acks)
+
+    await world.restart()
+
+    assert world.board.held_back_until_s[0] == to_epoch(tick.at) + HOLD_BACK_FIRST_S
+
+
+async def test_after_a_restart_a_home_that_proved_short_is_asked_for_no_more_than_before() -> None:
+    world = await World.of([a_request(site) for site in range(6)], soc_permille=[900] * 6)
+    await world.signal(12_000)
+    for _ in range(20):
+        tick = await world.tick(seconds=15)
+        if tick is not None:
+            await world.answer(tick)
+        world.deliver(soc_permille=[900] * 6, short={0: 800, 1: 200})
+    before = holds(world)
+    assert [held > 0 for held in before[1]] == [True, True, False, False, False, False]
+
+    await world.restart()
+
+    assert holds(world) == before
+
+
+async def test_what_is_read_back_in_the_same_process_keeps_proofs_and_holds() -> None:
+    world = await refused_twice()
+    before, judged_from_s, proof = holds(world), world.board.judged_from_s, world.board.proof
+
+    world.clock.step_to(world.clock.now() + timedelta(seconds=5))
+    world.board = await resume(
+        store=world.store, fleet=world.fleet, clock=world.clock, epoch=world.board.epoch, known=world.board
+    )
+
+    assert holds(world) == before
+    assert world.board.judged_from_s == judged_from_s
+    assert world.board.proof is proof

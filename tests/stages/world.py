@@ -1,6 +1,6 @@
 """A small world for stage stories: a memory store, a stepped clock, enrolled homes, a link that listens."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -136,12 +136,23 @@ class World:
             ),
         )
 
-    def deliver(self, *, soc_permille: Sequence[int], short: dict[int, int] | None = None) -> None:
-        """Let every home report that it gives what it was asked, but for those that give less."""
+    def deliver(
+        self,
+        *,
+        soc_permille: Sequence[int],
+        short: dict[int, int] | None = None,
+        silent: Collection[int] = (),
+    ) -> None:
+        """Let every home but the silent report that it gives what it was asked, or less."""
         powers = self.board.leases.setpoint_w.tolist()
         for site, power_w in (short or {}).items():
             powers[site] = power_w
+        quiet = sorted(silent)
+        heard = self.fleet.sampled_at_s[quiet].copy(), self.fleet.battery_w[quiet].copy()
+        online = self.fleet.online[quiet].copy()
         self.sample(soc_permille=soc_permille, battery_w=powers)
+        self.fleet.sampled_at_s[quiet], self.fleet.battery_w[quiet] = heard
+        self.fleet.online[quiet] = online
 
     async def signal(
         self,
@@ -150,17 +161,21 @@ class World:
         event_id: str = "ev-1",
         starts_at: datetime = EVENING,
         hours: int = 2,
+        minutes: int = 0,
         priority: int | None = 0,
         cancelled: bool = False,
         targets: tuple[str, ...] = (),
         steps: Sequence[int | None] | None = None,
         test: bool = False,
     ) -> None:
-        """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each."""
+        """Commit a version of an event, as intake would; ``steps`` are powers of as many ``hours`` each.
+
+        With ``minutes`` it lasts that long instead.
+        """
         history = await self.store.history(event_id)
         version = 1 if history is None else history.latest.version + 1
         now = self.clock.now()
-        length = timedelta(hours=hours)
+        length = timedelta(minutes=minutes or 60 * hours)
         powers = [power_w] if steps is None else steps
         asked = tuple(
             Step(

@@ -3,9 +3,9 @@
 It is rebuilt from what was committed; nothing in it is the only place where something is known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -19,11 +19,15 @@ from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
+from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
+HOLDS_READ_BACK = timedelta(hours=3)
+"""The doublings up to an hour take less: a hold that began before that begins again at five minutes."""
+_AROUND_A_REFUSAL_S = 60  # a home's clock is within 30 s of ours, and a plan follows within seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,13 @@ class Board:
             self.plans = {event_id: plan.grown(sites) for event_id, plan in self.plans.items()}
 
 
+def keep_in_process(board: Board, known: Board) -> None:
+    """Give a board that was read back what the same process saw and no store tells: proofs and holds."""
+    board.held_back_until_s, board.held_back_for_s = known.held_back_until_s, known.held_back_for_s
+    board.proof, board.judged_from_s = known.proof, known.judged_from_s
+    board.grow(len(board.leases))
+
+
 def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     """Write acknowledgements to the board; return whether a refusal calls for another tick.
 
@@ -78,7 +89,7 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     if not len(acks):
         return False
     refused = note_acks(board.leases, acks, board.epoch)
-    lasting = [row for row in refused if acks.refusal[row] is not Refusal.STALE_SEQUENCE]
+    lasting = [row for row in refused if _lasts(acks.refusal[row])]
     hold_back(board, acks.site_no[lasting], to_epoch(now))
     return bool(len(refused))
 
@@ -102,11 +113,45 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     return behind or back or unheard
 
 
-def hold_back(board: Board, sites: IntColumn, now_s: int) -> None:
+def hold_back(board: Board, sites: IntColumn, now_s: int | IntColumn) -> None:
     """Ask no more of these sites for a while, doubled each time up to the most."""
     wait_s = np.clip(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
     board.held_back_for_s[sites] = wait_s
     board.held_back_until_s[sites] = now_s + wait_s
+
+
+def hold_back_again(
+    board: Board, refusals: AckBatch, lowered: Iterable[Lowered], issued_s: Mapping[int, int], now_s: int
+) -> None:
+    """Hold back, on a new board, who refused or proved short before a restart, for as long as then.
+
+    Args:
+        board: Holds nobody back yet.
+        refusals: Stored answers, each pair of a site once.
+        lowered: Whom plans lowered. Who refused at that time, or is held back then, is not held back twice.
+        issued_s: When commands were issued, by sequence, as far as known. No answer came before, whatever
+            a home's clock says.
+        now_s: Seconds since 1970.
+    """
+    told = refusals.of_rows(np.flatnonzero([_lasts(each) for each in refusals.refusal]))
+    least_s = np.array([issued_s.get(sequence, 0) for sequence in told.sequence.tolist()], dtype=np.int64)
+    said_s = np.clip(told.at_s, np.minimum(least_s, now_s), now_s)
+    causes: list[tuple[int, IntColumn, IntColumn | None]] = [
+        (to_epoch(each.at), each.site_no, None) for each in lowered
+    ]
+    for sequence in np.unique(told.sequence):
+        rows = np.flatnonzero(told.sequence == sequence)
+        causes.append((int(said_s[rows].min()) - _AROUND_A_REFUSAL_S, told.site_no[rows], said_s[rows]))
+    for at_s, sites, refused_s in sorted(causes, key=lambda cause: cause[0]):
+        if refused_s is not None:
+            hold_back(board, sites, refused_s)
+        else:
+            hold_back(board, sites[board.held_back_until_s[sites] <= at_s], at_s)
+
+
+def _lasts(refusal: Refusal | None) -> bool:
+    """Return whether asking again at once would only be refused again."""
+    return refusal not in (None, Refusal.DWELL, Refusal.STALE_SEQUENCE)
 
 
 def newly_short(board: Board, assessment: Assessment, now_s: int) -> BoolColumn:

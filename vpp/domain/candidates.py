@@ -36,13 +36,15 @@ class Candidates:
         opt_outs: Sequence[OptOut],
         *,
         season_cap_s: int | None,
+        silent_after_s: int,
         now: datetime,
     ) -> None:
         self._board = board
         self._fleet = fleet
         self._assessment = assessment
         self._now_s = to_epoch(now)
-        self._judged = self._now_s >= board.judged_from_s and not assessment.blind
+        self._silent_after_s = silent_after_s
+        self._judged = self._now_s >= board.judged_from_s
         self._season_capped = board.season.reached(season_cap_s, len(fleet))
         self._held_back = board.held_back_until_s > self._now_s
         self._silent = assessment.sites_in(ProofState.SILENT)
@@ -94,10 +96,11 @@ class Candidates:
             held_back=self._held_back,
             busy=self._serves_another(demand),
             planned=self._planned(demand.event_id),
-            waiting=self._assessment.waiting | self._assessment.blind,
+            waiting=self._assessment.waiting | self._assessment.unseen,
             now_s=self._now_s,
             season_capped=self._season_capped,
             judged=self._judged,
+            silent_after_s=self._silent_after_s,
         )
 
     def _serves_another(self, demand: Demand) -> BoolColumn:

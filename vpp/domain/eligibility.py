@@ -8,7 +8,6 @@ from vpp.domain.fleet import FleetState
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 STALE_AFTER_S = 600  # two idle telemetry periods
-SILENT_AFTER_S = 60  # two telemetry periods of a commanded site
 
 
 def eligibility(
@@ -22,6 +21,7 @@ def eligibility(
     waiting: BoolColumn,
     now_s: int,
     judged: bool = True,
+    silent_after_s: int = STALE_AFTER_S,
     season_capped: BoolColumn | None = None,
 ) -> IntColumn:
     """Return one reason code per site: the first that keeps it out, else ``SELECTED`` for eligible.
@@ -36,6 +36,7 @@ def eligibility(
         now_s: Seconds since 1970.
         judged: False while homes may not have reported yet since the controller began; planned ones
             stay until then, however old their sample is.
+        silent_after_s: How old the sample of a planned site may be: two telemetry periods.
         season_capped: Sites that have done their part of the season.
     """
     age_s = now_s - fleet.sampled_at_s
@@ -55,7 +56,7 @@ def eligibility(
             (Reason.OFFLINE, ~fleet.online & ~unknown),
             (
                 Reason.STALE,
-                np.where(planned, ~waiting & judged & (age_s > SILENT_AFTER_S), age_s > STALE_AFTER_S),
+                np.where(planned, ~waiting & judged & (age_s > silent_after_s), age_s > STALE_AFTER_S),
             ),
             (Reason.ISLANDED, fleet.islanded),
             (Reason.STORM_MODE, fleet.storm_mode),

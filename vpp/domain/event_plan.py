@@ -5,7 +5,7 @@ is held: sites that deliver stay where they are, and only what is missing is sol
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -211,7 +211,8 @@ class Delivered:
     """What planning counts each site at, and what is known against it; columns indexed by ``site_no``.
 
     ``short`` sites proved to give less than asked, ``silent`` ones do not report (their lease runs on
-    but nothing more is asked of them), ``refused`` ones said no. Whoever cannot be judged counts at the
+    but nothing more is asked of them), ``refused`` ones said no. ``unseen`` ones do not report because we
+    are blind: their plan is held. One entry stands for every site. Whoever cannot be judged counts at the
     setpoint, so that no power is moved for what is not seen.
     """
 
@@ -219,6 +220,7 @@ class Delivered:
     short: BoolColumn
     silent: BoolColumn
     refused: BoolColumn
+    unseen: BoolColumn = field(default_factory=lambda: np.zeros(1, dtype=np.bool_))
 
 
 def plan_event(
@@ -249,8 +251,8 @@ def plan_event(
     used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
     floor = np.where(used, known_floor, plan.floor_permille)
     now = replace(plan, requested_w=requested_w)
-    if (unknown & (held > 0)).any():
-        after = _lowered(plan, demand, held, floor, codes, fleet)
+    if ((unknown | delivered.unseen) & (held > 0)).any():
+        after = _lowered(plan, demand, held, floor, codes, fleet, delivered)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
     elif plan.asked != demand.asked:
@@ -298,14 +300,15 @@ def _lowered(
     floor: IntColumn,
     codes: IntColumn,
     fleet: FleetState,
+    delivered: Delivered,
 ) -> EventPlan:
-    """Return the plan while homes are still to report after a restart: held, or cut to what is left to ask.
+    """Return the plan while homes are still to report, or we are blind: held, or cut to what is left to ask.
 
     A fresh solve would find nobody, and release the whole fleet to ask it again a minute later.
     """
     bounds = (plan.requested_w, demand.authorized_w, demand.profile.now_w)
     most_w = min(bound for bound in bounds if bound is not None)
-    kept = Brake(ceiling_w=most_w).lowered(held, fleet.soc_permille, fleet.county_no)
+    kept = _cut(held, most_w, fleet, delivered) if most_w < plan.requested_w else held
     return _held(replace(plan, requested_w=most_w), kept, floor, codes)
 
 
@@ -353,7 +356,8 @@ def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered:
     is released until it hears.
     """
     held_back = (codes == reason_code(Reason.HELD_BACK)) & ~delivered.refused
-    eligible = (codes == reason_code(Reason.SELECTED)) | held_back
+    hidden = delivered.unseen & (codes == reason_code(Reason.OFFLINE))
+    eligible = (codes == reason_code(Reason.SELECTED)) | held_back | hidden
     unheard = (codes == reason_code(Reason.OFFLINE)) | (codes == reason_code(Reason.STALE))
     goes_on = delivered.silent & (eligible | unheard)
     held = np.where(eligible, _within_limit(plan.setpoint_w, fleet), 0)

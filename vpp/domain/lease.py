@@ -40,8 +40,8 @@ class LeaseTerms:
 
 
 _LONG = (
-    "sequence", "issued_at_s", "expires_at_s", "running_until_s", "event_ends_at_s", "first_start_s",
-    "acked_epoch", "acked_sequence", "acked_at_s", "behind_at_s",
+    "sequence", "issued_at_s", "expires_at_s", "running_until_s", "accepted_until_s", "event_ends_at_s",
+    "first_start_s", "acked_epoch", "acked_sequence", "acked_at_s", "behind_at_s",
 )  # fmt: skip
 _SHORT = ("setpoint_w", "floor_permille", "event_no")
 _TINY = ("standing", "resends")
@@ -52,7 +52,8 @@ class Leases:
     """The newest command of every site; all columns are indexed by ``site_no``.
 
     ``setpoint_w`` is zero after a release. ``running_until_s`` is the end of the last discharge lease
-    that may still run at the home, also when a release has been sent since. ``first_start_s`` is when
+    that may still run at the home, also when a release, or a shorter one, has been sent since and is not
+    accepted yet; ``accepted_until_s`` that of the last one it accepted. ``first_start_s`` is when
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
@@ -63,6 +64,7 @@ class Leases:
     issued_at_s: IntColumn
     expires_at_s: IntColumn
     running_until_s: IntColumn
+    accepted_until_s: IntColumn
     event_ends_at_s: IntColumn
     first_start_s: IntColumn
     acked_epoch: IntColumn
@@ -103,6 +105,14 @@ class Leases:
         running: BoolColumn = (self.setpoint_w > 0) & (self.expires_at_s > now_s)
         return running
 
+    def known_until_s(self) -> IntColumn:
+        """Return until when each home is known to hold a lease: the last accepted, else the newest sent."""
+        accepted = self.accepted_until_s > self.first_start_s
+        known_s: IntColumn = np.where(
+            accepted, np.minimum(self.accepted_until_s, self.expires_at_s), self.expires_at_s
+        )
+        return known_s
+
     def unfinished(self, now_s: int) -> bool:
         """Return whether a lease may still run, or a home is behind."""
         return bool((self.running_until_s > now_s).any() or self.behind.any())
@@ -124,7 +134,8 @@ def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
         starts_s = to_epoch(order.starts_at)
         leases.first_start_s[rows] = np.where(running, leases.first_start_s[rows], starts_s)
         leases.resends[rows] = np.where(again, leases.resends[rows] + 1, 0)
-        leases.running_until_s[rows] = expires_s
+        # A home that does not hear the newest goes on with what it has, however much sooner that one ends.
+        leases.running_until_s[rows] = np.maximum(leases.running_until_s[rows], expires_s)
     else:
         leases.resends[rows] = 0
     leases.sequence[rows] = batch.sequence
@@ -149,9 +160,10 @@ _ENDS_WHAT_RUNS = frozenset(
 
 
 def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
-    """Write acknowledgements of the newest commands; return the rows of ``acks`` that were refusals.
+    """Write acknowledgements of the newest commands; return the rows of ``acks`` that are new refusals.
 
-    A dwell is none: it passes within a minute, and what ran before goes on until then.
+    A copy of a refusal is not new. A dwell is none: it passes within a minute, and what ran before goes on
+    until then.
     Words about older commands, or of another leader's time, change nothing: the pair is compared. Without
     an ``epoch``, for stored answers to earlier leaders, the sequence alone decides.
     """
@@ -162,18 +174,23 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
         current &= acks.epoch == epoch
     dwells = np.array([refusal is Refusal.DWELL for refusal in acks.refusal], dtype=np.bool_)
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
+    known = leases.standing[acks.site_no] == Standing.REJECTED
     ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
     leases.standing[acks.site_no[current & ~refused]] = Standing.ACCEPTED
     leases.standing[acks.site_no[current & refused]] = Standing.REJECTED
     leases.standing[acks.site_no[current & dwells]] = Standing.DWELLING
     leases.running_until_s[acks.site_no[current & ended]] = 0
-    released = current & ~refused & (leases.setpoint_w[acks.site_no] == 0)
-    leases.running_until_s[acks.site_no[released]] = 0
+    told = acks.site_no[current & ~refused]
+    until_s = np.where(leases.setpoint_w[told] > 0, leases.expires_at_s[told], 0)
+    leases.running_until_s[told] = leases.accepted_until_s[told] = until_s
     sent = acks.sequence <= leases.sequence[acks.site_no]
     if epoch is not None:
         sent &= acks.epoch <= epoch
     _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
-    return np.flatnonzero(current & refused & ~dwells)
+    new = np.flatnonzero(current & refused & ~dwells & ~known)
+    _, first = np.unique(acks.site_no[new], return_index=True)
+    copies_left_out: IntColumn = new[first]
+    return copies_left_out
 
 
 def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:

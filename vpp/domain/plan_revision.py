@@ -1,14 +1,17 @@
 """What of a plan is stored, the plan as it stood at any revision, and what all plans want together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
 from vpp.domain.command import PlanRevision
+from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT, Wanted
+from vpp.domain.quantities import IntColumn
 
 
 def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: datetime) -> PlanRevision:
@@ -54,6 +57,25 @@ def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> Eve
         last.level_permille,
         last.version,
     ).grown(sites)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Sites that a plan revision lowered because they gave too little, or that it dropped for a refusal."""
+
+    at: datetime
+    site_no: IntColumn
+
+
+def lowered_for_too_little(revisions: Sequence[PlanRevision], sites: int) -> Iterator[Lowered]:
+    """Yield whom an event's plan lowered and held back, in order; all its revisions must be given."""
+    setpoint_w: IntColumn = np.zeros(sites, dtype=np.int64)
+    for each in revisions:
+        held_back = each.reason_code[each.site_no] == reason_code(Reason.HELD_BACK)
+        lowered = each.site_no[held_back & (each.setpoint_w < setpoint_w[each.site_no])]
+        if len(lowered):
+            yield Lowered(each.at, lowered)
+        setpoint_w[each.site_no] = each.setpoint_w
 
 
 def merge(sites: int, plans: Sequence[tuple[Demand, EventPlan]]) -> Wanted:

@@ -50,6 +50,11 @@ class Response:
         return self.spread_s + self.ramp_s + 2 * self.sample_period_s
 
     @property
+    def silent_after_s(self) -> int:
+        """Return how long after its last sample a commanded site is silent: two periods."""
+        return 2 * self.sample_period_s
+
+    @property
     def following_s(self) -> int:
         """Return how long after a raise a site is only modelled: ramp and two samples."""
         return self.ramp_s + 2 * self.sample_period_s
@@ -61,8 +66,10 @@ class ProofLog:
     ``asked_w`` is the setpoint at the last look, given at ``changed_at_s``; ``sampled_w`` the one that the
     newest sample tells of. ``raised_at_s`` and ``raised_from_w`` tell of the last raise that a home needs
     time to follow. ``low_samples`` counts samples in a row under the tolerance,
-    ``back_since_s`` is when a silent site reported again, ``silent`` who was silent at the last look.
-    ``proved_w`` is what a site gave when it was judged last, ``UNPROVED`` before that.
+    ``back_since_s`` is when a silent site reported again, ``silent`` who was silent at the last look, since
+    ``silent_since_s``, and ``held_until_s`` the end of the lease that such a site is known to hold.
+    ``proved_w`` is what a site gave when it was judged last, ``UNPROVED`` before that. ``blind_since_s`` is
+    from when on those who fell silent are out of our sight; zero while we see.
     """
 
     def __init__(self, sites: int = 0) -> None:
@@ -70,6 +77,9 @@ class ProofLog:
         self.back_since_s: IntColumn = np.zeros(sites, dtype=np.int64)
         self.low_samples: IntColumn = np.zeros(sites, dtype=np.int64)
         self.silent: BoolColumn = np.zeros(sites, dtype=np.bool_)
+        self.silent_since_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.held_until_s: IntColumn = np.zeros(sites, dtype=np.int64)
+        self.blind_since_s = 0
         self.proved_w: IntColumn = np.full(sites, UNPROVED, dtype=np.int64)
         self.asked_w: IntColumn = np.zeros(sites, dtype=np.int64)
         self.changed_at_s: IntColumn = np.zeros(sites, dtype=np.int64)
@@ -87,6 +97,8 @@ class ProofLog:
         self.back_since_s = np.append(self.back_since_s, pad)
         self.low_samples = np.append(self.low_samples, pad)
         self.silent = np.append(self.silent, pad.astype(np.bool_))
+        self.silent_since_s = np.append(self.silent_since_s, pad)
+        self.held_until_s = np.append(self.held_until_s, pad)
         self.proved_w = np.append(self.proved_w, pad + UNPROVED)
         self.asked_w = np.append(self.asked_w, pad)
         self.changed_at_s = np.append(self.changed_at_s, pad)
@@ -100,15 +112,26 @@ class Assessment:
     """One row per site: its state, the power it is thought to give, and what planning counts it at.
 
     A starting site gives its modelled power and counts at its setpoint: what is on its way is not asked
-    for twice. ``waiting`` marks those nobody can judge now. ``blind`` is true when so many fell silent
-    at once that it is we who cannot see.
+    for twice. ``waiting`` marks those nobody can judge now. ``unseen`` marks those of the silent who fell
+    silent so many at once that it is we who cannot see; their leases are renewed.
     """
 
     state: IntColumn
     effective_w: IntColumn
     counted_w: IntColumn
     waiting: BoolColumn
-    blind: bool
+    unseen: BoolColumn
+
+    @property
+    def blind(self) -> bool:
+        """Return whether so many fell silent at once that it is we who cannot see."""
+        return bool(self.unseen.any())
+
+    @property
+    def lost(self) -> BoolColumn:
+        """Return the silent sites that are not renewed: it is they who are gone."""
+        lost: BoolColumn = self.sites_in(ProofState.SILENT) & ~self.unseen
+        return lost
 
     def count(self, state: ProofState) -> int:
         """Return how many sites are in a state."""
@@ -127,11 +150,12 @@ def assess(
 
     *Starting* until the spread delay, the ramp and two samples have passed, and after a raise until the
     ramp and two samples have; *delivering* and *short* at what is measured, at most the setpoint;
-    *silent*, with no sample for two periods, at its last proven power, fading to zero at the lease's end:
-    at nothing where none of its samples is younger than its start. Who never answered and does not report
-    is silent without waiting for its start. Nobody is judged before ``judged_from_s`` or while
-    the event winds down: those count at their setpoint, or at what they proved before its end came near,
-    so that the plan does not move in the last minutes.
+    *silent*, with no sample for two periods, at its last proven power, fading to zero at the end of the
+    lease it is known to hold: at nothing where none of its samples is younger than its start. Who never
+    answered and does not report is silent without waiting for its start. Nobody is judged before
+    ``judged_from_s`` or while the event winds down: those count at their setpoint, or at what they proved
+    before its end came near, so that the plan does not move in the last minutes. Who is silent already stays
+    silent then, and fades on.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
@@ -140,50 +164,74 @@ def assess(
     begins_s = np.maximum(leases.first_start_s, log.back_since_s)
     ending = now_s >= leases.event_ends_at_s - response.settling_s
     judged = (now_s >= judged_from_s) & ~ending
-    unseen = (now_s < begins_s + response.settling_s) | ~judged
+    settling = (now_s < begins_s + response.settling_s) | ~judged
     kept_up = fleet.battery_w >= log.asked_w - _tolerance_w(log.asked_w)
-    _note_raises(leases, log, setpoint_w, running & (unseen | kept_up))
-    unjudged = unseen | (now_s < log.raised_at_s + response.following_s)
+    _note_raises(leases, log, setpoint_w, running & (settling | kept_up))
+    unjudged = settling | (now_s < log.raised_at_s + response.following_s)
+    offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
+    quiet_s = now_s - np.maximum(fleet.sampled_at_s, begins_s)
+    quiet = ~settling & (quiet_s > response.silent_after_s)
+    unreached = judged & _unreached(fleet, leases, response, now_s)
+    # Nobody falls silent any more while the event winds down; who is silent stays so until a sample comes.
+    still = ending & log.silent & (fleet.sampled_at_s <= log.seen_at_s)
+    silent = running & (offline | quiet | unreached | still)
+    unseen = _note_silence(leases, log, silent, running, response, now_s)
     # The two samples that a start waits for are two that may prove it short.
     arrived_s = np.maximum(begins_s + response.spread_s, log.raised_at_s) + response.ramp_s
     low = setpoint_w - followed_w > _tolerance_w(setpoint_w)
     _note_samples(fleet, log, low, running & judged & (fleet.sampled_at_s > arrived_s))
-    quiet_since = np.maximum(fleet.sampled_at_s, begins_s)
-    offline = ~fleet.online & (fleet.sampled_at_s > 0)  # after a restart nothing is known yet
-    quiet = ~unseen & (now_s - quiet_since > 2 * response.sample_period_s)
-    unreached = running & judged & _unreached(fleet, leases, response, now_s)
-    silent = running & (offline | quiet | unreached)
-    blind = _is_blind(running, silent)
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
-    log.back_since_s[log.silent & ~silent & running] = now_s
-    log.silent = silent
-    fading_w = _fading_w(fleet, leases, measured_w, now_s)
-    proved_w = np.where(silent, fading_w, followed_w)
+    proved_w = np.where(silent, _fading_w(fleet, leases, log, measured_w, now_s), followed_w)
     waiting = running & unjudged & ~silent
     modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
     shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
-    counted_w = np.where(waiting | (running & blind), asked_w, proved_w)
     counts = running & (leases.standing != Standing.REJECTED)
     return Assessment(
         _states(leases, running=running, unjudged=unjudged, silent=silent, short=short),
         np.where(counts, shown_w, 0),
-        np.where(counts, counted_w, 0),
+        np.where(counts, np.where(waiting, asked_w, proved_w), 0),
         waiting,
-        blind,
+        unseen,
     )
 
 
-def _fading_w(fleet: FleetState, leases: Leases, measured_w: IntColumn, now_s: int) -> IntColumn:
+def _note_silence(
+    leases: Leases, log: ProofLog, silent: BoolColumn, running: BoolColumn, response: Response, now_s: int
+) -> BoolColumn:
+    """Remember who is silent since when; return those of them whom we cannot see.
+
+    We are blind where more than half of what is commanded fell silent within two periods; homes that die one
+    after the other are dead. It ends when half of them are seen again, or were told nothing they heard for a
+    whole lease: what such a home was last known to hold has run out, and nobody must be renewed for ever.
+    """
+    fell = silent & ~log.silent
+    log.back_since_s[log.silent & ~silent & running] = now_s
+    log.silent_since_s = np.where(silent, np.where(fell, now_s, log.silent_since_s), 0)
+    known_s = leases.known_until_s()
+    unheard = silent & ~fell & (leases.standing != Standing.ACCEPTED)
+    log.held_until_s = np.where(unheard, np.minimum(log.held_until_s, known_s), known_s)
+    log.silent = silent
+    since_s = log.blind_since_s or now_s - response.silent_after_s
+    unseen = silent & (log.silent_since_s >= since_s) & (log.held_until_s > now_s)
+    commanded = int(running.sum())
+    blind = commanded >= BLIND_FROM_SITES and 2 * int(unseen.sum()) > commanded
+    log.blind_since_s = since_s if blind else 0
+    return unseen if blind else np.zeros_like(unseen)
+
+
+def _fading_w(
+    fleet: FleetState, leases: Leases, log: ProofLog, measured_w: IntColumn, now_s: int
+) -> IntColumn:
     """Return what is left of the last power of sites that fell silent: nothing at the lease's end.
 
     It fades from the sample itself, not from when that was heard.
     """
     last_w = np.where(fleet.sampled_at_s > leases.first_start_s, measured_w, 0)
-    left_s = np.maximum(leases.expires_at_s - now_s, 0)
-    whole_s = np.maximum(leases.expires_at_s - np.maximum(fleet.sampled_at_s, leases.first_start_s), 1)
+    left_s = np.maximum(log.held_until_s - now_s, 0)
+    whole_s = np.maximum(log.held_until_s - np.maximum(fleet.sampled_at_s, leases.first_start_s), 1)
     fading_w: IntColumn = last_w * np.minimum(left_s, whole_s) // whole_s
     return fading_w
 
@@ -193,7 +241,7 @@ def _unreached(fleet: FleetState, leases: Leases, response: Response, now_s: int
 
     One that accepted anything of the same run was reached, and what it does now is not known.
     """
-    quiet = now_s - fleet.sampled_at_s > 2 * response.sample_period_s
+    quiet = now_s - fleet.sampled_at_s > response.silent_after_s
     told_from_s = leases.first_start_s - int(LEAD.total_seconds())
     never: BoolColumn = (leases.standing == Standing.NO_ANSWER) & (leases.acked_at_s < told_from_s)
     return never & quiet
@@ -234,12 +282,6 @@ def _note_samples(fleet: FleetState, log: ProofLog, low: BoolColumn, judged: Boo
         judged & low, log.low_samples + fresh, np.where(fresh | ~judged, 0, log.low_samples)
     )
     log.seen_at_s = fleet.sampled_at_s.copy()
-
-
-def _is_blind(running: BoolColumn, silent: BoolColumn) -> bool:
-    """Return whether more than half of what is commanded fell silent: then it is we who cannot see."""
-    commanded = int(running.sum())
-    return commanded >= BLIND_FROM_SITES and 2 * int(silent.sum()) > commanded
 
 
 def _states(

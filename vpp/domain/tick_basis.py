@@ -60,7 +60,8 @@ class PlanBasis:
     """What one plan revision was made from, beside the samples; columns are indexed by ``site_no``.
 
     ``answered`` says that the plan before was for what is asked now. ``eligible_code`` is each site's
-    reason before it was said who is not needed. ``proof`` adds 1 for short, 2 for silent, 4 for refused.
+    reason before it was said who is not needed. ``proof`` adds 1 for short, 2 for silent, 4 for refused,
+    8 for out of our sight.
     """
 
     event_id: str
@@ -136,6 +137,7 @@ def basis_of(
 ) -> PlanBasis:
     """Return what a plan was made from, as the fact that is stored."""
     proof = delivered.short.astype(np.int64) + 2 * delivered.silent + 4 * delivered.refused
+    proof = proof + 8 * delivered.unseen
     return PlanBasis(
         event_id=demand.event_id,
         revision=after.revision,
@@ -173,6 +175,7 @@ def plan_again(before: EventPlan, basis: PlanBasis, fleet: FleetState) -> EventP
         short=basis.proof & 1 > 0,
         silent=basis.proof & 2 > 0,
         refused=basis.proof & 4 > 0,
+        unseen=basis.proof & 8 > 0,
     )
     return plan_event(before, demand, fleet, basis.eligible_code, basis.limits, delivered, basis.brake)
 

@@ -12,7 +12,15 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.board import Board, Facts, hold_back, newly_short
+from vpp.domain.board import (
+    HOLDS_READ_BACK,
+    Board,
+    Facts,
+    hold_back,
+    hold_back_again,
+    keep_in_process,
+    newly_short,
+)
 from vpp.domain.brake import Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
 from vpp.domain.candidates import Candidates
@@ -50,7 +58,7 @@ from vpp.domain.lease import (
     note_told,
 )
 from vpp.domain.orders import commands_of, discharge_orders, release_orders
-from vpp.domain.plan_revision import merge, plan_at, revision_of
+from vpp.domain.plan_revision import Lowered, lowered_for_too_little, merge, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
 from vpp.domain.quantities import IntColumn
@@ -81,12 +89,14 @@ async def resume(
     clock: Clock,
     sample_period_s: int = 30,
     epoch: int | None = None,
+    known: Board | None = None,
 ) -> Board:
     """Become leader and return the board as committed ticks and stored acknowledgements tell it.
 
     The ``fleet`` gets the samples that were stored with the ticks, where it knows none newer. With an
-    ``epoch`` that was taken before, nobody is replaced: only what was committed is read back.
-    Nobody is judged in the first two telemetry periods: what was sampled meanwhile is not known.
+    ``epoch`` that was taken before, nobody is replaced: only what was committed is read back, and what
+    is ``known`` in this process of proofs and of who is held back stays. Otherwise nobody is judged in the
+    first two telemetry periods: what was sampled meanwhile is not known.
     """
     now, sites = clock.now(), len(fleet)
     taken = await store.take_epoch(at=now) if epoch is None else epoch
@@ -95,10 +105,13 @@ async def resume(
     board.judged_from_s = to_epoch(now) + 2 * sample_period_s
     board.ramp.since_s = to_epoch(now)
     since = now - LONGEST_LEASE
-    for history in await store.histories(ending_after=since):
+    running = {history.latest.event_id for history in await store.histories(ending_after=since)}
+    lowered: list[Lowered] = []
+    for history in await store.histories(ending_after=now - HOLDS_READ_BACK):
         event_id = history.latest.event_id
         revisions = await store.revisions(event_id)
-        if revisions:
+        lowered += lowered_for_too_little(revisions, sites)
+        if revisions and event_id in running:
             board.plans[event_id] = plan_at(revisions, revisions[-1].revision, sites)
     for basis in await store.bases(since=since):
         remember(fleet, basis.samples)
@@ -108,6 +121,12 @@ async def resume(
     note_told(board.leases, told, await store.acks(since=since))
     board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
     doubt_releases(board.leases)
+    if known is None:
+        refusals = await store.acks(since=now - HOLDS_READ_BACK, refused=True)
+        issued_s = {tick.number: to_epoch(tick.at) for tick in ticks}
+        hold_back_again(board, refusals, lowered, issued_s, to_epoch(now))
+    else:
+        keep_in_process(board, known)
     return board
 
 
@@ -223,7 +242,7 @@ def _orders(
         board.leases,
         wanted,
         LeaseTerms(terms.lease_s, terms.ack_timeout_s),
-        silent=assessment.sites_in(ProofState.SILENT) & (not assessment.blind),
+        silent=assessment.lost,
         now_s=to_epoch(scene.now),
     )
     due = leave_out(due, board.leases, wanted, left_out, now_s=to_epoch(scene.now))
@@ -376,6 +395,7 @@ def _plans(
         assessment,
         scene.facts.opt_outs,
         season_cap_s=scene.terms.site_season_cap_s,
+        silent_after_s=2 * scene.terms.sample_period_s,
         now=scene.now,
     )
     for place in range(len(demands)):
@@ -393,7 +413,7 @@ def _plans(
         room = limits.less(silent_w, fleet)
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
-        delivered = Delivered(counted_w, short, silent, refused)
+        delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
         if brake.slows:
             told_w = {**_silent_w_of(board, scene, silent_w), **used_w}

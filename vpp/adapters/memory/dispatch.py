@@ -134,14 +134,14 @@ class MemoryDispatch:
             word[2] for key, word in self._acks.items() if key[1:] in issued and word[1] == event_id
         )
 
-    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
+    async def acks(self, *, since: datetime, site_no: int | None = None, refused: bool = False) -> AckBatch:
         """Return acknowledgements of commands issued at or after a time, by command and site."""
         issued = {(tick.epoch, tick.number) for tick in self._ticks.values() if tick.at >= since}
         found = sorted(
             (
                 (key, word)
                 for key, word in self._acks.items()
-                if key[1:] in issued and site_no in (None, key[0])
+                if key[1:] in issued and site_no in (None, key[0]) and not (refused and word[2] is None)
             ),
             key=lambda each: (*each[0][1:], each[0][0]),
         )

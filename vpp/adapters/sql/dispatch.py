@@ -186,18 +186,19 @@ class SqlDispatch:
             )
         return {None if word is None else Refusal(word): count for word, count in rows}
 
-    async def acks(self, *, since: datetime, site_no: int | None = None) -> AckBatch:
+    async def acks(self, *, since: datetime, site_no: int | None = None, refused: bool = False) -> AckBatch:
         """Return acknowledgements of commands issued at or after a time, by command and site."""
         columns: dict[str, Sequence[object]] = {"since_us": [to_us(since)]}
         of_site = ""
         if site_no is not None:
             columns["site_no"] = [site_no]
             of_site = " AND a.site_no = asked.site_no"
+        refusals = " WHERE a.refusal IS NOT NULL" if refused else ""
         async with self._dispatch_database.read() as session:
             rows = await Asked(session, {"asked": columns}).rows(
                 "SELECT a.site_no, a.epoch, a.sequence, a.at_s, a.event_id, a.refusal FROM asked"
                 " JOIN dispatch_tick t ON t.at_us >= asked.since_us"
-                f" JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number{of_site}"
+                f" JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number{of_site}{refusals}"
                 " ORDER BY a.epoch, a.sequence, a.site_no"
             )
         return AckBatch(

@@ -213,7 +213,8 @@ async def _set_stage(desk: Desk, live: Live, history: EventHistory, span: Interv
     reporting = fleet.online & (to_epoch(now) - fleet.sampled_at_s <= STALE_AFTER_S)
     site_ids = [enrollment.site_id for enrollment in roster.enrollments]
     homes = HomeModel(fleet.snapshot(), site_ids, reporting, now_s=start_s)
-    board = await resume(store=store, fleet=fleet, clock=clock)
+    period_s = live.controller.terms.sample_period_s
+    board = await resume(store=store, fleet=fleet, clock=clock, sample_period_s=period_s)
     board.ramp.since_s = 0
     if live.controller.board is not None:
         known = len(live.controller.board.held_back_until_s)
