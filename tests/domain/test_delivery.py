@@ -1,5 +1,6 @@
 """Energy from lifetime counters, and what becomes of readings that cannot be true."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,13 +12,12 @@ from hypothesis import strategies as st
 from tests.domain.money_world import Row, a_meter, columns
 from vpp.domain.delivery import (
     QUALITY_CODES,
-    MeterMessage,
     MeterReading,
     Quality,
     ReadingColumns,
     counter_track,
-    judge_message,
     judge_reading,
+    judge_readings,
     net_energy,
 )
 from vpp.domain.interval import to_epoch
@@ -197,6 +197,18 @@ def judged(reading: MeterReading, previous: MeterReading | None = None, *, later
     )
 
 
+def all_judged(
+    readings: Sequence[MeterReading], known: Sequence[MeterReading] = ()
+) -> tuple[MeterReading, ...]:
+    return judge_readings(
+        readings,
+        known=known,
+        rated_discharge=Watts(5_000),
+        rated_charge=Watts(5_000),
+        received_at=SIX + minutes(120),
+    )
+
+
 def test_a_plausible_reading_is_taken_at_its_word():
     after_full_power = a_reading(SIX + minutes(60), discharged=6_000)
 
@@ -244,14 +256,15 @@ def test_a_reading_after_the_close_is_kept_and_marked_late():
 def test_after_a_lasting_jump_only_the_first_reading_is_refused():
     jumped = a_reading(SIX + minutes(5), discharged=50_000, index=2)
     onward = a_reading(SIX + minutes(10), discharged=50_100, index=3)
-    message = MeterMessage("s-1", "b" * 32, 1, (onward, jumped))
 
-    kept = judge_message(
-        message,
-        previous=a_reading(),
-        rated_discharge=Watts(5_000),
-        rated_charge=Watts(5_000),
-        received_at=SIX + minutes(11),
-    )
+    kept = all_judged([onward, jumped], known=[a_reading()])
 
-    assert kept.readings == (onward, replace(jumped, quality=Quality.BAD, reason="jump"))
+    assert kept == (onward, replace(jumped, quality=Quality.BAD, reason="jump"))
+
+
+def test_a_reading_is_judged_against_stored_ones_between_the_new_ones():
+    stored = a_reading(SIX + minutes(5), discharged=1_400)
+    first, last = a_reading(), a_reading(SIX + minutes(10), discharged=1_860, index=2)
+
+    assert all_judged([last, first]) == (last, first)
+    assert [each.reason for each in all_judged([last, first], known=[stored])] == ["jump", None]

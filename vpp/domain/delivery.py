@@ -387,33 +387,56 @@ def plausible_wh(rated: Watts, seconds: int) -> int:
     return rated * seconds * PLAUSIBLE_POWER_PERCENT // 360_000 + 1
 
 
-def judge_message(
-    message: MeterMessage,
+def judge_readings(
+    readings: Sequence[MeterReading],
     *,
-    previous: MeterReading | None,
+    known: Sequence[MeterReading],
     rated_discharge: Watts,
     rated_charge: Watts,
     received_at: datetime,
     consent_at: datetime | None = None,
-) -> MeterMessage:
-    """Return a message with every reading judged, each against the one before it in time.
+) -> tuple[MeterReading, ...]:
+    """Return readings of one site in the order given, each judged against the one before it in time.
 
-    A reading from before ``consent_at`` is refused and its values are left out: nobody agreed that they
-    be kept. Its place stands, because a receipt runs over every index.
+    The same for a gateway's readings and for imported ones.
+
+    Args:
+        readings: New ones, in any order.
+        known: Readings of the site that are stored already, among them those before the new ones. They
+            are compared with and not judged again.
+        rated_discharge: As for ``judge_reading``.
+        rated_charge: As for ``judge_reading``.
+        received_at: As for ``judge_reading``.
+        consent_at: A reading from before it is refused and its values are left out: nobody agreed that
+            they be kept. Its place stands, because a receipt runs over every index.
     """
-    judged: dict[int, MeterReading] = {}
-    for position in sorted(range(len(message.readings)), key=lambda each: message.readings[each].at):
-        reading = message.readings[position]
-        if consent_at is not None and reading.at < consent_at:
-            judged[position] = _without_values(reading)
+    judged = list(readings)
+    walk: list[tuple[MeterReading, int | None]] = [
+        (each, None) for each in known if consent_at is None or consent_at <= each.at
+    ]
+    walk += [(each, place) for place, each in enumerate(readings)]
+    previous: MeterReading | None = None
+    newest: MeterReading | None = None  # the first of its instant: those beside it are judged as it was
+    for reading, place in sorted(walk, key=_in_time):
+        if newest is not None and newest.at < reading.at:
+            previous = newest
+        if place is not None and consent_at is not None and reading.at < consent_at:
+            judged[place] = _without_values(reading)
             continue
-        judged[position] = judge_reading(
-            reading,
-            previous=previous,
-            rated_discharge=rated_discharge,
-            rated_charge=rated_charge,
-            received_at=received_at,
-        )
-        if previous is None or previous.at < reading.at:
-            previous = reading
-    return replace(message, readings=tuple(judged[position] for position in range(len(message.readings))))
+        if place is not None:
+            judged[place] = judge_reading(
+                reading,
+                previous=previous,
+                rated_discharge=rated_discharge,
+                rated_charge=rated_charge,
+                received_at=received_at,
+            )
+        if newest is None or newest.at < reading.at:
+            newest = reading
+    return tuple(judged)
+
+
+def _in_time(entry: tuple[MeterReading, int | None]) -> tuple[datetime, int, int]:
+    """Order readings by time, and those of one instant so that their order of arrival does not matter."""
+    reading, _ = entry
+    return reading.at, reading.discharged_wh, reading.charged_wh

@@ -33,11 +33,7 @@ def import_readings(
             content=content,
             file_name=str(file),
         )
-    answer(
-        found,
-        lambda console, sums: console.print(f"{sums['readings']} readings of {sums['sites']} sites stored"),
-        as_json=as_json,
-    )
+    answer(found, rendering.show_imported, as_json=as_json)
 
 
 @meter_app.command("check", help=inspect.getdoc(cross_check.check_meters))

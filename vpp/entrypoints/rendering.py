@@ -151,6 +151,22 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     )
 
 
+SITES_NAMED = 20
+
+
+def show_imported(console: Console, found: dict[str, Any]) -> None:
+    """Print how much was imported, and what of it pays nothing; of many homes the first."""
+    console.print(f"{found['readings']} readings of {found['sites']} sites stored")
+    refused = found["refused"]
+    if refused:
+        count = sum(home["readings"] for home in refused)
+        console.print(f"{count} of them, of {len(refused)} sites, are kept as BAD and pay nothing:")
+    for home in refused[:SITES_NAMED]:
+        console.print(f"  {home['site_id']}: {home['readings']} ({', '.join(home['reasons'])})")
+    if len(refused) > SITES_NAMED:
+        console.print(f"  and of {len(refused) - SITES_NAMED} more sites; --json names them all")
+
+
 def show_meter_check(console: Console, found: dict[str, Any]) -> None:
     """Print the homes whose counters and power samples tell different energies."""
     rows = [

@@ -5,9 +5,10 @@ rows. Refuses to decide what follows from it; it only says which sites control s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from vpp.domain.delivery import (
     Quality,
     ReadingFault,
     SiteStatus,
-    judge_message,
+    judge_readings,
 )
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
@@ -353,27 +354,30 @@ def _note_metered(messages: Sequence[MeterMessage], fleet: FleetState, roster: R
 async def _judged(
     messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster, store: MeterStore, now: datetime
 ) -> list[MeterMessage]:
-    """Return the messages with every reading judged against the one before it in time."""
+    """Return the messages by time, every reading judged against the one before it in time."""
     known = _known_here(messages, fleet, roster)
     strangers = [message for message in messages if message.site_id not in known]
     known |= await _known_before(strangers, store) if strangers else {}
-    judged: list[MeterMessage] = []
-    for message in sorted(messages, key=_begins_at):
-        site = roster.enrollments[roster.site_no_of[message.site_id]]
-        rated, consent_at = site.max_discharge_w, site.consent.given_at
-        earlier = [each for each in known[message.site_id] if consent_at <= each.at < _begins_at(message)]
-        judged.append(
-            judge_message(
-                message,
-                previous=max(earlier, key=lambda each: each.at, default=None),
-                rated_discharge=rated,
-                rated_charge=rated,
+    ordered = sorted(messages, key=_begins_at)
+    of_site: defaultdict[str, list[MeterReading]] = defaultdict(list)
+    for message in ordered:
+        of_site[message.site_id] += message.readings
+    judged: dict[str, Iterator[MeterReading]] = {}
+    for site_id, readings in of_site.items():
+        site = roster.enrollments[roster.site_no_of[site_id]]
+        judged[site_id] = iter(
+            judge_readings(
+                readings,
+                known=known[site_id],
+                rated_discharge=site.max_discharge_w,
+                rated_charge=site.max_discharge_w,
                 received_at=now,
-                consent_at=consent_at,
+                consent_at=site.consent.given_at,
             )
         )
-        known[message.site_id] += message.readings
-    return judged
+    return [
+        replace(each, readings=tuple(islice(judged[each.site_id], len(each.readings)))) for each in ordered
+    ]
 
 
 def _known_here(
@@ -429,6 +433,15 @@ async def _read(
     intervals: Sequence[Interval],
     store: MeterStore,
 ) -> None:
+    for site_id, readings in (await readings_around(site_ids, intervals, store)).items():
+        known[site_id] += readings
+
+
+async def readings_around(
+    site_ids: Sequence[str], intervals: Sequence[Interval], store: MeterStore
+) -> dict[str, list[MeterReading]]:
+    """Return stored readings by site, to judge new ones against; of any boot, without index and charge."""
+    found: defaultdict[str, list[MeterReading]] = defaultdict(list)
     rows = await store.readings(site_ids, intervals)
     columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
     at_grid = (rows.imported_wh, rows.exported_wh)
@@ -438,7 +451,8 @@ async def _read(
         counters = _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
         if imported != NOT_METERED and exported != NOT_METERED:
             counters = replace(counters, imported_wh=WattHours(imported), exported_wh=WattHours(exported))
-        known[site_ids[site]].append(counters)
+        found[site_ids[site]].append(counters)
+    return found
 
 
 def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, quality: Quality) -> MeterReading:

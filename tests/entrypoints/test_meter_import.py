@@ -1,0 +1,74 @@
+"""What a meter file brings in is judged as what gateways send is, and can never pay more."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.domain.money_world import an_evening_history
+from tests.entrypoints.test_evidence_export import a_desk, a_story
+from tests.stages.money_story import STARTS_AT, TEN_DAYS, MoneyStory
+from vpp.entrypoints.operations import metering
+
+HOUR = timedelta(hours=1)
+DISCHARGED_WH, CHARGED_WH = 12_319_540, 13_853_641
+HEADER = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"
+
+
+def a_line(at: datetime, discharged_wh: int, site_id: str = "home") -> str:
+    return f"{site_id},{at:%Y-%m-%dT%H:%M:%SZ},{discharged_wh},{CHARGED_WH},,,OK"
+
+
+async def imported(story: MoneyStory, folder: Path, *lines: str) -> dict[str, Any]:
+    content = "\n".join((HEADER, *lines, "")).encode()
+    return await metering.import_readings(a_desk(story, folder), content=content, file_name="meter.csv")
+
+
+async def a_home_metered_until_its_event() -> MoneyStory:
+    """Return a dispatched home whose readings end where its event begins, at a lifetime of 30 kWh more."""
+    story = a_story()
+    history = an_evening_history([4_000] * 3, TEN_DAYS)
+    await story.home("home", {at: net for at, net in history.items() if at < STARTS_AT})
+    await story.event()
+    await story.dispatched(0)
+    return story
+
+
+async def paid(story: MoneyStory) -> int:
+    settlement = await story.settled_and_paid()
+    return sum(line.amount for line in settlement.lines)
+
+
+async def test_an_imported_evening_that_no_battery_can_give_is_kept_as_bad_and_pays_nothing(tmp_path: Path):
+    story = await a_home_metered_until_its_event()
+    impossible = [
+        a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 300_000 * hours) for hours in range(4)
+    ]
+
+    told = await imported(story, tmp_path, *impossible)
+
+    assert told == {
+        "sites": 1,
+        "readings": 4,
+        "refused": [{"site_id": "home", "readings": 3, "reasons": ["jump"]}],
+    }
+    assert await imported(story, tmp_path, *impossible) == told
+    assert await paid(story) == 0
+
+
+async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):
+    story = await a_home_metered_until_its_event()
+    evening = [a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 4_000 * hours) for hours in range(4)]
+
+    told = await imported(story, tmp_path, *evening)
+
+    assert told["refused"] == []
+    assert await paid(story) == 18_000_000
+
+
+async def test_an_imported_reading_is_judged_against_the_stored_one_before_it(tmp_path: Path):
+    story = await a_home_metered_until_its_event()
+
+    # 22 hours after the last stored reading 5 kW are 110,000 Wh, and 115,501 Wh with the margin.
+    told = await imported(story, tmp_path, a_line(STARTS_AT + HOUR, DISCHARGED_WH + 30_000 + 115_502))
+
+    assert told["refused"] == [{"site_id": "home", "readings": 1, "reasons": ["jump"]}]
