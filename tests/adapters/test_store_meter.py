@@ -16,6 +16,7 @@ from vpp.domain.delivery import (
     ReadingColumns,
 )
 from vpp.domain.interval import Interval
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import WattHours
 from vpp.ports import Store
 
@@ -208,3 +209,40 @@ async def test_readings_can_be_asked_as_they_were_known_before_an_instant(store:
         (0, 777, Quality.BAD),
         (0, 300, Quality.OK),
     ]
+
+
+def imported(*rows: tuple[int, int]) -> MeterMessage:
+    """Return imported readings, each given as (minute, discharged watt-hours)."""
+    readings = tuple(
+        a_reading("s-ada", int(after(minute).timestamp()), wh, at=after(minute), boot_id=IMPORT_BOOT)
+        for minute, wh in rows
+    )
+    return MeterMessage("s-ada", IMPORT_BOOT, readings[0].index, readings)
+
+
+@pytest.mark.parametrize("gateway_first", [True, False])
+async def test_imported_readings_end_where_the_sites_gateway_begins(
+    store: Store, *, gateway_first: bool
+) -> None:
+    gateway = a_message("s-ada", 1, 2, 3, 4)  # minutes 5 to 20
+    history = imported((-60, 10), (0, 20), (12, 9_000), (17, 9_100))
+    assert await store.own_readings_since(["s-ada"]) == {}
+
+    for message in (gateway, history) if gateway_first else (history, gateway):
+        await store.append([message], at=NOON)
+
+    assert await store.own_readings_since(["s-ben", "s-ada"]) == {"s-ada": after(5)}
+    assert [wh for _, wh, _ in seen(await store.readings(["s-ada"], [ALWAYS]))] == [
+        10, 20, 100, 200, 300, 400,
+    ]  # fmt: skip
+    assert await store.newest_reading_at(["s-ada"]) == {"s-ada": after(20)}
+
+
+async def test_an_older_reading_of_the_gateway_ends_the_imported_ones_earlier(store: Store) -> None:
+    await store.append([imported((-60, 10), (0, 20), (12, 9_000), (30, 9_300))], at=NOON)
+    await store.append([a_message("s-ada", 4)], at=after(30))
+    await store.append([a_message("s-ada", 1)], at=after(31))
+
+    assert [wh for _, wh, _ in seen(await store.readings(["s-ada"], [ALWAYS]))] == [10, 20, 100, 400]
+    before = await store.readings(["s-ada"], [ALWAYS], before=after(31))
+    assert [wh for _, wh, _ in seen(before)] == [10, 20, 9_000, 400]

@@ -267,7 +267,7 @@ async def test_unique_keys_are_kept_by_the_database(sql_store: SqlStore, databas
         "INSERT INTO acknowledgement SELECT * FROM acknowledgement",
         "INSERT INTO dispatch_tick SELECT * FROM dispatch_tick",
         "INSERT INTO journal_entry SELECT * FROM journal_entry",
-        "INSERT INTO meter_boot VALUES ('s-eve', 'b', 1, 1, 1)",
+        "INSERT INTO meter_boot VALUES ('s-eve', 'b', 1, 1, 1, 0, 0)",
     ):
         with pytest.raises(DBAPIError):
             await execute(database_url, statement)

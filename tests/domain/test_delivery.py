@@ -115,6 +115,20 @@ def test_a_charge_counter_that_falls_ends_the_segment_of_both_counters():
     assert energy(replaced, SIX, SIX + minutes(60)) == (100, Quality.ESTIMATED)
 
 
+def test_a_counter_that_falls_back_on_its_old_series_keeps_nothing_of_what_it_had_risen():
+    spiked = columns([ok(SIX, 1_000), ok(SIX + minutes(30), 7_500), ok(SIX + minutes(35), 1_010)])
+    charging = columns([ok(SIX, 0, 500), ok(SIX + minutes(30), 0, 9_000), ok(SIX + minutes(35), 0, 600)])
+
+    assert energy(spiked, SIX, SIX + minutes(35)) == (10, Quality.ESTIMATED)
+    assert energy(charging, SIX, SIX + minutes(35)) == (-100, Quality.ESTIMATED)
+
+
+def test_two_counters_told_in_turn_are_no_energy_but_what_one_of_them_rose():
+    in_turn = [ok(SIX + minutes(5 * at), 1_000 + at + 175 * (at % 2)) for at in range(13)]
+
+    assert energy(columns(in_turn), SIX, SIX + minutes(60)) == (12, Quality.ESTIMATED)
+
+
 def test_a_bad_reading_spoils_the_hour_it_lies_in_and_no_other():
     rows = a_meter({SIX: 1_200, SIX + minutes(60): 600})
     rows[3] = (rows[3][0], 99_999_999, rows[3][2], Quality.BAD)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.domain.money_world import an_evening_history
+from tests.domain.money_world import a_meter, an_evening_history
 from tests.entrypoints.test_evidence_export import a_desk, a_story
 from tests.stages.money_story import STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.entrypoints.operations import metering
@@ -23,11 +23,13 @@ async def imported(story: MoneyStory, folder: Path, *lines: str) -> dict[str, An
     return await metering.import_readings(a_desk(story, folder), content=content, file_name="meter.csv")
 
 
-async def a_home_metered_until_its_event() -> MoneyStory:
-    """Return a dispatched home whose readings end where its event begins, at a lifetime of 30 kWh more."""
+async def a_home_with_a_history(folder: Path) -> MoneyStory:
+    """Return a dispatched home whose imported readings end the day before, at a lifetime of 30 kWh more."""
     story = a_story()
+    await story.home("home")
     history = an_evening_history([4_000] * 3, TEN_DAYS)
-    await story.home("home", {at: net for at, net in history.items() if at < STARTS_AT})
+    rows = a_meter({at: net for at, net in history.items() if at < STARTS_AT})
+    await imported(story, folder, *(a_line(at, discharged) for at, discharged, _, _ in rows))
     await story.event()
     await story.dispatched(0)
     return story
@@ -39,7 +41,7 @@ async def paid(story: MoneyStory) -> int:
 
 
 async def test_an_imported_evening_that_no_battery_can_give_is_kept_as_bad_and_pays_nothing(tmp_path: Path):
-    story = await a_home_metered_until_its_event()
+    story = await a_home_with_a_history(tmp_path)
     impossible = [
         a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 300_000 * hours) for hours in range(4)
     ]
@@ -50,13 +52,14 @@ async def test_an_imported_evening_that_no_battery_can_give_is_kept_as_bad_and_p
         "sites": 1,
         "readings": 4,
         "refused": [{"site_id": "home", "readings": 3, "reasons": ["jump"]}],
+        "left_out": [],
     }
     assert await imported(story, tmp_path, *impossible) == told
     assert await paid(story) == 0
 
 
 async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):
-    story = await a_home_metered_until_its_event()
+    story = await a_home_with_a_history(tmp_path)
     evening = [a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 4_000 * hours) for hours in range(4)]
 
     told = await imported(story, tmp_path, *evening)
@@ -66,9 +69,34 @@ async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):
 
 
 async def test_an_imported_reading_is_judged_against_the_stored_one_before_it(tmp_path: Path):
-    story = await a_home_metered_until_its_event()
+    story = await a_home_with_a_history(tmp_path)
 
     # 22 hours after the last stored reading 5 kW are 110,000 Wh, and 115,501 Wh with the margin.
     told = await imported(story, tmp_path, a_line(STARTS_AT + HOUR, DISCHARGED_WH + 30_000 + 115_502))
 
     assert told["refused"] == [{"site_id": "home", "readings": 1, "reasons": ["jump"]}]
+
+
+async def test_a_gateways_own_readings_are_not_mixed_with_imported_ones(tmp_path: Path):
+    story = a_story()
+    await story.home("home", an_evening_history([4_000] * 3, TEN_DAYS))
+    await story.event()
+    await story.dispatched(0)
+    within = STARTS_AT + timedelta(minutes=32, seconds=30)
+
+    # The counter of the packs stands 6,513 Wh above the gateway's.
+    told = await imported(story, tmp_path, a_line(within, DISCHARGED_WH + 30_000 + 2_165 + 6_513))
+
+    (left_out,) = told["left_out"]
+    assert (left_out["site_id"], left_out["readings"], told["refused"]) == ("home", 1, [])
+    assert await paid(story) == 18_000_000
+
+
+async def test_an_import_that_a_gateways_buffer_overlaps_is_passed_over(tmp_path: Path):
+    story = await a_home_with_a_history(tmp_path)
+    await imported(story, tmp_path, a_line(STARTS_AT + HOUR / 2, DISCHARGED_WH + 30_000 + 2_000 + 300))
+    own = an_evening_history([4_000] * 3, TEN_DAYS)
+
+    await story.metered("home", a_meter(own))
+
+    assert await paid(story) == 18_000_000

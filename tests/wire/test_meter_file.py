@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import WattHours
-from vpp.wire.meter_file import HEADER, IMPORT_BOOT, read_meter_file
+from vpp.wire.meter_file import HEADER, read_meter_file
 from vpp.wire.table import BadFile
 
 NOW = datetime(2026, 9, 9, 12, tzinfo=UTC)

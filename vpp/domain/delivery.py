@@ -134,14 +134,18 @@ class CounterTrack:
 
     ``key`` orders the rows by site and time. ``outward_wh`` and ``inward_wh`` rise only: they run on
     across a reset or a replaced meter, and count nothing between the last reading before and the first
-    after. For the battery outward is discharge, for the grid meter export. The last three columns are
-    counts over all rows before a row, one longer than the others, so that a stretch of rows is asked
-    with one subtraction.
+    after. For the battery outward is discharge, for the grid meter export. ``said_outward_wh`` and
+    ``said_inward_wh`` are the counters themselves, ``falls`` the rows in which one of them is lower than
+    in the row before. The last three columns are counts over all rows before a row, one longer than the
+    others, so that a stretch of rows is asked with one subtraction.
     """
 
     key: IntColumn
     outward_wh: IntColumn
     inward_wh: IntColumn
+    said_outward_wh: IntColumn
+    said_inward_wh: IntColumn
+    falls: IntColumn
     quality: IntColumn
     bad_before: IntColumn
     resets_before: IntColumn
@@ -202,6 +206,9 @@ def _running(key: IntColumn, outward: IntColumn, inward: IntColumn, quality: Int
         key=key,
         outward_wh=np.cumsum(np.where(counts, step_out, 0)),
         inward_wh=np.cumsum(np.where(counts, step_in, 0)),
+        said_outward_wh=outward,
+        said_inward_wh=inward,
+        falls=np.flatnonzero(reset),
         quality=quality,
         bad_before=_count_before(quality == _BAD),
         resets_before=_count_before(reset),
@@ -275,6 +282,9 @@ def net_energy(
     - MISSING: an end has no reading on one side, or its neighbours are over 60 min apart; or a
       reset lies inside such a gap.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.
+
+    A counter that falls, but not below where the stretch began, was no reset: it is back on its old
+    series, and what it had risen beyond that is taken off again.
     """
     if not len(site) or not len(track.key):
         return np.zeros(len(site), dtype=np.int64), np.full(len(site), _MISSING, dtype=np.int64)
@@ -289,7 +299,23 @@ def net_energy(
     quality = np.where(bad > 0, _BAD, quality)
     quality = np.where(start.known & end.known, quality, _MISSING)
     net = (end.outward_wh - start.outward_wh) - (end.inward_wh - start.inward_wh)
+    fallen = np.flatnonzero((resets > 0) & (quality <= _ESTIMATED))
+    net[fallen] += _taken_back(track, first[fallen], last[fallen])
     return np.where(quality <= _ESTIMATED, net, 0), quality
+
+
+def _taken_back(track: CounterTrack, first: IntColumn, last: IntColumn) -> IntColumn:
+    """Return the steps down that are no resets, outward less inward, of stretches with a fall inside."""
+    said_out, said_in = track.said_outward_wh, track.said_inward_wh
+    taken_back = np.zeros(len(first), dtype=np.int64)
+    for place, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):  # few fall
+        lowest, highest = np.searchsorted(track.falls, (begin + 1, end + 1))
+        for row in track.falls[lowest:highest].tolist():
+            if said_out[row] >= said_out[begin] and said_in[row] >= said_in[begin]:
+                taken_back[place] += said_out[row] - said_out[row - 1] - said_in[row] + said_in[row - 1]
+            else:
+                begin = row  # a reset or a replaced meter: from here on its counter is the measure
+    return taken_back
 
 
 class ReadingFault(StrEnum):

@@ -155,16 +155,28 @@ SITES_NAMED = 20
 
 
 def show_imported(console: Console, found: dict[str, Any]) -> None:
-    """Print how much was imported, and what of it pays nothing; of many homes the first."""
-    console.print(f"{found['readings']} readings of {found['sites']} sites stored")
-    refused = found["refused"]
+    """Print how much was imported, and what of it does not count; of many homes the first."""
+    refused, left_out = found["refused"], found["left_out"]
+    stored = found["readings"] - sum(home["readings"] for home in left_out)
+    console.print(f"{stored} of {found['readings']} readings of {found['sites']} sites stored")
     if refused:
         count = sum(home["readings"] for home in refused)
         console.print(f"{count} of them, of {len(refused)} sites, are kept as BAD and pay nothing:")
     for home in refused[:SITES_NAMED]:
         console.print(f"  {home['site_id']}: {home['readings']} ({', '.join(home['reasons'])})")
-    if len(refused) > SITES_NAMED:
-        console.print(f"  and of {len(refused) - SITES_NAMED} more sites; --json names them all")
+    _count_the_rest(console, refused)
+    if left_out:
+        console.print(
+            f"Of {len(left_out)} sites what is from after their gateway's first reading is left out:"
+        )
+    for home in left_out[:SITES_NAMED]:
+        console.print(f"  {home['site_id']}: {home['readings']} from {home['gateway_since']} on")
+    _count_the_rest(console, left_out)
+
+
+def _count_the_rest(console: Console, homes: list[Any]) -> None:
+    if len(homes) > SITES_NAMED:
+        console.print(f"  and of {len(homes) - SITES_NAMED} more sites; --json names them all")
 
 
 def show_meter_check(console: Console, found: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Columns, in any order: ``site_id``; ``at`` (RFC 3339 with zone); ``discharged_wh, charged_wh`` (lifetime Wh of
 the battery) and ``imported_wh, exported_wh`` (lifetime Wh of the grid meter), whole numbers, empty where
-unused; ``quality`` (``OK``, ``ESTIMATED`` or ``BAD``), which is not judged again. For example::
+unused; ``quality`` (``OK``, ``ESTIMATED`` or ``BAD``), which may be judged worse, never better. For example::
 
     site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality
     s-7f3a,2026-09-10T01:05:00Z,12319890,13853641,,,OK
@@ -27,14 +27,12 @@ from vpp.domain.delivery import (
 )
 from vpp.domain.enrollment import NotASiteId, require_site_id
 from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import IntColumn, WattHours, column
 from vpp.wire.strict_json import time_text
 from vpp.wire.table import BadCell, BadFile, Table, as_it_was, harmless, instant_of, read_table, write_table
 
 HEADER = ("site_id", "at", "discharged_wh", "charged_wh", "imported_wh", "exported_wh", "quality")
-IMPORT_BOOT = "import"
-"""Stands for the boot of readings that no gateway sent; their index is the reading's time in seconds."""
-
 _COUNTERS = HEADER[2:6]
 _WHOLE = re.compile(r"([0-9]{1,15})(\.0*)?")  # programs that fill gaps with NaN write 4200 as 4200.0
 _QUALITY_CODE = {

@@ -30,7 +30,8 @@ async def import_readings(
     """Store the readings of a meter file, or none where a line or a site cannot be used.
 
     Each reading is judged as a gateway's is: more energy than the battery's rated power could move since
-    the reading before, in the file or stored, is kept as BAD and pays nothing. Importing again changes
+    the reading before, in the file or stored, is kept as BAD and pays nothing. A home has one meter at a
+    time: readings from when its own gateway speaks already are not stored. Importing again changes
     nothing. A large file takes several commits: an interrupted import is finished by importing again.
 
     Args:
@@ -38,7 +39,8 @@ async def import_readings(
 
     Returns:
         ``sites, readings``: how many of each the file holds. ``refused``: ``site_id, readings, reasons`` of
-        the homes that have readings which are stored as BAD and were not BAD in the file.
+        the homes that have readings which are stored as BAD and were not BAD in the file. ``left_out``:
+        ``site_id, readings, gateway_since`` of the homes that have readings which were not stored.
     """
     try:
         messages = read_meter_file(content, now=desk.clock.now(), file_name=file_name)
@@ -54,6 +56,10 @@ async def import_readings(
             faults=[f"site {site_id} is not enrolled; vpp site enroll comes first" for site_id in strangers],
         )
     _refuse_after_leaving(messages, known, file_name)
+    sites, readings = len(messages), sum(len(message.readings) for message in messages)
+    messages, left_out = _before_gateways(
+        messages, await desk.store.own_readings_since([message.site_id for message in messages])
+    )
     total = sum(len(message.readings) for message in messages)
     done = 0
     refused: dict[str, list[str]] = {}
@@ -66,13 +72,35 @@ async def import_readings(
         progress(done, total)
     desk.changed()
     return {
-        "sites": len(messages),
-        "readings": total,
+        "sites": sites,
+        "readings": readings,
         "refused": [
             {"site_id": site_id, "readings": len(reasons), "reasons": sorted(set(reasons))}
             for site_id, reasons in sorted(refused.items())
         ],
+        "left_out": left_out,
     }
+
+
+def _before_gateways(
+    messages: Sequence[MeterMessage], since: Mapping[str, datetime]
+) -> tuple[tuple[MeterMessage, ...], list[Json]]:
+    """Return what is from before each home's own gateway spoke, and what of which homes is not."""
+    kept, left_out = [], []
+    for message in messages:
+        begins = since.get(message.site_id)
+        readings = tuple(each for each in message.readings if begins is None or each.at < begins)
+        if readings:
+            kept.append(replace(message, readings=readings))
+        if begins is not None and len(readings) < len(message.readings):
+            left_out.append(
+                {
+                    "site_id": message.site_id,
+                    "readings": len(message.readings) - len(readings),
+                    "gateway_since": instant(begins),
+                }
+            )
+    return tuple(kept), left_out
 
 
 async def _judged(desk: Desk, message: MeterMessage, home: Enrollment, now: datetime) -> MeterMessage:
