@@ -18,6 +18,7 @@ from vpp.domain.delivery import (
     counter_track,
     judge_reading,
     judge_readings,
+    late_after,
     net_energy,
 )
 from vpp.domain.interval import to_epoch
@@ -208,6 +209,7 @@ def judged(reading: MeterReading, previous: MeterReading | None = None, *, later
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=reading.at + later,
+        late=late_after(8),
     )
 
 
@@ -220,6 +222,7 @@ def all_judged(
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=SIX + minutes(120),
+        late=late_after(8),
     )
 
 
@@ -262,9 +265,14 @@ def test_a_reading_from_the_future_is_refused():
 
 
 def test_a_reading_after_the_close_is_kept_and_marked_late():
-    late = judged(a_reading(), later=timedelta(days=8, seconds=1))
+    late = judged(a_reading(), later=timedelta(days=9, seconds=1))
 
     assert (late.quality, late.reason) == (Quality.OK, "late")
+
+
+def test_a_reading_that_comes_before_its_event_closes_is_never_late():
+    # Taken when an event of three hours began, received an hour before its readings close.
+    assert judged(a_reading(), later=timedelta(days=8, hours=2)).reason is None
 
 
 def test_after_a_lasting_jump_only_the_first_reading_is_refused():

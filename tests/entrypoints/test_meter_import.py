@@ -1,5 +1,7 @@
 """What a meter file brings in is judged as what gateways send is, and can never pay more."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,9 @@ from typing import Any
 from tests.domain.money_world import a_meter, an_evening_history
 from tests.entrypoints.test_evidence_export import a_desk, a_story
 from tests.stages.money_story import STARTS_AT, TEN_DAYS, MoneyStory
+from vpp.adapters.clock import SteppedClock
+from vpp.adapters.memory.store import MemoryStore
+from vpp.domain.delivery import MeterMessage, MeterReceipt
 from vpp.entrypoints.operations import metering
 
 HOUR = timedelta(hours=1)
@@ -23,9 +28,20 @@ async def imported(story: MoneyStory, folder: Path, *lines: str) -> dict[str, An
     return await metering.import_readings(a_desk(story, folder), content=content, file_name="meter.csv")
 
 
+class Remembering(MemoryStore):
+    """A store that tells what was stored last, with its reasons."""
+
+    newest: MeterMessage
+
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
+        """Store readings."""
+        self.newest = messages[-1]
+        return await super().append(messages, at=at)
+
+
 async def a_home_with_a_history(folder: Path) -> MoneyStory:
     """Return a dispatched home whose imported readings end the day before, at a lifetime of 30 kWh more."""
-    story = a_story()
+    story = replace(a_story(), store=Remembering())
     await story.home("home")
     history = an_evening_history([4_000] * 3, TEN_DAYS)
     rows = a_meter({at: net for at, net in history.items() if at < STARTS_AT})
@@ -66,6 +82,21 @@ async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):
 
     assert told["refused"] == []
     assert await paid(story) == 18_000_000
+
+
+async def test_what_is_imported_after_an_event_closed_is_late_and_waits_for_a_correction(tmp_path: Path):
+    story = await a_home_with_a_history(tmp_path)
+    evening = [a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 4_000 * hours) for hours in range(4)]
+    assert isinstance(story.clock, SteppedClock)
+    story.clock.step_to(STARTS_AT + timedelta(days=9, hours=4))
+    assert isinstance(story.store, Remembering)
+
+    await imported(story, tmp_path, *evening)
+
+    assert [each.reason for each in story.store.newest.readings] == ["late"] * 4
+    assert await paid(story) == 0
+    corrected = await story.settled_and_paid(correcting=True)
+    assert sum(line.amount for line in corrected.lines) == 18_000_000
 
 
 async def test_an_imported_reading_is_judged_against_the_stored_one_before_it(tmp_path: Path):

@@ -334,7 +334,16 @@ PLAUSIBLE_POWER_PERCENT = 105
 SERVICE_POWER = Watts(96_000)
 """400 A at 240 V, the largest service of a single home: a grid meter that counts more is not believed."""
 CLOCK_TOLERANCE = timedelta(seconds=30)
-LATE_AFTER = timedelta(days=8)
+
+
+def late_after(close_after_days: int) -> timedelta:
+    """Return the age from which on a reading is marked late when it arrives.
+
+    Then every event of up to a day that it was part of has closed, in a program that takes readings for so
+    many days after an event. Before, none is marked. The mark is for people: which readings a closed
+    settlement counts is decided there, by when they were received.
+    """
+    return timedelta(days=close_after_days + 1)
 
 
 def judge_reading(
@@ -344,6 +353,7 @@ def judge_reading(
     rated_discharge: Watts,
     rated_charge: Watts,
     received_at: datetime,
+    late: timedelta,
 ) -> MeterReading:
     """Return the reading with the quality and the reason it is stored with.
 
@@ -355,8 +365,11 @@ def judge_reading(
             ``previous``, and one watt-hour for the counter's own rounding, is a jump.
         rated_charge: The same for charging, which pays when it lowers a baseline.
         received_at: When the controller got it.
+        late: The age from which on it is late, as of ``late_after``.
     """
     fault = _fault_of(reading, previous, rated_discharge, rated_charge, received_at)
+    if fault is None and received_at - reading.at > late:
+        fault = ReadingFault.LATE
     if fault is None:
         return reading
     quality = reading.quality if fault is ReadingFault.LATE else Quality.BAD
@@ -398,7 +411,7 @@ def _fault_of(
             return ReadingFault.JUMP
         if _grid_jumped(reading, previous, seconds):
             return ReadingFault.JUMP
-    return ReadingFault.LATE if received_at - reading.at > LATE_AFTER else None
+    return None
 
 
 def _grid_jumped(reading: MeterReading, previous: MeterReading, seconds: int) -> bool:
@@ -420,6 +433,7 @@ def judge_readings(
     rated_discharge: Watts,
     rated_charge: Watts,
     received_at: datetime,
+    late: timedelta,
     consent_at: datetime | None = None,
 ) -> tuple[MeterReading, ...]:
     """Return readings of one site in the order given, each judged against the one before it in time.
@@ -433,6 +447,7 @@ def judge_readings(
         rated_discharge: As for ``judge_reading``.
         rated_charge: As for ``judge_reading``.
         received_at: As for ``judge_reading``.
+        late: As for ``judge_reading``.
         consent_at: A reading from before it is refused and its values are left out: nobody agreed that
             they be kept. Its place stands, because a receipt runs over every index.
     """
@@ -456,6 +471,7 @@ def judge_readings(
                 rated_discharge=rated_discharge,
                 rated_charge=rated_charge,
                 received_at=received_at,
+                late=late,
             )
         if newest is None or newest.at < reading.at:
             newest = reading

@@ -23,6 +23,7 @@ from vpp.domain.delivery import (
     ReadingFault,
     SiteStatus,
     judge_readings,
+    late_after,
 )
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
@@ -95,7 +96,7 @@ async def collect(
     collected.changed = np.unique(np.concatenate(changed))
     await _note_minds(minds, fleet, roster, programs, store, now)
     await _store_acks(heard.acks, store, collected)
-    await _store_meter(heard.meter, fleet, roster, store, link, collected, now)
+    await _store_meter(heard.meter, fleet, roster, programs, store, link, collected, now)
     return collected
 
 
@@ -322,6 +323,7 @@ async def _store_meter(
     messages: Sequence[MeterMessage],
     fleet: FleetState,
     roster: Roster,
+    programs: Mapping[str, Program],
     store: MeterStore,
     link: DeviceLink,
     collected: Collected,
@@ -330,7 +332,7 @@ async def _store_meter(
     """Judge and store readings, and only then answer: the home forgets what a receipt covers."""
     if not messages:
         return
-    judged = await _judged(messages, fleet, roster, store, now)
+    judged = await _judged(messages, fleet, roster, programs, store, now)
     receipts = await store.append(judged, at=now)
     _note_metered(judged, fleet, roster)
     await link.acknowledge(receipts)
@@ -352,7 +354,12 @@ def _note_metered(messages: Sequence[MeterMessage], fleet: FleetState, roster: R
 
 
 async def _judged(
-    messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster, store: MeterStore, now: datetime
+    messages: Sequence[MeterMessage],
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    store: MeterStore,
+    now: datetime,
 ) -> list[MeterMessage]:
     """Return the messages by time, every reading judged against the one before it in time."""
     known = _known_here(messages, fleet, roster)
@@ -372,12 +379,19 @@ async def _judged(
                 rated_discharge=site.max_discharge_w,
                 rated_charge=site.max_discharge_w,
                 received_at=now,
+                late=late_by(site, programs),
                 consent_at=site.consent.given_at,
             )
         )
     return [
         replace(each, readings=tuple(islice(judged[each.site_id], len(each.readings)))) for each in ordered
     ]
+
+
+def late_by(site: Enrollment, programs: Mapping[str, Program]) -> timedelta:
+    """Return the age from which on a site's readings are late; without its program's file never."""
+    program = programs.get(site.program_id)
+    return timedelta.max if program is None else late_after(program.close_after_days)
 
 
 def _known_here(

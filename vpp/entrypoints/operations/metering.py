@@ -9,7 +9,7 @@ from vpp.domain.delivery import MeterMessage, Quality, judge_readings
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
-from vpp.stages.collect import LOOK_BACK, readings_around
+from vpp.stages.collect import LOOK_BACK, late_by, readings_around
 from vpp.wire.meter_file import read_meter_file
 from vpp.wire.table import BadFile
 
@@ -119,6 +119,7 @@ async def _judged(desk: Desk, message: MeterMessage, home: Enrollment, now: date
             rated_discharge=home.max_discharge_w,
             rated_charge=home.max_discharge_w,
             received_at=now,
+            late=late_by(home, desk.programs),
         ),
     )
 
