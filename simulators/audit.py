@@ -274,7 +274,7 @@ class Audit:
         for key, reading in world.home_checker.readings.items():
             if world.homes[key[0]].lies_by_wh or world.homes[key[0]].cloned:
                 continue  # what it measured is not what was said in its name
-            row = (to_epoch(reading.at), int(reading.discharged_wh), int(reading.charged_wh))
+            row = (to_epoch(reading.at), int(reading.discharged_wh or 0), int(reading.charged_wh or 0))
             measured.setdefault(key[0], set()).add(row)
             if row not in stored.get(key[0], ()) and key not in held:
                 self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",

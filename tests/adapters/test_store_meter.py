@@ -160,6 +160,20 @@ async def test_counters_that_a_home_does_not_share_are_marked(store: Store) -> N
     assert seen(found)[0] == (0, 1, Quality.ESTIMATED)
 
 
+async def test_a_home_without_battery_counters_is_kept_by_its_grid_meter(store: Store) -> None:
+    grid = replace(
+        a_reading("s-ada", 1, 1), discharged_wh=None, charged_wh=None,
+        imported_wh=WattHours(3), exported_wh=WattHours(0),
+    )  # fmt: skip
+    for _ in range(2):
+        await store.append([MeterMessage("s-ada", BOOT, 1, (grid,))], at=NOON)
+
+    found = await store.readings(["s-ada"], [ALWAYS])
+
+    assert seen(found) == [(0, NOT_METERED, Quality.OK)]
+    assert (found.charged_wh.tolist(), found.imported_wh.tolist()) == ([NOT_METERED], [3])
+
+
 async def test_where_nothing_was_asked_or_stored_columns_are_empty(store: Store) -> None:
     for site_ids, intervals in ((["s-ada"], [ALWAYS]), ([], [ALWAYS]), (["s-ada"], [])):
         assert len(await store.readings(site_ids, intervals)) == 0

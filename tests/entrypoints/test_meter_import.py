@@ -6,13 +6,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.domain.money_world import a_meter, an_evening_history
+import pytest
+
+from tests.domain.money_world import a_meter, a_program, an_evening_history
 from tests.entrypoints.test_evidence_export import a_desk, a_story
-from tests.stages.money_story import STARTS_AT, TEN_DAYS, MoneyStory
+from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
-from vpp.domain.delivery import MeterMessage, MeterReceipt
+from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt
+from vpp.domain.interval import Interval
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import WattHours
 from vpp.entrypoints.operations import metering
+from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.evidence import export_evidence
+from vpp.wire.meter_file import write_meter_csv
 
 HOUR = timedelta(hours=1)
 DISCHARGED_WH, CHARGED_WH = 12_319_540, 13_853_641
@@ -106,6 +114,43 @@ async def test_an_imported_reading_is_judged_against_the_stored_one_before_it(tm
     told = await imported(story, tmp_path, a_line(STARTS_AT + HOUR, DISCHARGED_WH + 30_000 + 115_502))
 
     assert told["refused"] == [{"site_id": "home", "readings": 1, "reasons": ["jump"]}]
+
+
+async def test_the_meter_file_of_a_bundle_can_be_imported(tmp_path: Path):
+    story = a_story()
+    rows = a_meter(an_evening_history([4_000] * 3, TEN_DAYS))
+    at, discharged, charged, quality = rows[-10]
+    await story.home("home")
+    await story.metered("home", rows)
+    other = MeterReading("home", f"{story.boots:032x}", len(rows) - 9, at, WattHours(discharged + 1),
+                         WattHours(charged), None, quality)  # fmt: skip
+    await story.store.append([MeterMessage("home", other.boot_id, 1, (other,))], at=ENDS_AT)
+    await story.event()
+    await story.dispatched(0)
+    await story.settled()
+    files = await export_evidence(a_desk(story, tmp_path), event_id="ev-1")
+    elsewhere = a_story()
+    await elsewhere.home("home")
+
+    await metering.import_readings(
+        a_desk(elsewhere, tmp_path), content=files["meter.csv"], file_name="meter.csv"
+    )
+
+    ever = [Interval(STARTS_AT - timedelta(days=60), ENDS_AT + timedelta(days=1))]
+    original, copy = [await each.store.readings(["home"], ever) for each in (story, elsewhere)]
+    assert write_meter_csv(["home"], copy) == write_meter_csv(["home"], original) == files["meter.csv"]
+
+
+async def test_a_home_that_is_metered_at_the_site_may_leave_its_battery_out(tmp_path: Path):
+    lines = ("home,2026-09-01T00:00:00Z,,,7,8,OK", "home,2026-09-01T00:05:00Z,,,9,8,OK")
+    at_site = a_story(a_program(meter=MeterOfRecord.SITE))
+    at_device = a_story()
+    for story in (at_site, at_device):
+        await story.home("home")
+
+    assert (await imported(at_site, tmp_path, *lines))["readings"] == 2
+    with pytest.raises(OperationRefused, match="2 faults"):
+        await imported(at_device, tmp_path, *lines)
 
 
 async def test_a_gateways_own_readings_are_not_mixed_with_imported_ones(tmp_path: Path):

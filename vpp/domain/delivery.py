@@ -30,15 +30,16 @@ class MeterReading:
     """Lifetime counters of one site's meter at one instant.
 
     ``(site_id, boot_id, index)`` is the key. Site-meter counters are None unless the owner agreed to
-    share them. ``reason`` says why a reading is not OK.
+    share them; battery counters are None only in imported readings of a home that is metered at the
+    site. ``reason`` says why a reading is not OK.
     """
 
     site_id: str
     boot_id: str
     index: int
     at: datetime
-    discharged_wh: WattHours
-    charged_wh: WattHours
+    discharged_wh: WattHours | None
+    charged_wh: WattHours | None
     soc_permille: Permille | None
     quality: Quality
     reason: str | None = None
@@ -403,8 +404,8 @@ def _fault_of(
         return ReadingFault.IN_THE_FUTURE
     if previous is not None and previous.at < reading.at:
         seconds = int((reading.at - previous.at).total_seconds())
-        discharged = reading.discharged_wh - previous.discharged_wh
-        charged = reading.charged_wh - previous.charged_wh
+        discharged = _risen(reading.discharged_wh, previous.discharged_wh)
+        charged = _risen(reading.charged_wh, previous.charged_wh)
         if discharged > plausible_wh(rated_discharge, seconds) or charged > plausible_wh(
             rated_charge, seconds
         ):
@@ -415,10 +416,15 @@ def _fault_of(
 
 
 def _grid_jumped(reading: MeterReading, previous: MeterReading, seconds: int) -> bool:
-    """Return whether a grid meter counted more than a home's service can carry; unknown counters do not."""
+    """Return whether a grid meter counted more than a home's service can carry."""
     pairs = ((reading.imported_wh, previous.imported_wh), (reading.exported_wh, previous.exported_wh))
     most_wh = plausible_wh(SERVICE_POWER, seconds)
-    return any(now is not None and before is not None and now - before > most_wh for now, before in pairs)
+    return any(_risen(now, before) > most_wh for now, before in pairs)
+
+
+def _risen(now: WattHours | None, before: WattHours | None) -> int:
+    """Return how far a counter rose; a counter that is not told is not known to have risen."""
+    return 0 if now is None or before is None else now - before
 
 
 def plausible_wh(rated: Watts, seconds: int) -> int:
@@ -481,4 +487,4 @@ def judge_readings(
 def _in_time(entry: tuple[MeterReading, int | None]) -> tuple[datetime, int, int]:
     """Order readings by time, and those of one instant so that their order of arrival does not matter."""
     reading, _ = entry
-    return reading.at, reading.discharged_wh, reading.charged_wh
+    return reading.at, reading.discharged_wh or 0, reading.charged_wh or 0

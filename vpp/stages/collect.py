@@ -346,11 +346,13 @@ def _note_metered(messages: Sequence[MeterMessage], fleet: FleetState, roster: R
     for message in messages:
         site = roster.site_no_of[message.site_id]
         newest = max(message.readings, key=lambda each: each.at)
-        at_s = to_epoch(newest.at)
-        if at_s > fleet.metered_at_s[site] and newest.reason != ReadingFault.BEFORE_CONSENT:
+        at_s, discharged, charged = to_epoch(newest.at), newest.discharged_wh, newest.charged_wh
+        if newest.reason == ReadingFault.BEFORE_CONSENT or discharged is None or charged is None:
+            continue
+        if at_s > fleet.metered_at_s[site]:
             fleet.metered_at_s[site] = at_s
-            fleet.metered_discharged_wh[site] = newest.discharged_wh
-            fleet.metered_charged_wh[site] = newest.charged_wh
+            fleet.metered_discharged_wh[site] = discharged
+            fleet.metered_charged_wh[site] = charged
 
 
 async def _judged(
@@ -475,8 +477,8 @@ def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, qual
         boot_id="",  # of any boot: counters run on through a restart
         index=0,
         at=from_epoch(at_s),
-        discharged_wh=WattHours(discharged_wh),
-        charged_wh=WattHours(charged_wh),
+        discharged_wh=None if discharged_wh == NOT_METERED else WattHours(discharged_wh),
+        charged_wh=None if charged_wh == NOT_METERED else WattHours(charged_wh),
         soc_permille=None,
         quality=quality,
     )

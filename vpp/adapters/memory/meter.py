@@ -172,9 +172,14 @@ def _row(position: int, reading: MeterReading, quality: Quality) -> tuple[int, .
     return (
         position,
         to_epoch(reading.at),
-        reading.discharged_wh,
-        reading.charged_wh,
-        NOT_METERED if reading.imported_wh is None else reading.imported_wh,
-        NOT_METERED if reading.exported_wh is None else reading.exported_wh,
+        *(
+            NOT_METERED if counter is None else counter
+            for counter in (
+                reading.discharged_wh,
+                reading.charged_wh,
+                reading.imported_wh,
+                reading.exported_wh,
+            )
+        ),
         QUALITY_CODES.index(quality),
     )

@@ -17,6 +17,7 @@ from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_span
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
 from vpp.domain.delivery import (
+    NOT_METERED,
     QUALITY_CODES,
     MeterMessage,
     MeterReading,
@@ -28,7 +29,7 @@ from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested
 from vpp.domain.metered_hours import HOUR_S, HourEnergies, NewReadings
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import IntColumn, column, flags
+from vpp.domain.quantities import IntColumn, WattHours, column, flags
 
 _USABLE = QUALITY_CODES.index(Quality.ESTIMATED)  # this code and those below pay
 
@@ -154,8 +155,8 @@ def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -
         "boot_id": [each.boot_id for each in readings],
         "reading_index": [each.index for each in readings],
         "at_s": [to_epoch(each.at) for each in readings],
-        "discharged_wh": [each.discharged_wh for each in readings],
-        "charged_wh": [each.charged_wh for each in readings],
+        "discharged_wh": [_battery(each.discharged_wh) for each in readings],
+        "charged_wh": [_battery(each.charged_wh) for each in readings],
         "soc_permille": [each.soc_permille for each in readings],
         "imported_wh": [each.imported_wh for each in readings],
         "exported_wh": [each.exported_wh for each in readings],
@@ -163,6 +164,11 @@ def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -
         "reason": [each.reason for each in readings],
         "received_at_us": [received_at_us] * len(readings),
     }
+
+
+def _battery(counter: WattHours | None) -> int:
+    """Return a battery's counter for its column, which takes no NULL."""
+    return NOT_METERED if counter is None else counter
 
 
 def _reached(
@@ -189,8 +195,8 @@ def _hourly(contest: Iterable[tuple[str, Contested]]) -> list[tuple[str, int]]:
 def _measured(reading: MeterReading) -> tuple[int | None, ...]:
     """Return what the meter said; our judgement of it is not part of the value."""
     return (
-        to_epoch(reading.at), reading.discharged_wh, reading.charged_wh, reading.soc_permille,
-        reading.imported_wh, reading.exported_wh,
+        to_epoch(reading.at), _battery(reading.discharged_wh), _battery(reading.charged_wh),
+        reading.soc_permille, reading.imported_wh, reading.exported_wh,
     )  # fmt: skip
 
 

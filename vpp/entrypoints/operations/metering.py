@@ -8,6 +8,7 @@ from itertools import islice
 from vpp.domain.delivery import MeterMessage, Quality, judge_readings
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval
+from vpp.domain.program import MeterOfRecord, Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.stages.collect import LOOK_BACK, late_by, readings_around
 from vpp.wire.meter_file import read_meter_file
@@ -42,13 +43,16 @@ async def import_readings(
         the homes that have readings which are stored as BAD and were not BAD in the file. ``left_out``:
         ``site_id, readings, gateway_since`` of the homes that have readings which were not stored.
     """
+    known = {enrollment.site_id: enrollment for enrollment in await desk.store.enrollments()}
+    at_site = {site_id for site_id, home in known.items() if _metered_at_site(home, desk.programs)}
     try:
-        messages = read_meter_file(content, now=desk.clock.now(), file_name=file_name)
+        messages = read_meter_file(
+            content, now=desk.clock.now(), file_name=file_name, metered_at_site=at_site
+        )
     except BadFile as failure:
         raise OperationRefused(
             f"{file_name}: {len(failure.faults)} faults, nothing of it was stored", faults=failure.faults
         ) from failure
-    known = {enrollment.site_id: enrollment for enrollment in await desk.store.enrollments()}
     strangers = [message.site_id for message in messages if message.site_id not in known]
     if strangers:
         raise OperationRefused(
@@ -80,6 +84,11 @@ async def import_readings(
         ],
         "left_out": left_out,
     }
+
+
+def _metered_at_site(home: Enrollment, programs: Mapping[str, Program]) -> bool:
+    program = programs.get(home.program_id)
+    return program is not None and any(each.meter is MeterOfRecord.SITE for each in program.editions)
 
 
 def _before_gateways(
