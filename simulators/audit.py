@@ -16,10 +16,11 @@ from simulators.powerwall import READING_S
 from simulators.suburb import BEGINS
 from simulators.world import World
 from simulators.yesterday import TEST_DAY, TEST_EVENT
-from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, QUALITY_CODES, Quality
+from vpp.domain.delivery import QUALITY_CODES, Quality
 from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.lease import Standing
 from vpp.domain.ledger import Account, EntryState, JournalEntry
+from vpp.domain.plausibility import PLAUSIBLE_POWER_PERCENT
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 
 UNANSWERED_S = 45  # an answer's 10 s, and a tick or two to send again

@@ -1,8 +1,10 @@
 """Energy from lifetime counters, and what becomes of readings that cannot be true."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,12 +18,10 @@ from vpp.domain.delivery import (
     Quality,
     ReadingColumns,
     counter_track,
-    judge_reading,
-    judge_readings,
-    late_after,
     net_energy,
 )
 from vpp.domain.interval import to_epoch
+from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, Watts, column
 
@@ -203,14 +203,15 @@ def a_reading(
 
 
 def judged(reading: MeterReading, previous: MeterReading | None = None, *, later: timedelta = MINUTE):
-    return judge_reading(
-        reading,
-        previous=previous,
+    (seen,) = judge_readings(
+        [reading],
+        known=[] if previous is None else [previous],
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=reading.at + later,
         late=late_after(8),
     )
+    return seen
 
 
 def all_judged(
@@ -290,3 +291,62 @@ def test_a_reading_is_judged_against_stored_ones_between_the_new_ones():
 
     assert all_judged([last, first]) == (last, first)
     assert [each.reason for each in all_judged([last, first], known=[stored])] == ["jump", None]
+
+
+def every_second(first_s: int, seconds: int, *, wh: int) -> list[MeterReading]:
+    """Return readings one second apart that rise by so much each."""
+    return [
+        a_reading(SIX + timedelta(seconds=first_s + at), discharged=1_000 + wh * (first_s + at), index=at)
+        for at in range(seconds)
+    ]
+
+
+def test_reading_the_meter_every_second_gains_no_watt_hour_by_rounding():
+    told = every_second(0, 3_601, wh=2)  # 7.2 kW of a battery of 5 kW; 5.25 kW are 1.46 Wh a second
+
+    judged_ones = all_judged(told)
+
+    believed = 0
+    for before, after in pairwise(judged_ones):
+        if Quality.BAD not in (before.quality, after.quality):
+            believed += int(after.discharged_wh or 0) - int(before.discharged_wh or 0)
+    assert believed <= 5_251
+    assert energy(columns([(each.at, each.discharged_wh or 0, 0, each.quality) for each in judged_ones]),
+                  SIX, SIX + minutes(60)) == (0, Quality.BAD)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1_000), cut=st.integers(5, 60))
+def test_no_order_of_arrival_lets_more_pass_than_rated_power_gives(seed: int, cut: int):
+    told = every_second(0, 60, wh=2)
+    random.Random(seed).shuffle(told)
+    stored: list[MeterReading] = []
+    for first in range(0, len(told), cut):
+        stored += all_judged(told[first : first + cut], known=stored)
+
+    assert any(each.quality is Quality.BAD for each in stored)
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=st.integers(0, 1_000), steps=st.lists(st.integers(0, 437), min_size=2, max_size=24))
+def test_what_a_battery_can_give_is_believed_in_any_order(seed: int, steps: list[int]):
+    told = [
+        a_reading(SIX + minutes(5 * at), discharged=1_000 + sum(steps[:at]), index=at)
+        for at in range(len(steps) + 1)
+    ]
+    random.Random(seed).shuffle(told)
+    stored: list[MeterReading] = []
+    for each in told:
+        stored += all_judged([each], known=stored)
+
+    assert stored == told
+
+
+def test_a_reading_that_comes_late_cannot_crowd_a_stored_rise_into_a_minute():
+    before, after = a_reading(), a_reading(SIX + minutes(60), discharged=6_000, index=3)
+    between = a_reading(SIX + minutes(59), discharged=1_000, index=2)
+
+    (seen,) = all_judged([between], known=[before, after])
+
+    assert (seen.quality, seen.reason) == (Quality.BAD, "jump")
+    assert [each.quality for each in all_judged([after], known=[before, between])] == [Quality.BAD]

@@ -1,19 +1,19 @@
-"""What a home really delivered: judged readings, and energy from lifetime counters.
+"""What a home really delivered: readings, and energy from lifetime counters.
 
 Energy is a difference of counters at two instants, never summed power. A counter at an instant is the
 reading there, or the straight line between its two neighbours, rounded half up to the watt-hour.
-Proof of a single command is not here.
+Proof of a single command is not here, nor what makes a reading BAD.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import BoolColumn, IntColumn, Permille, WattHours, Watts
+from vpp.domain.quantities import BoolColumn, IntColumn, Permille, WattHours
 
 
 class Quality(StrEnum):
@@ -328,163 +328,3 @@ class ReadingFault(StrEnum):
     LATE = "late"
     TWO_VALUES = "two_values"
     BEFORE_CONSENT = "before_consent"
-
-
-PLAUSIBLE_POWER_PERCENT = 105
-"""More energy than rated power could move, this margin included, is not believed."""
-SERVICE_POWER = Watts(96_000)
-"""400 A at 240 V, the largest service of a single home: a grid meter that counts more is not believed."""
-CLOCK_TOLERANCE = timedelta(seconds=30)
-
-
-def late_after(close_after_days: int) -> timedelta:
-    """Return the age from which on a reading is marked late when it arrives.
-
-    Then every event of up to a day that it was part of has closed, in a program that takes readings for so
-    many days after an event. Before, none is marked. The mark is for people: which readings a closed
-    settlement counts is decided there, by when they were received.
-    """
-    return timedelta(days=close_after_days + 1)
-
-
-def judge_reading(
-    reading: MeterReading,
-    *,
-    previous: MeterReading | None,
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-    late: timedelta,
-) -> MeterReading:
-    """Return the reading with the quality and the reason it is stored with.
-
-    Args:
-        reading: As the gateway sent it.
-        previous: The site's newest known reading before this one in time, of any quality: after a
-            lasting jump only the first reading is BAD. None when there is none.
-        rated_discharge: The most the battery gives; energy above 105 % of it over the time since
-            ``previous``, and one watt-hour for the counter's own rounding, is a jump.
-        rated_charge: The same for charging, which pays when it lowers a baseline.
-        received_at: When the controller got it.
-        late: The age from which on it is late, as of ``late_after``.
-    """
-    fault = _fault_of(reading, previous, rated_discharge, rated_charge, received_at)
-    if fault is None and received_at - reading.at > late:
-        fault = ReadingFault.LATE
-    if fault is None:
-        return reading
-    quality = reading.quality if fault is ReadingFault.LATE else Quality.BAD
-    return replace(reading, quality=quality, reason=fault.value)
-
-
-def _without_values(reading: MeterReading) -> MeterReading:
-    return replace(
-        reading,
-        discharged_wh=WattHours(0),
-        charged_wh=WattHours(0),
-        soc_permille=None,
-        imported_wh=None,
-        exported_wh=None,
-        quality=Quality.BAD,
-        reason=ReadingFault.BEFORE_CONSENT.value,
-    )
-
-
-def _fault_of(
-    reading: MeterReading,
-    previous: MeterReading | None,
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-) -> ReadingFault | None:
-    counters = (reading.discharged_wh, reading.charged_wh, reading.imported_wh, reading.exported_wh)
-    if any(counter is not None and counter < 0 for counter in counters):
-        return ReadingFault.NEGATIVE_COUNTER
-    if reading.at > received_at + CLOCK_TOLERANCE:
-        return ReadingFault.IN_THE_FUTURE
-    if previous is not None and previous.at < reading.at:
-        seconds = int((reading.at - previous.at).total_seconds())
-        discharged = _risen(reading.discharged_wh, previous.discharged_wh)
-        charged = _risen(reading.charged_wh, previous.charged_wh)
-        if discharged > plausible_wh(rated_discharge, seconds) or charged > plausible_wh(
-            rated_charge, seconds
-        ):
-            return ReadingFault.JUMP
-        if _grid_jumped(reading, previous, seconds):
-            return ReadingFault.JUMP
-    return None
-
-
-def _grid_jumped(reading: MeterReading, previous: MeterReading, seconds: int) -> bool:
-    """Return whether a grid meter counted more than a home's service can carry."""
-    pairs = ((reading.imported_wh, previous.imported_wh), (reading.exported_wh, previous.exported_wh))
-    most_wh = plausible_wh(SERVICE_POWER, seconds)
-    return any(_risen(now, before) > most_wh for now, before in pairs)
-
-
-def _risen(now: WattHours | None, before: WattHours | None) -> int:
-    """Return how far a counter rose; a counter that is not told is not known to have risen."""
-    return 0 if now is None or before is None else now - before
-
-
-def plausible_wh(rated: Watts, seconds: int) -> int:
-    """Return the most watt-hours a counter may rise in that time."""
-    return rated * seconds * PLAUSIBLE_POWER_PERCENT // 360_000 + 1
-
-
-def judge_readings(
-    readings: Sequence[MeterReading],
-    *,
-    known: Sequence[MeterReading],
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-    late: timedelta,
-    consent_at: datetime | None = None,
-) -> tuple[MeterReading, ...]:
-    """Return readings of one site in the order given, each judged against the one before it in time.
-
-    The same for a gateway's readings and for imported ones.
-
-    Args:
-        readings: New ones, in any order.
-        known: Readings of the site that are stored already, among them those before the new ones. They
-            are compared with and not judged again.
-        rated_discharge: As for ``judge_reading``.
-        rated_charge: As for ``judge_reading``.
-        received_at: As for ``judge_reading``.
-        late: As for ``judge_reading``.
-        consent_at: A reading from before it is refused and its values are left out: nobody agreed that
-            they be kept. Its place stands, because a receipt runs over every index.
-    """
-    judged = list(readings)
-    walk: list[tuple[MeterReading, int | None]] = [
-        (each, None) for each in known if consent_at is None or consent_at <= each.at
-    ]
-    walk += [(each, place) for place, each in enumerate(readings)]
-    previous: MeterReading | None = None
-    newest: MeterReading | None = None  # the first of its instant: those beside it are judged as it was
-    for reading, place in sorted(walk, key=_in_time):
-        if newest is not None and newest.at < reading.at:
-            previous = newest
-        if place is not None and consent_at is not None and reading.at < consent_at:
-            judged[place] = _without_values(reading)
-            continue
-        if place is not None:
-            judged[place] = judge_reading(
-                reading,
-                previous=previous,
-                rated_discharge=rated_discharge,
-                rated_charge=rated_charge,
-                received_at=received_at,
-                late=late,
-            )
-        if newest is None or newest.at < reading.at:
-            newest = reading
-    return tuple(judged)
-
-
-def _in_time(entry: tuple[MeterReading, int | None]) -> tuple[datetime, int, int]:
-    """Order readings by time, and those of one instant so that their order of arrival does not matter."""
-    reading, _ = entry
-    return reading.at, reading.discharged_wh or 0, reading.charged_wh or 0

@@ -22,13 +22,12 @@ from vpp.domain.delivery import (
     Quality,
     ReadingFault,
     SiteStatus,
-    judge_readings,
-    late_after,
 )
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
 from vpp.domain.grid_event import EventStatus, GridEvent, resolve_targets, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
+from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
@@ -36,6 +35,7 @@ from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Regis
 CLOCK_TOLERANCE_S = 30
 PLAUSIBLE_TIMES = 2  # a home may report a second pack before it is enrolled, not a tenfold one
 LOOK_BACK = timedelta(hours=1)
+USUALLY_APART_S = 300  # a gateway reads its meter every five minutes
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
@@ -363,7 +363,7 @@ async def _judged(
     store: MeterStore,
     now: datetime,
 ) -> list[MeterMessage]:
-    """Return the messages by time, every reading judged against the one before it in time."""
+    """Return the messages by time, every reading judged against those before it in time."""
     known = _known_here(messages, fleet, roster)
     strangers = [message for message in messages if message.site_id not in known]
     known |= await _known_before(strangers, store) if strangers else {}
@@ -401,7 +401,8 @@ def _known_here(
 ) -> defaultdict[str, list[MeterReading]]:
     """Return the newest stored reading of sites all of whose messages are newer: no database is asked.
 
-    A grid meter's counters are not at hand: what comes with them is judged against the database.
+    A grid meter's counters are not at hand: what comes with them is judged against the database. So is
+    what follows within minutes: one reading before it would allow each such message its rounding anew.
     """
     known: defaultdict[str, list[MeterReading]] = defaultdict(list)
     begins: dict[str, datetime] = {}
@@ -411,7 +412,7 @@ def _known_here(
     for site_id, at in begins.items():
         site = roster.site_no_of[site_id]
         metered_at_s = int(fleet.metered_at_s[site])
-        if 0 < metered_at_s < to_epoch(at) and site_id not in at_grid:
+        if 0 < metered_at_s <= to_epoch(at) - USUALLY_APART_S and site_id not in at_grid:
             discharged, charged = int(fleet.metered_discharged_wh[site]), int(fleet.metered_charged_wh[site])
             known[site_id].append(_counters(site_id, metered_at_s, discharged, charged, Quality.OK))
     return known
@@ -420,7 +421,7 @@ def _known_here(
 async def _known_before(
     messages: Sequence[MeterMessage], store: MeterStore
 ) -> defaultdict[str, list[MeterReading]]:
-    """Return stored readings by site among which the one before each message is.
+    """Return stored readings by site among which those before and after each message are.
 
     An hour back holds it for a home that reports regularly; for others the newest usable one is asked.
     """
@@ -430,7 +431,7 @@ async def _known_before(
         by_hour[_begins_at(message).replace(minute=0, second=0)].append(message)
     for group in by_hour.values():
         begins = [_begins_at(message) for message in group]
-        window = Interval(min(begins) - LOOK_BACK, max(begins) + timedelta(seconds=1))
+        window = Interval(min(begins) - LOOK_BACK, max(begins) + 2 * LOOK_BACK)  # a message lasts an hour
         await _read(known, sorted({message.site_id for message in group}), [window], store)
     begin_of: dict[str, datetime] = {}
     for message in sorted(messages, key=_begins_at, reverse=True):

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from vpp.domain.delivery import MeterMessage, Quality, judge_readings
+from vpp.domain.delivery import MeterMessage, Quality
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval
+from vpp.domain.plausibility import judge_readings
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.stages.collect import LOOK_BACK, late_by, readings_around
