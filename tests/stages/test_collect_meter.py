@@ -3,6 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.stages.test_collect import EVENING, Street, a_message, a_reading
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import WattHours
@@ -64,3 +67,29 @@ async def test_readings_of_one_batch_are_judged_against_each_other() -> None:
     await street.hear(meter=[late, early])
 
     assert await qualities(street) == [0, 3]
+
+
+@given(st.permutations(range(8)), st.integers(1, 4))
+async def test_two_gateways_with_one_key_are_neither_believed_whatever_comes_first(
+    order: list[int], cut: int
+) -> None:
+    street = await Street.of_three()
+    one = [a_message(a_reading(at + 1, minutes=5 * at - 60, discharged_wh=100 * at)) for at in range(4)]
+    other = [
+        replace(
+            each,
+            boot_id="c" * 32,
+            readings=tuple(
+                replace(reading, boot_id="c" * 32, at=reading.at + timedelta(minutes=2))
+                for reading in each.readings
+            ),
+        )
+        for each in one
+    ]
+    messages = [*one, *other]
+
+    for first in range(0, 8, cut):
+        await street.hear(meter=[messages[place] for place in order[first : first + cut]])
+
+    # Both speak from the second minute to the fifteenth.
+    assert await qualities(street) == [0, 3, 3, 3, 3, 3, 3, 0]

@@ -328,3 +328,5 @@ class ReadingFault(StrEnum):
     LATE = "late"
     TWO_VALUES = "two_values"
     BEFORE_CONSENT = "before_consent"
+    TWO_GATEWAYS = "two_gateways"
+    BESIDE_THE_GATEWAY = "beside_the_gateway"

@@ -15,6 +15,9 @@ from vpp.domain.interval import to_epoch
 IMPORT_BOOT = "import"
 """Stands for the boot of readings that no gateway sent; their index is the reading's time in seconds."""
 
+CLOCK_ERROR_S = 30
+"""A gateway that starts again may have its clock set right; boots may seem to overlap by so much."""
+
 _WITHOUT_A_TIME = (ReadingFault.IN_THE_FUTURE, ReadingFault.BEFORE_CONSENT)
 """Why a reading says nothing of when its boot spoke: a wrong clock would contest every boot after it."""
 
@@ -37,6 +40,13 @@ class Contested:
     boot_id: str
     from_s: int
     until_s: int
+
+    @property
+    def reason(self) -> ReadingFault:
+        """Why they do not count."""
+        if self.boot_id == IMPORT_BOOT:
+            return ReadingFault.BESIDE_THE_GATEWAY
+        return ReadingFault.TWO_GATEWAYS
 
     def covers(self, boot_id: str, at_s: int) -> bool:
         """Return whether a boot's reading of that second lies inside."""
@@ -62,12 +72,21 @@ def contest(boot_id: str, span: BootSpan, other_id: str, other: BootSpan) -> tup
 
     Imported readings end where the site's gateway begins to speak: two meters of one battery differ, and
     the step from one to the other would be energy.
+
+    Of a gateway's boots the older is silent when the newer begins: what it sends afterwards is a drained
+    buffer, older than the newer one's first reading. Boots that speak at the same times, by more than a
+    clock's error, are two gateways with one key. Which of them is the home's cannot be told, so neither
+    counts while both speak. Spans only grow, and so does what they contest: it is the same in any order.
     """
     if other_id == IMPORT_BOOT:
         boot_id, span, other_id, other = other_id, other, boot_id, span
     if boot_id == IMPORT_BOOT and span.last_s >= other.first_s:
         return (Contested(IMPORT_BOOT, other.first_s, span.last_s),)
-    return ()
+    both_spoke_s = min(span.last_s - other.first_s, other.last_s - span.first_s)
+    if boot_id == IMPORT_BOOT or both_spoke_s <= CLOCK_ERROR_S:
+        return ()
+    from_s, until_s = max(span.first_s, other.first_s), min(span.last_s, other.last_s)
+    return Contested(boot_id, from_s, until_s), Contested(other_id, from_s, until_s)
 
 
 def contests(spans: Mapping[str, BootSpan]) -> tuple[Contested, ...]:

@@ -80,6 +80,7 @@ async def write_contested(
         "boot_id": [each.boot_id for _, each in new],
         "from_s": [each.from_s for _, each in new],
         "until_s": [each.until_s for _, each in new],
+        "reason": [each.reason.value for _, each in new],
         "received_at_us": [received_at_us] * len(new),
     }
     await insert_new(session, table_of(ContestedSpanRow), columns)

@@ -289,6 +289,7 @@ class ContestedSpanRow(Row, table=True):
     boot_id: str = Field(primary_key=True)
     from_s: int = _big(key=True)
     until_s: int = _big(key=True)
+    reason: str
     received_at_us: int = _big()
 
 

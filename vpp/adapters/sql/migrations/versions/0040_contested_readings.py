@@ -28,8 +28,10 @@ def upgrade() -> None:
         sa.Column("boot_id", sa.String(), nullable=False),
         *(
             sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=False)
-            for name in ("from_s", "until_s", "received_at_us")
+            for name in ("from_s", "until_s")
         ),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("received_at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("site_id", "boot_id", "from_s", "until_s"),
         sqlite_with_rowid=False,
     )
