@@ -104,6 +104,8 @@ async def test_database_itself_refuses_to_edit_facts(
     ("tampering", "said"),
     [
         ("UPDATE posting SET amount_micro_dollars = 2 * amount_micro_dollars", "journal_entry e-1 does not"),
+        ("UPDATE posting SET amount_micro_dollars = 1", "journal_entry e-1 cannot be read: entry e-1 was"),
+        ("UPDATE posting SET account = 'cash'", "journal_entry e-1 cannot be read: entry e-1 was changed"),
         ("UPDATE grid_event SET name = 'Exercise'", "grid_event ev-2026-09-09-1 1 does not"),
         ("UPDATE grid_event SET actor = 'op-eve'", "grid_event ev-2026-09-09-1 1 does not"),
         ("UPDATE dispatch_tick SET at_us = at_us + 1000000", "dispatch_tick 1 does not"),

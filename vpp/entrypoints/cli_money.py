@@ -77,6 +77,8 @@ def statement(
     """Show all that an owner earned, with every number behind it."""
     found = ask(staff_reads.read_statement, owner_id=owner, actor=actor(), reason=reason)
     answer(found, rendering.show_statement, as_json=as_json)
+    if not found.get("balanced", True):
+        raise typer.Exit(1)
 
 
 @ledger_app.command("verify", help=inspect.getdoc(money.verify_ledger))

@@ -216,6 +216,9 @@ def amount(text: str | None, currency: str) -> str:
 def show_statement(console: Console, statement: dict[str, Any]) -> None:
     """Print a statement hour by hour, so that its sums can be made by hand."""
     console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)
+    if not statement.get("balanced", True):
+        console.print(f"The books DO NOT SUM TO ZERO: {statement['differs']}", markup=False)
+        return
     console.print(statement["what_counts"])
     if not statement["events"]:
         console.print("No event has been settled for a home of yours; vpp owner history says why.")
@@ -310,7 +313,10 @@ def show_books(console: Console, answer: dict[str, Any]) -> None:
     console.print(table("account", "posted", "pending", rows=rows, right=("posted", "pending")))
     balanced = "sum to zero" if answer["balanced"] else "DO NOT SUM TO ZERO"
     chain = "holds" if answer["chain_holds"] else f"BROKEN: {answer['differs']}"
-    console.print(f"{answer['entries']} entries, {balanced}; the chain {chain}", markup=False)
+    entries = "The entries" if answer["entries"] is None else f"{answer['entries']} entries"
+    console.print(f"{entries}, {balanced}; the chain {chain}", markup=False)
+    if answer["chain_holds"] and answer["differs"]:
+        console.print(answer["differs"], markup=False)
 
 
 def show_sources(console: Console, answer: dict[str, Any]) -> None:
