@@ -154,7 +154,7 @@ class Attacker:
         )
         boot_id = message.boot_id if self._random.random() < 0.5 else f"{self._random.getrandbits(128):032x}"
         readings = tuple(
-            replace(each, boot_id=boot_id, discharged_wh=WattHours(each.discharged_wh + 200 + place))
+            replace(each, boot_id=boot_id, discharged_wh=WattHours((each.discharged_wh or 0) + 200 + place))
             for place, each in enumerate(message.readings)
         )
         home.cloned = True
@@ -197,7 +197,7 @@ class Attacker:
         body = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body
         message = decode_meter(body, site_id=home.site_id)
         readings = tuple(
-            replace(each, discharged_wh=WattHours(each.discharged_wh + home.lies_by_wh))
+            replace(each, discharged_wh=WattHours((each.discharged_wh or 0) + home.lies_by_wh))
             for each in message.readings
         )
         return replace(

@@ -16,10 +16,11 @@ from simulators.online_home import OnlineHome
 from simulators.suburb import BEGINS
 from simulators.world import World
 from simulators.yesterday import TEST_DAY, TEST_EVENT
-from vpp.domain.delivery import PLAUSIBLE_POWER_PERCENT, QUALITY_CODES, Quality
+from vpp.domain.delivery import QUALITY_CODES, Quality
 from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.lease import Standing
 from vpp.domain.ledger import Account, EntryState, JournalEntry
+from vpp.domain.plausibility import PLAUSIBLE_POWER_PERCENT
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 
 UNANSWERED_S = 45  # an answer's 10 s, and a tick or two to send again
@@ -274,7 +275,7 @@ class Audit:
         for key, reading in world.home_checker.readings.items():
             if world.homes[key[0]].lies_by_wh or world.homes[key[0]].cloned:
                 continue  # what it measured is not what was said in its name
-            row = (to_epoch(reading.at), int(reading.discharged_wh), int(reading.charged_wh))
+            row = (to_epoch(reading.at), int(reading.discharged_wh or 0), int(reading.charged_wh or 0))
             measured.setdefault(key[0], set()).add(row)
             if row not in stored.get(key[0], ()) and key not in held:
                 self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",

@@ -166,6 +166,8 @@ class SiteDisk:
 
 def _row(reading: MeterReading) -> tuple[str, str, int, int, int, int, int]:
     assert reading.soc_permille is not None, "a gateway always knows its charge"
+    assert reading.discharged_wh is not None, "and its counters"
+    assert reading.charged_wh is not None, "and its counters"
     return (
         reading.site_id,
         reading.boot_id,

@@ -1,5 +1,7 @@
 """The sockets for what is said about money: owners' disputes, and what programs were told to count on.
 
+With what a store says of books that it cannot read.
+
 As in ``vpp.ports``, every store method is one transaction.
 """
 
@@ -8,6 +10,10 @@ from typing import Protocol
 
 from vpp.domain.dispute import DisputeWord
 from vpp.domain.nomination import Nomination
+
+
+class AlteredBooks(Exception):
+    """What is stored as a journal entry is none: somebody changed the database. Nothing may be summed."""
 
 
 class Disputes(Protocol):

@@ -344,13 +344,10 @@ class DispatchStore(Protocol):
 
 
 class MeterStore(Protocol):
-    """Meter evidence."""
+    """Meter evidence, keyed (site_id, boot_id, index); two values of a key are both kept, and BAD."""
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
-        """Store readings and return, after the commit, how far each boot's readings are complete.
-
-        Keyed (site_id, boot_id, index): the same again changes nothing; of another value both are BAD.
-        """
+        """Store readings and return, after the commit, how far each boot's readings are complete."""
         ...
 
     async def readings(
@@ -358,8 +355,7 @@ class MeterStore(Protocol):
     ) -> ReadingColumns:
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
-        ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD. With
-        ``before``, as if nothing had been received since then.
+        ``site`` is the position in ``site_ids``. ``before``: as if nothing had been received since then.
         """
         ...
 
@@ -371,6 +367,10 @@ class MeterStore(Protocol):
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
+        ...
+
+    async def own_readings_since(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return when each site's own gateways began to speak; imports since then are read by nobody."""
         ...
 
     async def exclude_day(self, site_id: str, day: date, reason: str) -> None:

@@ -13,7 +13,7 @@ from vpp.domain.program import MeterOfRecord
 async def test_a_migration_computes_the_hours_of_readings_that_are_there(database_url: str) -> None:
     before = await SqlStore.open(database_url)
     await before.enroll([a_request(site_id) for site_id in HOMES], at=NOON)
-    for batch in stories(1):
+    for batch in stories(1, one_source=True):
         await before.append(batch, at=NOON)
     expected = await before.hour_energies(HOMES, EVERY_HOUR, MeterOfRecord.DEVICE)
     await before.close()

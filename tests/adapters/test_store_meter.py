@@ -1,5 +1,6 @@
 """What every store promises about meter evidence."""
 
+import random
 from dataclasses import replace
 from datetime import date
 from itertools import permutations
@@ -16,6 +17,7 @@ from vpp.domain.delivery import (
     ReadingColumns,
 )
 from vpp.domain.interval import Interval
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import WattHours
 from vpp.ports import Store
 
@@ -113,19 +115,18 @@ async def test_two_values_in_one_batch_are_both_bad(store: Store) -> None:
 
 
 async def test_order_of_arrival_does_not_matter(store: Store) -> None:
-    values = (a_reading("s-ada", 1, 100), a_reading("s-ada", 1, 90), a_reading("s-ada", 2, 200))
-    outcomes = []
+    values = ((1, 100), (1, 90), (2, 200))
     for number, order in enumerate(permutations(values)):
-        boot_id = f"{number:032x}"
-        for value in order:
-            reading = a_reading("s-ada", value.index, value.discharged_wh, boot_id=boot_id)
-            (receipt,) = await store.append([MeterMessage("s-ada", boot_id, 1, (reading,))], at=NOON)
-        outcomes.append(receipt.stored_through)
+        site_id = f"s-{number}"
+        await store.enroll([a_request(site_id)], at=NOON)
+        for index, discharged_wh in order:
+            reading = a_reading(site_id, index, discharged_wh)
+            (receipt,) = await store.append([MeterMessage(site_id, BOOT, 1, (reading,))], at=NOON)
 
-    found = seen(await store.readings(["s-ada"], [ALWAYS]))
-
-    assert set(outcomes) == {2}
-    assert found == sorted([(0, 90, Quality.BAD), (0, 100, Quality.BAD)] * 6) + [(0, 200, Quality.OK)] * 6
+        assert receipt.stored_through == 2
+        assert seen(await store.readings([site_id], [ALWAYS])) == [
+            (0, 90, Quality.BAD), (0, 100, Quality.BAD), (0, 200, Quality.OK),
+        ]  # fmt: skip
 
 
 async def test_readings_come_by_the_askers_sites_and_by_time(store: Store) -> None:
@@ -157,6 +158,20 @@ async def test_counters_that_a_home_does_not_share_are_marked(store: Store) -> N
     assert found.exported_wh.tolist() == [0, NOT_METERED]
     assert found.charged_wh.tolist() == [9_000, 9_000]
     assert seen(found)[0] == (0, 1, Quality.ESTIMATED)
+
+
+async def test_a_home_without_battery_counters_is_kept_by_its_grid_meter(store: Store) -> None:
+    grid = replace(
+        a_reading("s-ada", 1, 1), discharged_wh=None, charged_wh=None,
+        imported_wh=WattHours(3), exported_wh=WattHours(0),
+    )  # fmt: skip
+    for _ in range(2):
+        await store.append([MeterMessage("s-ada", BOOT, 1, (grid,))], at=NOON)
+
+    found = await store.readings(["s-ada"], [ALWAYS])
+
+    assert seen(found) == [(0, NOT_METERED, Quality.OK)]
+    assert (found.charged_wh.tolist(), found.imported_wh.tolist()) == ([NOT_METERED], [3])
 
 
 async def test_where_nothing_was_asked_or_stored_columns_are_empty(store: Store) -> None:
@@ -208,3 +223,98 @@ async def test_readings_can_be_asked_as_they_were_known_before_an_instant(store:
         (0, 777, Quality.BAD),
         (0, 300, Quality.OK),
     ]
+
+
+def imported(*rows: tuple[int, int]) -> MeterMessage:
+    """Return imported readings, each given as (minute, discharged watt-hours)."""
+    readings = tuple(
+        a_reading("s-ada", int(after(minute).timestamp()), wh, at=after(minute), boot_id=IMPORT_BOOT)
+        for minute, wh in rows
+    )
+    return MeterMessage("s-ada", IMPORT_BOOT, readings[0].index, readings)
+
+
+@pytest.mark.parametrize("gateway_first", [True, False])
+async def test_imported_readings_end_where_the_sites_gateway_begins(
+    store: Store, *, gateway_first: bool
+) -> None:
+    gateway = a_message("s-ada", 1, 2, 3, 4)  # minutes 5 to 20
+    history = imported((-60, 10), (0, 20), (12, 9_000), (17, 9_100))
+    assert await store.own_readings_since(["s-ada"]) == {}
+
+    for message in (gateway, history) if gateway_first else (history, gateway):
+        await store.append([message], at=NOON)
+
+    assert await store.own_readings_since(["s-ben", "s-ada"]) == {"s-ada": after(5)}
+    assert [wh for _, wh, _ in seen(await store.readings(["s-ada"], [ALWAYS]))] == [
+        10, 20, 100, 200, 300, 400,
+    ]  # fmt: skip
+    assert await store.newest_reading_at(["s-ada"]) == {"s-ada": after(20)}
+
+
+def spoken(boot_id: str, *minutes: float, wh: int = 0) -> MeterMessage:
+    """Return readings of a boot at these minutes, that count 100 Wh each and ``wh`` more in all."""
+    readings = tuple(
+        a_reading("s-ada", index, 100 * index + wh, at=after(minute), boot_id=boot_id)
+        for index, minute in enumerate(minutes, start=1)
+    )
+    return MeterMessage("s-ada", boot_id, 1, readings)
+
+
+async def test_two_gateways_that_speak_at_the_same_time_are_neither_believed_in_any_order(
+    store: Store,
+) -> None:
+    messages = [
+        MeterMessage("s-ada", each.boot_id, 1, (each.readings[index],))
+        for each in (spoken(BOOT, 0, 10, 20, 30), spoken(OTHER_BOOT, 15, 25, 35, wh=7))
+        for index in range(len(each.readings))
+    ]
+    expected = [
+        (0, 100, Quality.OK), (0, 200, Quality.OK), (0, 107, Quality.BAD), (0, 300, Quality.BAD),
+        (0, 207, Quality.BAD), (0, 400, Quality.BAD), (0, 307, Quality.OK),
+    ]  # fmt: skip
+    for number in range(8):
+        shuffled = [*messages, *messages[::3]]
+        random.Random(number).shuffle(shuffled)
+        site_id = f"s-{number}"
+        await store.enroll([a_request(site_id)], at=NOON)
+        for each in shuffled:
+            readings = tuple(replace(reading, site_id=site_id) for reading in each.readings)
+            await store.append([replace(each, site_id=site_id, readings=readings)], at=NOON)
+
+        assert seen(await store.readings([site_id], [ALWAYS])) == expected
+        assert await store.newest_reading_at([site_id]) == {site_id: after(35)}
+
+
+async def test_what_an_older_boot_still_held_when_the_gateway_started_again_is_believed(
+    store: Store,
+) -> None:
+    await store.append([spoken(BOOT, 0, 5)], at=NOON)
+    await store.append([spoken(OTHER_BOOT, 20, 25, wh=500)], at=NOON)
+    drained = tuple(
+        a_reading("s-ada", index, 100 * index, at=after(minute)) for index, minute in ((3, 10), (4, 20.4))
+    )
+
+    await store.append([MeterMessage("s-ada", BOOT, 1, drained)], at=NOON)
+
+    qualities = [quality for _, _, quality in seen(await store.readings(["s-ada"], [ALWAYS]))]
+    assert qualities == [Quality.OK] * 6
+
+
+async def test_a_second_gateway_is_known_from_its_first_word_on(store: Store) -> None:
+    await store.append([spoken(BOOT, 0, 10, 20)], at=NOON)
+    await store.append([spoken(OTHER_BOOT, 15)], at=after(30))
+
+    assert len(seen(await store.readings(["s-ada"], [ALWAYS], before=after(30)))) == 3
+    qualities = [quality for _, _, quality in seen(await store.readings(["s-ada"], [ALWAYS]))]
+    assert qualities == [Quality.OK, Quality.OK, Quality.BAD, Quality.OK]
+
+
+async def test_an_older_reading_of_the_gateway_ends_the_imported_ones_earlier(store: Store) -> None:
+    await store.append([imported((-60, 10), (0, 20), (12, 9_000), (30, 9_300))], at=NOON)
+    await store.append([a_message("s-ada", 4)], at=after(30))
+    await store.append([a_message("s-ada", 1)], at=after(31))
+
+    assert [wh for _, wh, _ in seen(await store.readings(["s-ada"], [ALWAYS]))] == [10, 20, 100, 400]
+    before = await store.readings(["s-ada"], [ALWAYS], before=after(31))
+    assert [wh for _, wh, _ in seen(before)] == [10, 20, 9_000, 400]

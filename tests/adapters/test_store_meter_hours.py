@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.adapters.store_world import BOOT, NOON, a_message, a_reading, a_request, after
-from vpp.domain.delivery import QUALITY_CODES, MeterMessage, Quality
+from vpp.domain.delivery import QUALITY_CODES, MeterMessage, MeterReading, Quality
 from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.metered_hours import HourEnergies, hour_energies
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, column
@@ -75,11 +76,26 @@ async def test_a_grid_meter_is_kept_beside_the_battery(store: Store) -> None:
     assert [QUALITY_CODES[code] for code in found.quality[:, 0]] == [Quality.OK, Quality.MISSING]
 
 
-def stories(seed: int) -> list[list[MeterMessage]]:
+@pytest.mark.parametrize("gateway_first", [True, False])
+async def test_an_imported_counter_between_a_gateways_own_is_no_energy(
+    store: Store, *, gateway_first: bool
+) -> None:
+    gateway = a_message("s-ada", *range(13))
+    at = after(32)
+    other = a_reading("s-ada", to_epoch(at), 640 + 6_513, at=at, boot_id=IMPORT_BOOT)
+    between = MeterMessage("s-ada", IMPORT_BOOT, to_epoch(at), (other,))
+
+    for message in (gateway, between) if gateway_first else (between, gateway):
+        await store.append([message], at=NOON)
+
+    assert await first_hours(store, 1) == [(1_200, Quality.OK)]
+
+
+def stories(seed: int, *, one_source: bool = False) -> list[list[MeterMessage]]:
     """Return batches as bad as the field gives them.
 
-    Gaps, resets, refused readings, new boots, two values under one key, copies, and everything out of
-    order where the seed says so.
+    Gaps, resets, refused readings, two values under one key, copies, and everything out of order where
+    the seed says so; without ``one_source`` new boots and imported readings beside them.
     """
     drawn = random.Random(seed)
     calm = 5 * (seed % 2) + 1  # every other seed has fewer faults, so that good hours stand among bad ones
@@ -105,7 +121,9 @@ def stories(seed: int) -> list[list[MeterMessage]]:
                     readings.append(replace(reading, at=later, charged_wh=WattHours(7)))
                 index += 1
             messages.append(MeterMessage(site_id, f"{boot:032x}", 1, tuple(readings)))
-            if drawn.random() < 0.1:
+            if drawn.random() < 0.05 and not one_source:
+                messages.append(an_imported(readings[0], counter + drawn.randrange(300)))
+            if drawn.random() < 0.1 and not one_source:
                 boot, index = boot + 1, 1
                 minute -= drawn.choice([0, 0, 5])  # the newer boot may tell of the same instant
     if seed % 3:
@@ -114,6 +132,13 @@ def stories(seed: int) -> list[list[MeterMessage]]:
             messages.insert(place + drawn.randrange(4), messages.pop(place))
         messages += drawn.sample(messages, 5)
     return [messages[place : place + 4] for place in range(0, len(messages), 4)]
+
+
+def an_imported(beside: MeterReading, discharged_wh: int) -> MeterMessage:
+    """Return an imported reading of another counter, two hours before a gateway's."""
+    at = beside.at - timedelta(minutes=118)
+    reading = a_reading(beside.site_id, to_epoch(at), discharged_wh, at=at, boot_id=IMPORT_BOOT)
+    return MeterMessage(beside.site_id, IMPORT_BOOT, to_epoch(at), (reading,))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -104,6 +104,8 @@ async def test_database_itself_refuses_to_edit_facts(
     ("tampering", "said"),
     [
         ("UPDATE posting SET amount_micro_dollars = 2 * amount_micro_dollars", "journal_entry e-1 does not"),
+        ("UPDATE posting SET amount_micro_dollars = 1", "journal_entry e-1 cannot be read: entry e-1 was"),
+        ("UPDATE posting SET account = 'cash'", "journal_entry e-1 cannot be read: entry e-1 was changed"),
         ("UPDATE grid_event SET name = 'Exercise'", "grid_event ev-2026-09-09-1 1 does not"),
         ("UPDATE grid_event SET actor = 'op-eve'", "grid_event ev-2026-09-09-1 1 does not"),
         ("UPDATE dispatch_tick SET at_us = at_us + 1000000", "dispatch_tick 1 does not"),
@@ -267,7 +269,7 @@ async def test_unique_keys_are_kept_by_the_database(sql_store: SqlStore, databas
         "INSERT INTO acknowledgement SELECT * FROM acknowledgement",
         "INSERT INTO dispatch_tick SELECT * FROM dispatch_tick",
         "INSERT INTO journal_entry SELECT * FROM journal_entry",
-        "INSERT INTO meter_boot VALUES ('s-eve', 'b', 1, 1, 1)",
+        "INSERT INTO meter_boot VALUES ('s-eve', 'b', 1, 1, 1, 0, 0)",
     ):
         with pytest.raises(DBAPIError):
             await execute(database_url, statement)

@@ -1,26 +1,27 @@
 """Energy from lifetime counters, and what becomes of readings that cannot be true."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.domain.money_world import Row, a_meter, columns
 from vpp.domain.delivery import (
     QUALITY_CODES,
-    MeterMessage,
     MeterReading,
     Quality,
     ReadingColumns,
     counter_track,
-    judge_message,
-    judge_reading,
     net_energy,
 )
 from vpp.domain.interval import to_epoch
+from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, Watts, column
 
@@ -115,6 +116,20 @@ def test_a_charge_counter_that_falls_ends_the_segment_of_both_counters():
     assert energy(replaced, SIX, SIX + minutes(60)) == (100, Quality.ESTIMATED)
 
 
+def test_a_counter_that_falls_back_on_its_old_series_keeps_nothing_of_what_it_had_risen():
+    spiked = columns([ok(SIX, 1_000), ok(SIX + minutes(30), 7_500), ok(SIX + minutes(35), 1_010)])
+    charging = columns([ok(SIX, 0, 500), ok(SIX + minutes(30), 0, 9_000), ok(SIX + minutes(35), 0, 600)])
+
+    assert energy(spiked, SIX, SIX + minutes(35)) == (10, Quality.ESTIMATED)
+    assert energy(charging, SIX, SIX + minutes(35)) == (-100, Quality.ESTIMATED)
+
+
+def test_two_counters_told_in_turn_are_no_energy_but_what_one_of_them_rose():
+    in_turn = [ok(SIX + minutes(5 * at), 1_000 + at + 175 * (at % 2)) for at in range(13)]
+
+    assert energy(columns(in_turn), SIX, SIX + minutes(60)) == (12, Quality.ESTIMATED)
+
+
 def test_a_bad_reading_spoils_the_hour_it_lies_in_and_no_other():
     rows = a_meter({SIX: 1_200, SIX + minutes(60): 600})
     rows[3] = (rows[3][0], 99_999_999, rows[3][2], Quality.BAD)
@@ -187,12 +202,27 @@ def a_reading(
 
 
 def judged(reading: MeterReading, previous: MeterReading | None = None, *, later: timedelta = MINUTE):
-    return judge_reading(
-        reading,
-        previous=previous,
+    (seen,) = judge_readings(
+        [reading],
+        known=[] if previous is None else [previous],
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=reading.at + later,
+        late=late_after(8),
+    )
+    return seen
+
+
+def all_judged(
+    readings: Sequence[MeterReading], known: Sequence[MeterReading] = ()
+) -> tuple[MeterReading, ...]:
+    return judge_readings(
+        readings,
+        known=known,
+        rated_discharge=Watts(5_000),
+        rated_charge=Watts(5_000),
+        received_at=SIX + minutes(120),
+        late=late_after(8),
     )
 
 
@@ -235,22 +265,87 @@ def test_a_reading_from_the_future_is_refused():
 
 
 def test_a_reading_after_the_close_is_kept_and_marked_late():
-    late = judged(a_reading(), later=timedelta(days=8, seconds=1))
+    late = judged(a_reading(), later=timedelta(days=9, seconds=1))
 
     assert (late.quality, late.reason) == (Quality.OK, "late")
+
+
+def test_a_reading_that_comes_before_its_event_closes_is_never_late():
+    # Taken when an event of three hours began, received an hour before its readings close.
+    assert judged(a_reading(), later=timedelta(days=8, hours=2)).reason is None
 
 
 def test_after_a_lasting_jump_only_the_first_reading_is_refused():
     jumped = a_reading(SIX + minutes(5), discharged=50_000, index=2)
     onward = a_reading(SIX + minutes(10), discharged=50_100, index=3)
-    message = MeterMessage("s-1", "b" * 32, 1, (onward, jumped))
 
-    kept = judge_message(
-        message,
-        previous=a_reading(),
-        rated_discharge=Watts(5_000),
-        rated_charge=Watts(5_000),
-        received_at=SIX + minutes(11),
-    )
+    kept = all_judged([onward, jumped], known=[a_reading()])
 
-    assert kept.readings == (onward, replace(jumped, quality=Quality.BAD, reason="jump"))
+    assert kept == (onward, replace(jumped, quality=Quality.BAD, reason="jump"))
+
+
+def test_a_reading_is_judged_against_stored_ones_between_the_new_ones():
+    stored = a_reading(SIX + minutes(5), discharged=1_400)
+    first, last = a_reading(), a_reading(SIX + minutes(10), discharged=1_860, index=2)
+
+    assert all_judged([last, first]) == (last, first)
+    assert [each.reason for each in all_judged([last, first], known=[stored])] == ["jump", None]
+
+
+def every_second(first_s: int, seconds: int, *, wh: int) -> list[MeterReading]:
+    """Return readings one second apart that rise by so much each."""
+    return [
+        a_reading(SIX + timedelta(seconds=first_s + at), discharged=1_000 + wh * (first_s + at), index=at)
+        for at in range(seconds)
+    ]
+
+
+def test_reading_the_meter_every_second_gains_no_watt_hour_by_rounding():
+    told = every_second(0, 3_601, wh=2)  # 7.2 kW of a battery of 5 kW; 5.25 kW are 1.46 Wh a second
+
+    judged_ones = all_judged(told)
+
+    believed = 0
+    for before, after in pairwise(judged_ones):
+        if Quality.BAD not in (before.quality, after.quality):
+            believed += int(after.discharged_wh or 0) - int(before.discharged_wh or 0)
+    assert believed <= 5_251
+    assert energy(columns([(each.at, each.discharged_wh or 0, 0, each.quality) for each in judged_ones]),
+                  SIX, SIX + minutes(60)) == (0, Quality.BAD)  # fmt: skip
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 1_000), cut=st.integers(5, 60))
+def test_no_order_of_arrival_lets_more_pass_than_rated_power_gives(seed: int, cut: int):
+    told = every_second(0, 60, wh=2)
+    random.Random(seed).shuffle(told)
+    stored: list[MeterReading] = []
+    for first in range(0, len(told), cut):
+        stored += all_judged(told[first : first + cut], known=stored)
+
+    assert any(each.quality is Quality.BAD for each in stored)
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 1_000), steps=st.lists(st.integers(0, 437), min_size=2, max_size=24))
+def test_what_a_battery_can_give_is_believed_in_any_order(seed: int, steps: list[int]):
+    told = [
+        a_reading(SIX + minutes(5 * at), discharged=1_000 + sum(steps[:at]), index=at)
+        for at in range(len(steps) + 1)
+    ]
+    random.Random(seed).shuffle(told)
+    stored: list[MeterReading] = []
+    for each in told:
+        stored += all_judged([each], known=stored)
+
+    assert stored == told
+
+
+def test_a_reading_that_comes_late_cannot_crowd_a_stored_rise_into_a_minute():
+    before, after = a_reading(), a_reading(SIX + minutes(60), discharged=6_000, index=3)
+    between = a_reading(SIX + minutes(59), discharged=1_000, index=2)
+
+    (seen,) = all_judged([between], known=[before, after])
+
+    assert (seen.quality, seen.reason) == (Quality.BAD, "jump")
+    assert [each.quality for each in all_judged([after], known=[before, between])] == [Quality.BAD]

@@ -103,7 +103,12 @@ def test_meter_history_is_imported_for_enrolled_homes(vpp: Vpp, sites_csv: str, 
     header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality\n"
     meter.write_text(header + "s-1,2026-09-01T00:00:00Z,10,20,,,OK\ns-2,2026-09-01T00:00:00Z,10,20,,,OK\n")
 
-    assert json_of(vpp("meter", "import", str(meter), "--json")) == {"sites": 2, "readings": 2}
+    assert json_of(vpp("meter", "import", str(meter), "--json")) == {
+        "sites": 2,
+        "readings": 2,
+        "refused": [],
+        "left_out": [],
+    }
 
 
 @pytest.mark.parametrize(

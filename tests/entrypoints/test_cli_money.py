@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -106,3 +107,25 @@ def test_days_and_corrections_and_reports_have_their_commands(vpp: Vpp):
     assert vpp("day", "exclude", "nobody", "2026-09-08").exit_code == 1
     assert json_of(vpp("correct", "ev-1", "--reason", "a day was excluded", "--json"))["event_id"] == "ev-1"
     assert json_of(vpp("event", "report", "ev-1", "--json"))["openadr_report"]["objectType"] == "REPORT"
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: Vpp, tmp_path: Path):
+    database = sqlite3.connect(tmp_path / "state" / "vpp.sqlite")
+    database.execute("DROP TRIGGER posting_refuses_update")
+    database.execute(
+        "UPDATE posting SET amount_micro_dollars = amount_micro_dollars + 1 WHERE line_number = 0"
+    )
+    database.commit()
+    database.close()
+
+    for words in (("ledger", "verify"), ("statement", "owner-home")):
+        shown, told = vpp(*words), vpp(*words, "--json")
+
+        assert (shown.exit_code, told.exit_code) == (1, 1)
+        assert "DO NOT SUM TO ZERO" in shown.stdout
+        assert told.stdout.count("\n") == 1
+        found = json.loads(told.stdout)
+        assert not found["balanced"]
+        assert "that sum to 1 micro-dollars" in found["differs"]
+    assert not json.loads(vpp("ledger", "verify", "--json").stdout)["chain_holds"]

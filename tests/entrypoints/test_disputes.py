@@ -1,5 +1,6 @@
 """An owner asks about their money, staff answer, a correction may follow; the history keeps it all."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.domain.money_world import EVENT_DAY, a_meter, an_evening_history, local
 from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
-from tests.stages.money_story import TEN_DAYS, MoneyStory
+from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.entrypoints.operations import disputes
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
@@ -21,7 +22,7 @@ async def a_home_that_lost_its_last_hour(folder: Path) -> tuple[MoneyStory, Desk
     in_time = [row for row in rows if row[0] <= local(EVENT_DAY, 20)]
     story = MoneyStory(clock=SteppedClock(CLOSED))
     await story.home("home")
-    await story.metered("home", in_time)
+    await story.metered("home", in_time, received_at=ENDS_AT + timedelta(minutes=20))
     await story.event()
     await story.dispatched(0)
     await story.settled_and_paid()

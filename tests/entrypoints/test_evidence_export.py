@@ -196,11 +196,13 @@ async def test_the_evidence_of_a_closed_event_holds_no_reading_that_came_after_i
     await story.event()
     await story.dispatched(0)
     story.clock.step_to(ENDS_AT + timedelta(days=9))
+    between_close_and_settlement = ENDS_AT + timedelta(days=8)
+    await story.metered("home", rows[len(in_time) : -1], received_at=between_close_and_settlement)
     await story.settled_and_paid()
     closed = await exported(story, tmp_path)
     story.clock.step_to(ENDS_AT + timedelta(days=10))
 
-    await story.metered("home", rows[len(in_time) :])
+    await story.metered("home", rows[-1:])
 
     later = await exported(story, tmp_path)
     assert later["meter.csv"] == closed["meter.csv"]

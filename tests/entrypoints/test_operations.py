@@ -226,7 +226,7 @@ async def test_importing_the_same_history_twice_stores_it_once(desk: Desk) -> No
     first = await metering.import_readings(desk, content=content, file_name="meter.csv")
     again = await metering.import_readings(desk, content=content, file_name="meter.csv")
 
-    assert first == again == {"sites": 1, "readings": 2}
+    assert first == again == {"sites": 1, "readings": 2, "refused": [], "left_out": []}
     newest = await desk.store.newest_reading_at(["s-1"])
     assert newest["s-1"].isoformat() == "2026-09-01T01:00:00+00:00"
 

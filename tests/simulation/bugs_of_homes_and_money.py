@@ -114,7 +114,7 @@ def a_reading_signed_by_another_home_is_accepted(patch: pytest.MonkeyPatch) -> N
 
 @planted("I11", seed=11, needs=(Fault.ENERGY_LIE,))
 def more_energy_is_believed_than_a_battery_can_give(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vpp.stages.collect, "judge_message", lambda message, **_: message)
+    patch.setattr(vpp.stages.collect, "judge_readings", lambda readings, **_: tuple(readings))
 
 
 @planted("I11", seed=1)

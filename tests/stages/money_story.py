@@ -54,10 +54,11 @@ class MoneyStory:
         hours: dict[datetime, int] = {}
         for evening in evenings:
             hours |= evening
-        await self.metered(name, a_meter(hours))
+        in_time = min(self.clock.now(), ENDS_AT + timedelta(minutes=20))
+        await self.metered(name, a_meter(hours), received_at=in_time)
 
-    async def metered(self, name: str, rows: Sequence[Row]) -> None:
-        """Store readings as one boot of the home's gateway."""
+    async def metered(self, name: str, rows: Sequence[Row], *, received_at: datetime | None = None) -> None:
+        """Store readings as one boot of the home's gateway, received now unless a time is given."""
         self.boots += 1
         readings = tuple(
             MeterReading(
@@ -72,7 +73,8 @@ class MoneyStory:
             )
             for index, (at, discharged, charged, quality) in enumerate(rows, start=1)
         )
-        await self.store.append([MeterMessage(name, f"{self.boots:032x}", 1, readings)], at=self.clock.now())
+        message = MeterMessage(name, f"{self.boots:032x}", 1, readings)
+        await self.store.append([message], at=received_at or self.clock.now())
 
     async def event(
         self,

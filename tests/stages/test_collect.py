@@ -1,7 +1,6 @@
 """What becomes of the words of homes: samples, presence, answers, and meter evidence with its receipts."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -426,54 +425,6 @@ async def test_the_same_readings_again_earn_the_same_receipt() -> None:
 
     assert (collected.stored["meter"], collected.duplicate["meter"]) == (1, 1)
     assert {receipt.stored_through for receipt in street.link.receipts} == {1}
-
-
-async def qualities(street: Street) -> list[int]:
-    window = Interval(EVENING - timedelta(days=10), EVENING + timedelta(minutes=1))
-    return [int(code) for code in (await street.store.readings(["s-0000"], [window])).quality]
-
-
-async def test_more_energy_than_the_battery_can_move_is_stored_as_bad_and_receipted() -> None:
-    street = await Street.of_three()
-    await street.hear(meter=[a_message(a_reading(1, minutes=-10, discharged_wh=0))])
-
-    # 5 kW for five minutes are 417 Wh, and 438 Wh with the margin.
-    await street.hear(meter=[a_message(a_reading(2, minutes=-5, discharged_wh=440))])
-
-    assert await qualities(street) == [0, 3]
-    assert street.link.receipts[-1].stored_through == 2
-
-
-async def test_a_reading_is_judged_against_the_last_one_however_long_ago() -> None:
-    street = await Street.of_three()
-    await street.hear(meter=[a_message(a_reading(1, minutes=-6 * 60, discharged_wh=0))])
-
-    await street.hear(meter=[a_message(a_reading(2, minutes=0, discharged_wh=40_000))])  # 31,500 Wh at most
-
-    assert await qualities(street) == [0, 3]
-
-
-async def test_a_grid_meter_that_jumps_between_messages_is_refused() -> None:
-    street = await Street.of_three()
-    for index, minutes, imported_wh in ((1, -10, 0), (2, -5, 400), (3, 0, 40_000)):
-        reading = replace(
-            a_reading(index, minutes=minutes, discharged_wh=0),
-            imported_wh=WattHours(imported_wh),
-            exported_wh=WattHours(0),
-        )
-        await street.hear(meter=[a_message(reading)])
-
-    assert await qualities(street) == [0, 0, 3]
-
-
-async def test_readings_of_one_batch_are_judged_against_each_other() -> None:
-    street = await Street.of_three()
-    late = a_message(a_reading(2, minutes=-5, discharged_wh=10_000))
-    early = a_message(a_reading(1, minutes=-10, discharged_wh=0))
-
-    await street.hear(meter=[late, early])
-
-    assert await qualities(street) == [0, 3]
 
 
 async def test_each_message_is_counted_exactly_once() -> None:

@@ -274,6 +274,30 @@ async def test_after_the_close_date_a_settlement_is_final_and_late_readings_wait
     assert only_line(corrected).incremental_wh == 9_000
 
 
+@pytest.mark.parametrize("provisional_first", [True, False])
+async def test_a_reading_received_after_the_close_changes_no_money_however_late_the_event_is_settled(
+    *, provisional_first: bool
+):
+    story = MoneyStory()
+    rows = a_meter(an_evening_history([4_000] * 3, TEN_DAYS))
+    in_time = [row for row in rows if row[0] <= local(EVENT_DAY, 20)]
+    await story.home("home")
+    await story.metered("home", in_time)
+    await story.event()
+    await story.dispatched(0)
+    if provisional_first:
+        await story.settled()
+    story.clock.step_to(ENDS_AT + timedelta(days=8))
+    await story.metered("home", rows[len(in_time) :])
+
+    final = await story.settled()
+    corrected = await story.settled(correcting=True)
+
+    assert final is not None
+    assert (final.state, only_line(final).incremental_wh) == (SettlementState.FINAL, 6_000)
+    assert only_line(corrected).incremental_wh == 9_000
+
+
 async def test_correcting_what_is_right_changes_nothing():
     story = await a_dispatched_home()
     story.clock.step_to(ENDS_AT + timedelta(days=8))

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import WattHours
-from vpp.wire.meter_file import HEADER, IMPORT_BOOT, read_meter_file
+from vpp.wire.meter_file import HEADER, read_meter_file
 from vpp.wire.table import BadFile
 
 NOW = datetime(2026, 9, 9, 12, tzinfo=UTC)
@@ -19,7 +20,7 @@ def a_file(*lines: str, header: str = ",".join(HEADER)) -> bytes:
 
 
 def read(content: bytes) -> tuple[MeterMessage, ...]:
-    return read_meter_file(content, now=NOW, file_name="meter.csv")
+    return read_meter_file(content, now=NOW, file_name="meter.csv", metered_at_site=["s-grid"])
 
 
 def test_readings_come_by_site_and_time_with_their_time_as_index() -> None:
@@ -45,6 +46,33 @@ def test_readings_come_by_site_and_time_with_their_time_as_index() -> None:
     assert message.readings[1].quality is Quality.ESTIMATED
 
 
+def test_lines_that_say_the_same_are_one_reading_of_the_worst_quality_they_give() -> None:
+    line = "s-1,2026-09-01T00:00:00Z,1,1,,,"
+
+    (message,) = read(a_file(f"{line}OK", f"{line}ESTIMATED", f"{line}OK"))
+
+    assert [each.quality for each in message.readings] == [Quality.ESTIMATED]
+
+
+def test_two_values_of_one_instant_are_both_kept_under_one_key() -> None:
+    other, line = "s-1,2026-09-01T00:00:00Z,2,1,,,OK", "s-1,2026-09-01T00:00:00Z,1,1,,,OK"
+
+    (message,) = read(a_file(other, line, other))
+
+    assert [each.discharged_wh for each in message.readings] == [1, 2]
+    assert len({each.index for each in message.readings}) == 1
+
+
+def test_a_home_that_is_metered_at_the_site_needs_no_battery_counters() -> None:
+    header = "site_id,at,imported_wh,exported_wh,quality"
+
+    (message,) = read(a_file("s-grid,2026-09-01T00:00:00Z,7,8,OK", header=header))
+
+    (reading,) = message.readings
+    assert (reading.discharged_wh, reading.charged_wh) == (None, None)
+    assert (reading.imported_wh, reading.exported_wh) == (7, 8)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -57,7 +85,9 @@ def test_readings_come_by_site_and_time_with_their_time_as_index() -> None:
         ("s-1,2026-09-09T12:00:01Z,1,1,,,OK", "is in the future"),
         ("S1,2026-09-01T00:00:00Z,1,1,,,OK", "site id 'S1' is not 1-36"),
         ("s-1,2026-09-01T00:00:00Z,1,1", "all columns: 4 cells, the header has 7"),
-        ("s-0,2026-09-01T00:00:00Z,2,2,,,OK", "site s-0 has another line for 2026-09-01T00:00:00Z"),
+        ("s-1,2026-09-01T00:00:00Z,,,7,8,OK", "discharged_wh: '' is not a whole number"),
+        ("s-grid,2026-09-01T00:00:00Z,,,7,,OK", "exported_wh: '' is not a whole number"),
+        ("s-grid,2026-09-01T00:00:00Z,1,,7,8,OK", "charged_wh: '' is not a whole number"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number_and_reason(line: str, reason: str) -> None:

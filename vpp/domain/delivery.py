@@ -1,19 +1,19 @@
-"""What a home really delivered: judged readings, and energy from lifetime counters.
+"""What a home really delivered: readings, and energy from lifetime counters.
 
 Energy is a difference of counters at two instants, never summed power. A counter at an instant is the
 reading there, or the straight line between its two neighbours, rounded half up to the watt-hour.
-Proof of a single command is not here.
+Proof of a single command is not here, nor what makes a reading BAD.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
 
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import BoolColumn, IntColumn, Permille, WattHours, Watts
+from vpp.domain.quantities import BoolColumn, IntColumn, Permille, WattHours
 
 
 class Quality(StrEnum):
@@ -30,15 +30,16 @@ class MeterReading:
     """Lifetime counters of one site's meter at one instant.
 
     ``(site_id, boot_id, index)`` is the key. Site-meter counters are None unless the owner agreed to
-    share them. ``reason`` says why a reading is not OK.
+    share them; battery counters are None only in imported readings of a home that is metered at the
+    site. ``reason`` says why a reading is not OK.
     """
 
     site_id: str
     boot_id: str
     index: int
     at: datetime
-    discharged_wh: WattHours
-    charged_wh: WattHours
+    discharged_wh: WattHours | None
+    charged_wh: WattHours | None
     soc_permille: Permille | None
     quality: Quality
     reason: str | None = None
@@ -134,14 +135,18 @@ class CounterTrack:
 
     ``key`` orders the rows by site and time. ``outward_wh`` and ``inward_wh`` rise only: they run on
     across a reset or a replaced meter, and count nothing between the last reading before and the first
-    after. For the battery outward is discharge, for the grid meter export. The last three columns are
-    counts over all rows before a row, one longer than the others, so that a stretch of rows is asked
-    with one subtraction.
+    after. For the battery outward is discharge, for the grid meter export. ``said_outward_wh`` and
+    ``said_inward_wh`` are the counters themselves, ``falls`` the rows in which one of them is lower than
+    in the row before. The last three columns are counts over all rows before a row, one longer than the
+    others, so that a stretch of rows is asked with one subtraction.
     """
 
     key: IntColumn
     outward_wh: IntColumn
     inward_wh: IntColumn
+    said_outward_wh: IntColumn
+    said_inward_wh: IntColumn
+    falls: IntColumn
     quality: IntColumn
     bad_before: IntColumn
     resets_before: IntColumn
@@ -202,6 +207,9 @@ def _running(key: IntColumn, outward: IntColumn, inward: IntColumn, quality: Int
         key=key,
         outward_wh=np.cumsum(np.where(counts, step_out, 0)),
         inward_wh=np.cumsum(np.where(counts, step_in, 0)),
+        said_outward_wh=outward,
+        said_inward_wh=inward,
+        falls=np.flatnonzero(reset),
         quality=quality,
         bad_before=_count_before(quality == _BAD),
         resets_before=_count_before(reset),
@@ -275,6 +283,9 @@ def net_energy(
     - MISSING: an end has no reading on one side, or its neighbours are over 60 min apart; or a
       reset lies inside such a gap.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.
+
+    A counter that falls, but not below where the stretch began, was no reset: it is back on its old
+    series, and what it had risen beyond that is taken off again.
     """
     if not len(site) or not len(track.key):
         return np.zeros(len(site), dtype=np.int64), np.full(len(site), _MISSING, dtype=np.int64)
@@ -289,7 +300,23 @@ def net_energy(
     quality = np.where(bad > 0, _BAD, quality)
     quality = np.where(start.known & end.known, quality, _MISSING)
     net = (end.outward_wh - start.outward_wh) - (end.inward_wh - start.inward_wh)
+    fallen = np.flatnonzero((resets > 0) & (quality <= _ESTIMATED))
+    net[fallen] += _taken_back(track, first[fallen], last[fallen])
     return np.where(quality <= _ESTIMATED, net, 0), quality
+
+
+def _taken_back(track: CounterTrack, first: IntColumn, last: IntColumn) -> IntColumn:
+    """Return the steps down that are no resets, outward less inward, of stretches with a fall inside."""
+    said_out, said_in = track.said_outward_wh, track.said_inward_wh
+    taken_back = np.zeros(len(first), dtype=np.int64)
+    for place, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):  # few fall
+        lowest, highest = np.searchsorted(track.falls, (begin + 1, end + 1))
+        for row in track.falls[lowest:highest].tolist():
+            if said_out[row] >= said_out[begin] and said_in[row] >= said_in[begin]:
+                taken_back[place] += said_out[row] - said_out[row - 1] - said_in[row] + said_in[row - 1]
+            else:
+                begin = row  # a reset or a replaced meter: from here on its counter is the measure
+    return taken_back
 
 
 class ReadingFault(StrEnum):
@@ -301,119 +328,5 @@ class ReadingFault(StrEnum):
     LATE = "late"
     TWO_VALUES = "two_values"
     BEFORE_CONSENT = "before_consent"
-
-
-PLAUSIBLE_POWER_PERCENT = 105
-"""More energy than rated power could move, this margin included, is not believed."""
-SERVICE_POWER = Watts(96_000)
-"""400 A at 240 V, the largest service of a single home: a grid meter that counts more is not believed."""
-CLOCK_TOLERANCE = timedelta(seconds=30)
-LATE_AFTER = timedelta(days=8)
-
-
-def judge_reading(
-    reading: MeterReading,
-    *,
-    previous: MeterReading | None,
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-) -> MeterReading:
-    """Return the reading with the quality and the reason it is stored with.
-
-    Args:
-        reading: As the gateway sent it.
-        previous: The site's newest known reading before this one in time, of any quality: after a
-            lasting jump only the first reading is BAD. None when there is none.
-        rated_discharge: The most the battery gives; energy above 105 % of it over the time since
-            ``previous``, and one watt-hour for the counter's own rounding, is a jump.
-        rated_charge: The same for charging, which pays when it lowers a baseline.
-        received_at: When the controller got it.
-    """
-    fault = _fault_of(reading, previous, rated_discharge, rated_charge, received_at)
-    if fault is None:
-        return reading
-    quality = reading.quality if fault is ReadingFault.LATE else Quality.BAD
-    return replace(reading, quality=quality, reason=fault.value)
-
-
-def _without_values(reading: MeterReading) -> MeterReading:
-    return replace(
-        reading,
-        discharged_wh=WattHours(0),
-        charged_wh=WattHours(0),
-        soc_permille=None,
-        imported_wh=None,
-        exported_wh=None,
-        quality=Quality.BAD,
-        reason=ReadingFault.BEFORE_CONSENT.value,
-    )
-
-
-def _fault_of(
-    reading: MeterReading,
-    previous: MeterReading | None,
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-) -> ReadingFault | None:
-    counters = (reading.discharged_wh, reading.charged_wh, reading.imported_wh, reading.exported_wh)
-    if any(counter is not None and counter < 0 for counter in counters):
-        return ReadingFault.NEGATIVE_COUNTER
-    if reading.at > received_at + CLOCK_TOLERANCE:
-        return ReadingFault.IN_THE_FUTURE
-    if previous is not None and previous.at < reading.at:
-        seconds = int((reading.at - previous.at).total_seconds())
-        discharged = reading.discharged_wh - previous.discharged_wh
-        charged = reading.charged_wh - previous.charged_wh
-        if discharged > plausible_wh(rated_discharge, seconds) or charged > plausible_wh(
-            rated_charge, seconds
-        ):
-            return ReadingFault.JUMP
-        if _grid_jumped(reading, previous, seconds):
-            return ReadingFault.JUMP
-    return ReadingFault.LATE if received_at - reading.at > LATE_AFTER else None
-
-
-def _grid_jumped(reading: MeterReading, previous: MeterReading, seconds: int) -> bool:
-    """Return whether a grid meter counted more than a home's service can carry; unknown counters do not."""
-    pairs = ((reading.imported_wh, previous.imported_wh), (reading.exported_wh, previous.exported_wh))
-    most_wh = plausible_wh(SERVICE_POWER, seconds)
-    return any(now is not None and before is not None and now - before > most_wh for now, before in pairs)
-
-
-def plausible_wh(rated: Watts, seconds: int) -> int:
-    """Return the most watt-hours a counter may rise in that time."""
-    return rated * seconds * PLAUSIBLE_POWER_PERCENT // 360_000 + 1
-
-
-def judge_message(
-    message: MeterMessage,
-    *,
-    previous: MeterReading | None,
-    rated_discharge: Watts,
-    rated_charge: Watts,
-    received_at: datetime,
-    consent_at: datetime | None = None,
-) -> MeterMessage:
-    """Return a message with every reading judged, each against the one before it in time.
-
-    A reading from before ``consent_at`` is refused and its values are left out: nobody agreed that they
-    be kept. Its place stands, because a receipt runs over every index.
-    """
-    judged: dict[int, MeterReading] = {}
-    for position in sorted(range(len(message.readings)), key=lambda each: message.readings[each].at):
-        reading = message.readings[position]
-        if consent_at is not None and reading.at < consent_at:
-            judged[position] = _without_values(reading)
-            continue
-        judged[position] = judge_reading(
-            reading,
-            previous=previous,
-            rated_discharge=rated_discharge,
-            rated_charge=rated_charge,
-            received_at=received_at,
-        )
-        if previous is None or previous.at < reading.at:
-            previous = reading
-    return replace(message, readings=tuple(judged[position] for position in range(len(message.readings))))
+    TWO_GATEWAYS = "two_gateways"
+    BESIDE_THE_GATEWAY = "beside_the_gateway"

@@ -65,6 +65,11 @@ def settled_event(
     return SettledEvent(event_id, program, terms, day, parts, on)
 
 
+def closing_time(ended_at: datetime, program: Program) -> datetime:
+    """Return until when readings of an event that ended then are taken."""
+    return ended_at + timedelta(days=program.close_after_days)
+
+
 def inside_terms(
     parts: Sequence[Interval], program: Program, terms: Terms, *, longest_s: int
 ) -> tuple[Interval, ...]:

@@ -33,11 +33,7 @@ def import_readings(
             content=content,
             file_name=str(file),
         )
-    answer(
-        found,
-        lambda console, sums: console.print(f"{sums['readings']} readings of {sums['sites']} sites stored"),
-        as_json=as_json,
-    )
+    answer(found, rendering.show_imported, as_json=as_json)
 
 
 @meter_app.command("check", help=inspect.getdoc(cross_check.check_meters))
@@ -81,6 +77,8 @@ def statement(
     """Show all that an owner earned, with every number behind it."""
     found = ask(staff_reads.read_statement, owner_id=owner, actor=actor(), reason=reason)
     answer(found, rendering.show_statement, as_json=as_json)
+    if not found.get("balanced", True):
+        raise typer.Exit(1)
 
 
 @ledger_app.command("verify", help=inspect.getdoc(money.verify_ledger))

@@ -151,6 +151,34 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     )
 
 
+SITES_NAMED = 20
+
+
+def show_imported(console: Console, found: dict[str, Any]) -> None:
+    """Print how much was imported, and what of it does not count; of many homes the first."""
+    refused, left_out = found["refused"], found["left_out"]
+    stored = found["readings"] - sum(home["readings"] for home in left_out)
+    console.print(f"{stored} of {found['readings']} readings of {found['sites']} sites stored")
+    if refused:
+        count = sum(home["readings"] for home in refused)
+        console.print(f"{count} of them, of {len(refused)} sites, are kept as BAD and pay nothing:")
+    for home in refused[:SITES_NAMED]:
+        console.print(f"  {home['site_id']}: {home['readings']} ({', '.join(home['reasons'])})")
+    _count_the_rest(console, refused)
+    if left_out:
+        console.print(
+            f"Of {len(left_out)} sites what is from after their gateway's first reading is left out:"
+        )
+    for home in left_out[:SITES_NAMED]:
+        console.print(f"  {home['site_id']}: {home['readings']} from {home['gateway_since']} on")
+    _count_the_rest(console, left_out)
+
+
+def _count_the_rest(console: Console, homes: list[Any]) -> None:
+    if len(homes) > SITES_NAMED:
+        console.print(f"  and of {len(homes) - SITES_NAMED} more sites; --json names them all")
+
+
 def show_meter_check(console: Console, found: dict[str, Any]) -> None:
     """Print the homes whose counters and power samples tell different energies."""
     rows = [
@@ -188,6 +216,9 @@ def amount(text: str | None, currency: str) -> str:
 def show_statement(console: Console, statement: dict[str, Any]) -> None:
     """Print a statement hour by hour, so that its sums can be made by hand."""
     console.print(f"Statement of {statement['owner_id']}", style="bold", markup=False)
+    if not statement.get("balanced", True):
+        console.print(f"The books DO NOT SUM TO ZERO: {statement['differs']}", markup=False)
+        return
     console.print(statement["what_counts"])
     if not statement["events"]:
         console.print("No event has been settled for a home of yours; vpp owner history says why.")
@@ -282,7 +313,10 @@ def show_books(console: Console, answer: dict[str, Any]) -> None:
     console.print(table("account", "posted", "pending", rows=rows, right=("posted", "pending")))
     balanced = "sum to zero" if answer["balanced"] else "DO NOT SUM TO ZERO"
     chain = "holds" if answer["chain_holds"] else f"BROKEN: {answer['differs']}"
-    console.print(f"{answer['entries']} entries, {balanced}; the chain {chain}", markup=False)
+    entries = "The entries" if answer["entries"] is None else f"{answer['entries']} entries"
+    console.print(f"{entries}, {balanced}; the chain {chain}", markup=False)
+    if answer["chain_holds"] and answer["differs"]:
+        console.print(answer["differs"], markup=False)
 
 
 def show_sources(console: Console, answer: dict[str, Any]) -> None:

@@ -5,9 +5,10 @@ rows. Refuses to decide what follows from it; it only says which sites control s
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -21,12 +22,12 @@ from vpp.domain.delivery import (
     Quality,
     ReadingFault,
     SiteStatus,
-    judge_message,
 )
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
 from vpp.domain.grid_event import EventStatus, GridEvent, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
+from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
 from vpp.domain.targets import resolve_targets
@@ -35,6 +36,7 @@ from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Regis
 CLOCK_TOLERANCE_S = 30
 PLAUSIBLE_TIMES = 2  # a home may report a second pack before it is enrolled, not a tenfold one
 LOOK_BACK = timedelta(hours=1)
+USUALLY_APART_S = 300  # a gateway reads its meter every five minutes
 
 KeyT = TypeVar("KeyT", bound=Hashable)
 
@@ -95,7 +97,7 @@ async def collect(
     collected.changed = np.unique(np.concatenate(changed))
     await _note_minds(minds, fleet, roster, programs, store, now)
     await _store_acks(heard.acks, store, collected)
-    await _store_meter(heard.meter, fleet, roster, store, link, collected, now)
+    await _store_meter(heard.meter, fleet, roster, programs, store, link, collected, now)
     return collected
 
 
@@ -322,6 +324,7 @@ async def _store_meter(
     messages: Sequence[MeterMessage],
     fleet: FleetState,
     roster: Roster,
+    programs: Mapping[str, Program],
     store: MeterStore,
     link: DeviceLink,
     collected: Collected,
@@ -330,7 +333,7 @@ async def _store_meter(
     """Judge and store readings, and only then answer: the home forgets what a receipt covers."""
     if not messages:
         return
-    judged = await _judged(messages, fleet, roster, store, now)
+    judged = await _judged(messages, fleet, roster, programs, store, now)
     receipts = await store.append(judged, at=now)
     _note_metered(judged, fleet, roster)
     await link.acknowledge(receipts)
@@ -344,37 +347,54 @@ def _note_metered(messages: Sequence[MeterMessage], fleet: FleetState, roster: R
     for message in messages:
         site = roster.site_no_of[message.site_id]
         newest = max(message.readings, key=lambda each: each.at)
-        at_s = to_epoch(newest.at)
-        if at_s > fleet.metered_at_s[site] and newest.reason != ReadingFault.BEFORE_CONSENT:
+        at_s, discharged, charged = to_epoch(newest.at), newest.discharged_wh, newest.charged_wh
+        if newest.reason == ReadingFault.BEFORE_CONSENT or discharged is None or charged is None:
+            continue
+        if at_s > fleet.metered_at_s[site]:
             fleet.metered_at_s[site] = at_s
-            fleet.metered_discharged_wh[site] = newest.discharged_wh
-            fleet.metered_charged_wh[site] = newest.charged_wh
+            fleet.metered_discharged_wh[site] = discharged
+            fleet.metered_charged_wh[site] = charged
 
 
 async def _judged(
-    messages: Sequence[MeterMessage], fleet: FleetState, roster: Roster, store: MeterStore, now: datetime
+    messages: Sequence[MeterMessage],
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    store: MeterStore,
+    now: datetime,
 ) -> list[MeterMessage]:
-    """Return the messages with every reading judged against the one before it in time."""
+    """Return the messages by time, every reading judged against those before it in time."""
     known = _known_here(messages, fleet, roster)
     strangers = [message for message in messages if message.site_id not in known]
     known |= await _known_before(strangers, store) if strangers else {}
-    judged: list[MeterMessage] = []
-    for message in sorted(messages, key=_begins_at):
-        site = roster.enrollments[roster.site_no_of[message.site_id]]
-        rated, consent_at = site.max_discharge_w, site.consent.given_at
-        earlier = [each for each in known[message.site_id] if consent_at <= each.at < _begins_at(message)]
-        judged.append(
-            judge_message(
-                message,
-                previous=max(earlier, key=lambda each: each.at, default=None),
-                rated_discharge=rated,
-                rated_charge=rated,
+    ordered = sorted(messages, key=_begins_at)
+    of_site: defaultdict[str, list[MeterReading]] = defaultdict(list)
+    for message in ordered:
+        of_site[message.site_id] += message.readings
+    judged: dict[str, Iterator[MeterReading]] = {}
+    for site_id, readings in of_site.items():
+        site = roster.enrollments[roster.site_no_of[site_id]]
+        judged[site_id] = iter(
+            judge_readings(
+                readings,
+                known=known[site_id],
+                rated_discharge=site.max_discharge_w,
+                rated_charge=site.max_discharge_w,
                 received_at=now,
-                consent_at=consent_at,
+                late=late_by(site, programs),
+                consent_at=site.consent.given_at,
             )
         )
-        known[message.site_id] += message.readings
-    return judged
+    return [
+        replace(each, readings=tuple(islice(judged[each.site_id], len(each.readings)))) for each in ordered
+    ]
+
+
+def late_by(site: Enrollment, programs: Mapping[str, Program]) -> timedelta:
+    """Return the age from which on a site's readings are late; without its program's file never."""
+    program = programs.get(site.program_id)
+    return timedelta.max if program is None else late_after(program.close_after_days)
 
 
 def _known_here(
@@ -382,7 +402,8 @@ def _known_here(
 ) -> defaultdict[str, list[MeterReading]]:
     """Return the newest stored reading of sites all of whose messages are newer: no database is asked.
 
-    A grid meter's counters are not at hand: what comes with them is judged against the database.
+    A grid meter's counters are not at hand: what comes with them is judged against the database. So is
+    what follows within minutes: one reading before it would allow each such message its rounding anew.
     """
     known: defaultdict[str, list[MeterReading]] = defaultdict(list)
     begins: dict[str, datetime] = {}
@@ -392,7 +413,7 @@ def _known_here(
     for site_id, at in begins.items():
         site = roster.site_no_of[site_id]
         metered_at_s = int(fleet.metered_at_s[site])
-        if 0 < metered_at_s < to_epoch(at) and site_id not in at_grid:
+        if 0 < metered_at_s <= to_epoch(at) - USUALLY_APART_S and site_id not in at_grid:
             discharged, charged = int(fleet.metered_discharged_wh[site]), int(fleet.metered_charged_wh[site])
             known[site_id].append(_counters(site_id, metered_at_s, discharged, charged, Quality.OK))
     return known
@@ -401,7 +422,7 @@ def _known_here(
 async def _known_before(
     messages: Sequence[MeterMessage], store: MeterStore
 ) -> defaultdict[str, list[MeterReading]]:
-    """Return stored readings by site among which the one before each message is.
+    """Return stored readings by site among which those before and after each message are.
 
     An hour back holds it for a home that reports regularly; for others the newest usable one is asked.
     """
@@ -411,7 +432,7 @@ async def _known_before(
         by_hour[_begins_at(message).replace(minute=0, second=0)].append(message)
     for group in by_hour.values():
         begins = [_begins_at(message) for message in group]
-        window = Interval(min(begins) - LOOK_BACK, max(begins) + timedelta(seconds=1))
+        window = Interval(min(begins) - LOOK_BACK, max(begins) + 2 * LOOK_BACK)  # a message lasts an hour
         await _read(known, sorted({message.site_id for message in group}), [window], store)
     begin_of: dict[str, datetime] = {}
     for message in sorted(messages, key=_begins_at, reverse=True):
@@ -430,6 +451,15 @@ async def _read(
     intervals: Sequence[Interval],
     store: MeterStore,
 ) -> None:
+    for site_id, readings in (await readings_around(site_ids, intervals, store)).items():
+        known[site_id] += readings
+
+
+async def readings_around(
+    site_ids: Sequence[str], intervals: Sequence[Interval], store: MeterStore
+) -> dict[str, list[MeterReading]]:
+    """Return stored readings by site, to judge new ones against; of any boot, without index and charge."""
+    found: defaultdict[str, list[MeterReading]] = defaultdict(list)
     rows = await store.readings(site_ids, intervals)
     columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
     at_grid = (rows.imported_wh, rows.exported_wh)
@@ -439,7 +469,8 @@ async def _read(
         counters = _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
         if imported != NOT_METERED and exported != NOT_METERED:
             counters = replace(counters, imported_wh=WattHours(imported), exported_wh=WattHours(exported))
-        known[site_ids[site]].append(counters)
+        found[site_ids[site]].append(counters)
+    return found
 
 
 def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, quality: Quality) -> MeterReading:
@@ -448,8 +479,8 @@ def _counters(site_id: str, at_s: int, discharged_wh: int, charged_wh: int, qual
         boot_id="",  # of any boot: counters run on through a restart
         index=0,
         at=from_epoch(at_s),
-        discharged_wh=WattHours(discharged_wh),
-        charged_wh=WattHours(charged_wh),
+        discharged_wh=None if discharged_wh == NOT_METERED else WattHours(discharged_wh),
+        charged_wh=None if charged_wh == NOT_METERED else WattHours(charged_wh),
         soc_permille=None,
         quality=quality,
     )

@@ -22,6 +22,7 @@ from vpp.domain.settled_event import (
     READ_AROUND,
     SettledEvent,
     broken_hours,
+    closing_time,
     event_hours,
     every_hour,
     likely_hours,
@@ -68,6 +69,7 @@ class _Case:
     opted_out_s: IntColumn
     exclusions: tuple[Exclusion, ...]
     carried_wh: Mapping[str, Fraction]
+    received_before: datetime | None = None  # what came later is for a correction; None: all counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,10 @@ async def settle(
 
     Settled is every site that was given at least one discharge, from the event's beginning to its end
     or to that site's own opt-out; where power is paid, also every site whose owner said no before it was
-    given one, with none. Provisional until the program's close date, then final. A run that
-    says what the newest one says is not stored again. A final settlement stands, whatever readings come
-    later, until a person starts a correction (``correcting``). A test event is never settled.
+    given one, with none. Provisional until the program's close date, then final, from what had been received
+    until then, whenever it runs. A run that says what the newest one says is not stored again. A final
+    settlement stands until a person starts a correction (``correcting``), which takes in all that came
+    since. A test event is never settled.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
@@ -167,10 +170,12 @@ async def settle(
     commanded = _commanded(await store.event_ticks(event_id))
     case = await _case(history, others, program, on, store)
     taken = await _taken(case, others, asked, store)
+    closes_at = closing_time(on[-1].ends_at, program)
+    if now >= closes_at and not closed:
+        case = replace(case, received_before=closes_at)
     lines = list(_stayed_out(case, commanded))
     for held, site_nos in _by_held(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
-    closes_at = on[-1].ends_at + timedelta(days=program.close_after_days)
     state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
     run = Settlement(
         event_id=event_id,
@@ -408,21 +413,24 @@ async def _settle_group(
     """Return each site's line with its number, chunk by chunk.
 
     From the hours that were written down as the readings came, where clock hours are hours of UTC;
-    otherwise from the readings themselves, which gives the same bytes.
+    otherwise from the readings themselves, which gives the same bytes. When a reading came is known of
+    readings only, so a final settlement takes these.
     """
     hours_of_utc = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
-    size = CHUNK_SITES if hours_of_utc else CHUNK_SITES_READ
+    from_hours = hours_of_utc and case.received_before is None
+    size = CHUNK_SITES if from_hours else CHUNK_SITES_READ
     lines: list[tuple[int, SettlementLine]] = []
     for first in range(0, len(site_nos), size):
         chunk = site_nos[first : first + size]
-        settled = await (_by_hours if hours_of_utc else _by_readings)(case, chunk, meters)
+        settled = await (_by_hours if from_hours else _by_readings)(case, chunk, meters)
         lines.extend(zip(chunk.tolist(), settled, strict=True))
     return lines
 
 
 async def _by_readings(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
     sites = _sites(case, site_nos)
-    readings = await meters.readings(sites.site_ids, reading_intervals(case.event))
+    intervals, before = reading_intervals(case.event), case.received_before
+    readings = await meters.readings(sites.site_ids, intervals, before=before)
     return settle_sites(case.event, sites, readings)
 
 

@@ -2,7 +2,7 @@
 
 Columns, in any order: ``site_id``; ``at`` (RFC 3339 with zone); ``discharged_wh, charged_wh`` (lifetime Wh of
 the battery) and ``imported_wh, exported_wh`` (lifetime Wh of the grid meter), whole numbers, empty where
-unused; ``quality`` (``OK``, ``ESTIMATED`` or ``BAD``), which is not judged again. For example::
+unused; ``quality`` (``OK``, ``ESTIMATED`` or ``BAD``), which may be judged worse, never better. For example::
 
     site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality
     s-7f3a,2026-09-10T01:05:00Z,12319890,13853641,,,OK
@@ -12,7 +12,7 @@ who is enrolled.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -27,15 +27,14 @@ from vpp.domain.delivery import (
 )
 from vpp.domain.enrollment import NotASiteId, require_site_id
 from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.quantities import IntColumn, WattHours, column
 from vpp.wire.strict_json import time_text
 from vpp.wire.table import BadCell, BadFile, Table, as_it_was, harmless, instant_of, read_table, write_table
 
 HEADER = ("site_id", "at", "discharged_wh", "charged_wh", "imported_wh", "exported_wh", "quality")
-IMPORT_BOOT = "import"
-"""Stands for the boot of readings that no gateway sent; their index is the reading's time in seconds."""
-
 _COUNTERS = HEADER[2:6]
+_REQUIRED = ("site_id", "at", "quality")  # a column of counters that nobody has may be absent
 _WHOLE = re.compile(r"([0-9]{1,15})(\.0*)?")  # programs that fill gaps with NaN write 4200 as 4200.0
 _QUALITY_CODE = {
     each.value: QUALITY_CODES.index(each) for each in (Quality.OK, Quality.ESTIMATED, Quality.BAD)
@@ -50,7 +49,7 @@ def read_meter_csv(content: bytes, *, file_name: str = "meter.csv") -> tuple[tup
     Raises:
         BadFile: The file cannot be used; nothing of it is returned.
     """
-    table = read_table(content, file_name=file_name, required=("site_id", "at", "quality"))
+    table = read_table(content, file_name=file_name, required=_REQUIRED)
     names: list[str] = []
     numbers: list[tuple[int, ...]] = []
     for _, name, cells in _rows(table):
@@ -93,46 +92,52 @@ def _counter(name: str, text: str) -> int:
     return int(whole[1])
 
 
-def read_meter_file(content: bytes, *, now: datetime, file_name: str) -> tuple[MeterMessage, ...]:
+def read_meter_file(
+    content: bytes, *, now: datetime, file_name: str, metered_at_site: Container[str] = ()
+) -> tuple[MeterMessage, ...]:
     """Return one message for each site, by site id, with its readings by time.
 
-    Importing the same file again gives the same keys, so it changes nothing.
+    Importing the same file again gives the same keys, so it changes nothing. Lines that say the same of one
+    site and instant are one reading, of the worst quality they give it; where their counters differ each is
+    kept under the same key, which makes all of them BAD.
 
     Args:
         content: The file; UTF-8, a byte order mark and CRLF are taken.
         now: A reading after this instant is refused.
         file_name: For the messages.
+        metered_at_site: The sites whose grid meter counts. Their battery counters may be empty.
 
     Raises:
-        BadFile: At least one line cannot be used, or has no battery counters.
+        BadFile: At least one line cannot be used, or lacks the counters of the meter that counts.
     """
-    table = read_table(content, file_name=file_name, required=HEADER)
-    readings: dict[str, dict[int, MeterReading]] = {}
+    table = read_table(content, file_name=file_name, required=_REQUIRED)
+    readings: dict[str, dict[tuple[int, ...], MeterReading]] = {}
     for line, site_id, cells in _rows(table):
         try:
-            reading = _reading(site_id, cells, now)
+            reading = _reading(site_id, cells, now, at_site=site_id in metered_at_site)
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))
             continue
-        of_site = readings.setdefault(site_id, {})
-        if reading.index in of_site:
-            problem = f"site {site_id} has another line for {reading.at:%Y-%m-%dT%H:%M:%SZ}"
-            table.refuse(line, "at", problem)
-        of_site[reading.index] = reading
+        of_site, (*said, code) = readings.setdefault(site_id, {}), cells
+        known = of_site.get(tuple(said))
+        if known is None or code > QUALITY_CODES.index(known.quality):
+            of_site[tuple(said)] = reading
     table.require_faultless()
     if not readings:
         raise BadFile([f"{file_name}:1: has a header and no readings below it"])
     return tuple(
-        MeterMessage(site_id, IMPORT_BOOT, min(of_site), tuple(of_site[key] for key in sorted(of_site)))
+        MeterMessage(site_id, IMPORT_BOOT, min(of_site)[0], tuple(of_site[said] for said in sorted(of_site)))
         for site_id, of_site in sorted(readings.items())
     )
 
 
-def _reading(site_id: str, cells: Sequence[int], now: datetime) -> MeterReading:
+def _reading(site_id: str, cells: Sequence[int], now: datetime, *, at_site: bool) -> MeterReading:
     at_s, code, counters = cells[0], cells[5], dict(zip(_COUNTERS, cells[1:5], strict=True))
     if from_epoch(at_s) > now:
         raise BadCell("at", f"{time_text(from_epoch(at_s))} is in the future")
-    for name in _COUNTERS[:2]:
+    battery, grid = _COUNTERS[:2], _COUNTERS[2:]
+    without_battery = at_site and all(counters[name] == NOT_METERED for name in battery)
+    for name in grid if without_battery else battery:
         if counters[name] == NOT_METERED:
             raise BadCell(name, "'' is not a whole number of watt-hours")
     try:
@@ -145,17 +150,17 @@ def _reading(site_id: str, cells: Sequence[int], now: datetime) -> MeterReading:
         boot_id=IMPORT_BOOT,
         index=at_s,
         at=from_epoch(at_s),
-        discharged_wh=WattHours(counters["discharged_wh"]),
-        charged_wh=WattHours(counters["charged_wh"]),
+        discharged_wh=_told(counters, "discharged_wh"),
+        charged_wh=_told(counters, "charged_wh"),
         soc_permille=None,
         quality=quality,
         reason=None if quality is Quality.OK else "imported",
-        imported_wh=_shared(counters, "imported_wh"),
-        exported_wh=_shared(counters, "exported_wh"),
+        imported_wh=_told(counters, "imported_wh"),
+        exported_wh=_told(counters, "exported_wh"),
     )
 
 
-def _shared(counters: Mapping[str, int], name: str) -> WattHours | None:
+def _told(counters: Mapping[str, int], name: str) -> WattHours | None:
     return None if counters[name] == NOT_METERED else WattHours(counters[name])
 
 

@@ -1,7 +1,7 @@
 """Meter evidence, kept in memory."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 
 import numpy as np
@@ -17,6 +17,7 @@ from vpp.domain.delivery import (
     ReadingColumns,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union
+from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested, contests, spans_of
 from vpp.domain.metered_hours import HOUR_S, HourEnergies, hour_energies
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn, column
@@ -32,7 +33,8 @@ class MemoryMeter(MemoryRegistry):
         super().__init__()
         self._readings: dict[str, dict[_Key, list[MeterReading]]] = {}  # every value of a key
         self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
-        self._newest: dict[str, datetime] = {}
+        self._spans: dict[str, dict[str, BootSpan]] = {}
+        self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
         self._excluded: dict[tuple[str, date], str] = {}
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
@@ -65,11 +67,9 @@ class MemoryMeter(MemoryRegistry):
         asked = union(intervals)
         starts = [each.starts_at for each in asked]
         rows = [
-            _row(position, value, doubted=len(values) > 1)
+            _row(position, value, quality)
             for position, site_id in enumerate(site_ids)
-            for key, every in self._readings.get(site_id, {}).items()
-            for values in [every if before is None else self._known(site_id, key, before)]
-            for value in values
+            for value, quality in self._counting(site_id, before)
             if (place := bisect_right(starts, value.at)) and value.at <= asked[place - 1].ends_at
         ]
         rows.sort()
@@ -90,7 +90,23 @@ class MemoryMeter(MemoryRegistry):
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
-        return {site_id: self._newest[site_id] for site_id in site_ids if site_id in self._newest}
+        usable = {
+            site_id: [value.at for value, quality in self._counting(site_id) if quality in _USABLE]
+            for site_id in site_ids
+        }
+        return {site_id: max(times) for site_id, times in usable.items() if times}
+
+    async def own_readings_since(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return when the readings of each site's own gateways begin; sites without any are absent."""
+        own = {
+            site_id: [
+                span.first_s
+                for boot_id, span in self._spans.get(site_id, {}).items()
+                if boot_id != IMPORT_BOOT
+            ]
+            for site_id in site_ids
+        }
+        return {site_id: from_epoch(min(begins)) for site_id, begins in own.items() if begins}
 
     async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
@@ -99,6 +115,23 @@ class MemoryMeter(MemoryRegistry):
     async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
         """Return (site id or ``*``, local day, reason), sorted."""
         return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
+
+    def _counting(
+        self, site_id: str, before: datetime | None = None
+    ) -> Iterator[tuple[MeterReading, Quality]]:
+        """Yield a site's readings with the quality they have beside the others; none that are left out."""
+        every = self._readings.get(site_id, {})
+        contested = self._contested.get(site_id, ())
+        if before is not None:
+            every = {key: self._known(site_id, key, before) for key in every}
+            contested = contests(spans_of(value for values in every.values() for value in values))
+        for values in every.values():
+            for value in values:
+                at_s = to_epoch(value.at)
+                if not any(each.covers(value.boot_id, at_s) for each in contested):
+                    yield value, Quality.BAD if len(values) > 1 else value.quality
+                elif value.boot_id != IMPORT_BOOT:
+                    yield value, Quality.BAD
 
     def _known(self, site_id: str, key: _Key, before: datetime) -> list[MeterReading]:
         """Return the values of a key that had been received before an instant."""
@@ -109,26 +142,15 @@ class MemoryMeter(MemoryRegistry):
         values = self._readings.setdefault(reading.site_id, {}).setdefault(
             (reading.boot_id, reading.index), []
         )
+        spans = self._spans.setdefault(reading.site_id, {})
+        wider = spans_of([reading], spans)
+        if any(spans.get(boot_id) != span for boot_id, span in wider.items()):
+            spans.update(wider)
+            self._contested[reading.site_id] = contests(spans)
         if any(_measured(known) == _measured(reading) for known in values):
             return
         values.append(reading)
         self._arrived.setdefault((reading.site_id, reading.boot_id, reading.index), []).append(received_at)
-        if len(values) > 1:
-            self._look_for_newest(reading.site_id)
-        elif reading.quality in _USABLE:
-            newest = self._newest.get(reading.site_id)
-            self._newest[reading.site_id] = reading.at if newest is None else max(newest, reading.at)
-
-    def _look_for_newest(self, site_id: str) -> None:
-        """Find the newest usable reading again, after one of them became BAD."""
-        usable = [
-            values[0].at
-            for values in self._readings[site_id].values()
-            if len(values) == 1 and values[0].quality in _USABLE
-        ]
-        self._newest.pop(site_id, None)
-        if usable:
-            self._newest[site_id] = max(usable)
 
     def _stored_through(self, site_id: str, boot_id: str, oldest_index: int) -> int:
         stored = self._readings.get(site_id, {})
@@ -146,13 +168,18 @@ def _measured(reading: MeterReading) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _row(position: int, reading: MeterReading, *, doubted: bool) -> tuple[int, ...]:
+def _row(position: int, reading: MeterReading, quality: Quality) -> tuple[int, ...]:
     return (
         position,
         to_epoch(reading.at),
-        reading.discharged_wh,
-        reading.charged_wh,
-        NOT_METERED if reading.imported_wh is None else reading.imported_wh,
-        NOT_METERED if reading.exported_wh is None else reading.exported_wh,
-        QUALITY_CODES.index(Quality.BAD if doubted else reading.quality),
+        *(
+            NOT_METERED if counter is None else counter
+            for counter in (
+                reading.discharged_wh,
+                reading.charged_wh,
+                reading.imported_wh,
+                reading.exported_wh,
+            )
+        ),
+        QUALITY_CODES.index(quality),
     )

@@ -19,6 +19,7 @@ from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow,
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
+from vpp.money_ports import AlteredBooks
 from vpp.ports import ConflictingFact
 from vpp.wire import facts
 
@@ -104,7 +105,11 @@ class SqlBooks:
             await _append(session, new)
 
     async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
-        """Return journal entries in order; with an owner, those that touch that owner."""
+        """Return journal entries in order; with an owner, those that touch that owner.
+
+        Raises:
+            AlteredBooks: One of them was changed in the database, so that it is none any more.
+        """
         async with self._book_database.read() as session:
             if owner_id is None:
                 every = Asked(session, {"asked": {"one": [1]}})
@@ -133,7 +138,10 @@ class SqlBooks:
             return (await newest_link(session))[1]
 
     async def verify_chain(self) -> str | None:
-        """Recompute the chain; return None when it holds, else what differs first."""
+        """Recompute the chain; return None when it holds, else what differs first.
+
+        A fact that was changed so that it cannot even be read differs.
+        """
         head = facts.GENESIS
         position = 0
         async with self._book_database.read() as session:
@@ -146,6 +154,8 @@ class SqlBooks:
                     found = present.get((link.kind, link.fact_id, link.fact_number))
                     if link.position != position or found is None:
                         return f"{said} is missing"
+                    if isinstance(found[0], AlteredBooks):
+                        return f"{said} cannot be read: {found[0]}"
                     head = facts.next_link(head, link.kind, found[0], actor=found[1])
                     if head != link.head:
                         return f"{said} does not give the stored hash {link.head[:12]}"
@@ -185,26 +195,34 @@ async def _settlement_of(
 
 def _entries_of(rows: Sequence[Any]) -> list[JournalEntry]:
     """Return the entries of rows ordered by number and line; each row is an entry and one posting."""
-    entries = []
-    for _, lines in groupby(rows, key=lambda row: row[0]):
-        postings = list(lines)
-        _, entry_id, at_us, state, memo, *settles, resolves, corrects = postings[0][:11]
-        entries.append(
-            JournalEntry(
-                entry_id=entry_id,
-                at=from_us(at_us),
-                state=EntryState(state),
-                memo=memo,
-                postings=tuple(
-                    Posting(Account(account), party, MicroDollars(amount))
-                    for *_, account, party, amount in postings
-                ),
-                settles=None if settles[0] is None else (settles[0], settles[1], settles[2], settles[3]),
-                resolves=resolves,
-                corrects=corrects,
-            )
+    return [_entry_of(list(lines)) for _, lines in groupby(rows, key=lambda row: row[0])]
+
+
+def _entry_of(rows: Sequence[Any]) -> JournalEntry:
+    """Return one entry. Raises AlteredBooks where its rows are none."""
+    _, entry_id, at_us, state, memo, *settles, resolves, corrects = rows[0][:11]
+    try:
+        return JournalEntry(
+            entry_id=entry_id,
+            at=from_us(at_us),
+            state=EntryState(state),
+            memo=memo,
+            postings=tuple(
+                Posting(Account(account), party, MicroDollars(amount)) for *_, account, party, amount in rows
+            ),
+            settles=None if settles[0] is None else (settles[0], settles[1], settles[2], settles[3]),
+            resolves=resolves,
+            corrects=corrects,
         )
-    return entries
+    except ValueError as failure:  # it does not sum to zero, or names an account or a state that is none
+        raise AlteredBooks(f"entry {entry_id} was changed in the database: {failure}") from failure
+
+
+def _entry_or_why(rows: Sequence[Any]) -> JournalEntry | AlteredBooks:
+    try:
+        return _entry_of(rows)
+    except AlteredBooks as failure:
+        return failure
 
 
 async def _append(session: AsyncSession, entries: Sequence[JournalEntry]) -> None:
@@ -250,7 +268,9 @@ async def _facts_of(
     if ids:
         asked = Asked(session, {"asked": {"entry_id": ids}})
         rows = await asked.rows(f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}")
-        found.update({("journal_entry", each.entry_id, 0): (each, None) for each in _entries_of(rows)})
+        for _, lines in groupby(rows, key=lambda row: row[0]):
+            of_entry = list(lines)
+            found["journal_entry", of_entry[0][1], 0] = (_entry_or_why(of_entry), None)
     ids = [each.fact_id for each in some if each.kind == "grid_event"]
     if ids:
         versions = await session.exec(select(GridEventRow).where(col(GridEventRow.event_id).in_(ids)))

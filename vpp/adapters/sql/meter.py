@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlmodel import select
@@ -13,9 +13,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
 from vpp.adapters.sql.engine import Database, to_us
 from vpp.adapters.sql.meter_hours import BAD, COUNTERS, DOUBTED, newest_before, read_hours, write_hours
+from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_spans, write_contested
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
 from vpp.domain.delivery import (
+    NOT_METERED,
     QUALITY_CODES,
     MeterMessage,
     MeterReading,
@@ -24,11 +26,10 @@ from vpp.domain.delivery import (
     ReadingColumns,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
-from vpp.domain.metered_hours import HourEnergies, NewReadings
+from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested
+from vpp.domain.metered_hours import HOUR_S, HourEnergies, NewReadings
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import IntColumn, column, flags
-
-Boot = tuple[str, str]  # site id, boot id
+from vpp.domain.quantities import IntColumn, WattHours, column, flags
 
 _USABLE = QUALITY_CODES.index(Quality.ESTIMATED)  # this code and those below pay
 
@@ -63,9 +64,11 @@ class SqlMeter(SqlRegistry):
             before = await newest_before(session, site_ids)
             new = await insert_new(session, table_of(MeterReadingRow), columns)
             doubted = await _keep_doubted(session, readings, columns) if new < len(readings) else []
-            if new or doubted:
-                await write_hours(session, site_ids, _reached(site_ids, columns, doubted), before)
-            through = await _advance(session, messages)
+            through, was, spans = await _advance(session, messages)
+            contest = await write_contested(session, was, spans, received_at_us=to_us(at))
+            if new or doubted or contest:
+                reached = [*doubted, *_hourly(contest)]
+                await write_hours(session, site_ids, _reached(site_ids, columns, reached), before)
         return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
 
     async def readings(
@@ -74,7 +77,8 @@ class SqlMeter(SqlRegistry):
         """Return readings with ``starts_at <= at <= ends_at`` of any interval, by site and time.
 
         ``site`` is the position in ``site_ids``. A reading whose key holds two values comes twice, BAD.
-        With ``before``, as if nothing had been received since then.
+        Imported ones are left out from when the site's own gateway began. With ``before``, as if nothing
+        had been received since then.
         """
         spans = _merged(intervals)
         lists: dict[str, dict[str, Sequence[Any]]] = {
@@ -82,9 +86,10 @@ class SqlMeter(SqlRegistry):
             "span": {"starts_s": [low for low, _ in spans], "ends_s": [high for _, high in spans]},
         }
         known = "" if before is None else f" AND {{}}.received_at_us < {to_us(before)}"
-        in_doubt = DOUBTED[:-1] + known.format("d") + ")"
+        in_doubt = f"({DOUBTED[:-1]}{known.format('d')}) OR {contested('r', known.format('c'))})"
         first, further = (
-            _ASKED.format(table=table) + known.format("r") for table in ("meter_reading", "doubted_reading")
+            f"{_ASKED.format(table=table)}{known.format('r')} AND NOT {left_out('r', known.format('c'))}"
+            for table in ("meter_reading", "doubted_reading")
         )
         statement = (
             f"SELECT site.place, r.at_s, {COUNTERS}, CASE WHEN {in_doubt} THEN {BAD} ELSE r.quality END"
@@ -114,12 +119,22 @@ class SqlMeter(SqlRegistry):
         }
         statement = (
             "SELECT site.place, COALESCE((SELECT r.at_s FROM meter_reading r WHERE r.site_id = site.site_id"
-            f" AND r.quality <= {_USABLE} AND NOT {DOUBTED} ORDER BY r.at_s DESC LIMIT 1), 0) FROM site"
+            f" AND r.quality <= {_USABLE} AND NOT {DOUBTED} AND NOT {contested('r')}"
+            " ORDER BY r.at_s DESC LIMIT 1), 0) FROM site"
         )
         async with self._meter_database.read() as session:
             places, newest_s = await Asked(session, lists).columns(statement, 2)
         found = dict(zip(places.tolist(), newest_s.tolist(), strict=True))
         return {site_id: from_epoch(found[place]) for place, site_id in enumerate(site_ids) if found[place]}
+
+    async def own_readings_since(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
+        """Return when the readings of each site's own gateways begin; sites without any are absent."""
+        async with self._meter_database.read() as session:
+            rows = await Asked(session, {"site": {"site_id": site_ids}}).rows(
+                "SELECT b.site_id, MIN(b.first_s) FROM site JOIN meter_boot b ON b.site_id = site.site_id"
+                f" WHERE b.boot_id <> '{IMPORT_BOOT}' AND b.first_s IS NOT NULL GROUP BY b.site_id"
+            )
+        return {site_id: from_epoch(first_s) for site_id, first_s in rows}
 
     async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
@@ -140,8 +155,8 @@ def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -
         "boot_id": [each.boot_id for each in readings],
         "reading_index": [each.index for each in readings],
         "at_s": [to_epoch(each.at) for each in readings],
-        "discharged_wh": [each.discharged_wh for each in readings],
-        "charged_wh": [each.charged_wh for each in readings],
+        "discharged_wh": [_battery(each.discharged_wh) for each in readings],
+        "charged_wh": [_battery(each.charged_wh) for each in readings],
         "soc_permille": [each.soc_permille for each in readings],
         "imported_wh": [each.imported_wh for each in readings],
         "exported_wh": [each.exported_wh for each in readings],
@@ -149,6 +164,11 @@ def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -
         "reason": [each.reason for each in readings],
         "received_at_us": [received_at_us] * len(readings),
     }
+
+
+def _battery(counter: WattHours | None) -> int:
+    """Return a battery's counter for its column, which takes no NULL."""
+    return NOT_METERED if counter is None else counter
 
 
 def _reached(
@@ -163,11 +183,20 @@ def _reached(
     )
 
 
+def _hourly(contest: Iterable[tuple[str, Contested]]) -> list[tuple[str, int]]:
+    """Return site and time of an instant in each hour that lies in a stretch."""
+    return [
+        (site_id, at_s)
+        for site_id, each in contest
+        for at_s in (*range(each.from_s, each.until_s, HOUR_S), each.until_s)
+    ]
+
+
 def _measured(reading: MeterReading) -> tuple[int | None, ...]:
     """Return what the meter said; our judgement of it is not part of the value."""
     return (
-        to_epoch(reading.at), reading.discharged_wh, reading.charged_wh, reading.soc_permille,
-        reading.imported_wh, reading.exported_wh,
+        to_epoch(reading.at), _battery(reading.discharged_wh), _battery(reading.charged_wh),
+        reading.soc_permille, reading.imported_wh, reading.exported_wh,
     )  # fmt: skip
 
 
@@ -212,8 +241,13 @@ async def _keep_doubted(
     return [*first, *((each.site_id, to_epoch(each.at)) for each in in_doubt)]
 
 
-async def _advance(session: AsyncSession, messages: Sequence[MeterMessage]) -> dict[Boot, int]:
-    """Return and store how far each boot's readings are complete from its oldest index on."""
+async def _advance(
+    session: AsyncSession, messages: Sequence[MeterMessage]
+) -> tuple[dict[Boot, int], dict[Boot, BootSpan | None], dict[Boot, BootSpan]]:
+    """Return and store how far each boot's readings are complete from its oldest index on.
+
+    With the boots' spans before, and now.
+    """
     oldest: dict[Boot, int] = {}
     indices: dict[Boot, set[int]] = {}
     for message in messages:
@@ -226,7 +260,8 @@ async def _advance(session: AsyncSession, messages: Sequence[MeterMessage]) -> d
     highest: dict[Boot, int] = {}
     unsure: dict[Boot, int] = {}
     for boot, wanted in oldest.items():
-        run_from, run_through, known_highest = marks.get(boot, (wanted, wanted - 1, wanted - 1))
+        mark = marks.get(boot, _Mark(wanted, wanted - 1, wanted - 1, None))
+        run_from, run_through, known_highest = mark.run_from, mark.run_through, mark.highest
         if not run_from <= wanted <= run_through + 1:
             run_from, run_through = wanted, wanted - 1
         while run_through + 1 in indices[boot]:
@@ -237,8 +272,19 @@ async def _advance(session: AsyncSession, messages: Sequence[MeterMessage]) -> d
             unsure[boot] = run_through
     for boot, through in (await _runs_beyond(session, unsure)).items():
         runs[boot] = (runs[boot][0], through)
-    await _store_marks(session, runs, highest)
-    return {boot: runs[boot][1] for boot in oldest}
+    was = {boot: marks[boot].span if boot in marks else None for boot in oldest}
+    spans = wider_spans(messages, was)
+    await _store_marks(session, runs, highest, spans)
+    return {boot: runs[boot][1] for boot in oldest}, was, spans
+
+
+class _Mark(NamedTuple):
+    """What was known of a boot: the run that is complete, its highest index, and when it spoke."""
+
+    run_from: int
+    run_through: int
+    highest: int
+    span: BootSpan | None
 
 
 def _boots(boots: Iterable[Boot]) -> dict[str, Sequence[Any]]:
@@ -246,13 +292,19 @@ def _boots(boots: Iterable[Boot]) -> dict[str, Sequence[Any]]:
     return {"site_id": [site_id for site_id, _ in pairs], "boot_id": [boot_id for _, boot_id in pairs]}
 
 
-async def _marks(session: AsyncSession, boots: Iterable[Boot]) -> dict[Boot, tuple[int, int, int]]:
+async def _marks(session: AsyncSession, boots: Iterable[Boot]) -> dict[Boot, _Mark]:
     locking = "" if session.get_bind().dialect.name == "sqlite" else "ORDER BY 1, 2 FOR UPDATE OF b"
     rows = await Asked(session, {"asked": _boots(boots)}).rows(
-        "SELECT b.site_id, b.boot_id, b.run_from, b.run_through, b.highest_index FROM asked"
+        "SELECT b.site_id, b.boot_id, b.run_from, b.run_through, b.highest_index,"
+        " b.first_s, b.last_s FROM asked"
         f" JOIN meter_boot b ON b.site_id = asked.site_id AND b.boot_id = asked.boot_id {locking}"
     )
-    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+    return {
+        (site_id, boot_id): _Mark(
+            run_from, run_through, highest, None if first_s is None else BootSpan(first_s, last_s)
+        )
+        for site_id, boot_id, run_from, run_through, highest, first_s, last_s in rows
+    }
 
 
 async def _runs_beyond(session: AsyncSession, through: Mapping[Boot, int]) -> dict[Boot, int]:
@@ -271,7 +323,10 @@ async def _runs_beyond(session: AsyncSession, through: Mapping[Boot, int]) -> di
 
 
 async def _store_marks(
-    session: AsyncSession, runs: Mapping[Boot, tuple[int, int]], highest: Mapping[Boot, int]
+    session: AsyncSession,
+    runs: Mapping[Boot, tuple[int, int]],
+    highest: Mapping[Boot, int],
+    spans: Mapping[Boot, BootSpan],
 ) -> None:
     boots = sorted(runs)  # one order of locking for every writer
     columns = {
@@ -279,10 +334,10 @@ async def _store_marks(
         "run_from": [runs[boot][0] for boot in boots],
         "run_through": [runs[boot][1] for boot in boots],
         "highest_index": [highest[boot] for boot in boots],
+        "first_s": [spans[boot].first_s if boot in spans else None for boot in boots],
+        "last_s": [spans[boot].last_s if boot in spans else None for boot in boots],
     }
-    await insert_or_replace(
-        session, table_of(MeterBootRow), columns, ("run_from", "run_through", "highest_index")
-    )
+    await insert_or_replace(session, table_of(MeterBootRow), columns, tuple(columns)[2:])
 
 
 def _merged(intervals: Sequence[Interval]) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ import numpy as np
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_or_replace
+from vpp.adapters.sql.meter_sources import contested, left_out
 from vpp.adapters.sql.tables import MeterHourRow, table_of
 from vpp.domain.delivery import NOT_METERED, QUALITY_CODES, Quality, ReadingColumns, counter_track, net_energy
 from vpp.domain.metered_hours import (
@@ -36,6 +37,8 @@ DOUBTED = (
 )
 """Whether a reading r has a second, different value under its key."""
 
+_QUALITY = f"CASE WHEN {DOUBTED} OR {contested('r')} THEN {BAD} ELSE r.quality END"
+
 
 async def newest_before(session: AsyncSession, site_ids: Sequence[str]) -> tuple[IntColumn, BoolColumn]:
     """Return when each site's newest reading was taken, -1 without any, and whether it is the only one
@@ -52,8 +55,8 @@ async def newest_before(session: AsyncSession, site_ids: Sequence[str]) -> tuple
         )
     newest_at_s = "(SELECT MAX({0}.at_s) FROM {1} {0} WHERE {0}.site_id = site.site_id)"
     place, newest, copies, doubted_s = await asked.columns(
-        f"SELECT site.place, COALESCE((SELECT r.at_s * {_CODES} + CASE WHEN {DOUBTED} THEN {BAD}"
-        " ELSE r.quality END FROM meter_reading r WHERE r.site_id = site.site_id"
+        f"SELECT site.place, COALESCE((SELECT r.at_s * {_CODES} + {_QUALITY}"
+        " FROM meter_reading r WHERE r.site_id = site.site_id"
         " ORDER BY r.at_s DESC, r.quality DESC LIMIT 1), -1),"
         " (SELECT COUNT(*) FROM meter_reading c WHERE c.site_id = site.site_id"
         f" AND c.at_s = {newest_at_s.format('m', 'meter_reading')}),"
@@ -101,9 +104,12 @@ async def _readings_near(session: AsyncSession, site_ids: Sequence[str], hours: 
         "ends_s": high_s.tolist(),
     }
     # SQLite takes CROSS JOIN in the order written: for each span one stretch of the time index.
-    near = "WHERE r.site_id = span.site_id AND r.at_s BETWEEN span.starts_s AND span.ends_s"
+    near = (
+        "WHERE r.site_id = span.site_id AND r.at_s BETWEEN span.starts_s AND span.ends_s"
+        f" AND NOT {left_out('r')}"
+    )
     table = await Asked(session, {"span": span}).columns(
-        f"SELECT span.place, r.at_s, {COUNTERS}, CASE WHEN {DOUBTED} THEN {BAD} ELSE r.quality END"
+        f"SELECT span.place, r.at_s, {COUNTERS}, {_QUALITY}"
         f" FROM span CROSS JOIN meter_reading r {near} UNION ALL"
         f" SELECT span.place, r.at_s, {COUNTERS}, {BAD} FROM span CROSS JOIN doubted_reading r {near}",
         7,

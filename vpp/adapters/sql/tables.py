@@ -273,6 +273,24 @@ class MeterBootRow(Row, table=True):
     run_from: int = _big()
     run_through: int = _big()
     highest_index: int = _big()
+    first_s: int | None = _maybe_big()  # of the readings whose time can be believed
+    last_s: int | None = _maybe_big()
+
+
+class ContestedSpanRow(Row, table=True):
+    """A stretch of one boot, both ends included, in which its readings do not count beside another's.
+
+    Known from ``received_at_us`` on. It only grows: each row adds to those before it.
+    """
+
+    __tablename__ = "contested_span"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    site_id: str = Field(primary_key=True, foreign_key=SITE)
+    boot_id: str = Field(primary_key=True)
+    from_s: int = _big(key=True)
+    until_s: int = _big(key=True)
+    reason: str
+    received_at_us: int = _big()
 
 
 class MeterReadingRow(Row, table=True):

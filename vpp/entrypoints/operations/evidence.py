@@ -9,7 +9,7 @@ from http import HTTPStatus
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period
-from vpp.domain.settled_event import reading_intervals
+from vpp.domain.settled_event import closing_time, reading_intervals
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.stages.settle import Grounds, settlement_grounds
@@ -111,10 +111,14 @@ def _site(grounds: Grounds, place: int) -> EvidenceSite:
 async def _readings(desk: Desk, grounds: Grounds, settlement: Settlement) -> ReadingColumns:
     """Return all readings that can matter; ``site`` is the position among the settled sites.
 
-    Of a closed event those that were there when it was settled: later ones count in a correction only.
+    Of a closed event those that had come when it closed, of a corrected one those that were there at the
+    correction: later ones count in the next correction only.
     """
-    closed = settlement.state is not SettlementState.PROVISIONAL
-    before = settlement.settled_at + timedelta(seconds=1) if closed else None  # it ran within that second
+    before = None
+    if settlement.state is SettlementState.FINAL:
+        before = closing_time(grounds.on[-1].ends_at, grounds.event.program)
+    elif settlement.state is SettlementState.CORRECTED:
+        before = settlement.settled_at + timedelta(seconds=1)  # it ran within that second
     site_ids = [site.enrollment.site_id for site in grounds.sites]
     intervals = reading_intervals(grounds.event)
     found = []

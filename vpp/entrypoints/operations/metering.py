@@ -2,11 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
-from vpp.domain.delivery import MeterMessage
+from vpp.domain.delivery import MeterMessage, Quality
+from vpp.domain.enrollment import Enrollment
+from vpp.domain.interval import Interval
+from vpp.domain.plausibility import judge_readings
+from vpp.domain.program import MeterOfRecord, Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.stages.collect import LOOK_BACK, late_by, readings_around
 from vpp.wire.meter_file import read_meter_file
 from vpp.wire.table import BadFile
 
@@ -26,22 +31,29 @@ async def import_readings(
 ) -> Json:
     """Store the readings of a meter file, or none where a line or a site cannot be used.
 
-    Importing again changes nothing. A large file takes several commits: an interrupted import is
-    finished by importing again.
+    Each reading is judged as a gateway's is: more energy than the battery's rated power could move since
+    the reading before, in the file or stored, is kept as BAD and pays nothing. A home has one meter at a
+    time: readings from when its own gateway speaks already are not stored. Importing again changes
+    nothing. A large file takes several commits: an interrupted import is finished by importing again.
 
     Args:
         progress: Told readings stored and readings in all.
 
     Returns:
-        ``sites, readings``: how many of each the file holds.
+        ``sites, readings``: how many of each the file holds. ``refused``: ``site_id, readings, reasons`` of
+        the homes that have readings which are stored as BAD and were not BAD in the file. ``left_out``:
+        ``site_id, readings, gateway_since`` of the homes that have readings which were not stored.
     """
+    known = {enrollment.site_id: enrollment for enrollment in await desk.store.enrollments()}
+    at_site = {site_id for site_id, home in known.items() if _metered_at_site(home, desk.programs)}
     try:
-        messages = read_meter_file(content, now=desk.clock.now(), file_name=file_name)
+        messages = read_meter_file(
+            content, now=desk.clock.now(), file_name=file_name, metered_at_site=at_site
+        )
     except BadFile as failure:
         raise OperationRefused(
             f"{file_name}: {len(failure.faults)} faults, nothing of it was stored", faults=failure.faults
         ) from failure
-    known = {enrollment.site_id: enrollment.withdrawn_at for enrollment in await desk.store.enrollments()}
     strangers = [message.site_id for message in messages if message.site_id not in known]
     if strangers:
         raise OperationRefused(
@@ -49,23 +61,96 @@ async def import_readings(
             faults=[f"site {site_id} is not enrolled; vpp site enroll comes first" for site_id in strangers],
         )
     _refuse_after_leaving(messages, known, file_name)
+    sites, readings = len(messages), sum(len(message.readings) for message in messages)
+    messages, left_out = _before_gateways(
+        messages, await desk.store.own_readings_since([message.site_id for message in messages])
+    )
     total = sum(len(message.readings) for message in messages)
     done = 0
+    refused: dict[str, list[str]] = {}
     for batch in _batches(messages):
-        await desk.store.append(batch, at=desk.clock.now())
+        now = desk.clock.now()
+        judged = [await _judged(desk, message, known[message.site_id], now) for message in batch]
+        _note_refused(refused, batch, judged)
+        await desk.store.append(judged, at=now)
         done += sum(len(message.readings) for message in batch)
         progress(done, total)
     desk.changed()
-    return {"sites": len(messages), "readings": total}
+    return {
+        "sites": sites,
+        "readings": readings,
+        "refused": [
+            {"site_id": site_id, "readings": len(reasons), "reasons": sorted(set(reasons))}
+            for site_id, reasons in sorted(refused.items())
+        ],
+        "left_out": left_out,
+    }
+
+
+def _metered_at_site(home: Enrollment, programs: Mapping[str, Program]) -> bool:
+    program = programs.get(home.program_id)
+    return program is not None and any(each.meter is MeterOfRecord.SITE for each in program.editions)
+
+
+def _before_gateways(
+    messages: Sequence[MeterMessage], since: Mapping[str, datetime]
+) -> tuple[tuple[MeterMessage, ...], list[Json]]:
+    """Return what is from before each home's own gateway spoke, and what of which homes is not."""
+    kept, left_out = [], []
+    for message in messages:
+        begins = since.get(message.site_id)
+        readings = tuple(each for each in message.readings if begins is None or each.at < begins)
+        if readings:
+            kept.append(replace(message, readings=readings))
+        if begins is not None and len(readings) < len(message.readings):
+            left_out.append(
+                {
+                    "site_id": message.site_id,
+                    "readings": len(message.readings) - len(readings),
+                    "gateway_since": instant(begins),
+                }
+            )
+    return tuple(kept), left_out
+
+
+async def _judged(desk: Desk, message: MeterMessage, home: Enrollment, now: datetime) -> MeterMessage:
+    """Return a home's readings judged by its rated power, among those that are stored around them."""
+    first, last = message.readings[0].at, message.readings[-1].at
+    around = [Interval(first - LOOK_BACK, last + LOOK_BACK)]
+    newest = (await desk.store.newest_reading_at([home.site_id])).get(home.site_id)
+    if newest is not None and newest < around[0].starts_at:  # the one before, however long ago
+        around.append(Interval(newest, newest + timedelta(seconds=1)))
+    stored = await readings_around([home.site_id], around, desk.store)
+    return replace(
+        message,
+        readings=judge_readings(
+            message.readings,
+            known=stored.get(home.site_id, ()),
+            rated_discharge=home.max_discharge_w,
+            rated_charge=home.max_discharge_w,
+            received_at=now,
+            late=late_by(home, desk.programs),
+        ),
+    )
+
+
+def _note_refused(
+    refused: dict[str, list[str]], told: Sequence[MeterMessage], judged: Sequence[MeterMessage]
+) -> None:
+    """Add the reason of every reading that became BAD, by site."""
+    for message, after in zip(told, judged, strict=True):
+        for reading, verdict in zip(message.readings, after.readings, strict=True):
+            if verdict.quality is Quality.BAD and reading.quality is not Quality.BAD:
+                refused.setdefault(message.site_id, []).append(str(verdict.reason))
 
 
 def _refuse_after_leaving(
-    messages: Sequence[MeterMessage], left_at: Mapping[str, datetime | None], file_name: str
+    messages: Sequence[MeterMessage], known: Mapping[str, Enrollment], file_name: str
 ) -> None:
     """Return only if no reading is from after its home's consent was withdrawn. Raises OperationRefused."""
     faults = []
     for message in messages:
-        until = left_at[message.site_id]
+        until = known[message.site_id].withdrawn_at
         if until is not None and any(reading.at > until for reading in message.readings):
             faults.append(f"site {message.site_id} left at {instant(until)}; take out its later readings")
     if faults:

@@ -8,7 +8,15 @@ from http import HTTPStatus
 
 from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
-from vpp.domain.ledger import HOME_CURRENCY, Account, JournalEntry, balances, currencies, live_settlements
+from vpp.domain.ledger import (
+    HOME_CURRENCY,
+    Account,
+    JournalEntry,
+    MixedCurrencies,
+    balances,
+    currencies,
+    live_settlements,
+)
 from vpp.domain.program import Period, Program, Terms
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
@@ -16,6 +24,7 @@ from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import event_state, settlement_facts
+from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accruals, accrue, pay
 from vpp.stages.settle import UnknownProgram, settle
 
@@ -312,11 +321,25 @@ async def verify_ledger(desk: Desk) -> Json:
     Returns:
         ``balanced`` (in each currency), ``entries, accounts`` (``posted_usd`` and ``pending_usd`` by account,
         of what is booked in US dollars), ``other_currencies`` (by currency: ``posted`` and ``pending`` by
-        account), ``chain_holds, chain_head, differs`` (the first difference, or None).
+        account), ``chain_holds, chain_head, differs`` (the first difference, or None). Where somebody
+        changed an entry in the database so that the books cannot be added up, they are not ``balanced``,
+        ``entries`` is None, and no account is summed.
     """
-    entries = await desk.store.entries()
     differs = await desk.store.verify_chain()
-    in_currency = _by_currency(desk, entries)
+    head = await desk.store.chain_head()
+    try:
+        entries = await desk.store.entries()
+        in_currency = _by_currency(desk, entries)
+    except (AlteredBooks, MixedCurrencies) as failure:
+        return {
+            "balanced": False,
+            "entries": None,
+            "accounts": {},
+            "other_currencies": {},
+            "chain_holds": differs is None,
+            "chain_head": head,
+            "differs": differs or str(failure),
+        }
     balanced = all(sum(posting.amount for posting in entry.postings) == 0 for entry in entries) and all(
         sum(balance.posted for balance in found.values()) == sum(b.pending for b in found.values()) == 0
         for found in map(balances, in_currency.values())
@@ -329,7 +352,7 @@ async def verify_ledger(desk: Desk) -> Json:
             currency: _account_facts(booked, "") for currency, booked in sorted(in_currency.items())
         },
         "chain_holds": differs is None,
-        "chain_head": await desk.store.chain_head(),
+        "chain_head": head,
         "differs": differs,
     }
 

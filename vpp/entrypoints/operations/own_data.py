@@ -136,8 +136,8 @@ async def readings_of(desk: Desk, homes: Sequence[Enrollment]) -> list[Json]:
         {
             "site_id": ids[site],
             "at": instant(from_epoch(at_s)),
-            "discharged_wh": discharged,
-            "charged_wh": charged,
+            "discharged_wh": None if discharged == NOT_METERED else discharged,
+            "charged_wh": None if charged == NOT_METERED else charged,
             "imported_wh": None if imported == NOT_METERED else imported,
             "exported_wh": None if exported == NOT_METERED else exported,
             "quality": QUALITY_CODES[quality].value,
