@@ -199,3 +199,45 @@ def test_a_standby_leads_soon_after_the_leader_froze_and_the_leader_steps_down(
     assert took_s < 15
     assert "stands by: another controller leads" in log_of_second
     assert "another controller leads now; this one sends nothing any more" in log_of_first
+
+
+def test_a_broker_of_ours_that_is_killed_is_started_again_and_the_doctor_is_content(
+    serve: Serve, tmp_path: Path
+) -> None:
+    child = serve()
+    port = card_of(tmp_path / "state", child)["port"]
+    answer_of(port, "/health/ready", status=200)
+    (broker,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+
+    os.kill(int(broker), signal.SIGKILL)
+    answer_of(port, "/health/ready", status=503)
+    answer_of(port, "/health/ready", status=200)
+    examined = vpp(tmp_path / "state", "doctor", "--json")
+    child.send_signal(signal.SIGTERM)
+    _, log = child.communicate(timeout=START_WITHIN_S)
+
+    assert examined.returncode == 0, examined.stdout
+    assert "the embedded broker ended with code -9" in log
+    assert child.returncode == 0
+
+
+def test_the_doctor_fails_a_service_that_is_not_connected_though_something_listens(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and never says a word
+        broker_url = f"mqtt://127.0.0.1:{mute.getsockname()[1]}"
+        child = serve(VPP_BROKER_URL=broker_url)
+        port = card_of(tmp_path / "state", child)["port"]
+        while not answer_of(port, "/health/ready", status=503)["leads"]:
+            time.sleep(0.05)
+        named = vpp(tmp_path / "state", "doctor", "--json", VPP_BROKER_URL=broker_url)
+        unnamed = vpp(tmp_path / "state", "doctor", "--json")  # the service had its broker by a flag, perhaps
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=START_WITHIN_S)
+
+    assert (named.returncode, unnamed.returncode) == (1, 1)
+    for examined in (named, unnamed):
+        (broker,) = (each for each in json.loads(examined.stdout)["checks"] if each["check"] == "broker")
+        assert broker["state"] == "failed"
+        assert "vpp serve is not connected" in broker["detail"]
+        assert "log of vpp serve" in broker["fix"]

@@ -29,6 +29,7 @@ from vpp.ports import StoreUnavailable
 from vpp.settings import PREFIX, BadSettings, BrokerTls, Settings, load_programs, load_settings, variables
 
 CONNECT_WITHIN_S = 5.0
+LOOK_EVERY_S = 0.25
 _TIMEX_BYTES = 512  # more than any libc's struct timex
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
@@ -214,10 +215,32 @@ def _port(port: int, service: RunningService | None) -> Finding:
 
 
 async def _broker(settings: Settings, service: RunningService | None) -> Finding:
+    leads = False
     if service is not None:
-        needs = await asyncio.to_thread(service.readiness)
+        needs = await _connected_soon(service)
         if needs.get("broker"):
             return Finding("broker", "ok", "vpp serve is connected to it")
+        leads = bool(needs.get("leads", True))  # one that stands by needs no broker yet
+    found = await _broker_itself(settings)
+    if found.state == "ok" and leads:
+        detail = f"vpp serve is not connected to its broker, and no home hears it ({found.detail})"
+        fix = "the log of vpp serve says why; where that is no help, end vpp serve and start it again"
+        return Finding("broker", "failed", detail, fix)
+    return found
+
+
+async def _connected_soon(service: RunningService) -> Json:
+    """Return what the service needs, once connected, or after the time a connection may take."""
+    needs = await asyncio.to_thread(service.readiness)
+    for _ in range(int(CONNECT_WITHIN_S / LOOK_EVERY_S)):
+        if needs.get("broker"):
+            break
+        await asyncio.sleep(LOOK_EVERY_S)
+        needs = await asyncio.to_thread(service.readiness)
+    return needs
+
+
+async def _broker_itself(settings: Settings) -> Finding:
     if settings.broker_url == "embedded":
         return Finding("broker", "ok", "the embedded broker starts with vpp serve")
     fix = "start the broker, or set VPP_BROKER_URL to one that runs"
