@@ -377,6 +377,7 @@ async def build(
     store: Store,
     keys: Keys,
     broker_url: str,
+    programs: Mapping[str, Program] | None = None,
     crash: CrashPoint | None = None,
     epoch: int | None = None,
 ) -> AsyncIterator[Controller]:
@@ -387,7 +388,15 @@ async def build(
     access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
     jitter: Callable[[], float] = secrets.SystemRandom().random
     async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
-        controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport, crash=crash)
+        controller = assemble(
+            settings,
+            clock=clock,
+            store=store,
+            keys=keys,
+            transport=transport,
+            programs=programs,
+            crash=crash,
+        )
         controller.epoch = epoch
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
         controller.messenger = AppriseMessenger(settings.mail_url)

@@ -97,15 +97,17 @@ class Settings(BaseModel):
     @field_validator("broker_url")
     @classmethod
     def _broker_is_reachable_in_principle(cls, url: str) -> str:
-        if url == "embedded" or re.fullmatch(r"mqtts?://([^@/\s]+@)?[^@/:\s]+(:\d{1,5})?/?", url):
-            return url
+        if url == "embedded" or re.fullmatch(r"mqtts?://([^@/?#\s]+@)?[^@/?#:\s]+(:[0-9]+)?/?", url):
+            return _with_usable_port(url)
         raise ValueError("expected 'embedded' or mqtt://host:port or mqtts://host:port")
 
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str) -> str:
-        if url == "" or url.startswith(("sqlite:///", "postgresql://")):
+        if url == "" or url.startswith("sqlite:///"):
             return url
+        if url.startswith("postgresql://"):
+            return _with_usable_port(url)
         raise ValueError("expected sqlite:///path or postgresql://user@host/name")
 
     @field_validator("state_dir", "programs_dir")
@@ -139,6 +141,13 @@ class Settings(BaseModel):
     def store_url(self) -> str:
         """Return the database to use: the one set, else SQLite in the state directory."""
         return self.database_url or f"sqlite:///{self.state_dir / 'vpp.sqlite'}"
+
+
+def _with_usable_port(url: str) -> str:
+    named = re.search(r"://(?:.*@)?[^@/?]*:([^@/?:\]]+)(?=[/?]|$)", url)
+    if named and not (re.fullmatch(r"[0-9]{1,5}", named[1]) and 1 <= int(named[1]) <= 65535):
+        raise ValueError("expected a port from 1 to 65535")
+    return url
 
 
 class _Environment(Settings, BaseSettings):
@@ -210,13 +219,17 @@ def _split_key(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip("\"'") for part in parts)
 
 
-def _file_layer(path: Path) -> _Layer:
+def _text_of(path: Path, remedy: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as failure:
-        raise BadSettings(f"{path}: {failure.strerror}; name a readable file with --config") from failure
+        raise BadSettings(f"{path}: {failure.strerror}; {remedy}") from failure
     except UnicodeDecodeError as failure:
         raise BadSettings(f"{path}: byte {failure.start} is not UTF-8") from failure
+
+
+def _file_layer(path: Path) -> _Layer:
+    text = _text_of(path, "name a readable file with --config")
     try:
         return _Layer(str(path), text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as failure:
@@ -298,7 +311,7 @@ def load_programs(settings: Settings) -> dict[str, Program]:
     programs: dict[str, Program] = {}
     for path in sorted(folder.glob("*.toml")):
         try:
-            program = read_program(path.read_text(encoding="utf-8"), file_name=str(path))
+            program = read_program(_text_of(path, "make it a readable file"), file_name=str(path))
         except ProgramFileError as failure:
             raise BadSettings(str(failure)) from failure
         if program.program_id in programs:

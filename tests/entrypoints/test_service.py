@@ -17,7 +17,7 @@ import pytest
 
 from tests.entrypoints.builders import an_enrollment_file
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE
-from vpp.settings import PREFIX
+from vpp.settings import CONFIG_DIR, PREFIX
 
 START_WITHIN_S = 60.0
 
@@ -155,6 +155,43 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it(serve: Serve) ->
 
     assert child.returncode == 1
     assert f"port {port} on 127.0.0.1 is taken by another program; set VPP_HTTP_PORT" in complaint
+
+
+def a_program_with_a_word_nobody_knows(folder: Path) -> str:
+    folder.mkdir()
+    known = (CONFIG_DIR / "programs" / "elrp-a4-pge.toml").read_text()
+    (folder / "elrp.toml").write_text("colour = 'red'\n" + known)
+    return str(folder)
+
+
+def test_configuration_that_cannot_be_used_is_one_sentence_with_its_place_before_anything_listens(
+    tmp_path: Path,
+) -> None:
+    strange = a_program_with_a_word_nobody_knows(tmp_path / "strange")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "program.toml").write_bytes(b"\xff")
+    unusable = {
+        (
+            "VPP_BROKER_URL",
+            "mqtt://127.0.0.1:99999",
+        ): "VPP_BROKER_URL: broker_url is not usable, expected a port from 1 to 65535",
+        ("VPP_DATABASE_URL", "sqlite:///"): "names no file; write sqlite:///path; set VPP_DATABASE_URL",
+        ("VPP_DATABASE_URL", "postgresql://u@h:99999/d"): "database_url is not usable, expected a port",
+        ("VPP_PROGRAMS_DIR", strange): f"{strange}/elrp.toml:1: ",
+        ("VPP_PROGRAMS_DIR", str(tmp_path / "empty")): "holds no program file (*.toml); set VPP_PROGRAMS_DIR",
+        ("VPP_PROGRAMS_DIR", str(tmp_path / "binary")): "program.toml: byte 0 is not UTF-8",
+    }
+
+    for (name, value), sentence in unusable.items():
+        for words in (("serve",), ("event", "list", "--json")):
+            ended = vpp(tmp_path / "state", *words, **{name: value})
+
+            assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+            (told,) = ended.stderr.splitlines()  # neither a traceback nor the line that says what listens
+            assert told.startswith("vpp: ")
+            assert sentence in told
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_taken_broker_port_is_replaced_by_a_free_one_that_is_named(serve: Serve, tmp_path: Path) -> None:

@@ -109,6 +109,9 @@ def test_an_unknown_key_is_refused_with_file_and_line(tmp_path: Path) -> None:
             "broker_url = 'http://x'",
             ":1: broker_url is not usable, expected 'embedded' or mqtt://host:port",
         ),
+        ("broker_url = 'mqtts://u:p@h:0'", ":1: broker_url is not usable, expected a port from 1 to 65535"),
+        ("broker_url = 'mqtt://u:secret#@h:1'", ":1: broker_url is not usable, expected 'embedded' or mqtt"),
+        ("database_url = 'postgresql://u:secret@h:x/d'", ":1: database_url is not usable, expected a port"),
         (
             "database_url = 'mysql://u:secret@h/d'",
             ":1: database_url is not usable, expected sqlite:///path",
@@ -124,6 +127,16 @@ def test_a_bad_value_says_where_it_stands_and_what_is_expected(
 
     assert sentence in told
     assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:1#2@h/d", "postgresql://u:p@[::1]:5432/d", "postgresql:///d?host=/run", "sqlite:///a:b"],
+)
+def test_a_database_that_names_no_port_or_a_usable_one_is_taken(tmp_path: Path, url: str) -> None:
+    settings = load_settings(config_dir=a_config_dir(tmp_path, local=f"database_url = '{url}'"))
+
+    assert settings.store_url == url
 
 
 def test_a_bad_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,10 @@ from rich.console import Console
 from vpp.adapters.clock import WallClock
 from vpp.adapters.crash_points import crash_around
 from vpp.adapters.keys import FileKeys, KeyFileRefused
+from vpp.adapters.sql.engine import UnknownDatabase, driver_url
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import crash_point
+from vpp.domain.program import Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.routes import ROUTES
 from vpp.entrypoints.running_service import RunningService, find_service
@@ -48,11 +50,22 @@ chosen = _Chosen()
 
 
 def settings_or_exit(**flags: Any) -> Settings:
-    """Return the settings, or say what is wrong with them and end with 1."""
+    """Return the settings, or say what is wrong with them and end with 2."""
     try:
         return load_settings(config_file=chosen.config_file, **flags)
     except BadSettings as failure:
-        fail(str(failure))
+        fail(str(failure), code=2)
+
+
+def programs_or_exit(settings: Settings) -> dict[str, Program]:
+    """Return the programs to use with a database that can be meant, or say what cannot and end with 2."""
+    try:
+        driver_url(settings.store_url)
+        return load_programs(settings)
+    except BadSettings as failure:
+        fail(str(failure), code=2)
+    except UnknownDatabase as failure:
+        fail(f"{failure}; set VPP_DATABASE_URL", code=2)
 
 
 def fail(sentence: str, *, code: int = 1) -> NoReturn:
@@ -94,19 +107,21 @@ def require_state_dir(state_dir: Path) -> None:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Give a desk on the database itself; key and tables are made on first use.
 
+    Ends with 2 where the database's name or a program file cannot be used.
+
     Raises:
         OperationRefused: Something it needs cannot be used.
     """
+    programs = programs_or_exit(settings)
     require_state_dir(settings.state_dir)
     crash = crash_point(settings)
     try:
-        programs = load_programs(settings)
         with nullcontext() if crash is None else crash.around("key-file"):
             keys = FileKeys(settings.state_dir)
         with nullcontext() if crash is None else crash.around("migration"):
             opened = await SqlStore.open(settings.store_url)
         store = crash_around(opened, crash)
-    except (BadSettings, KeyFileRefused) as failure:
+    except KeyFileRefused as failure:
         raise OperationRefused(str(failure)) from failure
     except StoreUnavailable as failure:
         raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure

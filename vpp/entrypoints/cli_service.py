@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from vpp.entrypoints.asking import JsonFlag, answer, chosen, fail, settings_or_exit
+from vpp.entrypoints.asking import JsonFlag, answer, chosen, fail, programs_or_exit, settings_or_exit
 from vpp.entrypoints.doctor import examine
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
@@ -27,13 +27,14 @@ def serve(
     """Run the controller and its loopback API until SIGTERM or Ctrl-C.
 
     It starts even when the broker or the database is down, says so, and tries again with growing waits.
+    Settings or program files that cannot be used end it with 2 before it listens.
     """
     from vpp.entrypoints.service import Service  # the whole product; other commands start faster without
 
     chosen.config_file = config or chosen.config_file
     settings = settings_or_exit(http_port=http_port, broker_url=broker_url)
     try:
-        asyncio.run(Service(settings).run())
+        asyncio.run(Service(settings, programs_or_exit(settings)).run())
     except OperationRefused as refused:
         fail(refused.detail)
 
