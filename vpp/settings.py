@@ -4,6 +4,8 @@
 files and variables; refuses to know what the values are used for. Read once, by the entrypoint.
 """
 
+import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from vpp.wire.program_file import ProgramFileError, read_program
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 PREFIX = "VPP_"
+NOT_SETTINGS = frozenset(("VPP_BENCH_SITES",))  # variables of the tools beside the product
 
 Seconds = Annotated[int, Field(ge=0)]
 LimitW = Annotated[int, Field(gt=0)]
@@ -237,11 +240,29 @@ def _file_layer(path: Path) -> _Layer:
 
 
 def _environment_layer() -> _Layer:
+    strange = [
+        f"{name}: there is no such setting; {_nearest(name)}"
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX) and not _sets_something(name.upper())
+    ]
+    if strange:
+        raise BadSettings("\n".join(strange))
     source = EnvSettingsSource(_Environment)
     try:
         return _Layer("environment", None, source())
     except SettingsError as failure:
         raise BadSettings(f"environment: {failure}; tables are given as JSON") from failure
+
+
+def _sets_something(name: str) -> bool:
+    # What stands below a table is judged with the tables of the files, and refused with its place.
+    table, nested, _ = name.partition("__")
+    return name in NOT_SETTINGS or (table if nested else name) in variables()
+
+
+def _nearest(name: str) -> str:
+    meant = difflib.get_close_matches(name.upper(), sorted(variables()), n=1)
+    return f"{meant[0]} is; rename or unset it" if meant else "unset it; config/default.toml lists all"
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,7 +285,8 @@ def load_settings(
         **flags: Values from the command line; None means not given.
 
     Raises:
-        BadSettings: A key is unknown or a value is not usable; one line per problem, with its place.
+        BadSettings: A key or variable is unknown or a value is not usable; one line per problem, with its
+            place.
     """
     files = (config_dir / "default.toml", config_file or config_dir / "local.toml")
     layers = [_file_layer(path) for path in files if path == config_file or path.exists()]

@@ -147,6 +147,36 @@ def test_a_bad_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("VPP_BROKER_UR", "VPP_BROKER_UR: there is no such setting; VPP_BROKER_URL is; rename or unset it"),
+        ("vpp_http_prot", "vpp_http_prot: there is no such setting; VPP_HTTP_PORT is; rename or unset it"),
+        ("VPP_DISPATH__LEASE_S", "VPP_DISPATH__LEASE_S: there is no such setting; VPP_DISPATCH__LEASE_S is"),
+        ("VPP_DISPATCH__LEAS_S", "VPP_DISPATCH__LEAS_S: there is no setting dispatch.leas_s"),
+        ("VPP_XYZ", "VPP_XYZ: there is no such setting; unset it; config/default.toml lists all"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, "3")
+
+    (told,) = complaint(tmp_path)
+
+    assert told.startswith(sentence)
+
+
+def test_variables_of_tests_and_of_other_programs_are_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"VPP_CRASH_AT": "before-ack:3", "VPP_BENCH_SITES": "10", "VPPX_BROKER_UR": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VPP_DISPATCH__FEEDER_CAPS_W__F1", "5000")
+
+    assert load_settings(config_dir=tmp_path).dispatch.feeder_caps_w == {"f1": 5000}
+
+
 def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"nowhere.toml: No such file"):
         load_settings(config_file=tmp_path / "nowhere.toml")

@@ -26,7 +26,7 @@ from vpp.entrypoints.operations.desk import Json, OperationRefused
 from vpp.entrypoints.operations.health import CERTIFICATE_SOON_DAYS, certificate_facts
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
-from vpp.settings import PREFIX, BadSettings, BrokerTls, Settings, load_programs, load_settings, variables
+from vpp.settings import BadSettings, BrokerTls, Settings, load_programs, load_settings
 
 CONNECT_WITHIN_S = 5.0
 LOOK_EVERY_S = 0.25
@@ -81,7 +81,7 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
             "settings", "failed", str(failure), "change it there; config/default.toml lists every key"
         )
         return
-    yield _settings_finding()
+    yield Finding("settings", "ok", "every key is known and every value usable")
     yield _programs(settings)
     yield _state_dir(settings.state_dir)
     yield _key(settings.state_dir)
@@ -99,18 +99,6 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
     for path in settings.broker_tls.certificates:
         yield _certificate(path)
     yield _clock()
-
-
-def _settings_finding() -> Finding:
-    strange = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in variables())
-    if strange:
-        return Finding(
-            "settings",
-            "warning",
-            f"{', '.join(strange)} is set and is no setting",
-            "unset it, or mend its name",
-        )
-    return Finding("settings", "ok", "every key is known and every value usable")
 
 
 def _programs(settings: Settings) -> Finding:
