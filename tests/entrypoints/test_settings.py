@@ -170,7 +170,11 @@ def test_a_variable_that_sets_nothing_is_refused_by_name(
 def test_variables_of_tests_and_of_other_programs_are_let_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"VPP_CRASH_AT": "before-ack:3", "VPP_BENCH_SITES": "10", "VPPX_BROKER_UR": "3"}.items():
+    for name, value in {
+        "VPP_CRASH_AT": "before-ack:3",
+        "VPP_BENCH_SITES": "10",
+        "VPPX_BROKER_UR": "3",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VPP_DISPATCH__FEEDER_CAPS_W__F1", "5000")
 

@@ -7,6 +7,8 @@ Exit codes: 0 done, 1 failed, 2 usage.
 import asyncio
 import getpass
 import json
+import os
+import pwd
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -85,8 +87,21 @@ def answer(value: Json, render: Render, *, as_json: bool) -> None:
 
 
 def actor() -> str:
-    """Return who acts, for the history: the user of this machine."""
-    return f"operator:{getpass.getuser()}"
+    """Return who acts, for the history: the user of this machine, whatever the environment says."""
+    number = os.getuid()
+    try:
+        return f"operator:{pwd.getpwuid(number).pw_name}"
+    except KeyError:  # a container may run under a number that has no name
+        return f"operator:uid-{number}"
+
+
+def proof_of(login: str | None) -> dict[str, Any]:
+    """Return a login with its password, read from standard input; nothing where no login is given."""
+    if login is None:
+        return {}
+    if sys.stdin.isatty():
+        return {"login": login, "password": getpass.getpass(f"password of {login}: ")}
+    return {"login": login, "password": sys.stdin.readline().rstrip("\n")}
 
 
 def require_state_dir(state_dir: Path) -> None:

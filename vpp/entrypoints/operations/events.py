@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import numpy as np
 
+from vpp.domain.access import Right
 from vpp.domain.command import Action, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.grid_event import (
@@ -32,6 +33,7 @@ from vpp.entrypoints.operations.desk import (
     percent,
     usd,
 )
+from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.paging import page
 
 
@@ -279,8 +281,20 @@ def settlement_facts(desk: Desk, settlement: Settlement) -> Json:
     }
 
 
-async def force_event(desk: Desk, *, event_id: str, actor: str) -> Json:
+async def force_event(
+    desk: Desk, *, event_id: str, actor: str, login: str = "", password: str = "", claimed: bool = False
+) -> Json:
     """Dispatch a valid event that lies outside its program's terms; it stays flagged for good.
+
+    What a person started or changed here is forced by somebody whom a login names, on its page or with --as
+    NAME and the password on standard input.
+
+    Args:
+        event_id: The event.
+        actor: Who asks.
+        login: Login of whoever forces it; given after the event began it does not count.
+        password: What proves the login.
+        claimed: Nobody but the caller says who the actor is.
 
     Returns:
         ``event_id, version, out_of_program, forced_by, forced_at``. Asking again changes nothing.
@@ -296,12 +310,15 @@ async def force_event(desk: Desk, *, event_id: str, actor: str) -> Json:
             f"event {event_id} lies inside its program's terms and needs no force; nothing changed",
             HTTPStatus.CONFLICT,
         )
+    by = await who_grants(
+        desk, event_id, right=Right.DISPATCH, actor=actor, claimed=claimed, login=login, password=password
+    )
     for known in history.grants:
         if known.kind is GrantKind.FORCE and known.version == latest.version:
             grant = known
             break
     else:
-        grant = Grant(event_id, latest.version, GrantKind.FORCE, actor, now)
+        grant = Grant(event_id, latest.version, GrantKind.FORCE, by, now)
         await desk.store.grant(grant)
         desk.changed()
     return {
