@@ -18,7 +18,7 @@ from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
-from vpp.domain.grid_event import EventHistory, RawSignal
+from vpp.domain.grid_event import EventHistory, RawSignal, Receipt
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.program import Program
@@ -190,16 +190,16 @@ class Controller:
         behind = hear_in_force(board, collected.samples, collected.online)
         return refused or behind or collected.urgent
 
-    async def arrive(self, signals: Sequence[RawSignal]) -> Counter[str]:
-        """Keep grid signals as they came; return a count of those that are refused at sight."""
+    async def arrive(self, signals: Sequence[RawSignal]) -> tuple[Counter[str], frozenset[str]]:
+        """Keep grid signals; return a count of those refused at sight, and the keys of those to judge."""
         arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
         self.odd_fields.update(arrival.unknown_fields)
-        return arrival.refused
+        return arrival.refused, arrival.readable
 
-    async def intake(self, raw: RawSignal) -> bool:
-        """Judge and answer one grid signal."""
+    async def intake(self, raw: RawSignal) -> Receipt:
+        """Judge and answer one grid signal; return the answer."""
         await self._ready_board()
-        await intake(
+        return await intake(
             raw,
             feed=self.feed,
             store=self.store,
@@ -208,7 +208,6 @@ class Controller:
             roster=self.roster,
             clock=self.clock,
         )
-        return True
 
     async def control(self, fresh: bool) -> bool:
         """Decide and command once; ``fresh``: somebody enrolled, spoke or signalled since the last time."""
