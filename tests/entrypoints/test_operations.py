@@ -1,8 +1,10 @@
 """What people ask of the product, done on a store in memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tests.entrypoints.builders import (
 from vpp.adapters.clock import SteppedClock
 from vpp.domain.command import DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import Reason, reason_code
+from vpp.domain.grid_event import EventStatus, Operation
 from vpp.domain.quantities import column
 from vpp.entrypoints.operations import events, metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, OperationRefused, usd
@@ -156,6 +159,35 @@ async def test_an_event_out_of_its_program_waits_until_a_person_forces_it(desk: 
     assert after["out_of_program"] == ["out_of_window"]
     assert again == forced
     assert forced["forced_by"] == "operator:ada"
+
+
+@pytest.mark.parametrize("word", ["DELETE", "PT0S", "in-terms UPDATE"])
+async def test_an_event_that_was_forced_out_of_its_program_stays_flagged_for_good(
+    desk: Desk, word: str
+) -> None:
+    left = an_event("ev-2", out_of_program=("out_of_window",))
+    await take_event(desk, left)
+    await events.force_event(desk, event_id="ev-2", actor="operator:ada")
+    ended: dict[str, Any] = (
+        {"steps": (), "status": EventStatus.CANCELLED} if word != "in-terms UPDATE" else {}
+    )
+    operation = Operation.DELETE if word == "DELETE" else Operation.UPDATE
+    later = replace(
+        left,
+        version=2,
+        operation=operation,
+        modified_at=NOON,
+        content_sha256="2" * 64,
+        out_of_program=(),
+        **ended,
+    )
+    await desk.store.append_version(later, actor="caiso")
+
+    shown = await events.show_event(desk, event_id="ev-2")
+    listed = await events.list_events(desk)
+
+    assert (shown["version"], shown["out_of_program"], shown["forced"]) == (2, ["out_of_window"], True)
+    assert {**listed["events"][1]}.items() <= shown.items()  # type: ignore[index]  # plain JSON
 
 
 async def test_an_event_of_a_source_without_a_limit_of_its_own_waits_for_approval(desk: Desk) -> None:

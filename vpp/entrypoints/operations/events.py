@@ -60,8 +60,16 @@ def _forced(history: EventHistory, version: int) -> bool:
     return any(grant.kind is GrantKind.FORCE and grant.version == version for grant in history.grants)
 
 
+def departures_ever(history: EventHistory) -> tuple[str, ...]:
+    """Return how any version of an event left its program's terms, each reason once, the oldest first."""
+    return tuple(dict.fromkeys(each for version in history.versions for each in version.out_of_program))
+
+
 def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) -> Json:
-    """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked."""
+    """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked.
+
+    ``out_of_program`` and ``forced`` are flags for good: no later version or cancel takes them away.
+    """
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
     interval = asked.interval
@@ -85,8 +93,8 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "cancelled_at": instant_or_none(cancelled_at),
         "steps": _steps(asked),
         "authorized_w": authorized_w,
-        "out_of_program": list(latest.out_of_program),
-        "forced": _forced(history, latest.version),
+        "out_of_program": list(departures_ever(history)),
+        "forced": any(grant.kind is GrantKind.FORCE for grant in history.grants),
         "test": latest.test,
     }
 
