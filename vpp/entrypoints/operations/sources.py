@@ -2,13 +2,12 @@
 
 import base64
 import re
-from decimal import Decimal, InvalidOperation
 
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.paging import page
-from vpp.entrypoints.operations.starting import CONSOLE
+from vpp.entrypoints.operations.starting import CONSOLE, megawatts
 from vpp.wire.enrollment_file import read_public_key
 
 _SOURCE_NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -76,13 +75,12 @@ def _before(known: GridSource | None, source: GridSource) -> str:
     return f"before {known.max_power_w / 1e6:g} MW, {key}"
 
 
-def _watts(megawatts: str) -> Watts:
-    try:
-        exact = Decimal(megawatts) * 1_000_000
-    except InvalidOperation as failure:
-        raise OperationRefused(f"--max-mw {megawatts[:30]!r} is not a number of megawatts") from failure
+def _watts(text: str) -> Watts:
+    exact = megawatts(text)
+    if exact is None:
+        raise OperationRefused(f"--max-mw {text[:30]!r} is not a number of megawatts")
     if not exact.is_finite() or not 0 <= exact <= 10**11:
-        raise OperationRefused(f"--max-mw {megawatts[:30]} is not 0 to 100000 MW")
+        raise OperationRefused(f"--max-mw {text[:30]} is not 0 to 100000 MW")
     return Watts(int(exact))
 
 

@@ -82,17 +82,25 @@ def read_megawatts(text: str) -> int | None:
     """Return watts of megawatts as text; None for ``all``. Raises OperationRefused."""
     if text == "all":
         return None
-    try:
-        power_w = Decimal(text) * 1_000_000
-    except InvalidOperation as failure:
-        raise OperationRefused(
-            f"a power of {text[:30]!r} is not a number of megawatts", field="power_mw"
-        ) from failure
+    power_w = megawatts(text)
+    if power_w is None:
+        raise OperationRefused(f"a power of {text[:30]!r} is not a number of megawatts", field="power_mw")
     if not power_w.is_finite() or not 1 <= power_w <= 10**11 or power_w != int(power_w):
         raise OperationRefused(
             f"a power of {text[:30]} MW is not 0.000001 to 100000 MW in whole watts", field="power_mw"
         )
     return int(power_w)
+
+
+def megawatts(text: str) -> Decimal | None:
+    """Return exact watts of megawatts as text; None where it is no number in plain digits."""
+    # Decimal alone would take digits of any script, and underscores.
+    if not re.fullmatch(r"[0-9A-Za-z.+-]{1,40}", text):
+        return None
+    try:
+        return Decimal(text) * 1_000_000
+    except InvalidOperation:
+        return None
 
 
 def read_start(text: str, program: Program) -> datetime:
