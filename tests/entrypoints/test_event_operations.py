@@ -257,6 +257,24 @@ async def test_test_event_is_marked_in_every_command_and_never_settled(suburb: S
     assert (await show_event(suburb.desk, event_id="ev-1"))["test"] is True
 
 
+@pytest.mark.parametrize("begun_as_test", [True, False])
+async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_event_a_test(
+    suburb: Suburb, begun_as_test: bool
+) -> None:
+    await start(suburb, test=begun_as_test)
+    latest = (await suburb.desk.history("ev-1")).latest
+    now = suburb.clock.now()
+    other = replace(latest, version=2, modified_at=now, committed_at=now, test=not begun_as_test)
+    await suburb.desk.store.append_version(other, actor="caiso")
+    await suburb.pass_time(3_600 + 60)
+    await suburb.controller.settle_event("ev-1")
+
+    ticks = await suburb.desk.store.event_ticks("ev-1")
+    shown = await show_event(suburb.desk, event_id="ev-1")
+    assert {order.test for tick in ticks for order in tick.orders} == {begun_as_test}
+    assert (shown["test"], shown["settlement"] is None) == (begun_as_test, begun_as_test)
+
+
 async def test_events_are_changed_and_approved_over_the_api(suburb: Suburb) -> None:
     await limit(suburb, 8_000)
     await suburb.add("ben", Role.APPROVER)

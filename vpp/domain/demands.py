@@ -1,24 +1,23 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
+from vpp.domain.grid_event import LEAD as LEAD
 from vpp.domain.grid_event import (
     EventHistory,
     Targets,
+    is_test,
     precedence_key,
     resolve_targets,
     steps_in_force,
 )
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn
-
-LEAD = timedelta(seconds=120)
-"""Commands leave this long ahead of a start."""
 
 
 def open_demands(
@@ -65,7 +64,7 @@ def open_demands(
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
                 ends_at=steps[-1].interval.ends_at,
-                test=event.test,
+                test=is_test(history),
             )
         )
     return found

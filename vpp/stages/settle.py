@@ -12,7 +12,7 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, precedence_key
+from vpp.domain.grid_event import EventHistory, authorized_steps, is_test, precedence_key
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
@@ -147,7 +147,7 @@ async def settle(
         NoTerms: The program has no terms for the event's date.
     """
     event_id, now = history.latest.event_id, whole_second(clock.now())
-    if history.latest.test:
+    if is_test(history):
         return None
     standing = await store.settlement(event_id)
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
@@ -272,7 +272,7 @@ async def _season_left_s(
     histories = [
         each
         for each in await store.histories()
-        if each.latest.program_id == program.program_id and not each.latest.test
+        if each.latest.program_id == program.program_id and not is_test(each)
     ]
     asked = await _asked(histories, store)
     mine = (starts_at, history.latest.event_id)

@@ -20,6 +20,7 @@ from vpp.domain.grid_event import (
     Step,
     authorized_power,
     cancelled,
+    is_test,
     steps_in_force,
 )
 from vpp.domain.interval import Interval, union
@@ -95,7 +96,7 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "authorized_w": authorized_w,
         "out_of_program": list(departures_ever(history)),
         "forced": any(grant.kind is GrantKind.FORCE for grant in history.grants),
-        "test": latest.test,
+        "test": is_test(history),
     }
 
 
