@@ -114,6 +114,35 @@ def test_a_service_on_its_own_broker_is_ready_serves_commands_and_ends_in_order(
     assert [site["site_id"] for site in json.loads(after.stdout)["sites"]] == ["s-1"]
 
 
+def test_a_service_says_on_one_line_of_json_where_it_listens(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "vpp", "serve", "--json"],
+        env=environment(state_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            where = json.loads(child.stdout.readline())
+            answer_of(where["port"], "/health/live", status=200)
+            token_there = Path(where["token_file"]).exists()
+        finally:
+            child.send_signal(signal.SIGTERM)
+        rest = child.stdout.read()
+        child.wait(timeout=START_WITHIN_S)
+
+    assert where == {
+        "url": f"http://127.0.0.1:{where['port']}",
+        "port": where["port"],
+        "pid": child.pid,
+        "state_dir": str(state_dir),
+        "token_file": str(state_dir / TOKEN_FILE),
+    }
+    assert (token_there, rest, child.returncode) == (True, "", 0)
+
+
 def test_a_service_starts_while_the_database_is_down_and_says_so(serve: Serve, tmp_path: Path) -> None:
     child = serve(VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp")
     card = card_of(tmp_path / "state", child)

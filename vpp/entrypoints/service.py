@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.http.security import cookie_key
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
-from vpp.entrypoints.running_service import post_card, remove_card
+from vpp.entrypoints.running_service import TOKEN_FILE, post_card, remove_card
 from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
 
@@ -65,7 +65,14 @@ class OrderlyServer(uvicorn.Server):
 class Service:
     """One run of ``vpp serve``."""
 
-    def __init__(self, settings: Settings, programs: Mapping[str, Program]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        programs: Mapping[str, Program],
+        *,
+        told: Callable[[Json], None] | None = None,
+    ) -> None:
+        self._told = told  # where it listens, once it does
         self._settings = settings
         self._programs = programs
         self._stop = asyncio.Event()
@@ -103,7 +110,16 @@ class Service:
                     timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
                 ))  # fmt: skip
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            logger.info("listening", url=f"http://{LOOPBACK}:{port}")
+            where = f"http://{LOOPBACK}:{port}"
+            logger.info("listening", url=where)
+            if self._told is not None:
+                self._told({
+                        "url": where,
+                        "port": port,
+                        "pid": os.getpid(),
+                        "state_dir": str(settings.state_dir),
+                        "token_file": str(settings.state_dir / TOKEN_FILE),
+                    })  # fmt: skip
             try:
                 await self._control(keys)
             finally:
