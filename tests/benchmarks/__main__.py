@@ -7,7 +7,7 @@ import json
 import sys
 from importlib import import_module
 
-from tests.benchmarks.measuring import Figure, machine
+from tests.benchmarks.measuring import Figure, machine, measure_at_most
 
 NAMES = ("plan", "tick", "ingest", "store", "settle", "ledger", "fanout", "stop", "pages")
 
@@ -17,7 +17,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="which to run; all without a name")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--homes", type=int, metavar="N", help="measure at most so many homes")
     chosen = parser.parse_args()
+    if chosen.homes is not None:
+        measure_at_most(chosen.homes)
     report: dict[str, list[Figure]] = {}
     for name in chosen.names or NAMES:
         if not chosen.json:

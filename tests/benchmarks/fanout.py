@@ -19,7 +19,7 @@ from pathlib import Path
 
 from simulators.batched_client import BatchedClient
 from tests.benchmarks.emulator import ANSWER_BYTES, CONNECTIONS, ECHO_ANSWERED, ECHO_ASKED
-from tests.benchmarks.measuring import Figure
+from tests.benchmarks.measuring import Figure, sizes_up_to_most
 from tests.benchmarks.street import EVENING, PROGRAM, key_of, requests
 from tests.mosquitto import Mosquitto
 from vpp.adapters.clock import SteppedClock
@@ -36,7 +36,7 @@ from vpp.settings import load_settings
 from vpp.wire.openadr import Ask, encode_notification
 from vpp.wire.signed import sign
 
-ROUNDS = {1_000: 3, 10_000: 1}  # after one that pays for caches
+ROUNDS = dict.fromkeys(sizes_up_to_most(1_000, 10_000), 1) | {1_000: 3}  # after one that pays for caches
 SOURCE, CONTROLLER = "operator", "vpp-benchmark"
 COMMAND_BYTES = 640  # of a signed command
 PATIENCE_S = 60.0

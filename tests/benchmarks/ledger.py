@@ -5,14 +5,14 @@ import time
 from pathlib import Path
 
 from tests.adapters.ledger_story import LedgerStory
-from tests.benchmarks.measuring import Figure
+from tests.benchmarks.measuring import Figure, at_most
 from tests.postgres import Postgres
 from vpp.adapters.memory.store import MemoryStore
 from vpp.adapters.sql.store import SqlStore
 from vpp.ports import Books
 
-IN_MEMORY = 1_000_000
-ON_EACH_DATABASE = 20_000
+IN_MEMORY = at_most(1_000_000)
+ON_EACH_DATABASE = at_most(20_000)
 
 
 async def told(name: str, books: Books, operations: int) -> Figure:

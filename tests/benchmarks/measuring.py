@@ -8,6 +8,22 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 ROUNDS = 5
+_most: list[int] = []  # set once, before a benchmark is imported
+
+
+def measure_at_most(homes: int) -> None:
+    """Let no benchmark that is imported from now on measure more homes: a short form of all of them."""
+    _most[:] = [homes]
+
+
+def at_most(homes: int) -> int:
+    """Return a number of homes to measure, or the most that may be."""
+    return min([homes, *_most])
+
+
+def sizes_up_to_most(*sizes: int) -> tuple[int, ...]:
+    """Return the sizes to measure; the smallest one always."""
+    return tuple(size for size in sizes if size == min(sizes) or size <= at_most(max(sizes)))
 
 
 @dataclass(frozen=True, slots=True)

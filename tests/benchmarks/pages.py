@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from tests.benchmarks.measuring import Figure
+from tests.benchmarks.measuring import Figure, at_most
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import a_browser, a_window
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
@@ -25,7 +25,7 @@ from vpp.domain.command import AckBatch
 from vpp.domain.interval import to_epoch
 from vpp.entrypoints.operations import events, money, sites, starting
 
-MANY, SOME = int(os.environ.get("VPP_BENCH_SITES", "100000")), 10_000
+MANY, SOME = at_most(int(os.environ.get("VPP_BENCH_SITES", "100000"))), at_most(10_000)
 AT_ONCE = 20_000
 ASKED = 20
 PAINTS = 7

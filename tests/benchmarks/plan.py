@@ -1,15 +1,17 @@
 """How long the fleet's power takes to plan, beside the cheapest split that could be made at all."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
-from tests.benchmarks.measuring import Figure, medians
+from tests.benchmarks.frequenz_split import frequenz_split
+from tests.benchmarks.measuring import Figure, medians, sizes_up_to_most
 from vpp.domain.dispatch_plan import Offers, Profile, plan_dispatch, sustainable_w
 from vpp.domain.fleet import FleetState
 from vpp.domain.quantities import IntColumn
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = sizes_up_to_most(1_000, 10_000, 100_000, 1_000_000)
 FEEDERS = 1_000
 TWO_HOURS = 7_200
 NO_CAPS: IntColumn = np.zeros(0, dtype=np.int64)
@@ -36,10 +38,13 @@ def proportional(offers: Offers, power_w: int) -> IntColumn:
     return shares
 
 
-def run() -> list[Figure]:
-    """Return medians for each size, without and with feeder caps, and the memory of a million sites."""
+def run(sizes: Sequence[int] = SIZES) -> list[Figure]:
+    """Return medians for each size, without and with feeder caps, and the memory of a million sites.
+
+    Where frequenz-sdk is installed its published split stands beside them.
+    """
     figures = []
-    for sites in SIZES:
+    for sites in sizes:
         offers = a_fleet(sites)
         able_w = int(sustainable_w(offers, TWO_HOURS).sum())
         power_w = able_w * 6 // 10
@@ -53,8 +58,17 @@ def run() -> list[Figure]:
             }
         )
         floor = taken["proportional"]
+        peer = frequenz_split(offers, power_w)
+        if peer is not None:
+            taken |= medians({"frequenz": peer}, rounds=1)
         beside = "numpy proportional split"
-        for name, label in (("plan", "level filling"), ("capped", f"level filling, {FEEDERS:,} feeder caps")):
+        for name, label in (
+            ("plan", "level filling"),
+            ("capped", f"level filling, {FEEDERS:,} feeder caps"),
+            ("frequenz", "frequenz-sdk's split"),
+        ):
+            if name not in taken:
+                continue
             seconds = taken[name]
             figures.append(
                 Figure(f"{sites:>9,} sites, {label}", seconds * 1e3, "ms", beside, seconds / floor)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks.measuring import Figure
+from tests.benchmarks.measuring import Figure, sizes_up_to_most
 from tests.benchmarks.street import EVENING, PROGRAM, requests, site_of
 from tests.postgres import Postgres
 from vpp.adapters.clock import SteppedClock
@@ -41,7 +41,7 @@ from vpp.stages.pay import pay
 from vpp.stages.settle import settle
 from vpp.wire.program_file import read_program
 
-SIZES = (1_000, 10_000, 100_000)
+SIZES = sizes_up_to_most(1_000, 10_000, 100_000)
 HOURS = 3
 DAYS = 14  # as many similar days as a settlement looks at; ten are averaged
 AVERAGED = 10

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.measuring import Figure
+from tests.benchmarks.measuring import Figure, sizes_up_to_most
 from tests.stages.world import EVENING, GRID, PROGRAM, ListeningLink, World, a_program, a_request
 from vpp.adapters.memory.store import MemoryStore
 from vpp.adapters.sql.store import SqlStore
@@ -18,7 +18,7 @@ from vpp.domain.lease import Standing
 from vpp.ports import Store
 from vpp.stages.control import resume
 
-SITES = (10_000, 100_000)
+SITES = sizes_up_to_most(10_000, 100_000)
 REPLANS = 5
 FAILING_EVERY = 50
 CHUNK = 10_000

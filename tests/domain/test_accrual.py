@@ -194,6 +194,22 @@ def test_a_fixed_credit_is_earned_by_each_whole_month_and_each_powerwall():
     assert [month.state for month in months] == ["final", "final", "provisional"]
 
 
+@pytest.mark.parametrize(
+    ("full_energy_wh", "powerwalls"),
+    [(5_000, 1), (9_600, 1), (13_500, 1), (14_000, 1), (20_000, 1), (20_250, 2), (27_900, 2), (41_000, 3)],
+)
+def test_a_home_is_credited_for_the_powerwalls_its_capacity_is_nearest_to(
+    full_energy_wh: int, powerwalls: int
+):
+    program = shipped("tesla-electric-tx")
+    home = a_home(enrolled_at=datetime(2026, 8, 15, tzinfo=UTC), full_energy_wh=full_energy_wh)
+
+    (month,) = accrue_credits(program, [home], at=IN_SEASON)
+
+    assert [line.amount for line in month.lines] == [powerwalls * 10_000_000]
+    assert month.lines[0].reason == f"{powerwalls} Powerwalls enrolled"
+
+
 def test_no_credit_is_earned_in_the_month_of_withdrawal():
     program = shipped("tesla-electric-tx")
     home = a_home(

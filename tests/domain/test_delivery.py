@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.money_world import Row, a_meter, columns
@@ -138,7 +138,6 @@ def test_two_values_for_one_instant_spoil_the_hour():
     assert energy(readings, SIX, SIX + minutes(60)) == (0, Quality.BAD)
 
 
-@settings(deadline=None)  # the first run imports what it needs
 @given(data=st.data(), nets=st.lists(st.integers(-5_000, 5_000), min_size=2, max_size=4))
 def test_order_and_copies_of_readings_do_not_matter(data: st.DataObject, nets: list[int]):
     readings = columns(a_meter({SIX + minutes(60 * at): wh for at, wh in enumerate(nets)}))

@@ -144,7 +144,7 @@ site_rows = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     rows=st.lists(site_rows, max_size=25),
     power=st.none() | st.integers(0, 120_000),
@@ -177,7 +177,7 @@ def test_laws_of_every_allocation(
     assert shuffled.setpoint_w.tolist() == watts[shuffle].tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(rows=st.lists(site_rows, min_size=1, max_size=20), share=st.integers(1, 100))
 def test_nothing_is_short_while_sites_could_still_carry_it(
     rows: list[tuple[int, int, int, int]], share: int

@@ -30,7 +30,6 @@ from vpp.domain.grid_event import (
     precedence_key,
     resolve_targets,
     season_seconds,
-    settled_interval,
     steps_in_force,
     told_ceiling,
 )
@@ -54,7 +53,6 @@ def test_nothing_is_asked_before_the_first_commit() -> None:
     late = history(version(committed_at=START + at(0.5)))
 
     assert course(steps_in_force(late)) == [(0.5, 2, 5_000_000)]
-    assert settled_interval(late) == Interval(START + at(0.5), START + at(2))
 
 
 def test_an_event_that_was_dispatched_as_a_test_stays_one_for_good() -> None:
@@ -88,7 +86,7 @@ def test_an_event_cancelled_before_it_began_may_come_back_as_another_kind() -> N
 
 
 def test_event_that_ended_before_its_commit_was_never_on() -> None:
-    assert settled_interval(history(version(committed_at=START + at(3)))) is None
+    assert steps_in_force(history(version(committed_at=START + at(3)))) == ()
 
 
 def test_gap_and_announcement_ask_for_nothing() -> None:
@@ -100,20 +98,19 @@ def test_gap_and_announcement_ask_for_nothing() -> None:
     gappy = history(version(steps=steps))
 
     assert course(steps_in_force(gappy)) == [(0, 1, 1_000), (2, 3, None)]
-    assert settled_interval(gappy) == Interval(START, START + at(3))
 
 
 def test_cancel_ends_the_event_at_its_commit() -> None:
     cancelled = history(version(), version(2, cancelled=True, committed_at=START + at(1) + 37 * MINUTE))
 
-    assert settled_interval(cancelled) == Interval(START, START + at(1) + 37 * MINUTE)
+    (step,) = steps_in_force(cancelled)
+    assert step.interval == Interval(START, START + at(1) + 37 * MINUTE)
 
 
 def test_cancel_before_the_start_means_there_was_no_event() -> None:
     cancelled = history(version(), version(2, cancelled=True, committed_at=START - MINUTE))
 
     assert steps_in_force(cancelled) == ()
-    assert settled_interval(cancelled) is None
 
 
 def test_newer_version_takes_over_at_its_commit() -> None:
@@ -198,7 +195,7 @@ def test_event_that_nothing_authorizes_begins_at_its_approval() -> None:
 
     allowed = authorized_steps([event], max_power_w=0)["ev-1"]
 
-    assert settled_interval(event, allowed) == Interval(START + at(0.25), START + at(2))
+    assert [step.interval for step in allowed] == [Interval(START + at(0.25), START + at(2))]
 
 
 def test_events_of_one_source_share_its_power_the_most_important_first() -> None:
@@ -326,6 +323,16 @@ def test_season_counts_the_union_of_events_that_were_on() -> None:
     assert season_seconds(everything, sources, program(), START - timedelta(days=250)) == 0
     assert season_seconds([first], {}, program(), START) == 0
     assert counted_intervals(everything, sources, "another") == ()
+
+
+def test_a_gap_in_an_event_uses_none_of_the_seasons_hours() -> None:
+    steps = (
+        Step(Interval(START, START + at(1)), Watts(1_000)),
+        Step(Interval(START + at(1), START + at(2)), Watts(0)),
+        Step(Interval(START + at(2), START + at(3)), None),
+    )
+
+    assert season_seconds([history(version(steps=steps))], {"caiso": source()}, program(), START) == 2 * 3_600
 
 
 def test_lowest_priority_number_then_the_later_modification_then_the_id_holds_a_site() -> None:

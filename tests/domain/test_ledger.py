@@ -148,6 +148,18 @@ def test_a_correction_reverses_and_names_what_it_corrects():
     assert list(live_settlements(books).values()) == [new]
 
 
+def test_a_correction_of_what_earned_nothing_says_who_started_it_and_why():
+    books = booked([], a_settlement(a_line(0), state=FINAL))
+    assert books == []
+    corrected = a_settlement(a_line(1_600), state=CORRECTED)
+
+    pending, posted = entries_due(corrected, books, at=NOON, note="Correction by ben: late readings")
+
+    assert pending.memo == posted.memo == "Correction by ben: late readings: Settlement of ev-1, site s-1"
+    assert (posted.state, posted.resolves) == (EntryState.POSTED, pending.entry_id)
+    assert entries_due(corrected, [pending, posted], at=NOON, note="again") == ()
+
+
 def test_a_correction_can_be_corrected():
     books = booked([], a_settlement(a_line(1_600), state=FINAL))
     for cents in (1_700, 1_600, 0):

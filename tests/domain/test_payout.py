@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.domain.test_ledger import CORRECTED, FINAL, NOON, PROVISIONAL, a_line, a_settlement, booked
@@ -105,7 +105,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(steps=STEPS)
 def test_no_owner_is_ever_sent_more_than_was_posted_for_them(steps: list[tuple[str, int]]):
     books: list[JournalEntry] = []

@@ -89,6 +89,17 @@ def test_season_cap_counts_overlapping_hours_once() -> None:
     assert program(terms(cap_h=3)).departures(event, [evening((17, 0), (20, 0), date(2026, 9, 10))]) == ()
 
 
+def test_gap_belongs_to_an_events_length_and_uses_none_of_the_season() -> None:
+    gappy = evening((16, 0), (17, 0)), evening((18, 0), (20, 0))
+    span = evening((16, 0), (20, 0))
+
+    assert program(terms(cap_h=3)).departures(span, stretches=gappy) == (Departure.TOO_LONG,)
+    assert program(terms(cap_h=2)).departures(span, stretches=gappy) == (
+        Departure.TOO_LONG,
+        Departure.SEASON_CAP,
+    )
+
+
 def with_window(opens: time, closes: time, first: tuple[int, int], last: tuple[int, int]) -> Program:
     """Return a program with another window and season."""
     return program(

@@ -304,7 +304,7 @@ def test_a_grid_meter_counts_the_load_that_was_avoided():
 ENERGIES = st.lists(st.integers(-3_000, 5_000), min_size=3, max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(event_wh=ENERGIES, day_wh=ENERGIES, policy=st.sampled_from(list(NegativePolicy)))
 def test_no_money_without_energy(event_wh: list[int], day_wh: list[int], policy: NegativePolicy):
     event = an_event(program=a_program(negative_policy=policy))
@@ -319,7 +319,7 @@ def test_no_money_without_energy(event_wh: list[int], day_wh: list[int], policy:
     assert 0 <= line.paid_wh <= most
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), opted_out_min=st.integers(0, 200))
 def test_order_and_copies_of_readings_never_change_a_result(seed: int, opted_out_min: int):
     generator = np.random.default_rng(seed)

@@ -143,6 +143,26 @@ async def test_a_home_that_a_more_important_event_held_is_settled_for_the_rest(t
     assert amounts(verify_bundle(files)) == {"held": "12.00", "free": "18.00"}
 
 
+async def test_two_events_that_shared_a_home_prove_each_watt_hour_of_it_once(tmp_path: Path):
+    story = a_story()
+    await home(story, "shared", [4_000, 4_000, 4_000])
+    await story.event(priority=5)
+    await story.event("urgent", starts_at=local(EVENT_DAY, 18, 30), ends_at=local(EVENT_DAY, 20), priority=0)
+    await story.dispatched(0)
+    await story.dispatched(0, event_id="urgent", at=local(EVENT_DAY, 19))
+    await story.opted_out("shared", event_id="urgent", at=local(EVENT_DAY, 19, 30))
+    await story.dispatched(0, at=local(EVENT_DAY, 19, 31))
+    settled = [await story.settled_and_paid(event_id) for event_id in ("ev-1", "urgent")]
+
+    reports = [
+        verify_bundle(await exported(story, tmp_path, event_id=event_id)) for event_id in ("ev-1", "urgent")
+    ]
+
+    assert [amounts(report) for report in reports] == [{"shared": "15.00"}, {"shared": "3.00"}]
+    assert [report.differences for report in reports] == [(), ()]
+    assert [report.lines for report in reports] == [each.lines for each in settled]
+
+
 async def test_an_event_beyond_the_seasons_hours_pays_for_what_the_season_has_left(tmp_path: Path):
     story = a_story(shipped(lambda text: text.replace("value = 60,", "value = 5,")))
     await home(story, "home", [4_000, 4_000, 4_000])

@@ -148,7 +148,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(STEPS, st.integers(5, 100))
 def test_no_command_takes_a_battery_below_its_floor_nor_turns_a_counter_back(steps, soc_pct: int) -> None:
     gateway = a_gateway(soc_pct=soc_pct, net_load_w=300)

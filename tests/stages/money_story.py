@@ -129,11 +129,13 @@ class MoneyStory:
         epoch = await self.store.take_epoch(at=at)
         await self.store.commit(DispatchTick(self.ticks, epoch, at, (order,)), ())
 
-    async def opted_out(self, name: str, *, at: datetime, taken_back_at: datetime | None = None) -> None:
+    async def opted_out(
+        self, name: str, *, at: datetime, event_id: str = "ev-1", taken_back_at: datetime | None = None
+    ) -> None:
         """Commit an owner's no to the event."""
-        await self.store.opt_out(OptOut(name, "ev-1", at, "portal"))
+        await self.store.opt_out(OptOut(name, event_id, at, "portal"))
         if taken_back_at is not None:
-            await self.store.take_back_opt_out(name, "ev-1", at=taken_back_at)
+            await self.store.take_back_opt_out(name, event_id, at=taken_back_at)
 
     async def history(self, event_id: str = "ev-1") -> EventHistory:
         """Return what was committed about an event."""

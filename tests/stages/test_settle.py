@@ -197,6 +197,33 @@ async def test_a_more_important_event_takes_a_home_away_for_its_time():
     assert first.incremental_wh + second.incremental_wh == 9_000
 
 
+async def test_a_home_is_paid_by_the_less_important_event_until_the_other_first_commands_it():
+    story = await a_dispatched_home()
+    await story.event("ev-2", starts_at=local(EVENT_DAY, 18, 30), ends_at=local(EVENT_DAY, 20), priority=1)
+    await story.dispatched(0, event_id="ev-2", at=local(EVENT_DAY, 19))
+
+    first, second = only_line(await story.settled("ev-1")), only_line(await story.settled("ev-2"))
+
+    assert [hour.hour.starts_at for hour in first.hours] == [STARTS_AT, local(EVENT_DAY, 20)]
+    assert [(hour.hour.starts_at, hour.fraction) for hour in second.hours] == [(local(EVENT_DAY, 19), 1)]
+    assert (first.incremental_wh, second.incremental_wh) == (6_000, 3_000)
+
+
+async def test_a_home_that_left_the_more_important_event_is_paid_by_the_one_that_took_it():
+    story = MoneyStory()
+    await story.home("home", an_evening_history([4_000] * 3, TEN_DAYS))
+    await story.event("ev-high", priority=0)
+    await story.event("ev-low", priority=5)
+    await story.dispatched(0, event_id="ev-high")
+    await story.opted_out("home", event_id="ev-high", at=local(EVENT_DAY, 19))
+    await story.dispatched(0, event_id="ev-low", at=local(EVENT_DAY, 19, 1))
+
+    high, low = only_line(await story.settled("ev-high")), only_line(await story.settled("ev-low"))
+
+    assert (high.incremental_wh, high.reason) == (3_000, SettlementReason.OPTED_OUT)
+    assert (low.incremental_wh, low.settled) == (6_000, Interval(local(EVENT_DAY, 19), ENDS_AT))
+
+
 async def test_the_same_inputs_settle_to_the_same_run_which_is_stored_once():
     story = await a_dispatched_home()
     first = await story.settled()

@@ -54,6 +54,7 @@ class Case:
     opted_out_at: datetime | None
     excluded: list[tuple[str, date, str]] = field(default_factory=list)
     rows: list[tuple[datetime, int, int, str]] = field(default_factory=list)  # outward, inward Wh
+    held: list[tuple[datetime, datetime]] = field(default_factory=list)  # by another event
 
 
 def drawn(seed: int) -> Case:
@@ -96,6 +97,10 @@ def drawn(seed: int) -> Case:
                 quality = "BAD" if draw < 0.0005 else "ESTIMATED" if draw < 0.02 else "OK"
                 case.rows.append((at, outward, inward, quality))
             at += step
+    held_at = starts_at + timedelta(minutes=chance.randrange(-30, 60))
+    while chance.random() < 0.4:
+        case.held.append((held_at, held_at + timedelta(seconds=chance.randrange(1, 7_200))))
+        held_at = case.held[-1][1] + timedelta(seconds=chance.randrange(1, 3_600))
     return case
 
 
@@ -119,13 +124,15 @@ def files_of(case: Case) -> dict[str, bytes]:
     random.Random(case.seed).shuffle(lines)  # rows come in any order
     header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"
     opted_out = "" if case.opted_out_at is None else case.opted_out_at.isoformat()
+    held = " ".join(f"{one:%Y-%m-%dT%H:%M:%SZ}/{two:%Y-%m-%dT%H:%M:%SZ}" for one, two in case.held)
+    sites = "site_id,owner_id,meter,opted_out_at,held_elsewhere\n"
     program = PROGRAM.replace('"net_event_floor_zero"', f'"{case.policy}"')
     program = program.replace("owner_share = { value = 1.00", f"owner_share = {{ value = {case.share}")
     excluded = "".join(f"{site},{day},{reason}\n" for site, day, reason in case.excluded)
     return {
         "event.json": json.dumps(event).encode(),
         "program.toml": program.encode(),
-        "sites.csv": f"site_id,owner_id,meter,opted_out_at\ns-1,o-1,{case.meter},{opted_out}\n".encode(),
+        "sites.csv": f"{sites}s-1,o-1,{case.meter},{opted_out},{held}\n".encode(),
         "meter.csv": "\r\n".join([header, *lines, *lines[:20]]).encode(),
         "excluded_days.csv": f"site_id,date,reason\n{excluded}".encode(),
     }
@@ -187,6 +194,16 @@ def valid(energies: Sequence[tuple[int, str]]) -> bool:
     return all(quality in ("OK", "ESTIMATED") for _, quality in energies)
 
 
+def held_by_the_event(case: Case, first: datetime, last: datetime) -> list[tuple[datetime, datetime]]:
+    """Return the stretches of an event in which no other one held the site."""
+    edges = {first, last, *(edge for stretch in case.held for edge in stretch if first < edge < last)}
+    return [
+        (one, two)
+        for one, two in pairwise(sorted(edges))
+        if first < last and not any(starts_at <= one < ends_at for starts_at, ends_at in case.held)
+    ]
+
+
 def settled_the_slow_way(case: Case) -> tuple[Fraction, str, str, list[str]]:
     """Return incremental Wh, dollars, quality and baseline days."""
     meter = SlowMeter(case)
@@ -195,12 +212,14 @@ def settled_the_slow_way(case: Case) -> tuple[Fraction, str, str, list[str]]:
         ends = min(ends, case.cancelled_at)
     first, last = max(begins, local(case.day, 16)), min(ends, local(case.day, 21))
     last = min(last, first + timedelta(hours=3))
+    stretches = held_by_the_event(case, first, last)
     hour = first.astimezone(ZONE).replace(minute=0).astimezone(UTC)
     hours = []
     while hour < last:
-        hours.append(hour)
+        if any(one < hour + HOUR and hour < two for one, two in stretches):
+            hours.append(hour)
         hour += HOUR
-    if first >= last:
+    if not hours:
         return Fraction(0), "0.00", "OK", []
 
     def on(day: date, hours: Sequence[datetime]) -> list[tuple[int, str]]:
@@ -226,14 +245,17 @@ def settled_the_slow_way(case: Case) -> tuple[Fraction, str, str, list[str]]:
     until = last if case.opted_out_at is None else min(last, case.opted_out_at)
     parts, qualities = [], []
     for position, hour in enumerate(hours):
-        from_, to = max(hour, first), min(hour + HOUR, until)
-        if from_ >= to:
+        inside = [(max(hour, one), min(hour + HOUR, two, until)) for one, two in stretches]
+        inside = [(from_, to) for from_, to in inside if from_ < to]
+        if not inside:
             continue
-        metered, quality = meter.energy(from_, to)
+        energies = [meter.energy(from_, to) for from_, to in inside]
+        quality = max((quality for _, quality in energies), key=WORSE.index)
         qualities.append(quality)
-        if has_baseline and valid([(metered, quality)]):
+        if has_baseline and valid(energies):
+            metered = sum(wh for wh, _ in energies)
             usual_wh = Fraction(sum(on(day, hours)[position][0] for day in chosen), wanted) * factor
-            due = usual_wh * Fraction(int((to - from_).total_seconds()), 3_600)
+            due = usual_wh * Fraction(sum(int((to - from_).total_seconds()) for from_, to in inside), 3_600)
             parts.append(metered - due if case.meter == "device" else due - metered)
     paid = [max(Fraction(0), part) for part in parts] if case.policy == "clamp_interval" else parts
     cents = int(

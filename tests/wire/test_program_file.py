@@ -255,3 +255,25 @@ def test_a_tariff_that_does_not_fit_its_keys_is_refused(
         read_program(text.replace(written, instead), file_name="changed.toml")
 
     assert complaint in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("program_id", "rule"),
+    [
+        ("connectedsolutions-ct", "per_kw_season_average"),
+        ("dsgs-3", "per_kw_month_weighted"),
+        ("tesla-electric-tx", "fixed_credit"),
+    ],
+)
+def test_a_cap_in_kilowatt_hours_is_refused_where_none_are_paid(program_id: str, rule: str) -> None:
+    text = (PROGRAMS / f"{program_id}.toml").read_text(encoding="utf-8")
+    cap = 'cap_kwh = { value = 3.0, source = "decided: a test" }\n'
+    before, share, after = text.partition("owner_share = ")
+
+    with pytest.raises(ProgramFileError) as refused:
+        read_program(before + cap + share + after, file_name="changed.toml")
+
+    assert str(refused.value) == (
+        f"changed.toml:{before.count(chr(10)) + 1}: cap_kwh is not used by {rule}, which pays for no kWh; "
+        "cap the money with cap_amount"
+    )

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
 from vpp.domain.program import Period, Program, TariffRule, Terms
-from vpp.domain.quantities import MicroDollars, two_decimals
+from vpp.domain.quantities import MicroDollars, nearest, two_decimals
 from vpp.domain.settlement import (
     BaselineDays,
     Settlement,
@@ -23,7 +23,7 @@ from vpp.domain.settlement import (
     SettlementState,
     SiteQuality,
 )
-from vpp.domain.tariff import Earned, average_power_kw, earned_by_power, earned_by_presence
+from vpp.domain.tariff import NOTHING, Earned, average_power_kw, earned_by_power, earned_by_presence
 
 POWERWALL_WH = 13_500
 """Usable energy of one Powerwall; a site's capacity tells how many it has."""
@@ -69,8 +69,9 @@ def accrue_events(
 ) -> tuple[Settlement, ...]:
     """Return one settlement for each period that has events, by period, for programs that pay for power.
 
-    A site's power in an event is its paid energy over the whole event's length. An event it opted out
-    of counts as zero power; one for which it was not needed does not count.
+    A site's power in an event is its paid energy over the event's length, less what another event held
+    it of that. An event it opted out of counts as zero power; one for which it was not needed, or of
+    which another event held it all the time, does not count.
 
     Args:
         program: Whose events they are.
@@ -88,8 +89,8 @@ def accrue_events(
     periods: dict[str, AccrualPeriod] = {}
     gathered: dict[str, list[Settlement]] = {}
     for run in runs:
-        starts = [line.settled.starts_at for line in run.lines if line.settled is not None]
-        period = accrual_period(program, min(starts).astimezone(program.zone).date()) if starts else None
+        days = [day for line in run.lines if (day := _day_of(line, program)) is not None]
+        period = accrual_period(program, min(days)) if days else None
         if period is not None and period.terms.tariff.rule is not TariffRule.FIXED_CREDIT:
             periods[period.period_id] = period
             gathered.setdefault(period.period_id, []).append(run)
@@ -103,6 +104,10 @@ def accrue_events(
         )
         for period_id in sorted(periods)
     )
+
+
+def _day_of(line: SettlementLine, program: Program) -> date | None:
+    return line.day if line.settled is None else program.local_day(line.settled)
 
 
 def _power_lines(
@@ -121,8 +126,9 @@ def _power_lines(
             key = (line.owner_id, line.site_id)
             found = [_event_power(line)] if by_event else _hour_powers(line, prices)
             lines.setdefault(key, []).append(line)
-            stretches.setdefault(key, []).extend(found)
-        settled = {line.site_id for line in run.lines}
+            # A home without any event that counts keeps its line: what was booked for it is taken back.
+            stretches.setdefault(key, []).extend(found if line.event_s else ())
+        settled = {line.site_id for line in run.lines if line.event_s}
         for site_id in declined.get(run.event_id, ()):
             if site_id not in settled and site_id in owner_of and event_s:
                 weight = Fraction(1) if by_event else Fraction(event_s, 3600)
@@ -175,7 +181,7 @@ def power_line(
     return _line(
         owner_id,
         site_id,
-        earned_by_power(period.terms, average_kw, per_kw),
+        earned_by_power(period.terms, average_kw, per_kw) if stretches else NOTHING,
         said,
         incremental_wh=sum((line.incremental_wh for line in lines), start=Fraction(0)),
         paid_wh=sum((line.paid_wh for line in lines), start=Fraction(0)),
@@ -223,8 +229,11 @@ def _credited(home: Enrollment, period: AccrualPeriod) -> bool:
 
 
 def _powerwalls(home: Enrollment) -> int:
-    """Return how many Powerwalls an enrolled capacity stands for; an aged one still is one."""
-    return max(1, -(-home.full_energy_wh // POWERWALL_WH))
+    """Return how many Powerwalls an enrolled capacity is nearest to, at least one.
+
+    An aged Powerwall holds less than a new one, and a fresh one may hold a little more: both are one.
+    """
+    return max(1, nearest(home.full_energy_wh, POWERWALL_WH))
 
 
 def _settled_period(

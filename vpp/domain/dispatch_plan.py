@@ -10,11 +10,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from vpp.domain.level_filling import ONE_GROUP, WS_NUMERATOR, Share, grouped, solve
+from vpp.domain.level_filling import ONE_GROUP, WS_NUMERATOR, Share, grouped, level_of, solve
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 MIN_COMMAND_W = 500
 MIN_REMAINING_S = 600
+LOOKS_AT_CAPS = 3
+NEARLY_FULL_PERCENT = 97
 
 
 class Reason(StrEnum):
@@ -159,31 +161,139 @@ def plan_dispatch(
     if len(offers) and (np.diff(offers.site_no) < 0).any():
         return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
     sustainable = _ceiling_w(profile, offers)
-    alone_w = np.where(sustainable < least_w, 0, sustainable)
-    ceiling_w = alone_w
-    for group_no, caps_w in ((offers.feeder_no, feeder_caps_w), (offers.zone_no, zone_caps_w)):
-        ceiling_w = _within_group_caps(profile.seconds, offers, ceiling_w, group_no, caps_w, least_w)
-    total_w = int(ceiling_w.sum())
-    requested_w = total_w if profile.now_w is None else profile.now_w
-    rows = np.flatnonzero(ceiling_w)
-    setpoint_w = np.zeros(len(offers), dtype=np.int64)
-    level = 0
-    if requested_w >= total_w:
-        setpoint_w[rows] = ceiling_w[rows]
-    elif len(rows):
-        target_w = np.array([requested_w], dtype=np.int64)
-        share = _share_of(offers, rows, ceiling_w[rows], profile.seconds)
-        watts, levels = solve(share, ONE_GROUP, target_w, least_w)
-        setpoint_w[rows] = watts
-        level = int(levels[0])
-    setpoint_w.flags.writeable = False
-    return Allocation(
-        setpoint_w=setpoint_w,
-        requested_w=requested_w,
-        shortfall_w=requested_w - int(setpoint_w.sum()),
-        level_permille=level,
-        capped=ceiling_w < alone_w,
+    rows = np.flatnonzero(sustainable >= least_w)
+    alone_w = sustainable[rows]
+    share = _share_of(offers, rows, alone_w, profile.seconds)
+    network = _Network.of(
+        share,
+        alone_w,
+        least_w,
+        ((offers.feeder_no[rows], feeder_caps_w), (offers.zone_no[rows], zone_caps_w)),
     )
+    full, guess = _full_groups(profile, share, alone_w, network)
+    for _ in range(LOOKS_AT_CAPS):
+        ceiling_w = network.within(alone_w, full)
+        watts, level = _watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
+        if not _any(network.passed(watts)):
+            break
+        full = network.fuller(full, watts)
+    else:
+        ceiling_w = network.within(alone_w, network.could_be_full)
+        watts, level = _watts(profile, share.up_to(ceiling_w), ceiling_w, least_w, guess)
+    setpoint_w, capped = np.zeros(len(offers), dtype=np.int64), np.zeros(len(offers), dtype=np.bool_)
+    setpoint_w[rows], capped[rows] = watts, ceiling_w < alone_w
+    setpoint_w.flags.writeable = False
+    requested_w = int(ceiling_w.sum()) if profile.now_w is None else profile.now_w
+    shortfall_w = requested_w - int(watts.sum())
+    return Allocation(setpoint_w, requested_w, shortfall_w, level, capped)
+
+
+def _watts(
+    profile: Profile, share: Share, ceiling_w: IntColumn, least_w: int, guess: IntColumn | None
+) -> tuple[IntColumn, int]:
+    """Return setpoints below the ceilings that give what is asked, and the level at which sites end."""
+    if profile.now_w is None or profile.now_w >= int(ceiling_w.sum()) or not len(ceiling_w):
+        return ceiling_w, 0
+    watts, levels = solve(share, ONE_GROUP, np.array([profile.now_w], dtype=np.int64), least_w, guess)
+    return watts, int(levels[0])
+
+
+Marks = tuple[BoolColumn, ...]
+"""Which feeders are meant, and which zones; one column for each family of groups."""
+
+
+def _any(marks: Marks) -> bool:
+    return any(bool(marked.any()) for marked in marks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Network:
+    """Feeders and zones with the most each may carry; columns of watts have a row for each site of ``share``.
+
+    ``families`` holds for feeders, and for zones, each site's group plus one (zero: in none), and the caps.
+    ``could_be_full`` marks the groups whose sites could pass the cap together.
+    """
+
+    share: Share
+    least_w: int
+    families: tuple[tuple[IntColumn, IntColumn], ...]
+    could_be_full: Marks
+
+    @classmethod
+    def of(
+        cls, share: Share, alone_w: IntColumn, least_w: int, families: tuple[tuple[IntColumn, IntColumn], ...]
+    ) -> "_Network":
+        """Return the network of the caps there are; ``families`` are each site's group, and the caps."""
+        capped = tuple((group_no + 1, caps_w) for group_no, caps_w in families if len(caps_w))
+        network = cls(share, least_w, capped, ())
+        return replace(network, could_be_full=network.passed(alone_w))
+
+    def passed(self, watts: IntColumn, *, percent: int = 100) -> Marks:
+        """Return the groups whose sites would carry more than their cap together, or than a part of it."""
+        return tuple(
+            _sums(watts, place, len(caps_w)) * 100 > caps_w * percent for place, caps_w in self.families
+        )
+
+    def fuller(self, full: Marks, watts: IntColumn) -> Marks:
+        """Return which groups to hold to their cap: the full ones, and those that these watts nearly fill.
+
+        What they cannot carry is asked of the others, and fills more of them. Where much of the network is
+        full, every group that could be counts as such: looking again and again would take longer.
+        """
+        nearly = self.passed(watts, percent=NEARLY_FULL_PERCENT)
+        found = tuple(
+            known | (marked & able)
+            for known, marked, able in zip(full, nearly, self.could_be_full, strict=True)
+        )
+        crowded = any(
+            3 * int(marked.sum()) > int(able.sum())
+            for marked, able in zip(found, self.could_be_full, strict=True)
+        )
+        return self.could_be_full if crowded else found
+
+    def within(self, ceiling_w: IntColumn, full: Marks) -> IntColumn:
+        """Return ceilings with which no full group can pass its cap: level filling inside each that would.
+
+        The level at which a group meets its cap becomes a floor for its sites, said as a ceiling on their
+        power; filling the fleet once below these ceilings then needs no outer loop.
+        """
+        for (place, caps_w), marked in zip(self.families, full, strict=True):
+            if not marked.any():
+                continue
+            over = marked & (_sums(ceiling_w, place, len(caps_w)) > caps_w)
+            rows = np.flatnonzero(np.append(False, over)[place] & (ceiling_w > 0))
+            if len(rows):
+                rows, groups = grouped(rows, place[rows] - 1)
+                starts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+                limited = self.share.rows(rows).up_to(ceiling_w[rows])
+                ceiling_w = ceiling_w.copy()
+                caps_now_w = np.maximum(caps_w[groups[starts]], 0)
+                ceiling_w[rows] = solve(limited, starts, caps_now_w, self.least_w)[0]
+        return ceiling_w
+
+
+def _sums(watts: IntColumn, place: IntColumn, groups: int) -> IntColumn:
+    """Return what the sites of each group give together."""
+    sums = np.zeros(groups + 1, dtype=np.int64)
+    np.add.at(sums, place, watts)
+    return sums[1:]
+
+
+def _full_groups(
+    profile: Profile, share: Share, alone_w: IntColumn, network: _Network
+) -> tuple[Marks, IntColumn | None]:
+    """Return the groups that look full at the level at which all give what is asked, and that level.
+
+    Most caps bind only when nearly everything is asked, and filling every group to its cap takes longer than
+    the fleet itself.
+    """
+    nobody: Marks = tuple(np.zeros_like(marked) for marked in network.could_be_full)
+    if not _any(network.could_be_full):
+        return nobody, None
+    if profile.now_w is None or profile.now_w >= int(alone_w.sum()):
+        return network.could_be_full, None
+    level = level_of(share, profile.now_w)
+    return network.fuller(nobody, share.energy(level[0]) // share.unit), level
 
 
 def _in_order_of_sites(
@@ -235,34 +345,3 @@ def _share_of(offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int)
     return Share.of(
         offers.energy_full_wh[rows], offers.soc_permille[rows], offers.floor_permille[rows], upper_w, seconds
     )
-
-
-def _within_group_caps(
-    seconds: int,
-    offers: Offers,
-    ceiling_w: IntColumn,
-    group_no: IntColumn,
-    caps_w: IntColumn,
-    least_w: int,
-) -> IntColumn:
-    """Return ceilings with which no group can pass its cap: level filling inside each group that would.
-
-    The level at which a group meets its cap becomes a floor for its sites, said as a ceiling on their
-    power; filling the fleet once below these ceilings then needs no outer loop.
-    """
-    if not len(caps_w) or not len(offers):
-        return ceiling_w
-    limited = np.flatnonzero((group_no >= 0) & (ceiling_w > 0))
-    able_w = np.zeros(len(caps_w), dtype=np.int64)
-    np.add.at(able_w, group_no[limited], ceiling_w[limited])
-    over = able_w > caps_w
-    rows = limited[over[group_no[limited]]]
-    if not len(rows):
-        return ceiling_w
-    rows, groups = grouped(rows, group_no[rows])
-    starts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
-    share = _share_of(offers, rows, ceiling_w[rows], seconds)
-    watts, _ = solve(share, starts, np.maximum(caps_w[groups[starts]], 0), least_w)
-    within = ceiling_w.copy()
-    within[rows] = watts
-    return within

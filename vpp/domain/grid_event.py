@@ -13,7 +13,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from vpp.domain.interval import Interval, union, whole_second
-from vpp.domain.program import Program, seconds_within
+from vpp.domain.program import Departure, Program, seconds_within
 from vpp.domain.quantities import Watts
 
 ENDLESS_S = 10**12
@@ -370,36 +370,21 @@ def told_ceiling(
     return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
 
 
-def settled_interval(history: EventHistory, authorized: Sequence[Step] | None = None) -> Interval | None:
-    """Return from when to when the event was on, or None when it never was.
-
-    It begins at the latest of its start, its first commit and the leave without which nothing of it
-    could be dispatched; it ends at its end or at the commit of its cancel.
-
-    Args:
-        history: The event.
-        authorized: Its part of ``authorized_steps``; without it, no approval is waited for.
-    """
-    steps = steps_in_force(history) if authorized is None else authorized
-    return Interval(steps[0].interval.starts_at, steps[-1].interval.ends_at) if steps else None
-
-
 def counted_intervals(
     histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program_id: str
 ) -> tuple[Interval, ...]:
     """Return what a program's events use of its hours, in order and apart: what overlaps counts once.
 
-    Test events never count.
+    An event uses what is settled of it: from its beginning to its end, without the gaps in which it asks
+    for nothing. Test events never count.
     """
-    counted = []
+    counted: list[Interval] = []
     for source, group in _by_source(histories).items():
         max_power_w = sources[source].max_power_w if source in sources else 0
         authorized = authorized_steps(group, max_power_w=max_power_w)
         for history in group:
-            settled = settled_interval(history, authorized[history.latest.event_id])
-            mine = history.latest.program_id == program_id and not is_test(history)
-            if settled is not None and mine:
-                counted.append(settled)
+            if history.latest.program_id == program_id and not is_test(history):
+                counted += (step.interval for step in authorized[history.latest.event_id])
     return union(counted)
 
 
@@ -411,6 +396,13 @@ def season_seconds(
     if season is None:
         return 0
     return seconds_within(counted_intervals(histories, sources, program.program_id), season)
+
+
+def forced_beyond_season_at(history: EventHistory) -> datetime | None:
+    """Return when a person first forced an event that passed its season's hours; None where nobody did."""
+    flagged = {each.version for each in history.versions if Departure.SEASON_CAP in each.out_of_program}
+    forced = (each for each in history.grants if each.kind is GrantKind.FORCE and each.version in flagged)
+    return min((each.granted_at for each in forced), default=None)
 
 
 def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:

@@ -156,8 +156,13 @@ def correct(
     )
     program_id, event_id = posted.settles[2:]
     new = post(line, event_id=event_id, program_id=program_id, at=at, replaces=posted.entry_id)
-    memo = f"{note or 'Correction'}: {new.memo}"
-    return reversal, replace(new, state=EntryState.POSTED, memo=memo, corrects=posted.entry_id)
+    new = replace(_noted(new, note), state=EntryState.POSTED, corrects=posted.entry_id)
+    return reversal, new
+
+
+def _noted(entry: JournalEntry, note: str) -> JournalEntry:
+    """Return an entry of a correction: its memo says who started it, and why."""
+    return replace(entry, memo=f"{note or 'Correction'}: {entry.memo}")
 
 
 def reversed_postings(entry: JournalEntry) -> tuple[Posting, ...]:
@@ -190,7 +195,8 @@ def entries_due(
 
     Nothing when they do already, so paying twice books once. While provisional, an amount that changed
     voids its pending entry and makes a new one. A final run posts them. A posted amount is touched by a
-    corrected run only, which a person started: then by a reversal and a new entry, whose memo holds ``note``.
+    corrected run only, which a person started: then by a reversal and a new entry. The memo of each new
+    entry of such a run holds ``note``, also where nothing stood before.
     """
     live = live_settlements(booked)
     last_for = {entry.settles: entry.entry_id for entry in booked if entry.settles is not None}
@@ -227,8 +233,8 @@ def _steps(
         steps.append(void(standing, at=at))
         standing = None
     if standing is None and any(posting.amount for posting in wanted.postings):
-        standing = wanted
-        steps.append(wanted)
+        standing = _noted(wanted, note) if state is SettlementState.CORRECTED else wanted
+        steps.append(standing)
     if standing is not None and state is not SettlementState.PROVISIONAL:
         steps.append(confirm(standing, at=at))
     return steps

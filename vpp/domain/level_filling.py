@@ -70,6 +70,10 @@ class Share:
             unit=unit,
         )
 
+    def up_to(self, upper_w: IntColumn) -> "Share":
+        """Return the share of the same sites below other upper bounds."""
+        return replace(self, upper=upper_w * self.unit)
+
     def rows(self, chosen: IntColumn | BoolColumn | slice) -> "Share":
         """Return the share of some of the sites."""
         columns = {
@@ -121,14 +125,29 @@ def _blocks(starts: IntColumn, rows: int) -> Iterator[tuple[slice, slice, IntCol
         first = last
 
 
-def solve(share: Share, starts: IntColumn, target_w: IntColumn, least_w: int) -> tuple[IntColumn, IntColumn]:
+def level_of(share: Share, target_w: int, guess: IntColumn | None = None) -> IntColumn:
+    """Return the one level, in steps, down to which all sites give a target together, but for 1 W.
+
+    The target is not above what they can give. ``guess`` is a level to look at first.
+    """
+    target = np.array([target_w], dtype=np.int64)
+    guess = _first_guess(share, ONE_GROUP, target) if guess is None else guess
+    return _levels(share, ONE_GROUP, target * share.unit, np.clip(guess, 0, _TOP_LEVEL - 1))
+
+
+def solve(
+    share: Share, starts: IntColumn, target_w: IntColumn, least_w: int, guess: IntColumn | None = None
+) -> tuple[IntColumn, IntColumn]:
     """Return watts that sum to each group's target, none under ``least_w``, and the levels in permille.
 
     Rows are sorted by group and ``starts`` holds each group's first row; no group's target is above
     what its sites can give. Setpoints under the least are dropped from the bottom, then solved again once:
-    those that stay are kept at it or more, so a second look is enough.
+    those that stay are kept at it or more, so a second look is enough. ``guess`` holds the levels, in steps,
+    to look at first: only the time it takes depends on them.
     """
-    energy, levels = _fill(share, starts, target_w, _first_guess(share, starts, target_w))
+    if guess is None:
+        guess = _first_guess(share, starts, target_w)
+    energy, levels = _fill(share, starts, target_w, np.clip(guess, 0, _TOP_LEVEL - 1))
     watts = energy // share.unit
     small = (energy > 0) & (watts < least_w)
     if not small.any():

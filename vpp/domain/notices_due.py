@@ -119,7 +119,7 @@ def _result(owner_id: str, settlement: Settlement | None) -> dict[str, str]:
     return {
         "counted_kwh": two_decimals(energy_wh / 1000),
         "amount_usd": dollars(amount),
-        "used": "yes" if lines else "",
+        "used": "yes" if any(line.hours for line in lines) else "",
         "final": "yes" if settlement and settlement.state is not SettlementState.PROVISIONAL else "",
     }
 

@@ -52,7 +52,7 @@ class Tariff:
     """How energy, power or presence become money, in the program's currency.
 
     The rate for a kilowatt-hour stands in ``Terms.rate``. Caps and the minimum hold for one site and
-    one period; those in money bound what the owner gets.
+    one period; those in money bound what the owner gets, and the one in kWh holds where kWh are paid.
     """
 
     rule: TariffRule = TariffRule.PER_KWH_INCREMENTAL
@@ -79,6 +79,11 @@ class Tariff:
                 return self.credit_every
             case _ as unreachable:
                 assert_never(unreachable)
+
+    @property
+    def for_power(self) -> bool:
+        """Return whether mean power is paid: an event that a home stayed out of then lowers the mean."""
+        return self.rule in (TariffRule.PER_KW_SEASON_AVERAGE, TariffRule.PER_KW_MONTH_WEIGHTED)
 
 
 _INCREMENTAL = Tariff()
@@ -169,13 +174,17 @@ class Program:
             self._utc(last + timedelta(days=1), time()),
         )
 
-    def departures(self, asked: Interval, counted: Sequence[Interval] = ()) -> tuple[Departure, ...]:
+    def departures(
+        self, asked: Interval, counted: Sequence[Interval] = (), *, stretches: Sequence[Interval] = ()
+    ) -> tuple[Departure, ...]:
         """Return how an event leaves the terms of its local day; empty when it lies inside them.
 
         Args:
             asked: From the event's first start to its last end.
             counted: What other events of this program use of the season, in any order; hours that
                 overlap count once.
+            stretches: In which the event asks for something; all of it where none is named. Its gaps
+                belong to its length, but use none of the season.
         """
         day = self.local_day(asked)
         terms = self.terms_on(day)
@@ -191,7 +200,8 @@ class Program:
             found.append(Departure.TOO_SHORT)
         if asked.seconds > terms.event_max_s:
             found.append(Departure.TOO_LONG)
-        if season is not None and seconds_within([*counted, asked], season) > terms.season_cap_s:
+        used = [*counted, *(stretches or (asked,))]
+        if season is not None and seconds_within(used, season) > terms.season_cap_s:
             found.append(Departure.SEASON_CAP)
         return tuple(found)
 

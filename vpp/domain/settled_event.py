@@ -21,7 +21,7 @@ class SettledEvent:
 
     ``day`` is the local date on which the event starts. ``on`` is from when to when it was really on,
     None if it never was. ``parts`` are in order and apart; they lie inside the event and inside the
-    terms, and are empty when nothing does.
+    terms, and are empty when nothing does. ``held_elsewhere`` is true where another event took some of them.
     """
 
     event_id: str
@@ -30,6 +30,7 @@ class SettledEvent:
     day: date
     parts: tuple[Interval, ...]
     on: Interval | None = None
+    held_elsewhere: bool = False
 
 
 def settled_event(
@@ -48,7 +49,7 @@ def settled_event(
         intervals: What the version that counts asks for, at least one, in order and apart.
         span: From when to when the event was really on: it begins at the latest of its start, its
             first commit and the leave it needed, and ends at its end or its cancel. None: never.
-        season_left_s: What earlier events left of the season's hours; None where that is not known.
+        season_left_s: What other events left of the season's hours; None where that bounds nothing.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
@@ -102,7 +103,7 @@ def _windows(part: Interval, program: Program, terms: Terms) -> list[Interval]:
 
 
 def without(event: SettledEvent, taken: Sequence[Interval]) -> SettledEvent:
-    """Return the event without the stretches in which a more important one held the site."""
+    """Return the event without the stretches in which another one held the site."""
     parts = event.parts
     for each in taken:
         kept: list[Interval] = []
@@ -112,7 +113,7 @@ def without(event: SettledEvent, taken: Sequence[Interval]) -> SettledEvent:
             if max(each.ends_at, part.starts_at) < part.ends_at:
                 kept.append(Interval(max(each.ends_at, part.starts_at), part.ends_at))
         parts = tuple(kept)
-    return replace(event, parts=parts)
+    return replace(event, parts=parts, held_elsewhere=parts != event.parts)
 
 
 def event_hours(event: SettledEvent) -> tuple[Interval, ...]:

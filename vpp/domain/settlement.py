@@ -42,7 +42,7 @@ from vpp.domain.settled_event import (
     event_hours,
     hours_of_days,
 )
-from vpp.domain.tariff import earned_in_event, paid_energy
+from vpp.domain.tariff import NOTHING, earned_in_event, paid_energy
 
 
 class SettlementState(StrEnum):
@@ -72,6 +72,7 @@ class SettlementReason(StrEnum):
     OPTED_OUT = "opted_out"
     OUTSIDE_TERMS = "outside_terms"
     NEVER_ON = "never_on"  # cancelled before it began
+    HELD_ELSEWHERE = "held_elsewhere"  # another event held the home all the time
     TOO_FEW_SIMILAR_DAYS = "too_few_similar_days"
     TOO_FEW_DAYS_OF_DATA = "too_few_days_of_data"
     READINGS_MISSING = "readings_missing"
@@ -118,8 +119,9 @@ class SettlementLine:
     quality: SiteQuality
     reason: str | None
     margin: MicroDollars = _NO_MARGIN  # the aggregator's share of gross, to the nearest micro-dollar
-    event_s: int = 0  # how long the settled event was, whether or not the site stayed in
+    event_s: int = 0  # the settled event's length without what another held of it, stayed in or not
     adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
+    day: date | None = None  # the event's local day, where ``settled`` does not tell it
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,30 @@ def _adjustments(
     ]
 
 
+def stayed_out(event: SettledEvent, site_id: str, owner_id: str) -> SettlementLine:
+    """Return the line of a home whose owner said no before it was commanded: nothing of the whole event."""
+    return SettlementLine(
+        site_id=site_id,
+        owner_id=owner_id,
+        settled=None,
+        hours=(),
+        baseline_days=BaselineDays((), ()),
+        incremental_wh=_NOTHING_WH,
+        paid_wh=_NOTHING_WH,
+        amount=NOTHING.amount,
+        gross=NOTHING.gross,
+        margin=NOTHING.margin,
+        event_s=_length_s(event),
+        day=event.day,
+        quality=SiteQuality.OK,
+        reason=SettlementReason.OPTED_OUT,
+    )
+
+
+def _length_s(event: SettledEvent) -> int:
+    return sum(part.seconds for part in event.parts)
+
+
 def _metered(
     event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, opted_out_s: IntColumn
 ) -> _EventEnergy:
@@ -321,7 +347,7 @@ def _lines(
     chosen_days: Sequence[BaselineDays],
 ) -> tuple[SettlementLine, ...]:
     """Put the columns into one line per site: nothing is computed here but sums and the cent."""
-    event_s = sum(part.seconds for part in event.parts)
+    event_s = _length_s(event)
     fractions = {seconds: Fraction(seconds, 3600) for seconds in np.unique(metered.seconds).tolist()}
     clamps = event.terms.negative_policy is NegativePolicy.CLAMP_INTERVAL
     out_s = sites.opted_out_s.tolist()
@@ -348,6 +374,7 @@ def _lines(
                 gross=earned.gross,
                 margin=earned.margin,
                 event_s=event_s,
+                day=event.day if settled[out_s[site]] is None else None,
                 adjustment=adjustments[site],
                 quality=quality,
                 reason=reason,
@@ -421,8 +448,7 @@ def _verdicts(
 ) -> list[tuple[SiteQuality, SettlementReason | None]]:
     """Return, for each site, the worst that an owner must know, and the reason for it if there is one."""
     if not event.parts:
-        reason = SettlementReason.NEVER_ON if event.on is None else SettlementReason.OUTSIDE_TERMS
-        return [(SiteQuality.OK, reason)] * len(opted_out_s)
+        return [(SiteQuality.OK, _why_nothing(event))] * len(opted_out_s)
     ends_s = to_epoch(event.parts[-1].ends_at)
     settled = np.sum(metered.seconds, axis=1) > 0
     worst = np.where(metered.seconds > 0, metered.quality, 0).max(axis=1, initial=0)
@@ -440,6 +466,12 @@ def _verdicts(
             strict=True,
         )
     ]
+
+
+def _why_nothing(event: SettledEvent) -> SettlementReason:
+    if event.on is None:
+        return SettlementReason.NEVER_ON
+    return SettlementReason.HELD_ELSEWHERE if event.held_elsewhere else SettlementReason.OUTSIDE_TERMS
 
 
 def _verdict(worst: Quality, *, opted_out: bool) -> tuple[SiteQuality, SettlementReason | None]:

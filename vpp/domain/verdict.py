@@ -108,8 +108,7 @@ def accept(
         return Accepted(_version(signal, history, (), (), now), None)
     first_commit = whole_second(history.versions[0].committed_at if history is not None else now)
     steps = tuple(_step(step, first_commit) for step in signal.steps)
-    asked = asked_span(steps)
-    out = tuple(str(each) for each in program.departures(asked, counted)) if asked is not None else ()
+    out = out_of_program(program, steps, counted)
     return Accepted(_version(signal, history, steps, out, now), _remarks(unknown_targets, out))
 
 
@@ -126,6 +125,15 @@ def asked_span(steps: Sequence[Step]) -> Interval | None:
     """
     asking = [step.interval for step in steps if step.power != 0]
     return Interval(asking[0].starts_at, asking[-1].ends_at) if asking else None
+
+
+def out_of_program(program: Program, steps: Sequence[Step], counted: Sequence[Interval]) -> tuple[str, ...]:
+    """Return how steps leave a program's terms beside what other events use; () where they ask nothing."""
+    asked = asked_span(steps)
+    if asked is None:
+        return ()
+    stretches = [step.interval for step in steps if step.power != 0]
+    return tuple(str(each) for each in program.departures(asked, counted, stretches=stretches))
 
 
 def _order(signal: Signal | GridEvent) -> tuple[datetime, int]:

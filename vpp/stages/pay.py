@@ -30,11 +30,12 @@ async def pay(
 
 
 async def accrue(
-    programs: Mapping[str, Program], *, store: PayStore, clock: Clock
+    programs: Mapping[str, Program], *, store: PayStore, clock: Clock, note: str = ""
 ) -> tuple[JournalEntry, ...]:
     """Append what periods longer than an event have come to, for every program that pays by them.
 
     Pending while a period runs; posted when it is closed. Doing it again appends nothing by itself.
+    ``note`` stands in the memo of what the correction of an event changes in a closed period.
     """
     by_period = [
         program_id
@@ -50,7 +51,7 @@ async def accrue(
         if program_id not in enrolled:
             continue
         for run in await accruals(programs[program_id], store=store, clock=clock):
-            appended += await pay(run, books=store, clock=clock)
+            appended += await pay(run, books=store, clock=clock, note=note)
     return tuple(appended)
 
 

@@ -12,10 +12,11 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, is_test, precedence_key
+from vpp.domain.grid_event import EventHistory, authorized_steps, forced_beyond_season_at, is_test
+from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
-from vpp.domain.program import Departure, NegativePolicy, Program, seconds_within
+from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import (
     READ_AROUND,
@@ -38,6 +39,7 @@ from vpp.domain.settlement import (
     same_result,
     settle_metered,
     settle_sites,
+    stayed_out,
 )
 from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
 
@@ -105,7 +107,7 @@ async def settlement_grounds(
     if not on:
         return None
     case = await _case(history, others, _program_of(history, programs), on, store)
-    taken = await _taken(history, others, asked, store)
+    taken = await _taken(case, others, asked, store)
     commanded = _commanded(await store.event_ticks(history.latest.event_id))
     sites = []
     for site_no in commanded.tolist():
@@ -139,7 +141,8 @@ async def settle(
     """Append an event's settlement and return the one that stands; None while there is none.
 
     Settled is every site that was given at least one discharge, from the event's beginning to its end
-    or to that site's own opt-out. Provisional until the program's close date, then final. A run that
+    or to that site's own opt-out; where power is paid, also every site whose owner said no before it was
+    given one, with none. Provisional until the program's close date, then final. A run that
     says what the newest one says is not stored again. A final settlement stands, whatever readings come
     later, until a person starts a correction (``correcting``). A test event is never settled.
 
@@ -161,11 +164,11 @@ async def settle(
     on = asked[event_id]
     if not on or on[-1].ends_at > now:
         return standing
-    ticks = await store.event_ticks(event_id)
+    commanded = _commanded(await store.event_ticks(event_id))
     case = await _case(history, others, program, on, store)
-    taken = await _taken(history, others, asked, store)
-    lines: list[tuple[int, SettlementLine]] = []
-    for held, site_nos in _by_held(case.event, _commanded(ticks), taken):
+    taken = await _taken(case, others, asked, store)
+    lines = list(_stayed_out(case, commanded))
+    for held, site_nos in _by_held(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
     closes_at = on[-1].ends_at + timedelta(days=program.close_after_days)
     state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
@@ -263,21 +266,29 @@ async def _case(
 async def _season_left_s(
     history: EventHistory, program: Program, starts_at: datetime, store: SettleStore
 ) -> int | None:
-    """Return what earlier events left of the season's hours, for an event that was flagged to pass them."""
-    flagged = any(Departure.SEASON_CAP in version.out_of_program for version in history.versions)
+    """Return what other events left of the season's hours, for an event that was forced to pass them.
+
+    Every event that lies inside them comes before it, whenever it starts, and of the forced ones those
+    that were forced earlier. One accepted since takes nothing from it: it counted this one as a whole.
+    """
+    forced_at = forced_beyond_season_at(history)
     day = starts_at.astimezone(program.zone).date()
     season, terms = program.season_around(day), program.terms_on(day)
-    if not flagged or season is None or terms is None:
+    if forced_at is None or season is None or terms is None:
         return None
-    histories = [
-        each
+    counting: dict[str, EventHistory] = {
+        each.latest.event_id: each
         for each in await store.histories()
         if each.latest.program_id == program.program_id and not is_test(each)
-    ]
-    asked = await _asked(histories, store)
-    mine = (starts_at, history.latest.event_id)
-    earlier = [on for event_id, on in asked.items() if on and (on[0].starts_at, event_id) < mine]
-    return max(0, terms.season_cap_s - seconds_within([each for on in earlier for each in on], season))
+    }
+    asked = await _asked(list(counting.values()), store)
+    mine = (forced_at, history.latest.event_id)
+    used: list[Interval] = []
+    for event_id, other in counting.items():
+        theirs = forced_beyond_season_at(other)
+        if event_id != history.latest.event_id and (theirs is None or (theirs, event_id) < mine):
+            used += asked[event_id]
+    return max(0, terms.season_cap_s - seconds_within(used, season))
 
 
 async def _opted_out_s(
@@ -339,31 +350,23 @@ async def _carried_wh(event: SettledEvent, books: Books) -> dict[str, Fraction]:
 
 
 async def _taken(
-    history: EventHistory,
+    case: _Case,
     others: Sequence[EventHistory],
     asked: Mapping[str, tuple[Interval, ...]],
-    dispatch: DispatchStore,
+    store: SettleStore,
 ) -> dict[int, tuple[Interval, ...]]:
-    """Return, by ``site_no``, when a more important event held a site during this one.
+    """Return, by ``site_no``, when another event held a site during this one."""
+    event_id = case.event.event_id
 
-    A site serves one event at each instant: the other one from its first discharge to its end.
-    """
-    mine = precedence_key(history.latest)
-    on = asked[history.latest.event_id]
-    taken: dict[int, list[Interval]] = {}
-    for other in others:
-        theirs = asked[other.latest.event_id]
-        overlaps = any(each.overlap(own) for each in theirs for own in on)
-        if not overlaps or precedence_key(other.latest) > mine:
-            continue
-        since: dict[int, datetime] = {}
-        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
-            for site_no in order.site_no.tolist():
-                since.setdefault(site_no, order.starts_at)
-        for site_no, starts_at in since.items():
-            held = Interval(starts_at, max(theirs[-1].ends_at, starts_at + timedelta(seconds=1)))
-            taken.setdefault(site_no, []).extend(part for each in theirs if (part := each.overlap(held)))
-    return {site_no: union(intervals) for site_no, intervals in taken.items()}
+    async def course(of_event: str, opted_out_s: IntColumn) -> Course:
+        return Course(asked[of_event], await store.event_ticks(of_event), opted_out_s)
+
+    beside = []
+    for other in (each.latest.event_id for each in others):
+        if any(theirs.overlap(mine) for theirs in asked[other] for mine in asked[event_id]):
+            ends_at = asked[other][-1].ends_at
+            beside.append(await course(other, await _opted_out_s(other, case.roster, ends_at, store)))
+    return held_elsewhere(await course(event_id, case.opted_out_s), beside) if beside else {}
 
 
 def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
@@ -374,6 +377,18 @@ def _commanded(ticks: Iterable[DispatchTick]) -> IntColumn:
     """Return the numbers of the sites that were given at least one discharge, in order."""
     given = [order.site_no for order in _discharges(ticks)]
     return np.unique(np.concatenate(given)) if given else column([])
+
+
+def _stayed_out(case: _Case, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:
+    """Yield the lines of sites that were never commanded because their owners had said no, with numbers."""
+    event = case.event
+    if event.on is None or not event.parts or not event.terms.tariff.for_power:
+        return
+    said_no = np.flatnonzero(case.opted_out_s < to_epoch(event.on.ends_at))
+    for site_no in np.setdiff1d(said_no, commanded).tolist():
+        home = case.roster[site_no]
+        if home.program_id == event.program.program_id:
+            yield site_no, stayed_out(event, home.site_id, home.owner_id)
 
 
 def _by_held(

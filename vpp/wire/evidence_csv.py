@@ -2,8 +2,8 @@
 
 ====================  ==========================================================================
 ``sites.csv``         ``site_id, owner_id, meter`` (``device`` or ``site``), ``opted_out_at``
-                      (RFC 3339, empty or left off: stayed in); and, only where a more important event held a
-                      site for a while, ``held_elsewhere``: ``start/end`` of each stretch, parted by
+                      (RFC 3339, empty or left off: stayed in); and, only where another event held a site
+                      for a while, ``held_elsewhere``: ``start/end`` of each stretch, parted by
                       spaces
 ``meter.csv``         see ``meter_file.py``
 ``excluded_days.csv`` ``site_id`` (``*``: every site), ``date`` (local), ``reason`` (``event``,

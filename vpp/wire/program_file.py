@@ -103,7 +103,7 @@ class _Edition(_Strict):
         default=None, description="a factor with decimals from 1.00 to 10.00"
     )
     cap_kwh: _Sourced[_Rate] | None = Field(
-        default=None, description="kWh of one site and period, with decimals"
+        default=None, description="kWh of one site and event, with decimals, where kWh are paid"
     )
     cap_amount: _Sourced[_Rate] | None = Field(
         default=None, description="money of one owner's site and period, with decimals"
@@ -242,6 +242,10 @@ def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -
             raise refuse(key, f"is not used by {rule}; write {', '.join(_RATE_OF[rule])} alone")
     if rule is TariffRule.PER_KWH_DELIVERED and edition.baseline_method.value != "none":
         raise refuse("baseline_method", f'must be "none": {rule} pays all that is delivered')
+    if edition.cap_kwh is not None and "rate_usd_per_kwh" not in _RATE_OF[rule]:
+        raise refuse(
+            "cap_kwh", f"is not used by {rule}, which pays for no kWh; cap the money with cap_amount"
+        )
     by_month = edition.rate_per_kw_month.value if edition.rate_per_kw_month else {}
     return Tariff(
         rule=rule,

@@ -109,6 +109,6 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
     note = f"Correction by {actor}: {reason}"
     entries = [
         *await pay(corrected, books=desk.store, clock=desk.clock, note=note),
-        *await accrue(desk.programs, store=desk.store, clock=desk.clock),
+        *await accrue(desk.programs, store=desk.store, clock=desk.clock, note=note),
     ]
     return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, corrected)

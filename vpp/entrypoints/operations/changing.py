@@ -10,7 +10,7 @@ from http import HTTPStatus
 from vpp.domain.grid_event import GridEvent, Operation, Step, counted_intervals, resolve_targets
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
-from vpp.domain.verdict import asked_span
+from vpp.domain.verdict import asked_span, out_of_program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.starting import MINUTES_MOST, read_megawatts
@@ -116,10 +116,10 @@ def _fingerprint(steps: Sequence[Step], targets: Sequence[str]) -> str:
 
 
 async def _departures(desk: Desk, latest: GridEvent, steps: Sequence[Step]) -> tuple[str, ...]:
-    program, asked = desk.programs.get(latest.program_id), asked_span(steps)
-    if program is None or asked is None:
+    program = desk.programs.get(latest.program_id)
+    if program is None or asked_span(steps) is None:
         return latest.out_of_program
     sources = {source.name: source for source in await desk.store.sources()}
     others = [each for each in await desk.store.histories() if each.latest.event_id != latest.event_id]
     counted = counted_intervals(others, sources, program.program_id)
-    return tuple(str(departure) for departure in program.departures(asked, counted))
+    return out_of_program(program, steps, counted)

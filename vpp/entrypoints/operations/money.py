@@ -61,7 +61,7 @@ async def settle_ended(desk: Desk) -> Json:
     """Settle every event that is over, from the readings there are now, and book it.
 
     Returns:
-        ``events``: one object as of ``vpp settle EVENT`` for each that commanded a home. ``unsettled``:
+        ``events``: one object as of ``vpp settle EVENT`` for each that has a settlement. ``unsettled``:
         ``event_id`` and ``reason`` of each that could not be; it stops no other.
     """
     settled: list[Json] = []
