@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpp.domain.quantities import BoolColumn, IntColumn, column, flags
+from vpp.settings import Settings, load_programs
 
 SLOT_S = 300  # load and sun are constant for five minutes
 SLOTS_PER_DAY = 86_400 // SLOT_S
@@ -95,7 +96,7 @@ class Neighbourhood:
 
 
 def neighbourhood(count: int, seed: int, *, programs: Sequence[str], year: int) -> Neighbourhood:
-    """Return homes of the given programs, in turn; a program's utility is the last word of its id.
+    """Return homes of the given programs, in turn; a home's utility is its program's.
 
     Args:
         count: How many homes.
@@ -104,7 +105,7 @@ def neighbourhood(count: int, seed: int, *, programs: Sequence[str], year: int) 
         year: Nothing is installed that was not yet sold then.
     """
     program_id = tuple(programs[row % len(programs)] for row in range(count))
-    utility = tuple(program.rsplit("-", 1)[-1] for program in program_id)
+    utility = tuple(_utility(program) for program in program_id)
     county = tuple(_county(seed, row, utility[row]) for row in range(count))
     draw = {name: generator(seed, name).random(count) for name in _DRAWN}
     sold = [model for model in MODELS if model.sold_from <= year]
@@ -143,6 +144,13 @@ def neighbourhood(count: int, seed: int, *, programs: Sequence[str], year: int) 
 
 def _name(seed: int, prefix: str, row: int) -> str:
     return f"{prefix}-{generator(seed, prefix, row).bytes(5).hex()}"
+
+
+@cache
+def _utility(program_id: str) -> str:
+    """Return the utility that the shipped program file names, else the last word of the id."""
+    shipped = load_programs(Settings()).get(program_id)
+    return shipped.utility if shipped is not None else program_id.rsplit("-", 1)[-1]
 
 
 def _county(seed: int, row: int, utility: str) -> str:

@@ -18,7 +18,7 @@ from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
-from vpp.domain.grid_event import EventHistory, RawSignal
+from vpp.domain.grid_event import EventHistory, RawSignal, Receipt
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.program import Program
@@ -190,16 +190,16 @@ class Controller:
         behind = hear_in_force(board, collected.samples, collected.online)
         return refused or behind or collected.urgent
 
-    async def arrive(self, signals: Sequence[RawSignal]) -> Counter[str]:
-        """Keep grid signals as they came; return a count of those that are refused at sight."""
+    async def arrive(self, signals: Sequence[RawSignal]) -> tuple[Counter[str], frozenset[str]]:
+        """Keep grid signals; return a count of those refused at sight, and the keys of those to judge."""
         arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
         self.odd_fields.update(arrival.unknown_fields)
-        return arrival.refused
+        return arrival.refused, arrival.readable
 
-    async def intake(self, raw: RawSignal) -> bool:
-        """Judge and answer one grid signal."""
+    async def intake(self, raw: RawSignal) -> Receipt:
+        """Judge and answer one grid signal; return the answer."""
         await self._ready_board()
-        await intake(
+        return await intake(
             raw,
             feed=self.feed,
             store=self.store,
@@ -208,7 +208,6 @@ class Controller:
             roster=self.roster,
             clock=self.clock,
         )
-        return True
 
     async def control(self, fresh: bool) -> bool:
         """Decide and command once; ``fresh``: somebody enrolled, spoke or signalled since the last time."""
@@ -387,6 +386,7 @@ async def build(
     store: Store,
     keys: Keys,
     broker_url: str,
+    programs: Mapping[str, Program] | None = None,
     crash: CrashPoint | None = None,
     epoch: int | None = None,
 ) -> AsyncIterator[Controller]:
@@ -397,7 +397,15 @@ async def build(
     access = Access.from_url(broker_url, client_id=keys.kid, tls=_tls(settings))
     jitter: Callable[[], float] = secrets.SystemRandom().random
     async with MqttTransport(access, filters=(*GATEWAY_FILTERS, EVENT_FILTER), jitter=jitter) as transport:
-        controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport, crash=crash)
+        controller = assemble(
+            settings,
+            clock=clock,
+            store=store,
+            keys=keys,
+            transport=transport,
+            programs=programs,
+            crash=crash,
+        )
         controller.epoch = epoch
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
         controller.messenger = AppriseMessenger(settings.mail_url)

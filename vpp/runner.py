@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal
+from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
 from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 
@@ -34,8 +34,8 @@ class Stages:
     """The verbs, bound to their ports."""
 
     collect: Callable[[Sequence[Packet]], Awaitable[bool]]  # returns whether control should look at once
-    arrive: Callable[[Sequence[RawSignal]], Awaitable[Counter[str]]]
-    intake: Callable[[RawSignal], Awaitable[bool]]
+    arrive: Callable[[Sequence[RawSignal]], Awaitable[tuple[Counter[str], frozenset[str]]]]
+    intake: Callable[[RawSignal], Awaitable[Receipt]]
     control: Callable[[bool], Awaitable[bool]]  # told whether something new was stored
     settle: Callable[[EventHistory], Awaitable[bool]]
 
@@ -46,7 +46,7 @@ class Failures:
 
     Messages are counted by topic kind since the start: what was ``received`` is ``stored``, a
     ``duplicate``, ``refused`` for a reason, or ``lost`` because its stage failed (whoever was promised an
-    answer sends it again).
+    answer sends it again). A grid signal that is kept counts as lost until its verdict is known.
     """
 
     pending: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -106,6 +106,7 @@ class Runner:
         self._read_at: datetime | None = None
         self._woken = True
         self._signals_pending = True
+        self._unjudged: set[str] = set()
         self._bell = asyncio.Event()
 
     def readings_stored(self) -> None:
@@ -176,10 +177,28 @@ class Runner:
         self._signals_pending = False
         self.failures.keep_only("intake", {raw.key for raw in pending})
         self.failures.keep_only("keep", ())  # what is not pending now is the operator's to send again
+        for key in self._unjudged - {raw.key for raw in pending}:
+            self._count(key, None)
         for raw in pending:
-            if await self._attempt("intake", raw.key, self._stages.intake, raw) is None:
+            receipt = await self._attempt("intake", raw.key, self._stages.intake, raw)
+            if receipt is None:
                 self._signals_pending = True
+            else:
+                self._count(raw.key, receipt)
             self._woken = True
+
+    def _count(self, key: str, receipt: Receipt | None) -> None:
+        """Count what became of a signal that came since the start; None: a failed attempt answered it."""
+        if key not in self._unjudged:
+            return
+        self._unjudged.remove(key)
+        self.failures.lost["event"] -= 1
+        if receipt is not None and receipt.state is ReceiptState.REJECTED:
+            self.failures.refuse({("event", receipt.reason or "rejected"): 1})
+        elif receipt is not None and receipt.state is ReceiptState.DUPLICATE:
+            self.failures.duplicate["event"] += 1
+        else:
+            self.failures.stored["event"] += 1
 
     async def _keep(self, packets: Sequence[Packet]) -> bool:
         """Hand over the signals that came; what cannot even be kept is counted by reason."""
@@ -195,10 +214,10 @@ class Runner:
             else:
                 key = self._ids.new("raw")
                 raws.append(RawSignal(key, source, packet.topic, packet.payload, self._clock.now()))
-        self.failures.lost["event"] += len(raws)  # until they are kept
-        unread = await self._stages.arrive(raws)
-        self.failures.lost["event"] -= len(raws)
-        self.failures.stored["event"] += len(raws) - unread.total()
+        self.failures.lost["event"] += len(raws)  # until they are kept and judged
+        unread, readable = await self._stages.arrive(raws)
+        self.failures.lost["event"] -= len(raws) - len(readable)
+        self._unjudged |= readable
         refused.update({("event", reason): count for reason, count in unread.items()})
         self.failures.refuse(refused)
         self._signals_pending = self._signals_pending or bool(raws)

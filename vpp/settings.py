@@ -4,6 +4,8 @@
 files and variables; refuses to know what the values are used for. Read once, by the entrypoint.
 """
 
+import difflib
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from vpp.wire.program_file import ProgramFileError, read_program
 
 CONFIG_DIR = Path(__file__).parent.parent / "config"
 PREFIX = "VPP_"
+NOT_SETTINGS = frozenset(("VPP_BENCH_SITES",))  # variables of the tools beside the product
 
 Seconds = Annotated[int, Field(ge=0)]
 LimitW = Annotated[int, Field(gt=0)]
@@ -97,15 +100,17 @@ class Settings(BaseModel):
     @field_validator("broker_url")
     @classmethod
     def _broker_is_reachable_in_principle(cls, url: str) -> str:
-        if url == "embedded" or re.fullmatch(r"mqtts?://([^@/\s]+@)?[^@/:\s]+(:\d{1,5})?/?", url):
-            return url
+        if url == "embedded" or re.fullmatch(r"mqtts?://([^@/?#\s]+@)?[^@/?#:\s]+(:[0-9]+)?/?", url):
+            return _with_usable_port(url)
         raise ValueError("expected 'embedded' or mqtt://host:port or mqtts://host:port")
 
     @field_validator("database_url")
     @classmethod
     def _database_is_known(cls, url: str) -> str:
-        if url == "" or url.startswith(("sqlite:///", "postgresql://")):
+        if url == "" or url.startswith("sqlite:///"):
             return url
+        if url.startswith("postgresql://"):
+            return _with_usable_port(url)
         raise ValueError("expected sqlite:///path or postgresql://user@host/name")
 
     @field_validator("state_dir", "programs_dir")
@@ -139,6 +144,13 @@ class Settings(BaseModel):
     def store_url(self) -> str:
         """Return the database to use: the one set, else SQLite in the state directory."""
         return self.database_url or f"sqlite:///{self.state_dir / 'vpp.sqlite'}"
+
+
+def _with_usable_port(url: str) -> str:
+    named = re.search(r"://(?:.*@)?[^@/?]*:([^@/?:\]]+)(?=[/?]|$)", url)
+    if named and not (re.fullmatch(r"[0-9]{1,5}", named[1]) and 1 <= int(named[1]) <= 65535):
+        raise ValueError("expected a port from 1 to 65535")
+    return url
 
 
 class _Environment(Settings, BaseSettings):
@@ -210,13 +222,17 @@ def _split_key(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip("\"'") for part in parts)
 
 
-def _file_layer(path: Path) -> _Layer:
+def _text_of(path: Path, remedy: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as failure:
-        raise BadSettings(f"{path}: {failure.strerror}; name a readable file with --config") from failure
+        raise BadSettings(f"{path}: {failure.strerror}; {remedy}") from failure
     except UnicodeDecodeError as failure:
         raise BadSettings(f"{path}: byte {failure.start} is not UTF-8") from failure
+
+
+def _file_layer(path: Path) -> _Layer:
+    text = _text_of(path, "name a readable file with --config")
     try:
         return _Layer(str(path), text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as failure:
@@ -224,11 +240,29 @@ def _file_layer(path: Path) -> _Layer:
 
 
 def _environment_layer() -> _Layer:
+    strange = [
+        f"{name}: there is no such setting; {_nearest(name)}"
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX) and not _sets_something(name.upper())
+    ]
+    if strange:
+        raise BadSettings("\n".join(strange))
     source = EnvSettingsSource(_Environment)
     try:
         return _Layer("environment", None, source())
     except SettingsError as failure:
         raise BadSettings(f"environment: {failure}; tables are given as JSON") from failure
+
+
+def _sets_something(name: str) -> bool:
+    # What stands below a table is judged with the tables of the files, and refused with its place.
+    table, nested, _ = name.partition("__")
+    return name in NOT_SETTINGS or (table if nested else name) in variables()
+
+
+def _nearest(name: str) -> str:
+    meant = difflib.get_close_matches(name.upper(), sorted(variables()), n=1)
+    return f"{meant[0]} is; rename or unset it" if meant else "unset it; config/default.toml lists all"
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +285,8 @@ def load_settings(
         **flags: Values from the command line; None means not given.
 
     Raises:
-        BadSettings: A key is unknown or a value is not usable; one line per problem, with its place.
+        BadSettings: A key or variable is unknown or a value is not usable; one line per problem, with its
+            place.
     """
     files = (config_dir / "default.toml", config_file or config_dir / "local.toml")
     layers = [_file_layer(path) for path in files if path == config_file or path.exists()]
@@ -298,7 +333,7 @@ def load_programs(settings: Settings) -> dict[str, Program]:
     programs: dict[str, Program] = {}
     for path in sorted(folder.glob("*.toml")):
         try:
-            program = read_program(path.read_text(encoding="utf-8"), file_name=str(path))
+            program = read_program(_text_of(path, "make it a readable file"), file_name=str(path))
         except ProgramFileError as failure:
             raise BadSettings(str(failure)) from failure
         if program.program_id in programs:

@@ -61,3 +61,28 @@ async def test_the_broker_dies_with_its_parent() -> None:
     async with asyncio.timeout(10):
         while await answers(port):  # noqa: ASYNC110  # another process's end is no event of ours
             await asyncio.sleep(0.05)
+
+
+async def test_a_broker_that_is_killed_listens_again_on_its_port_as_often_as_it_takes() -> None:
+    async with EmbeddedBroker() as broker:
+        for _ in range(2):
+            killed = broker._child
+            assert killed is not None
+            killed.kill()
+            await killed.wait()
+            async with asyncio.timeout(20):
+                while broker._child is killed or not await answers(broker.port):  # noqa: ASYNC110  # another process
+                    await asyncio.sleep(0.05)
+    assert not await answers(broker.port)
+
+
+async def test_a_broker_whose_port_somebody_takes_meanwhile_comes_back_when_it_is_free() -> None:
+    async with EmbeddedBroker() as broker:
+        assert broker._child is not None
+        broker._child.kill()
+        await broker._child.wait()
+        async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", broker.port):
+            await asyncio.sleep(0.5)  # a start or two finds the port taken
+        async with asyncio.timeout(20):
+            while not await answers(broker.port):  # noqa: ASYNC110  # another process is no event of ours
+                await asyncio.sleep(0.05)

@@ -108,6 +108,7 @@ def version(
     steps: tuple[Step, ...] | None = None,
     cancelled: bool = False,
     out_of_program: tuple[str, ...] = (),
+    test: bool = False,
 ) -> GridEvent:
     """Return one committed version of an event."""
     if steps is None:
@@ -127,7 +128,7 @@ def version(
         steps=steps,
         status=EventStatus.CANCELLED if cancelled else EventStatus.SCHEDULED,
         out_of_program=out_of_program,
-        test=False,
+        test=test,
         committed_at=committed_at,
     )
 

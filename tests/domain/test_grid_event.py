@@ -25,6 +25,7 @@ from vpp.domain.grid_event import (
     authorized_power,
     authorized_steps,
     counted_intervals,
+    is_test,
     precedence_key,
     season_seconds,
     steps_in_force,
@@ -51,6 +52,36 @@ def test_nothing_is_asked_before_the_first_commit() -> None:
     late = history(version(committed_at=START + at(0.5)))
 
     assert course(steps_in_force(late)) == [(0.5, 2, 5_000_000)]
+
+
+def test_an_event_that_was_dispatched_as_a_test_stays_one_for_good() -> None:
+    first = version(test=True)
+    for committed_at in (START - MINUTE, START, START + HOUR, START + at(3)):
+        assert is_test(history(first, version(2, committed_at=committed_at)))
+    assert not is_test(history(first, version(2, committed_at=START - 5 * MINUTE)))  # no command had left
+
+
+def test_an_event_that_began_for_pay_is_never_made_a_test() -> None:
+    assert not is_test(history(version(), version(2, test=True, committed_at=START + MINUTE)))
+    assert is_test(history(version(), version(2, test=True, committed_at=START - 5 * MINUTE)))
+    at_once = version(committed_at=START - MINUTE)  # its commands left at the commit
+    assert not is_test(history(at_once, version(2, test=True, committed_at=START - MINUTE / 2)))
+
+
+def test_a_version_that_was_never_let_through_makes_no_test() -> None:
+    waiting = version(test=True, out_of_program=OUT)
+    paid = version(2, committed_at=START + MINUTE)
+    forced = granted(GrantKind.FORCE, COMMIT + MINUTE)
+
+    assert not is_test(history(waiting, paid))
+    assert is_test(history(waiting, paid, grants=(forced,)))
+    assert is_test(history(waiting))  # what it says, as long as nothing began
+
+
+def test_an_event_cancelled_before_it_began_may_come_back_as_another_kind() -> None:
+    cancel = version(2, test=True, committed_at=START - HOUR / 2, cancelled=True)
+
+    assert not is_test(history(version(test=True), cancel, version(3, committed_at=START + MINUTE)))
 
 
 def test_event_that_ended_before_its_commit_was_never_on() -> None:

@@ -157,7 +157,7 @@ def test_an_unknown_key_in_a_settings_file_names_file_and_line(vpp: Vpp, tmp_pat
 
     refused = vpp("--config", str(path), "keys", "show", "--json")
 
-    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (2, "")
     assert f"{path}:2: there is no setting http_prot" in refused.stderr
 
 

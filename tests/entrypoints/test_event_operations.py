@@ -1,5 +1,6 @@
 """An event from a person's hand to the homes: approve, change, stop everything."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
+from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.changing import modify_event
 from vpp.entrypoints.operations.desk import OperationRefused
-from vpp.entrypoints.operations.events import show_event
+from vpp.entrypoints.operations.events import force_event, show_event
+from vpp.entrypoints.operations.people import make_login_link
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
 
 ANA, BEN = "staff:ana", "operator:ben"
@@ -61,6 +64,94 @@ async def test_nobody_approves_what_they_started_whichever_door_they_come_throug
 
     with pytest.raises(OperationRefused, match="started event ev-1; somebody else has to approve it"):
         await approve_event(suburb.desk, event_id="ev-1", actor=same_person)
+
+
+async def asked(suburb: Suburb, path: str, actor: str, **body: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app=suburb.app)
+    headers = {"Authorization": "Bearer a-token", "X-VPP-Actor": actor}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as asking:
+        return await asking.post(f"/api/v1/events/ev-1/{path}", json=body or None)
+
+
+@pytest.mark.parametrize("claim", ["operator:ada", "staff:ben"])
+async def test_a_name_in_a_header_is_no_second_person_and_a_login_is(suburb: Suburb, claim: str) -> None:
+    await limit(suburb, 8_000)
+    await suburb.add("ben", Role.APPROVER)
+    await suburb.add("eve", Role.OPERATOR)
+    await suburb.pass_time(15)
+    await start(suburb)
+
+    claimed = await asked(suburb, "approve", claim)
+    wrong = await asked(suburb, "approve", claim, login="ben", password="a-guess-of-mine")
+    no_right = await asked(suburb, "approve", claim, login="eve", password=PASSWORD)
+    proven = await asked(suburb, "approve", claim, login="ben", password=PASSWORD)
+
+    assert (claimed.status_code, wrong.status_code, no_right.status_code) == (409, 403, 403)
+    assert "vpp event approve ev-1 --as NAME" in claimed.text
+    assert "takes approver" in no_right.text
+    assert (proven.status_code, proven.json()["approved_by"]) == (200, "staff:ben")
+
+
+@pytest.mark.parametrize("anew", ["user", "link"])
+async def test_a_login_that_was_given_after_the_event_began_approves_nothing(
+    suburb: Suburb, anew: str
+) -> None:
+    await limit(suburb, 8_000)
+    if anew == "link":
+        await suburb.add("ben", Role.APPROVER)
+    await suburb.pass_time(15)
+    await start(suburb)
+    if anew == "link":
+        await make_login_link(suburb.desk, name="ben", actor=ANA)
+    else:
+        await suburb.add("ben", Role.APPROVER)
+
+    on_the_page = approve_event(suburb.desk, event_id="ev-1", actor="staff:ben")
+    with pytest.raises(OperationRefused, match="given anew after staff:ana began the event"):
+        await on_the_page
+    by_command = await asked(suburb, "approve", "operator:root", login="ben", password=PASSWORD)
+
+    assert by_command.status_code == 409
+
+
+async def test_whoever_began_an_event_is_not_forgotten_among_many_other_entries(suburb: Suburb) -> None:
+    await limit(suburb, 8_000)
+    await start(suburb)
+    noise = TrailEntry(suburb.clock.now(), ANA, "approve", "event:ev-1", "", "")
+    await suburb.desk.store.leave_trail([noise] * 500)
+
+    with pytest.raises(OperationRefused, match="started event ev-1"):
+        await approve_event(suburb.desk, event_id="ev-1", actor=ANA)
+
+
+async def test_what_a_person_began_at_a_terminal_is_forced_with_a_login_only(suburb: Suburb) -> None:
+    await suburb.add("eve", Role.OPERATOR)
+    await suburb.pass_time(15)
+    await start(suburb, minutes=30, actor="operator:root")  # too short for its program
+
+    with pytest.raises(OperationRefused, match="vpp event force ev-1 --as NAME"):
+        await force_event(suburb.desk, event_id="ev-1", actor="operator:root")
+    claimed = await asked(suburb, "force", "operator:ada")
+    forced = await force_event(
+        suburb.desk, event_id="ev-1", actor="operator:root", login="eve", password=PASSWORD
+    )
+
+    assert claimed.status_code == 409
+    assert forced["forced_by"] == "staff:eve"
+    logins = await suburb.desk.store.trail(subject="user:eve")
+    assert logins[0].reason == "for one command of operator:root"
+
+
+async def test_one_operator_at_a_terminal_is_the_second_person_of_a_grid_source(suburb: Suburb) -> None:
+    await limit(suburb, 8_000)
+    await start(suburb)
+    grids = await suburb.desk.history("ev-1")
+    grid_event = replace(grids.latest, event_id="ev-2", source="caiso")
+    await suburb.desk.store.append_version(grid_event, actor="caiso")
+
+    approved = await approve_event(suburb.desk, event_id="ev-2", actor="operator:root", claimed=True)
+
+    assert approved["approved_by"] == "operator:root"
 
 
 async def test_nobody_approves_what_they_changed(suburb: Suburb) -> None:
@@ -166,13 +257,35 @@ async def test_test_event_is_marked_in_every_command_and_never_settled(suburb: S
     assert (await show_event(suburb.desk, event_id="ev-1"))["test"] is True
 
 
+@pytest.mark.parametrize("begun_as_test", [True, False])
+async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_event_a_test(
+    suburb: Suburb, begun_as_test: bool
+) -> None:
+    await start(suburb, test=begun_as_test)
+    latest = (await suburb.desk.history("ev-1")).latest
+    now = suburb.clock.now()
+    other = replace(latest, version=2, modified_at=now, committed_at=now, test=not begun_as_test)
+    await suburb.desk.store.append_version(other, actor="caiso")
+    await suburb.pass_time(3_600 + 60)
+    await suburb.controller.settle_event("ev-1")
+
+    ticks = await suburb.desk.store.event_ticks("ev-1")
+    shown = await show_event(suburb.desk, event_id="ev-1")
+    assert {order.test for tick in ticks for order in tick.orders} == {begun_as_test}
+    assert (shown["test"], shown["settlement"] is None) == (begun_as_test, begun_as_test)
+
+
 async def test_events_are_changed_and_approved_over_the_api(suburb: Suburb) -> None:
     await limit(suburb, 8_000)
+    await suburb.add("ben", Role.APPROVER)
+    await suburb.pass_time(15)
     await start(suburb)
     transport = httpx.ASGITransport(app=suburb.app)
     headers = {"Authorization": "Bearer a-token", "X-VPP-Actor": BEN}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as asking:
-        approved = await asking.post("/api/v1/events/ev-1/approve")
+        approved = await asking.post(
+            "/api/v1/events/ev-1/approve", json={"login": "ben", "password": PASSWORD}
+        )
         changed = await asking.patch("/api/v1/events/ev-1", json={"power_mw": "0.01"})
         unknown = await asking.patch("/api/v1/events/ev-1", json={"megawatts": "0.01"})
 

@@ -1,12 +1,16 @@
 """What people ask of the product, done on a store in memory."""
 
+from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from simulators.home_files import write_sites_csv
+from simulators.household import neighbourhood
 from tests.entrypoints.builders import (
     ENDS_AT,
     NOON,
@@ -18,9 +22,11 @@ from tests.entrypoints.builders import (
 from vpp.adapters.clock import SteppedClock
 from vpp.domain.command import DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import Reason, reason_code
+from vpp.domain.grid_event import EventStatus, Operation
 from vpp.domain.quantities import column
-from vpp.entrypoints.operations import events, metering, money, sites, sources
+from vpp.entrypoints.operations import events, metering, money, sites, sources, starting
 from vpp.entrypoints.operations.desk import Desk, OperationRefused, usd
+from vpp.settings import Settings, load_programs
 
 
 @pytest.fixture
@@ -43,6 +49,41 @@ async def test_enrolled_homes_get_their_shard_in_the_order_of_the_file(tmp_path:
     answer = await sites.enroll_sites(desk, content=an_enrollment_file("s-9", "s-1"), file_name="sites.csv")
 
     assert answer == {"sites": [{"site_id": "s-9", "shard": "00"}, {"site_id": "s-1", "shard": "01"}]}
+
+
+async def test_a_home_joins_a_program_of_its_own_utility_only(tmp_path: Path) -> None:
+    desk = a_desk(tmp_path)
+
+    with pytest.raises(OperationRefused) as refused:
+        await sites.enroll_sites(desk, content=an_enrollment_file("s-1", utility="sce"), file_name="s.csv")
+
+    assert refused.value.faults == (
+        "s.csv:2: utility: 'sce' is not PGE, whose homes alone elrp-a4-pge takes",
+    )
+
+
+@pytest.mark.parametrize("program_id", sorted(load_programs(Settings())))
+async def test_simulated_homes_join_every_program_that_comes_with_the_product(
+    tmp_path: Path, program_id: str
+) -> None:
+    desk = replace(a_desk(tmp_path), programs=load_programs(Settings()))
+    homes = neighbourhood(3, 1, programs=[program_id], year=2026)
+    write_sites_csv(tmp_path / "sites.csv", homes, consent_at=NOON - timedelta(days=1))
+
+    content = (tmp_path / "sites.csv").read_bytes()
+    enrolled = await sites.enroll_sites(desk, content=content, file_name="sites.csv")
+
+    assert len(enrolled["sites"]) == 3  # type: ignore[arg-type]  # an answer's values are plain JSON
+
+
+@pytest.mark.parametrize("words", ["٣", "1_0", "２"])
+async def test_digits_that_people_cannot_read_back_are_no_number(desk: Desk, words: str) -> None:
+    with pytest.raises(OperationRefused, match="is not 0 to 100"):
+        await sites.change_reserve(desk, site_id="s-1", reserve=words, actor="owner:o-1")
+    with pytest.raises(OperationRefused, match="is not a number of megawatts"):
+        await sources.add_source(desk, name="caiso", max_mw=words)
+    with pytest.raises(OperationRefused, match="is not a number of megawatts"):
+        starting.read_megawatts(words)
 
 
 async def test_a_file_with_one_home_that_has_a_place_enrolls_nobody(desk: Desk) -> None:
@@ -156,6 +197,35 @@ async def test_an_event_out_of_its_program_waits_until_a_person_forces_it(desk: 
     assert after["out_of_program"] == ["out_of_window"]
     assert again == forced
     assert forced["forced_by"] == "operator:ada"
+
+
+@pytest.mark.parametrize("word", ["DELETE", "PT0S", "in-terms UPDATE"])
+async def test_an_event_that_was_forced_out_of_its_program_stays_flagged_for_good(
+    desk: Desk, word: str
+) -> None:
+    left = an_event("ev-2", out_of_program=("out_of_window",))
+    await take_event(desk, left)
+    await events.force_event(desk, event_id="ev-2", actor="operator:ada")
+    ended: dict[str, Any] = (
+        {"steps": (), "status": EventStatus.CANCELLED} if word != "in-terms UPDATE" else {}
+    )
+    operation = Operation.DELETE if word == "DELETE" else Operation.UPDATE
+    later = replace(
+        left,
+        version=2,
+        operation=operation,
+        modified_at=NOON,
+        content_sha256="2" * 64,
+        out_of_program=(),
+        **ended,
+    )
+    await desk.store.append_version(later, actor="caiso")
+
+    shown = await events.show_event(desk, event_id="ev-2")
+    listed = await events.list_events(desk)
+
+    assert (shown["version"], shown["out_of_program"], shown["forced"]) == (2, ["out_of_window"], True)
+    assert {**listed["events"][1]}.items() <= shown.items()  # type: ignore[index]  # plain JSON
 
 
 async def test_an_event_of_a_source_without_a_limit_of_its_own_waits_for_approval(desk: Desk) -> None:

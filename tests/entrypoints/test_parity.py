@@ -98,7 +98,7 @@ def test_every_operation_of_the_routes_is_asked_for_by_a_command() -> None:
 
 
 def test_every_command_answers_with_json() -> None:
-    speaks = {"serve", "demo", "home-assistant"}  # they run until they are ended
+    speaks = {"home-assistant"}  # it runs until it is ended, and answers nobody
 
     def without(command: object, name: str) -> Iterator[str]:
         children = getattr(command, "commands", None)

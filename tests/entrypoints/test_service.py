@@ -17,7 +17,7 @@ import pytest
 
 from tests.entrypoints.builders import an_enrollment_file
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE
-from vpp.settings import PREFIX
+from vpp.settings import CONFIG_DIR, PREFIX
 
 START_WITHIN_S = 60.0
 
@@ -114,6 +114,35 @@ def test_a_service_on_its_own_broker_is_ready_serves_commands_and_ends_in_order(
     assert [site["site_id"] for site in json.loads(after.stdout)["sites"]] == ["s-1"]
 
 
+def test_a_service_says_on_one_line_of_json_where_it_listens(tmp_path: Path) -> None:
+    state_dir = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-m", "vpp", "serve", "--json"],
+        env=environment(state_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            where = json.loads(child.stdout.readline())
+            answer_of(where["port"], "/health/live", status=200)
+            token_there = Path(where["token_file"]).exists()
+        finally:
+            child.send_signal(signal.SIGTERM)
+        rest = child.stdout.read()
+        child.wait(timeout=START_WITHIN_S)
+
+    assert where == {
+        "url": f"http://127.0.0.1:{where['port']}",
+        "port": where["port"],
+        "pid": child.pid,
+        "state_dir": str(state_dir),
+        "token_file": str(state_dir / TOKEN_FILE),
+    }
+    assert (token_there, rest, child.returncode) == (True, "", 0)
+
+
 def test_a_service_starts_while_the_database_is_down_and_says_so(serve: Serve, tmp_path: Path) -> None:
     child = serve(VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp")
     card = card_of(tmp_path / "state", child)
@@ -155,6 +184,43 @@ def test_a_taken_port_is_named_with_the_setting_that_changes_it(serve: Serve) ->
 
     assert child.returncode == 1
     assert f"port {port} on 127.0.0.1 is taken by another program; set VPP_HTTP_PORT" in complaint
+
+
+def a_program_with_a_word_nobody_knows(folder: Path) -> str:
+    folder.mkdir()
+    known = (CONFIG_DIR / "programs" / "elrp-a4-pge.toml").read_text()
+    (folder / "elrp.toml").write_text("colour = 'red'\n" + known)
+    return str(folder)
+
+
+def test_configuration_that_cannot_be_used_is_one_sentence_with_its_place_before_anything_listens(
+    tmp_path: Path,
+) -> None:
+    strange = a_program_with_a_word_nobody_knows(tmp_path / "strange")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "program.toml").write_bytes(b"\xff")
+    unusable = {
+        (
+            "VPP_BROKER_URL",
+            "mqtt://127.0.0.1:99999",
+        ): "VPP_BROKER_URL: broker_url is not usable, expected a port from 1 to 65535",
+        ("VPP_DATABASE_URL", "sqlite:///"): "names no file; write sqlite:///path; set VPP_DATABASE_URL",
+        ("VPP_DATABASE_URL", "postgresql://u@h:99999/d"): "database_url is not usable, expected a port",
+        ("VPP_PROGRAMS_DIR", strange): f"{strange}/elrp.toml:1: ",
+        ("VPP_PROGRAMS_DIR", str(tmp_path / "empty")): "holds no program file (*.toml); set VPP_PROGRAMS_DIR",
+        ("VPP_PROGRAMS_DIR", str(tmp_path / "binary")): "program.toml: byte 0 is not UTF-8",
+    }
+
+    for (name, value), sentence in unusable.items():
+        for words in (("serve",), ("event", "list", "--json")):
+            ended = vpp(tmp_path / "state", *words, **{name: value})
+
+            assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+            (told,) = ended.stderr.splitlines()  # neither a traceback nor the line that says what listens
+            assert told.startswith("vpp: ")
+            assert sentence in told
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_taken_broker_port_is_replaced_by_a_free_one_that_is_named(serve: Serve, tmp_path: Path) -> None:
@@ -199,3 +265,45 @@ def test_a_standby_leads_soon_after_the_leader_froze_and_the_leader_steps_down(
     assert took_s < 15
     assert "stands by: another controller leads" in log_of_second
     assert "another controller leads now; this one sends nothing any more" in log_of_first
+
+
+def test_a_broker_of_ours_that_is_killed_is_started_again_and_the_doctor_is_content(
+    serve: Serve, tmp_path: Path
+) -> None:
+    child = serve()
+    port = card_of(tmp_path / "state", child)["port"]
+    answer_of(port, "/health/ready", status=200)
+    (broker,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+
+    os.kill(int(broker), signal.SIGKILL)
+    answer_of(port, "/health/ready", status=503)
+    answer_of(port, "/health/ready", status=200)
+    examined = vpp(tmp_path / "state", "doctor", "--json")
+    child.send_signal(signal.SIGTERM)
+    _, log = child.communicate(timeout=START_WITHIN_S)
+
+    assert examined.returncode == 0, examined.stdout
+    assert "the embedded broker ended with code -9" in log
+    assert child.returncode == 0
+
+
+def test_the_doctor_fails_a_service_that_is_not_connected_though_something_listens(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and never says a word
+        broker_url = f"mqtt://127.0.0.1:{mute.getsockname()[1]}"
+        child = serve(VPP_BROKER_URL=broker_url)
+        port = card_of(tmp_path / "state", child)["port"]
+        while not answer_of(port, "/health/ready", status=503)["leads"]:
+            time.sleep(0.05)
+        named = vpp(tmp_path / "state", "doctor", "--json", VPP_BROKER_URL=broker_url)
+        unnamed = vpp(tmp_path / "state", "doctor", "--json")  # the service had its broker by a flag, perhaps
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=START_WITHIN_S)
+
+    assert (named.returncode, unnamed.returncode) == (1, 1)
+    for examined in (named, unnamed):
+        (broker,) = (each for each in json.loads(examined.stdout)["checks"] if each["check"] == "broker")
+        assert broker["state"] == "failed"
+        assert "vpp serve is not connected" in broker["detail"]
+        assert "log of vpp serve" in broker["fix"]

@@ -109,6 +109,9 @@ def test_an_unknown_key_is_refused_with_file_and_line(tmp_path: Path) -> None:
             "broker_url = 'http://x'",
             ":1: broker_url is not usable, expected 'embedded' or mqtt://host:port",
         ),
+        ("broker_url = 'mqtts://u:p@h:0'", ":1: broker_url is not usable, expected a port from 1 to 65535"),
+        ("broker_url = 'mqtt://u:secret#@h:1'", ":1: broker_url is not usable, expected 'embedded' or mqtt"),
+        ("database_url = 'postgresql://u:secret@h:x/d'", ":1: database_url is not usable, expected a port"),
         (
             "database_url = 'mysql://u:secret@h/d'",
             ":1: database_url is not usable, expected sqlite:///path",
@@ -126,12 +129,56 @@ def test_a_bad_value_says_where_it_stands_and_what_is_expected(
     assert "secret" not in told
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://u:1#2@h/d", "postgresql://u:p@[::1]:5432/d", "postgresql:///d?host=/run", "sqlite:///a:b"],
+)
+def test_a_database_that_names_no_port_or_a_usable_one_is_taken(tmp_path: Path, url: str) -> None:
+    settings = load_settings(config_dir=a_config_dir(tmp_path, local=f"database_url = '{url}'"))
+
+    assert settings.store_url == url
+
+
 def test_a_bad_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VPP_DISPATCH__TICK_S", "fast")
 
     assert complaint(tmp_path)[0].startswith(
         "VPP_DISPATCH__TICK_S: dispatch.tick_s is 'fast', expected a valid"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("VPP_BROKER_UR", "VPP_BROKER_UR: there is no such setting; VPP_BROKER_URL is; rename or unset it"),
+        ("vpp_http_prot", "vpp_http_prot: there is no such setting; VPP_HTTP_PORT is; rename or unset it"),
+        ("VPP_DISPATH__LEASE_S", "VPP_DISPATH__LEASE_S: there is no such setting; VPP_DISPATCH__LEASE_S is"),
+        ("VPP_DISPATCH__LEAS_S", "VPP_DISPATCH__LEAS_S: there is no setting dispatch.leas_s"),
+        ("VPP_XYZ", "VPP_XYZ: there is no such setting; unset it; config/default.toml lists all"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, "3")
+
+    (told,) = complaint(tmp_path)
+
+    assert told.startswith(sentence)
+
+
+def test_variables_of_tests_and_of_other_programs_are_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "VPP_CRASH_AT": "before-ack:3",
+        "VPP_BENCH_SITES": "10",
+        "VPPX_BROKER_UR": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VPP_DISPATCH__FEEDER_CAPS_W__F1", "5000")
+
+    assert load_settings(config_dir=tmp_path).dispatch.feeder_caps_w == {"f1": 5000}
 
 
 def test_a_config_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,13 +16,15 @@ from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, Quality
-from vpp.domain.quantities import Permille, WattHours
+from vpp.domain.grid_event import GridSource, Operation
+from vpp.domain.quantities import Permille, WattHours, Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.traffic import show_traffic
 from vpp.ports import Packet, StoreUnavailable
 from vpp.settings import load_settings
 from vpp.wire.gateway_meter import encode_meter
+from vpp.wire.openadr import Ask, encode_notification
 from vpp.wire.signed import SigningKey, sign
 
 HOME_KEY = SigningKey(bytes(range(32)))
@@ -73,6 +76,80 @@ async def test_every_message_is_counted_once_by_what_became_of_it(tmp_path: Path
         "telemetry": a_topic(5, stored=1, duplicate=2, refused={"not JSON": 1, "retained": 1}),
     }
     assert controller.traffic()["unknown_fields"] == {"telemetry": 1}
+
+
+def a_signal(event_id: str = "ev-1", *, seconds: int = 0, power_w: int = 5_000, **more: Any) -> bytes:
+    """Return an unsigned two-hour emergency, modified so many seconds after the evening's beginning."""
+    return encode_notification(
+        more.pop("operation", Operation.CREATE),
+        event_id=event_id,
+        program_id=more.pop("program_id", "elrp-a4-pge"),
+        name="EEA 2",
+        created_at=EVENING,
+        modified_at=EVENING + timedelta(seconds=seconds),
+        asks=(Ask(7_200, power_w=power_w),),
+        starts_at=EVENING,
+    )
+
+
+async def grid(controller: Controller, *bodies: bytes, source: str = "lab") -> Json:
+    """Let a grid source say these one after the other; return what is counted of signals since the start."""
+    for name in ("lab", "caiso"):
+        await controller.store.add_source(GridSource(name, None, Watts(10**9), EVENING))
+    await controller.runner.turn([Packet(f"grid/v1/{source}/event", body) for body in bodies])
+    topics = controller.traffic()["topics"]
+    assert isinstance(topics, dict)
+    return dict(topics["event"])
+
+
+async def test_signals_are_counted_by_their_verdict(tmp_path: Path) -> None:
+    controller = await a_controller(tmp_path)
+    ended = a_signal("ev-2", operation=Operation.DELETE)
+
+    with capture_logs() as lines:
+        counted = await grid(
+            controller,
+            a_signal(), a_signal(),  # the same again
+            a_signal(power_w=6_000),  # the same time, another content
+            a_signal(seconds=-60),  # an older version
+            a_signal("ev-3", seconds=3_600),
+            a_signal("ev-4", program_id="nobodys"), a_signal("ev-5", program_id="nobodys"),
+            ended, a_signal("ev-2", seconds=1),
+            b"{",
+        )  # fmt: skip
+    stranger = await grid(controller, a_signal(seconds=5), source="caiso")
+
+    verdicts = {
+        "conflicting_content": 1, "modified_too_far_ahead": 1, "unknown_program": 2, "cancelled": 1,
+    }  # fmt: skip
+    assert counted == a_topic(10, stored=3, duplicate=1, refused=verdicts | {"not JSON": 1})
+    assert stranger == a_topic(
+        11, stored=3, duplicate=1, refused=verdicts | {"not JSON": 1, "not_your_event": 1}
+    )
+    logged = [line["reason"] for line in lines if line["event"] == "message refused"]
+    assert sorted(logged) == sorted([*verdicts, "not JSON"])  # each once a second
+
+
+async def test_a_signal_that_could_not_be_judged_is_lost_until_it_is(tmp_path: Path) -> None:
+    store = StoreThatForgetsToDecide()
+    controller = await a_controller(tmp_path, store)
+
+    before = await grid(controller, a_signal())
+    store.decides = True
+    after = await grid(controller)
+
+    assert (before, after) == (a_topic(1, lost=1), a_topic(1, stored=1))
+
+
+class StoreThatForgetsToDecide(MemoryStore):
+    """A store that cannot commit a verdict until it is told to."""
+
+    decides = False
+
+    async def decide(self, *arguments: Any, **more: Any) -> None:
+        if not self.decides:
+            raise StoreUnavailable("the disk is full")
+        await super().decide(*arguments, **more)
 
 
 async def test_readings_that_could_not_be_stored_are_lost_until_they_come_again(tmp_path: Path) -> None:

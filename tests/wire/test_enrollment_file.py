@@ -161,6 +161,31 @@ def test_an_unknown_program_and_a_home_that_has_a_place_are_refused() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        ({"reserve_pct": "٣"}, "reserve_pct: '٣' is not 0 to 100 with at most one decimal"),
+        ({"reserve_pct": "20.٥"}, "reserve_pct: '20.٥' is not 0 to 100 with at most one decimal"),
+        ({"consent_at": "٢026-05-01T09:00:00Z"}, "consent_at: '٢026-05-01T09:00:00Z' is not RFC 3339"),
+    ],
+)
+def test_digits_of_another_script_are_no_number(cells: dict[str, str], sentence: str) -> None:
+    (told,) = refusal(a_file(a_row(**cells)))
+
+    assert told.startswith(f"sites.csv:2: {sentence}")
+
+
+def test_a_home_of_another_utility_than_its_programs_is_refused() -> None:
+    content = a_file(a_row(), a_row(site_id="s-2", utility="sce"), a_row(site_id="s-3", program_id="dsgs-3"))
+
+    with pytest.raises(BadEnrollmentFile) as refused:
+        read_enrollments(content, now=NOW, file_name="sites.csv", utilities={"elrp-a4-pge": "pge"})
+
+    assert str(refused.value).splitlines() == [
+        "sites.csv:3: utility: 'sce' is not pge, whose homes alone elrp-a4-pge takes"
+    ]
+
+
 @given(st.integers(min_value=0, max_value=1000))
 def test_every_permille_of_charge_can_be_written_as_percent(permille: int) -> None:
     assert read_percent(f"{permille // 10}.{permille % 10}") == permille

@@ -1,4 +1,4 @@
-"""A broker for one machine: iotcore in a child process that dies with us.
+"""A broker for one machine: iotcore in a child process that dies with us, and alone is started again.
 
 It listens on loopback only, keeps nothing over a restart and has no users: right for a demonstration or
 a single process, wrong for homes on the internet. Run as a module it is the child.
@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from typing import Self
 
 import iotcore
@@ -25,6 +26,10 @@ MAX_IN_FLIGHT = 1_000  # for each connection; small windows stall, because iotco
 SEGMENT_BYTES, SEGMENTS = 4_194_304, 8  # of each topic filter; the engine's own measure grew to 1 GB each
 START_WITHIN_S = 15.0
 STOP_WITHIN_S = 5.0
+RESTART_AFTER_S, RESTART_AFTER_AT_MOST_S = 0.1, 5.0  # doubled as long as it does not stay up
+STEADY_AFTER_S = 10.0  # who ran so long is started again at once
+
+log = logging.getLogger(__name__)
 
 _CONFIG = f"""
 id = 0
@@ -55,11 +60,15 @@ class BrokerDidNotStart(RuntimeError):
 
 
 class EmbeddedBroker:
-    """The broker while the context is open. ``port`` zero takes a free one and says which."""
+    """The broker while the context is open. ``port`` zero takes a free one and says which.
+
+    A child that ends by itself is replaced on the same port for as long as the context is open.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self._child: asyncio.subprocess.Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -68,7 +77,18 @@ class EmbeddedBroker:
 
     async def __aenter__(self) -> Self:
         self.port = _claim(self.port)
-        self._child = await asyncio.create_subprocess_exec(
+        child = await self._start()
+        self._keeping = asyncio.create_task(self._keep_alive(child), name="embedded broker")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait((self._keeping,))
+        await self._stop()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        child = self._child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "vpp.adapters.embedded_broker", str(self.port),
             stdin=asyncio.subprocess.PIPE,  # the child ends when this closes, however we die
             stdout=asyncio.subprocess.DEVNULL,
@@ -76,7 +96,8 @@ class EmbeddedBroker:
         )  # fmt: skip
         accepts = False
         try:
-            await asyncio.wait_for(self._accepts(self._child), START_WITHIN_S)
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._accepts(child)
             accepts = True
         except TimeoutError:
             raise BrokerDidNotStart(
@@ -85,10 +106,29 @@ class EmbeddedBroker:
         finally:
             if not accepts:
                 await self._stop()
-        return self
+        return child
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._stop()
+    async def _keep_alive(self, child: asyncio.subprocess.Process) -> None:
+        """Put another child in the place of one that ended: homes find the port they know, or nothing."""
+        wait_s = RESTART_AFTER_S
+        while True:
+            began = time.monotonic()
+            code = await child.wait()
+            wait_s = RESTART_AFTER_S if time.monotonic() - began > STEADY_AFTER_S else wait_s
+            log.warning(
+                "the embedded broker ended with code %s; starting it again on port %d", code, self.port
+            )
+            await self._stop()
+            while True:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RESTART_AFTER_AT_MOST_S)
+                try:
+                    _claim(self.port)
+                    child = await self._start()
+                    break
+                except (OSError, BrokerDidNotStart) as failure:
+                    log.warning("the embedded broker did not start: %s; next try in %g s", failure, wait_s)
+            log.warning("the embedded broker listens again on port %d", self.port)
 
     async def _accepts(self, child: asyncio.subprocess.Process) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
 
@@ -20,16 +20,15 @@ from vpp.domain.grid_event import (
     authorized_power,
     authorized_steps,
     in_force,
+    is_test,
     precedence_key,
     steps_in_force,
 )
+from vpp.domain.grid_event import LEAD as LEAD
 from vpp.domain.interval import Interval, union
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, Watts
 from vpp.domain.targets import Targets, resolve_targets
-
-LEAD = timedelta(seconds=120)
-"""Commands leave this long ahead of a start."""
 
 
 def open_demands(
@@ -69,7 +68,7 @@ def open_demands(
                 authorized_w=None,
                 starts_at=upcoming.starts_at,
                 ends_at=upcoming.ends_at,
-                test=event.test,
+                test=is_test(history),
             )
         )
     return found

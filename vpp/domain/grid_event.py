@@ -6,7 +6,7 @@ decide which signal counts (``verdict.py``) and who discharges (``dispatch_plan.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
@@ -21,6 +21,9 @@ ENDLESS_S = 10**12
 
 FAR_FUTURE = datetime(9998, 1, 1, tzinfo=UTC)
 """Where an endless step ends, so that every instant can be written in every zone."""
+
+LEAD = timedelta(seconds=120)
+"""Commands leave this long ahead of a start."""
 
 HISTORIES_KEPT = 1024
 _EVERYTHING = 1 << 62  # stands for "all that can be sustained" where powers are compared
@@ -242,6 +245,26 @@ def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
 
 
+def is_test(history: EventHistory) -> bool:
+    """Return whether an event is a test, which is never paid and never counted.
+
+    Interpretation: what it was when its first commands could leave, it stays for good. Homes were told so,
+    and neither is work done for a test paid by a later word, nor paid work made a test.
+    """
+    asked = steps_in_force(history)
+    if not asked:
+        return history.latest.test
+    begins_at = asked[0].interval.starts_at
+    able: list[GridEvent] = []
+    for version in history.versions:
+        if version.status is EventStatus.CANCELLED:
+            able = [] if whole_second(version.committed_at) <= begins_at else able
+        elif not version.out_of_program or _granted(history, version, GrantKind.FORCE, begins_at):
+            able.append(version)
+    told_at = max(begins_at - LEAD, whole_second(able[0].committed_at))
+    return [version.test for version in able if whole_second(version.committed_at) <= told_at][-1]
+
+
 def authorized_steps(
     histories: Sequence[EventHistory],
     *,
@@ -345,7 +368,7 @@ def counted_intervals(
         max_power_w = sources[source].max_power_w if source in sources else 0
         authorized = authorized_steps(group, max_power_w=max_power_w)
         for history in group:
-            if history.latest.program_id == program_id and not history.latest.test:
+            if history.latest.program_id == program_id and not is_test(history):
                 counted += (step.interval for step in authorized[history.latest.event_id])
     return union(counted)
 

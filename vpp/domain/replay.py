@@ -15,7 +15,7 @@ from vpp.domain.command import LONGEST_LEASE, AckBatch, Action, CommandBatch, Di
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, enroll
-from vpp.domain.grid_event import EventHistory, authorized_steps, steps_in_force
+from vpp.domain.grid_event import EventHistory, authorized_steps, is_test, steps_in_force
 from vpp.domain.interval import union, whole_second
 from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -115,7 +115,7 @@ def _time_fault(batch: CommandBatch, history: EventHistory) -> str | None:
         return f"its start {order.starts_at:%H:%M:%S} UTC is neither the event's nor that of the tick"
     if not at < order.expires_at <= min(order.event_ends_at, order.starts_at + LONGEST_LEASE):
         return f"its lease ends at {order.expires_at:%H:%M:%S} UTC"
-    if order.test not in {each.test for each in history.versions if whole_second(each.committed_at) <= at}:
+    if order.test != is_test(history):
         return "it is marked as a test and the event is none" if order.test else "it is not marked as a test"
     return None
 

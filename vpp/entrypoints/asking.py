@@ -7,6 +7,8 @@ Exit codes: 0 done, 1 failed, 2 usage.
 import asyncio
 import getpass
 import json
+import os
+import pwd
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -20,8 +22,10 @@ from rich.console import Console
 from vpp.adapters.clock import WallClock
 from vpp.adapters.crash_points import crash_around
 from vpp.adapters.keys import FileKeys, KeyFileRefused
+from vpp.adapters.sql.engine import UnknownDatabase, driver_url
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import crash_point
+from vpp.domain.program import Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.routes import ROUTES
 from vpp.entrypoints.running_service import RunningService, find_service
@@ -48,11 +52,22 @@ chosen = _Chosen()
 
 
 def settings_or_exit(**flags: Any) -> Settings:
-    """Return the settings, or say what is wrong with them and end with 1."""
+    """Return the settings, or say what is wrong with them and end with 2."""
     try:
         return load_settings(config_file=chosen.config_file, **flags)
     except BadSettings as failure:
-        fail(str(failure))
+        fail(str(failure), code=2)
+
+
+def programs_or_exit(settings: Settings) -> dict[str, Program]:
+    """Return the programs to use with a database that can be meant, or say what cannot and end with 2."""
+    try:
+        driver_url(settings.store_url)
+        return load_programs(settings)
+    except BadSettings as failure:
+        fail(str(failure), code=2)
+    except UnknownDatabase as failure:
+        fail(f"{failure}; set VPP_DATABASE_URL", code=2)
 
 
 def fail(sentence: str, *, code: int = 1) -> NoReturn:
@@ -72,8 +87,21 @@ def answer(value: Json, render: Render, *, as_json: bool) -> None:
 
 
 def actor() -> str:
-    """Return who acts, for the history: the user of this machine."""
-    return f"operator:{getpass.getuser()}"
+    """Return who acts, for the history: the user of this machine, whatever the environment says."""
+    number = os.getuid()
+    try:
+        return f"operator:{pwd.getpwuid(number).pw_name}"
+    except KeyError:  # a container may run under a number that has no name
+        return f"operator:uid-{number}"
+
+
+def proof_of(login: str | None) -> dict[str, Any]:
+    """Return a login with its password, read from standard input; nothing where no login is given."""
+    if login is None:
+        return {}
+    if sys.stdin.isatty():
+        return {"login": login, "password": getpass.getpass(f"password of {login}: ")}
+    return {"login": login, "password": sys.stdin.readline().rstrip("\n")}
 
 
 def require_state_dir(state_dir: Path) -> None:
@@ -94,19 +122,21 @@ def require_state_dir(state_dir: Path) -> None:
 async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
     """Give a desk on the database itself; key and tables are made on first use.
 
+    Ends with 2 where the database's name or a program file cannot be used.
+
     Raises:
         OperationRefused: Something it needs cannot be used.
     """
+    programs = programs_or_exit(settings)
     require_state_dir(settings.state_dir)
     crash = crash_point(settings)
     try:
-        programs = load_programs(settings)
         with nullcontext() if crash is None else crash.around("key-file"):
             keys = FileKeys(settings.state_dir)
         with nullcontext() if crash is None else crash.around("migration"):
             opened = await SqlStore.open(settings.store_url)
         store = crash_around(opened, crash)
-    except (BadSettings, KeyFileRefused) as failure:
+    except KeyFileRefused as failure:
         raise OperationRefused(str(failure)) from failure
     except StoreUnavailable as failure:
         raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure

@@ -7,12 +7,15 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
+from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail, proof_of
 from vpp.entrypoints.operations import changing, evening, events, preview, rehearsal, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Whose login; the password on standard input.")
+]
 
 
 @event_app.command("list", help=inspect.getdoc(events.list_events))
@@ -52,9 +55,9 @@ def _show_course(console: Console, found: Any) -> None:
 
 
 @event_app.command("force", help=inspect.getdoc(events.force_event))
-def force_event(event: EventArgument, as_json: JsonFlag = False) -> None:
+def force_event(event: EventArgument, login: AsOption = None, as_json: JsonFlag = False) -> None:
     """Dispatch an event that lies outside its program."""
-    found = ask(events.force_event, event_id=event, actor=actor())
+    found = ask(events.force_event, event_id=event, actor=actor(), **proof_of(login))
     answer(found, rendering.show_facts, as_json=as_json)
 
 
@@ -142,9 +145,9 @@ def start_event(
 
 
 @event_app.command("approve", help=inspect.getdoc(starting.approve_event))
-def approve_event(event: EventArgument, as_json: JsonFlag = False) -> None:
+def approve_event(event: EventArgument, login: AsOption = None, as_json: JsonFlag = False) -> None:
     """Be the second person."""
-    found = ask(starting.approve_event, event_id=event, actor=actor())
+    found = ask(starting.approve_event, event_id=event, actor=actor(), **proof_of(login))
     answer(found, rendering.show_facts, as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, answer, ask
+from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
 from vpp.entrypoints.operations import people
 
 user_app = typer.Typer(no_args_is_help=True, help="People who may log in to the pages.")
@@ -28,7 +28,7 @@ def add_user(
 ) -> None:
     """Let somebody log in."""
     password = sys.stdin.readline().rstrip("\n") if password_stdin else None
-    found = ask(people.add_user, name=name, role=role, owner=owner, password=password)
+    found = ask(people.add_user, name=name, role=role, owner=owner, password=password, actor=actor())
     answer(found, _show_added, as_json=as_json)
 
 
@@ -52,4 +52,4 @@ def _show_users(console: Console, found: Any) -> None:
 @user_app.command("link", help=inspect.getdoc(people.make_login_link))
 def make_login_link(name: NameArgument, as_json: JsonFlag = False) -> None:
     """Make a link that logs in once."""
-    answer(ask(people.make_login_link, name=name), rendering.show_facts, as_json=as_json)
+    answer(ask(people.make_login_link, name=name, actor=actor()), rendering.show_facts, as_json=as_json)

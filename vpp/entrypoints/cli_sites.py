@@ -36,7 +36,7 @@ def add_source(
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody send grid signals."""
-    found = ask(sources.add_source, name=name, key=key, max_mw=max_mw)
+    found = ask(sources.add_source, name=name, key=key, max_mw=max_mw, actor=actor())
     answer(found, rendering.show_source, as_json=as_json)
 
 

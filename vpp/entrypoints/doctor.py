@@ -26,9 +26,10 @@ from vpp.entrypoints.operations.desk import Json, OperationRefused
 from vpp.entrypoints.operations.health import CERTIFICATE_SOON_DAYS, certificate_facts
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
-from vpp.settings import PREFIX, BadSettings, BrokerTls, Settings, load_programs, load_settings, variables
+from vpp.settings import BadSettings, BrokerTls, Settings, load_programs, load_settings
 
 CONNECT_WITHIN_S = 5.0
+LOOK_EVERY_S = 0.25
 _TIMEX_BYTES = 512  # more than any libc's struct timex
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 
@@ -80,7 +81,7 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
             "settings", "failed", str(failure), "change it there; config/default.toml lists every key"
         )
         return
-    yield _settings_finding()
+    yield Finding("settings", "ok", "every key is known and every value usable")
     yield _programs(settings)
     yield _state_dir(settings.state_dir)
     yield _key(settings.state_dir)
@@ -98,18 +99,6 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
     for path in settings.broker_tls.certificates:
         yield _certificate(path)
     yield _clock()
-
-
-def _settings_finding() -> Finding:
-    strange = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in variables())
-    if strange:
-        return Finding(
-            "settings",
-            "warning",
-            f"{', '.join(strange)} is set and is no setting",
-            "unset it, or mend its name",
-        )
-    return Finding("settings", "ok", "every key is known and every value usable")
 
 
 def _programs(settings: Settings) -> Finding:
@@ -214,10 +203,32 @@ def _port(port: int, service: RunningService | None) -> Finding:
 
 
 async def _broker(settings: Settings, service: RunningService | None) -> Finding:
+    leads = False
     if service is not None:
-        needs = await asyncio.to_thread(service.readiness)
+        needs = await _connected_soon(service)
         if needs.get("broker"):
             return Finding("broker", "ok", "vpp serve is connected to it")
+        leads = bool(needs.get("leads", True))  # one that stands by needs no broker yet
+    found = await _broker_itself(settings)
+    if found.state == "ok" and leads:
+        detail = f"vpp serve is not connected to its broker, and no home hears it ({found.detail})"
+        fix = "the log of vpp serve says why; where that is no help, end vpp serve and start it again"
+        return Finding("broker", "failed", detail, fix)
+    return found
+
+
+async def _connected_soon(service: RunningService) -> Json:
+    """Return what the service needs, once connected, or after the time a connection may take."""
+    needs = await asyncio.to_thread(service.readiness)
+    for _ in range(int(CONNECT_WITHIN_S / LOOK_EVERY_S)):
+        if needs.get("broker"):
+            break
+        await asyncio.sleep(LOOK_EVERY_S)
+        needs = await asyncio.to_thread(service.readiness)
+    return needs
+
+
+async def _broker_itself(settings: Settings) -> Finding:
     if settings.broker_url == "embedded":
         return Finding("broker", "ok", "the embedded broker starts with vpp serve")
     fix = "start the broker, or set VPP_BROKER_URL to one that runs"

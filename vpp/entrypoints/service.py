@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -29,16 +29,16 @@ from vpp.adapters.crash_points import crash_around
 from vpp.adapters.embedded_broker import EmbeddedBroker, PortTaken
 from vpp.adapters.keys import FileKeys, KeyFileRefused
 from vpp.adapters.mqtt import Backoff
-from vpp.adapters.sql.engine import UnknownDatabase
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, build, crash_point
+from vpp.domain.program import Program
 from vpp.entrypoints.asking import require_state_dir
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.http.security import cookie_key
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
-from vpp.entrypoints.running_service import post_card, remove_card
+from vpp.entrypoints.running_service import TOKEN_FILE, post_card, remove_card
 from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
 
@@ -65,8 +65,16 @@ class OrderlyServer(uvicorn.Server):
 class Service:
     """One run of ``vpp serve``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        programs: Mapping[str, Program],
+        *,
+        told: Callable[[Json], None] | None = None,
+    ) -> None:
+        self._told = told  # where it listens, once it does
         self._settings = settings
+        self._programs = programs
         self._stop = asyncio.Event()
         self._controller: Controller | None = None
         self._desk: Desk | None = None
@@ -102,7 +110,16 @@ class Service:
                     timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
                 ))  # fmt: skip
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            logger.info("listening", url=f"http://{LOOPBACK}:{port}")
+            where = f"http://{LOOPBACK}:{port}"
+            logger.info("listening", url=where)
+            if self._told is not None:
+                self._told({
+                        "url": where,
+                        "port": port,
+                        "pid": os.getpid(),
+                        "state_dir": str(settings.state_dir),
+                        "token_file": str(settings.state_dir / TOKEN_FILE),
+                    })  # fmt: skip
             try:
                 await self._control(keys)
             finally:
@@ -157,6 +174,7 @@ class Service:
                     clock=clock,
                     store=store,
                     keys=keys,
+                    programs=self._programs,
                     broker_url=url,
                     crash=self._crash,
                     epoch=epoch,
@@ -218,8 +236,6 @@ class Service:
             try:
                 with self._around("migration"):
                     return await SqlStore.open(self._settings.store_url)
-            except UnknownDatabase as failure:
-                raise OperationRefused(f"{failure}; set VPP_DATABASE_URL") from failure
             except StoreUnavailable as failure:
                 wait_s = max(0.1, backoff.wait_s(attempt, jitter))
                 logger.warning("the database is down", why=str(failure), next_try_s=round(wait_s, 1))

@@ -43,6 +43,7 @@ from vpp.domain.event_plan import (
 )
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
+    is_test,
     steps_in_force,
     told_ceiling,
 )
@@ -253,7 +254,7 @@ def _orders(
         scene.now,
         plans=plans,
         event_id_of=board.events.word,
-        test_events={each.latest.event_id for each in scene.facts.histories if each.latest.test},
+        test_events={each.latest.event_id for each in scene.facts.histories if is_test(each)},
     )
     slowed = caps.slowed_sites(fleet.county_no)
     return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)

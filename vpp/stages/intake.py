@@ -38,11 +38,12 @@ class UnreadableSignal(Exception):
 class Arrival:
     """What came of raw signals: those kept for judging and answering, and counts.
 
-    ``refused`` counts by reason what cannot be believed or read, answered or not; ``unknown_fields`` what
-    the standard does not know.
+    ``readable`` are the keys of those kept whose verdict is still open; ``refused`` counts by reason what
+    cannot be believed or read, answered or not; ``unknown_fields`` what the standard does not know.
     """
 
     kept: tuple[RawSignal, ...]
+    readable: frozenset[str] = frozenset()
     refused: Counter[str] = field(default_factory=Counter)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
@@ -58,6 +59,7 @@ async def arrive(
     """
     sources = {source.name: source for source in await registry.sources()}
     kept: list[RawSignal] = []
+    readable: set[str] = set()
     refused: Counter[str] = Counter()
     unknown_fields: Counter[str] = Counter()
     for raw in signals:
@@ -68,10 +70,12 @@ async def arrive(
         decoded = feed.decode(raw, source, unknown_fields)
         if isinstance(decoded, Malformed):
             refused[decoded.reason] += 1
+        else:
+            readable.add(raw.key)
         if not isinstance(decoded, Malformed) or _addressee(decoded) is not None:
             kept.append(raw)
     await store.keep(kept)
-    return Arrival(tuple(kept), refused, unknown_fields)
+    return Arrival(tuple(kept), frozenset(readable), refused, unknown_fields)
 
 
 async def intake(

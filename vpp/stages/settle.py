@@ -12,7 +12,7 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, forced_beyond_season_at
+from vpp.domain.grid_event import EventHistory, authorized_steps, forced_beyond_season_at, is_test
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
@@ -153,7 +153,7 @@ async def settle(
         NoTerms: The program has no terms for the event's date.
     """
     event_id, now = history.latest.event_id, whole_second(clock.now())
-    if history.latest.test:
+    if is_test(history):
         return None
     standing = await store.settlement(event_id)
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
@@ -284,7 +284,7 @@ async def _season_left_s(
     counting: dict[str, EventHistory] = {
         each.latest.event_id: each
         for each in await store.histories()
-        if each.latest.program_id == program.program_id and not each.latest.test
+        if each.latest.program_id == program.program_id and not is_test(each)
     }
     asked = await _asked(list(counting.values()), store)
     mine = (forced_at, history.latest.event_id)

@@ -14,7 +14,7 @@ from vpp.domain.board import Board
 from vpp.domain.command import DispatchTick, Unrecorded
 from vpp.domain.demands import has_begun
 from vpp.domain.dispatch_terms import DispatchTerms
-from vpp.domain.grid_event import EventStatus, cancelled
+from vpp.domain.grid_event import EventStatus, cancelled, is_test
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import Due, note_sent
 from vpp.domain.orders import commands_of, release_orders
@@ -41,7 +41,7 @@ async def stop_everything(
         now,
         plans=board.plans,
         event_id_of=board.events.word,
-        test_events={each.latest.event_id for each in histories if each.latest.test},
+        test_events={each.latest.event_id for each in histories if is_test(each)},
     )
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     board.tick_number = tick.number

@@ -28,7 +28,10 @@ HEADER = (
 OTHER_PROGRAMS = "other_programs"
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 NOTHING_BESIDE: Mapping[str, Collection[str]] = MappingProxyType({})
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+ANY_UTILITY: Mapping[str, str] = MappingProxyType({})
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def read_enrollments(
     program_ids: Collection[str] | None = None,
     enrolled: Collection[str] = (),
     also_enrolled: Mapping[str, Collection[str]] = NOTHING_BESIDE,
+    utilities: Mapping[str, str] = ANY_UTILITY,
 ) -> tuple[EnrollmentRequest, ...]:
     """Return every row as a checked request, in the order of the file.
 
@@ -69,11 +73,12 @@ def read_enrollments(
         program_ids: The programs there are; None takes any.
         enrolled: Sites that have a place already.
         also_enrolled: By program, which programs of others a home may be in as well.
+        utilities: By program, the one utility whose homes it takes, whatever the case; any where none stands.
 
     Raises:
         BadEnrollmentFile: At least one line cannot be used; all of them are named.
     """
-    sheet = _Sheet(now, program_ids, enrolled, also_enrolled)
+    sheet = _Sheet(now, program_ids, enrolled, also_enrolled, utilities)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
@@ -112,12 +117,13 @@ class _Sheet:
         program_ids: Collection[str] | None,
         enrolled: Collection[str],
         also_enrolled: Mapping[str, Collection[str]],
+        utilities: Mapping[str, str],
     ) -> None:
         self.header: list[str] | None = None
         self.requests: list[EnrollmentRequest] = []
         self.bad: list[BadRow] = []
         self._now, self._program_ids, self._enrolled = now, program_ids, enrolled
-        self._also_enrolled = also_enrolled
+        self._also_enrolled, self._utilities = also_enrolled, utilities
         self._first_line: dict[str, int] = {}
 
     def refuse(self, line: int, reason: str) -> None:
@@ -159,6 +165,9 @@ class _Sheet:
         if self._program_ids is not None and program_id not in self._program_ids:
             known = ", ".join(sorted(self._program_ids))
             yield f"program_id: there is no program {program_id!r}; known: {known}"
+        utility = self._utilities.get(program_id)
+        if utility is not None and row["utility"].casefold() != utility.casefold():
+            yield f"utility: {row['utility'][:40]!r} is not {utility}, whose homes alone {program_id} takes"
         allowed_beside = self._also_enrolled.get(program_id, ())
         for other in row.get(OTHER_PROGRAMS, "").lower().split():
             if other not in allowed_beside:
@@ -218,7 +227,8 @@ def read_percent(text: str) -> Permille:
     Raises:
         ValueError: The text says something else.
     """
-    match = re.fullmatch(r"(\d{1,3})(?:\.(\d))?", text)
+    # Not \d, which is a digit of any script: a reserve that people cannot read back is not one they gave.
+    match = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]))?", text)
     if match is None or (permille := int(match[1]) * 10 + int(match[2] or 0)) > 1000:
         raise _BadCell(f"{text[:30]!r} is not 0 to 100 with at most one decimal")
     return Permille(permille)

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpp.entrypoints.http import api_money, api_operator, api_owner
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason, known_query
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, GrantBody, Limit, Reason, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
 from vpp.entrypoints.http.metrics import Metrics, RequestTimes
@@ -121,8 +121,8 @@ async def list_sources(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) ->
 
 
 @_router.put("/sources/{name}")
-async def add_source(desk: AtDesk, name: str, body: SourceBody) -> Json:
-    return await sources.add_source(desk, name=name, key=body.key, max_mw=body.max_mw)
+async def add_source(desk: AtDesk, actor: Actor, name: str, body: SourceBody) -> Json:
+    return await sources.add_source(desk, name=name, key=body.key, max_mw=body.max_mw, actor=actor)
 
 
 @_router.get("/sites")
@@ -156,8 +156,9 @@ async def show_event(desk: AtDesk, event_id: str) -> Json:
 
 
 @_router.post("/events/{event_id}/force")
-async def force_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
-    return await events.force_event(desk, event_id=event_id, actor=actor)
+async def force_event(desk: AtDesk, actor: Actor, event_id: str, body: GrantBody | None = None) -> Json:
+    proof = (body or GrantBody()).model_dump()
+    return await events.force_event(desk, event_id=event_id, actor=actor, claimed=True, **proof)
 
 
 @_router.post("/events/{event_id}/cancel")

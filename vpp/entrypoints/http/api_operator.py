@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, GrantBody, Limit, Reason
 from vpp.entrypoints.http.streaming import MEDIA_TYPE, BoardFeed
 from vpp.entrypoints.operations import (
     board,
@@ -150,9 +150,10 @@ async def modify_event(desk: AtDesk, actor: Actor, event_id: str, body: ChangeBo
 
 
 @router.post("/events/{event_id}/approve")
-async def approve_event(desk: AtDesk, actor: Actor, event_id: str) -> Json:
+async def approve_event(desk: AtDesk, actor: Actor, event_id: str, body: GrantBody | None = None) -> Json:
     """Be the second person of an event."""
-    return await starting.approve_event(desk, event_id=event_id, actor=actor)
+    proof = (body or GrantBody()).model_dump()
+    return await starting.approve_event(desk, event_id=event_id, actor=actor, claimed=True, **proof)
 
 
 @router.post("/stop-all")
@@ -212,15 +213,15 @@ async def list_users(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> J
 
 
 @router.put("/users/{name}")
-async def add_user(desk: AtDesk, name: str, body: UserBody) -> Json:
+async def add_user(desk: AtDesk, actor: Actor, name: str, body: UserBody) -> Json:
     """Let somebody log in."""
-    return await people.add_user(desk, name=name, **body.model_dump())
+    return await people.add_user(desk, name=name, actor=actor, **body.model_dump())
 
 
 @router.post("/users/{name}/login-links")
-async def make_login_link(desk: AtDesk, name: str) -> Json:
+async def make_login_link(desk: AtDesk, actor: Actor, name: str) -> Json:
     """Make a link that logs somebody in once."""
-    return await people.make_login_link(desk, name=name)
+    return await people.make_login_link(desk, name=name, actor=actor)
 
 
 @router.get("/sites/{site_id}/history")

@@ -48,3 +48,10 @@ class Body(BaseModel):
     """A JSON object whose every field is known."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class GrantBody(Body):
+    """Who grants: a login with its password. Who asks is only a claim, enough where no person began it."""
+
+    login: str = ""
+    password: str = ""

@@ -27,7 +27,7 @@ NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
 """They are posted because of what they are told; nothing is stored."""
 TOLD_ONCE = "/api/v1/users"
 """Answers below it hold passwords and links, which stand in no database."""
-OWN_TRAIL = ("start_event", "modify_event")
+OWN_TRAIL = ("start_event", "modify_event", "add_source", "add_user", "make_login_link")
 """Operations that leave their trail by themselves, whoever asks."""
 REASON_MOST = 500
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")

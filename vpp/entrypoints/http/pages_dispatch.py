@@ -104,7 +104,7 @@ def _wish(form: Form) -> dict[str, Any]:
 
 def _minutes(form: Form) -> int:
     minutes = form.get("minutes", "")
-    if not re.fullmatch(r"\d{1,4}", minutes):
+    if not re.fullmatch(r"[0-9]{1,4}", minutes):
         raise OperationRefused(f"a length of {minutes[:20]!r} is not a number of minutes", field="minutes")
     return int(minutes)
 

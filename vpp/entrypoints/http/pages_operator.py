@@ -162,5 +162,5 @@ def _cell(value: object) -> object:
     if value is None:
         return ""
     runs = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    number = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value)
+    number = isinstance(value, str) and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value)
     return f"'{value}" if runs and not number else value

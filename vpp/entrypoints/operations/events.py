@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import numpy as np
 
+from vpp.domain.access import Right
 from vpp.domain.command import Action, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.grid_event import (
@@ -19,6 +20,7 @@ from vpp.domain.grid_event import (
     Step,
     authorized_power,
     cancelled,
+    is_test,
     steps_in_force,
 )
 from vpp.domain.interval import Interval, union
@@ -32,6 +34,7 @@ from vpp.entrypoints.operations.desk import (
     percent,
     usd,
 )
+from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.paging import page
 
 
@@ -58,8 +61,16 @@ def _forced(history: EventHistory, version: int) -> bool:
     return any(grant.kind is GrantKind.FORCE and grant.version == version for grant in history.grants)
 
 
+def departures_ever(history: EventHistory) -> tuple[str, ...]:
+    """Return how any version of an event left its program's terms, each reason once, the oldest first."""
+    return tuple(dict.fromkeys(each for version in history.versions for each in version.out_of_program))
+
+
 def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) -> Json:
-    """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked."""
+    """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked.
+
+    ``out_of_program`` and ``forced`` are flags for good: no later version or cancel takes them away.
+    """
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
     interval = asked.interval
@@ -83,9 +94,9 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "cancelled_at": instant_or_none(cancelled_at),
         "steps": _steps(asked),
         "authorized_w": authorized_w,
-        "out_of_program": list(latest.out_of_program),
-        "forced": _forced(history, latest.version),
-        "test": latest.test,
+        "out_of_program": list(departures_ever(history)),
+        "forced": any(grant.kind is GrantKind.FORCE for grant in history.grants),
+        "test": is_test(history),
     }
 
 
@@ -279,8 +290,20 @@ def settlement_facts(desk: Desk, settlement: Settlement) -> Json:
     }
 
 
-async def force_event(desk: Desk, *, event_id: str, actor: str) -> Json:
+async def force_event(
+    desk: Desk, *, event_id: str, actor: str, login: str = "", password: str = "", claimed: bool = False
+) -> Json:
     """Dispatch a valid event that lies outside its program's terms; it stays flagged for good.
+
+    What a person started or changed here is forced by somebody whom a login names, on its page or with --as
+    NAME and the password on standard input.
+
+    Args:
+        event_id: The event.
+        actor: Who asks.
+        login: Login of whoever forces it; given after the event began it does not count.
+        password: What proves the login.
+        claimed: Nobody but the caller says who the actor is.
 
     Returns:
         ``event_id, version, out_of_program, forced_by, forced_at``. Asking again changes nothing.
@@ -296,12 +319,15 @@ async def force_event(desk: Desk, *, event_id: str, actor: str) -> Json:
             f"event {event_id} lies inside its program's terms and needs no force; nothing changed",
             HTTPStatus.CONFLICT,
         )
+    by = await who_grants(
+        desk, event_id, right=Right.DISPATCH, actor=actor, claimed=claimed, login=login, password=password
+    )
     for known in history.grants:
         if known.kind is GrantKind.FORCE and known.version == latest.version:
             grant = known
             break
     else:
-        grant = Grant(event_id, latest.version, GrantKind.FORCE, actor, now)
+        grant = Grant(event_id, latest.version, GrantKind.FORCE, by, now)
         await desk.store.grant(grant)
         desk.changed()
     return {

@@ -10,7 +10,7 @@ import numpy as np
 
 from vpp.domain.burden import Burden, jain_permille
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.grid_event import EventHistory, is_test, steps_in_force
 from vpp.domain.interval import Interval
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -144,7 +144,7 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
             "event_id": share.history.latest.event_id,
             "name": share.history.latest.name,
             "starts_at": instant(share.interval.starts_at),
-            "test": share.history.latest.test,
+            "test": is_test(share.history),
             "hours": _hours(int(share.asked.seconds[row])),
             "asked_wh": int(share.asked.watt_seconds[row]) // 3600,
             "delivered_wh": int(share.delivered_wh[row]) if share.metered[row] else None,

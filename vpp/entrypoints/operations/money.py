@@ -1,6 +1,7 @@
 """Money as owners and auditors see it: settlements, statements, and books that can be checked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -23,7 +24,7 @@ from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
-from vpp.entrypoints.operations.events import event_state, settlement_facts
+from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
 from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accruals, accrue, pay
 from vpp.stages.settle import UnknownProgram, settle
@@ -218,8 +219,10 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
 
 
 async def _last_asking(desk: Desk, event_id: str) -> GridEvent:
+    """Return the last version that asked for something, flagged by how any version left the terms."""
     history = await desk.history(event_id)
-    return next((each for each in reversed(history.versions) if each.steps), history.latest)
+    version = next((each for each in reversed(history.versions) if each.steps), history.latest)
+    return replace(version, out_of_program=departures_ever(history))
 
 
 def _line_facts(

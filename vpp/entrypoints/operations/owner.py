@@ -9,7 +9,7 @@ import numpy as np
 
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
@@ -191,7 +191,7 @@ async def _past(
         why: str | None = await _why_nothing(desk, home, history)
         row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
     else:
-        why = _why_so(line, test=history.latest.test)
+        why = _why_so(line, test=is_test(history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
             "incremental_wh": round(line.incremental_wh),

@@ -14,6 +14,8 @@ from vpp.entrypoints.operations.paging import page
 
 LEAST_CHARACTERS = 12
 LINK_LASTS = timedelta(hours=1)
+LOGIN_GIVEN = ("add user", "make login link")
+"""What the trail says where somebody was given a way to log in."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.@_-]{0,63}")
 
 
@@ -23,7 +25,13 @@ def key_of(secret: str) -> str:
 
 
 async def add_user(
-    desk: Desk, *, name: str, role: str, owner: str | None = None, password: str | None = None
+    desk: Desk,
+    *,
+    name: str,
+    role: str,
+    owner: str | None = None,
+    password: str | None = None,
+    actor: str = "api",
 ) -> Json:
     """Let somebody log in, or give the one of that name a new password and role; old logins end.
 
@@ -32,6 +40,7 @@ async def add_user(
         role: operator, approver, viewer, auditor, support or owner.
         owner: Whose homes an owner sees; only for the role owner.
         password: At least 12 characters; without one it is made here and answered once.
+        actor: Who lets them; the trail keeps it.
 
     Returns:
         ``name, role, owner_id, password`` (None where it was given)``, added_at``.
@@ -49,12 +58,18 @@ async def add_user(
     made = None if password is not None else secrets.token_urlsafe(18)
     hashed = await asyncio.to_thread(hash_password, password or made or "")
     user = User(name, Role(role), owner, hashed, desk.clock.now())
+    await desk.store.leave_trail([desk.trail_entry(actor, "add user", login_subject(user), f"as {role}")])
     await desk.store.keep_user(user)
     return user_facts(user) | {"password": made}
 
 
 async def _has_homes(desk: Desk, owner_id: str) -> bool:
     return bool(await desk.store.enrollments(owner_id=owner_id))
+
+
+def login_subject(user: User) -> str:
+    """Return what the trail says a login is about; an owner's name stands in no fact that never changes."""
+    return "login" if user.role is Role.OWNER else f"user:{user.name}"
 
 
 def user_facts(user: User) -> Json:
@@ -73,15 +88,17 @@ async def list_users(desk: Desk, *, cursor: str = "", limit: int | None = None) 
     return {"users": [user_facts(user) for user in found], "next_cursor": following}
 
 
-async def make_login_link(desk: Desk, *, name: str) -> Json:
-    """Make a link that logs somebody in once, within an hour.
+async def make_login_link(desk: Desk, *, name: str, actor: str = "api") -> Json:
+    """Make a link that logs somebody in once, within an hour; who made it stands in the trail.
 
     Returns:
         ``name, path`` (on the pages' own host)``, expires_at``.
     """
-    if await desk.store.user(name) is None:
+    user = await desk.store.user(name)
+    if user is None:
         raise OperationRefused(f"user {name[:70]} is not known; vpp user list", HTTPStatus.NOT_FOUND)
     secret, now = secrets.token_urlsafe(32), desk.clock.now()
     link = LoginLink(key_of(secret), name, now, now + LINK_LASTS)
+    await desk.store.leave_trail([desk.trail_entry(actor, "make login link", login_subject(user))])
     await desk.store.add_login_link(link)
     return {"name": name, "path": f"/login/once/{secret}", "expires_at": instant(link.expires_at)}

@@ -66,6 +66,7 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
             program_ids=desk.programs.keys(),
             enrolled=known,
             also_enrolled=_also_enrolled(desk, now),
+            utilities=_utilities(desk),
         )
         await _refuse_two_currencies(desk, requests, file_name)
         enrolled = await desk.store.enroll(requests, at=now)
@@ -104,6 +105,18 @@ def _also_enrolled(desk: Desk, now: datetime) -> dict[str, tuple[str, ...]]:
         terms = program.terms_on(now.astimezone(program.zone).date())
         found[program_id] = terms.also_enrolled if terms is not None else ()
     return found
+
+
+def _utilities(desk: Desk) -> dict[str, str]:
+    """Return, by program, the one utility whose homes it takes.
+
+    A program over several utilities stands under the name of its own group instead, and takes any.
+    """
+    return {
+        program_id: program.utility
+        for program_id, program in desk.programs.items()
+        if program.utility not in program.groups
+    }
 
 
 def site_facts(enrollment: Enrollment) -> Json:

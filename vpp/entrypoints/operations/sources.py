@@ -2,12 +2,12 @@
 
 import base64
 import re
-from decimal import Decimal, InvalidOperation
 
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.paging import page
+from vpp.entrypoints.operations.starting import CONSOLE, megawatts
 from vpp.wire.enrollment_file import read_public_key
 
 _SOURCE_NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -23,13 +23,19 @@ async def show_keys(desk: Desk) -> Json:
     return {"kid": desk.keys.kid, "public_key": key_text(desk.keys.public_key)}
 
 
-async def add_source(desk: Desk, *, name: str, key: str | None = None, max_mw: str = "0") -> Json:
+async def add_source(
+    desk: Desk, *, name: str, key: str | None = None, max_mw: str = "0", actor: str = "api"
+) -> Json:
     """Let somebody send grid signals; the same name again replaces what was set.
+
+    Who set which limit, and what it was before, stands in the trail: a higher one lets power through that
+    waited for a second person.
 
     Args:
         name: Its topic level and the ``kid`` of its signatures.
         key: Base64url of 32 raw bytes; None takes unsigned signals.
         max_mw: Megawatts up to which its events are dispatched without a second person's approval.
+        actor: Who says so.
 
     Returns:
         ``name, public_key, max_w, event_topic, receipt_topic, added_at``.
@@ -37,25 +43,44 @@ async def add_source(desk: Desk, *, name: str, key: str | None = None, max_mw: s
     if not _SOURCE_NAME.fullmatch(name):
         raise OperationRefused(f"source name {name[:70]!r} is not 1-64 of a-z, 0-9 and '-'")
     max_power_w = _watts(max_mw)
-    if key is None and desk.production:
-        raise OperationRefused(f"source {name} has no key; in production every source signs: add --key")
-    try:
-        raw = None if key is None else read_public_key(key)
-    except ValueError as failure:
-        raise OperationRefused(f"--key {failure}") from failure
+    raw = _key(desk, name, key)
     source = GridSource(name, raw, max_power_w, desk.clock.now())
+    known = {each.name: each for each in await desk.store.sources()}.get(name)
+    what = f"{max_power_w / 1e6:g} MW, {_before(known, source)}"
+    await desk.store.leave_trail([desk.trail_entry(actor, "add source", f"source:{name}", what)])
     await desk.store.add_source(source)
     desk.changed()
     return source_facts(source)
 
 
-def _watts(megawatts: str) -> Watts:
+def _key(desk: Desk, name: str, text: str | None) -> bytes | None:
     try:
-        exact = Decimal(megawatts) * 1_000_000
-    except InvalidOperation as failure:
-        raise OperationRefused(f"--max-mw {megawatts[:30]!r} is not a number of megawatts") from failure
+        raw = None if text is None else read_public_key(text)
+    except ValueError as failure:
+        raise OperationRefused(f"--key {failure}") from failure
+    if name == CONSOLE:
+        # Whoever could sign as the console would be a person whom nobody sees.
+        if raw not in (None, desk.keys.public_key):
+            raise OperationRefused("source console signs with this controller's own key; leave --key away")
+        return desk.keys.public_key
+    if raw is None and desk.production:
+        raise OperationRefused(f"source {name} has no key; in production every source signs: add --key")
+    return raw
+
+
+def _before(known: GridSource | None, source: GridSource) -> str:
+    if known is None:
+        return "new" if source.public_key is not None else "new, unsigned"
+    key = "the same key" if known.public_key == source.public_key else "another key"
+    return f"before {known.max_power_w / 1e6:g} MW, {key}"
+
+
+def _watts(text: str) -> Watts:
+    exact = megawatts(text)
+    if exact is None:
+        raise OperationRefused(f"--max-mw {text[:30]!r} is not a number of megawatts")
     if not exact.is_finite() or not 0 <= exact <= 10**11:
-        raise OperationRefused(f"--max-mw {megawatts[:30]} is not 0 to 100000 MW")
+        raise OperationRefused(f"--max-mw {text[:30]} is not 0 to 100000 MW")
     return Watts(int(exact))
 
 

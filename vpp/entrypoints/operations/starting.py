@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 
+from vpp.domain.access import Right
 from vpp.domain.demands import has_begun, targeted_sites
 from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
@@ -32,6 +33,7 @@ from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
+from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.live import Live
 from vpp.ports import StoreUnavailable
 
@@ -80,17 +82,25 @@ def read_megawatts(text: str) -> int | None:
     """Return watts of megawatts as text; None for ``all``. Raises OperationRefused."""
     if text == "all":
         return None
-    try:
-        power_w = Decimal(text) * 1_000_000
-    except InvalidOperation as failure:
-        raise OperationRefused(
-            f"a power of {text[:30]!r} is not a number of megawatts", field="power_mw"
-        ) from failure
+    power_w = megawatts(text)
+    if power_w is None:
+        raise OperationRefused(f"a power of {text[:30]!r} is not a number of megawatts", field="power_mw")
     if not power_w.is_finite() or not 1 <= power_w <= 10**11 or power_w != int(power_w):
         raise OperationRefused(
             f"a power of {text[:30]} MW is not 0.000001 to 100000 MW in whole watts", field="power_mw"
         )
     return int(power_w)
+
+
+def megawatts(text: str) -> Decimal | None:
+    """Return exact watts of megawatts as text; None where it is no number in plain digits."""
+    # Decimal alone would take digits of any script, and underscores.
+    if not re.fullmatch(r"[0-9A-Za-z.+-]{1,40}", text):
+        return None
+    try:
+        return Decimal(text) * 1_000_000
+    except InvalidOperation:
+        return None
 
 
 def read_start(text: str, program: Program) -> datetime:
@@ -253,10 +263,21 @@ async def _facts(desk: Desk, history: EventHistory) -> Json:
     return event_facts(desk, history, authorized_w=authorized.get(history.latest.event_id, 0))
 
 
-async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
+async def approve_event(
+    desk: Desk, *, event_id: str, actor: str, login: str = "", password: str = "", claimed: bool = False
+) -> Json:
     """Be the second person: lift the source's limit for the newest version of an event.
 
-    Whoever started or changed it is the first person, under whatever name they came in.
+    An event of a grid source needs one operator. Whoever started or changed it here is the first person,
+    under whatever name they came in; then somebody else approves, who logs in: on its page, or with --as
+    NAME and the password on standard input. Without a running service another user of the system will do.
+
+    Args:
+        event_id: The event.
+        actor: Who asks.
+        login: Login of whoever approves, with the right to; given after the event began it does not count.
+        password: What proves the login.
+        claimed: Nobody but the caller says who the actor is.
 
     Returns:
         ``event_id, version, approved_by, approved_at``. Approving again changes nothing.
@@ -265,20 +286,16 @@ async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     state = event_state(history, desk.clock.now())
     if state in ("cancelled", "ended"):
         raise OperationRefused(f"event {event_id} is {state}; nothing changed", HTTPStatus.CONFLICT)
-    trail = await desk.store.trail(subject=f"event:{event_id}")
-    first = {_person(entry.actor): entry.action for entry in trail if entry.action in ("start", "modify")}
-    if _person(actor) in first:
-        did = "started" if first[_person(actor)] == "start" else "changed"
-        raise OperationRefused(
-            f"{actor} {did} event {event_id}; somebody else has to approve it", HTTPStatus.CONFLICT
-        )
+    by = await who_grants(
+        desk, event_id, right=Right.APPROVE, actor=actor, claimed=claimed, login=login, password=password
+    )
     latest = history.latest
     grants = [
         each for each in history.grants
         if each.kind is GrantKind.APPROVE and each.version == latest.version
     ]  # fmt: skip
     if not grants:
-        grants = [Grant(event_id, latest.version, GrantKind.APPROVE, actor, desk.clock.now())]
+        grants = [Grant(event_id, latest.version, GrantKind.APPROVE, by, desk.clock.now())]
         await desk.store.grant(grants[0])
         desk.changed()
     return {
@@ -287,11 +304,6 @@ async def approve_event(desk: Desk, *, event_id: str, actor: str) -> Json:
         "approved_by": grants[0].actor,
         "approved_at": instant(grants[0].granted_at),
     }
-
-
-def _person(actor: str) -> str:
-    """Return who stands behind an actor: the same name is one person, at a page or at a terminal."""
-    return actor.rpartition(":")[2]
 
 
 async def stop_all(desk: Desk, *, actor: str) -> Json:
