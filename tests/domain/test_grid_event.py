@@ -24,15 +24,14 @@ from vpp.domain.grid_event import (
     Step,
     authorized_power,
     authorized_steps,
-    counted_intervals,
     is_test,
     precedence_key,
-    season_seconds,
     steps_in_force,
     told_ceiling,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
+from vpp.domain.season_hours import counted_intervals, season_seconds
 from vpp.domain.targets import Targets, resolve_targets
 
 OUT = ("out_of_window",)

@@ -6,9 +6,10 @@ from datetime import date, datetime, timedelta
 from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
 from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
-from vpp.domain.grid_event import Grant, GrantKind, Step, season_seconds
+from vpp.domain.grid_event import Grant, GrantKind, Step
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts
+from vpp.domain.season_hours import season_seconds
 
 BEFORE = EVENT_DAY - timedelta(days=1)
 

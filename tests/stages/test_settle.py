@@ -19,10 +19,11 @@ from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory, a
 from vpp.domain.baseline import excluded_days
 from vpp.domain.command import Action
 from vpp.domain.delivery import Quality
-from vpp.domain.grid_event import EventStatus, Grant, GrantKind, Operation, counted_intervals
+from vpp.domain.grid_event import EventStatus, Grant, GrantKind, Operation
 from vpp.domain.interval import Interval
 from vpp.domain.program import NegativePolicy
 from vpp.domain.quantities import column, dollars
+from vpp.domain.season_hours import counted_intervals
 from vpp.domain.settlement import (
     NEVER_OPTED_OUT,
     SettledSites,

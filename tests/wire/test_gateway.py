@@ -361,6 +361,21 @@ def test_meter_readings_that_are_not_well_formed_are_refused(fields: dict[str, o
         decode_meter(changed(encode_meter(READINGS), **fields), site_id="s-7f3a")
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"])
+def test_reading_of_a_time_that_no_meter_can_mean_is_kept_at_the_edge_of_time(at: str) -> None:
+    message = decode_meter(changed(encode_meter(READINGS), readings=[reading(at=at)]), site_id="s-7f3a")
+
+    assert 1970 <= message.readings[0].at.year < 2500, "it is judged, and covered by a receipt"
+
+
+def test_negative_counter_of_any_meter_is_well_formed_so_that_it_can_be_judged() -> None:
+    below = reading(discharged_wh=-1, charged_wh=-2, imported_wh=-3, exported_wh=-4)
+
+    (read,) = decode_meter(changed(encode_meter(READINGS), readings=[below]), site_id="s-7f3a").readings
+
+    assert (read.discharged_wh, read.charged_wh, read.imported_wh, read.exported_wh) == (-1, -2, -3, -4)
+
+
 def test_unknown_fields_are_ignored_and_counted_without_their_names() -> None:
     unknown: Counter[str] = Counter()
 

@@ -12,8 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 
-from vpp.domain.interval import Interval, union, whole_second
-from vpp.domain.program import Departure, Program, seconds_within
+from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
 
 ENDLESS_S = 10**12
@@ -312,7 +311,7 @@ def authorized_power(
     leaves the rest to the events after it.
     """
     allowed: dict[str, int | None] = {}
-    for source, group in _by_source(histories).items():
+    for source, group in by_source(histories).items():
         max_power_w = sources[source].max_power_w if source in sources else 0
         powers: dict[datetime, dict[str, int]] = {}  # most events are asked about at the same instant
         for history in group:
@@ -355,41 +354,6 @@ def told_ceiling(
     return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
 
 
-def counted_intervals(
-    histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program_id: str
-) -> tuple[Interval, ...]:
-    """Return what a program's events use of its hours, in order and apart: what overlaps counts once.
-
-    An event uses what is settled of it: from its beginning to its end, without the gaps in which it asks
-    for nothing. Test events never count.
-    """
-    counted: list[Interval] = []
-    for source, group in _by_source(histories).items():
-        max_power_w = sources[source].max_power_w if source in sources else 0
-        authorized = authorized_steps(group, max_power_w=max_power_w)
-        for history in group:
-            if history.latest.program_id == program_id and not is_test(history):
-                counted += (step.interval for step in authorized[history.latest.event_id])
-    return union(counted)
-
-
-def season_seconds(
-    histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program: Program, at: datetime
-) -> int:
-    """Return how many seconds of the season around an instant the program's events use; 0 out of season."""
-    season = program.season_around(at.astimezone(program.zone).date())
-    if season is None:
-        return 0
-    return seconds_within(counted_intervals(histories, sources, program.program_id), season)
-
-
-def forced_beyond_season_at(history: EventHistory) -> datetime | None:
-    """Return when a person first forced an event that passed its season's hours; None where nobody did."""
-    flagged = {each.version for each in history.versions if Departure.SEASON_CAP in each.out_of_program}
-    forced = (each for each in history.grants if each.kind is GrantKind.FORCE and each.version in flagged)
-    return min((each.granted_at for each in forced), default=None)
-
-
 def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:
     """Return what sorts the event that holds a shared site first.
 
@@ -399,7 +363,8 @@ def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:
     return event.priority is None, event.priority or 0, later_first, event.event_id
 
 
-def _by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory]]:
+def by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory]]:
+    """Return histories by their source, each source's in the order given."""
     groups: dict[str, list[EventHistory]] = {}
     for history in histories:
         groups.setdefault(history.versions[0].source, []).append(history)

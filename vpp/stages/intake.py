@@ -18,10 +18,10 @@ from vpp.domain.grid_event import (
     Receipt,
     ReceiptState,
     Signal,
-    counted_intervals,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.program import Program
+from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import Accepted, Duplicate, Rejected, Superseded, Verdict, accept
 from vpp.ports import Clock, Malformed, Registry, SignalFeed, SignalStore

@@ -12,12 +12,13 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, forced_beyond_season_at, is_test
+from vpp.domain.grid_event import EventHistory, authorized_steps, is_test
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
+from vpp.domain.season_hours import forced_beyond_season_at
 from vpp.domain.settled_event import (
     READ_AROUND,
     SettledEvent,

@@ -4,6 +4,7 @@ Whether a reading is plausible is judged in the domain; here it only has to be w
 """
 
 from collections import Counter
+from datetime import UTC, datetime
 
 from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, Quality
 from vpp.domain.quantities import WattHours
@@ -22,6 +23,8 @@ from vpp.wire.strict_json import (
 )
 
 MAX_READINGS = 12
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2499, 12, 31, tzinfo=UTC)
+"""What lies beyond is kept as these: long before any consent, or long after now. Columns count seconds."""
 
 _QUALITY = {"ok": Quality.OK, "estimated": Quality.ESTIMATED}
 _WORD = {quality: word for word, quality in _QUALITY.items()}
@@ -89,16 +92,20 @@ def _decode_reading(
         site_id=site_id,
         boot_id=boot_id,
         index=require_integer(body, "index", low=oldest_index),
-        at=require_time(body, "at"),
-        # A negative counter is a reading that can be stored, judged BAD and covered by a receipt; were
-        # it malformed, the gateway would send it for seven days.
+        # A negative counter, and a time that no meter can mean, are readings that can be stored, judged BAD
+        # and covered by a receipt; were they malformed, the gateway would send them for seven days.
+        at=min(max(require_time(body, "at"), EARLIEST), LATEST),
         discharged_wh=WattHours(require_integer(body, "discharged_wh", low=-LARGEST_INTEGER)),
         charged_wh=WattHours(require_integer(body, "charged_wh", low=-LARGEST_INTEGER)),
         soc_permille=require_permille(body, "soc_pct"),
         quality=_QUALITY[quality],
-        imported_wh=WattHours(require_integer(body, "imported_wh")) if shares_site_meter else None,
-        exported_wh=WattHours(require_integer(body, "exported_wh")) if shares_site_meter else None,
+        imported_wh=_shared(body, "imported_wh") if shares_site_meter else None,
+        exported_wh=_shared(body, "exported_wh") if shares_site_meter else None,
     )
+
+
+def _shared(body: JsonObject, name: str) -> WattHours:
+    return WattHours(require_integer(body, name, low=-LARGEST_INTEGER))
 
 
 def encode_receipt(receipt: MeterReceipt) -> bytes:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
-from vpp.domain.grid_event import GridEvent, Operation, Step, counted_intervals
+from vpp.domain.grid_event import GridEvent, Operation, Step
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
+from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import asked_span, out_of_program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant

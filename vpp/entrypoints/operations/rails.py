@@ -2,9 +2,9 @@
 
 from typing import assert_never
 
-from vpp.domain.grid_event import season_seconds
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.program import TariffRule, Terms
+from vpp.domain.season_hours import season_seconds
 from vpp.entrypoints.operations.desk import Desk, Json
 
 

@@ -24,11 +24,11 @@ from vpp.domain.grid_event import (
     Operation,
     Signal,
     SignalStep,
-    counted_intervals,
 )
 from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
 from vpp.domain.quantities import Watts
+from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
