@@ -70,6 +70,8 @@ class FailingFleet:
         self.dead, self.weak = failing[:tenth], failing[tenth:]
         firm_w = firm_power_w(self.controller.fleet, 60 * MINUTES)
         self.target_w = int(firm_w[[self.row(each) for each in self.site_ids]].sum()) * ASKED_PERCENT // 100
+        sound = [self.row(each) for each in self.site_ids if each not in failing]
+        self.sound_share = int(firm_w[sound].sum()) / self.target_w
         for site_id in self.dead:
             kill(world.homes[site_id])
         for site_id in self.weak:
@@ -115,12 +117,12 @@ class FailingFleet:
 
     @property
     def reachable_share(self) -> float:
-        """Return what part of the target may be asked of the others while leases of dead homes run.
+        """Return what part of the target the sound homes can hold, and may be asked while dead leases run.
 
-        Nobody knows that these do not discharge: all that was told to anybody stays within 1.1 times it.
+        Nobody knows that the dead do not discharge: all that was told to anybody stays within 1.1 times it.
         """
         dead_w = sum(each.asked_w for each in self.gaps() if each.site_id in self.dead)
-        return min(1.0, 1.1 - dead_w / self.target_w)
+        return min(1.0, 1.1 - dead_w / self.target_w, self.sound_share)
 
     def gaps(self) -> list[Gap]:
         """Return what each home is asked and gives; with the shortfall it sums to what is missing."""
@@ -167,7 +169,7 @@ def line_of(seed: int, sites: int) -> str:
     return (
         f"seed {seed}: {fleet.target_w / 1000:.0f} kW of {len(fleet.site_ids)} homes;"
         f" delivered {shares.min():.1%} to {shares.max():.1%}, {shares.mean():.1%} in the mean;"
-        f" until leases of the dead end {reachable:.1%} may be asked of the others;"
+        f" the sound can hold {fleet.sound_share:.1%}, and {reachable:.1%} at most until dead leases end;"
         f" shortfall {fleet.shortfall_w} W, homes unexplained: {len(unexplained)}"
     )
 
