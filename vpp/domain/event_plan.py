@@ -7,6 +7,7 @@ is held: sites that deliver stay where they are, and only what is missing is sol
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 
@@ -61,6 +62,10 @@ class Demand:
         bounds = [bound for bound in (self.stretches[0][0], self.authorized_w) if bound is not None]
         return min(bounds, default=None)
 
+    def within(self, authorized_w: int | None) -> "Demand":
+        """Return the demand with this bound on its power."""
+        return self if authorized_w == self.authorized_w else replace(self, authorized_w=authorized_w)
+
     def beside(self, power_w: int) -> "Demand":
         """Return what is left to ask of others where some give this power until the end."""
         stretches = tuple(
@@ -72,10 +77,14 @@ class Demand:
     @property
     def profile(self) -> Profile:
         """Return the power asked now and the energy still owed, within what is authorized."""
-        cap = self.authorized_w
-        if cap is None or any(power is None for power, _ in self.stretches):
-            return profile_of(self.stretches)
-        return profile_of(tuple((min(power or 0, cap), length) for power, length in self.stretches))
+        return _profile_within(self.stretches, self.authorized_w)
+
+
+@lru_cache(maxsize=256)  # each decision asks it a dozen times of each event
+def _profile_within(stretches: tuple[tuple[int | None, int], ...], cap_w: int | None) -> Profile:
+    if cap_w is None or any(power is None for power, _ in stretches):
+        return profile_of(stretches)
+    return profile_of(tuple((min(power or 0, cap_w), length) for power, length in stretches))
 
 
 @dataclass(frozen=True, slots=True)

@@ -381,9 +381,7 @@ def _plans(
     for place in range(len(demands)):
         used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
         authorized = authorized_power(scene.facts.histories, scene.facts.sources, scene.now, used_w)
-        demand, *later = (
-            replace(each, authorized_w=authorized.get(each.event_id)) for each in demands[place:]
-        )
+        demand, *later = (each.within(authorized.get(each.event_id)) for each in demands[place:])
         before = _before(board, demand, fleet)
         if before.revision and before.asked != demand.asked and before.still_answers(demand):
             before = replace(
