@@ -166,7 +166,7 @@ def assess(
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
     shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
     counted_w = np.where(waiting | (running & blind), asked_w, proved_w)
-    counts = running & (leases.standing != Standing.REJECTED)
+    counts = running & (leases.standing != int(Standing.REJECTED))
     return Assessment(
         _states(leases, running=running, unjudged=unjudged, silent=silent, short=short),
         np.where(counts, shown_w, 0),
@@ -195,7 +195,7 @@ def _unreached(fleet: FleetState, leases: Leases, response: Response, now_s: int
     """
     quiet = now_s - fleet.sampled_at_s > 2 * response.sample_period_s
     told_from_s = leases.first_start_s - int(LEAD.total_seconds())
-    never: BoolColumn = (leases.standing == Standing.NO_ANSWER) & (leases.acked_at_s < told_from_s)
+    never: BoolColumn = (leases.standing == int(Standing.NO_ANSWER)) & (leases.acked_at_s < told_from_s)
     return never & quiet
 
 

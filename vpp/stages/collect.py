@@ -162,9 +162,7 @@ def _minds(samples: TelemetryBatch, fleet: FleetState, collected: Collected) -> 
     said_no, unheard = fleet.opted_out_at_home[sites], fleet.sampled_at_s[sites] == 0
     collected.opted_out = sites[says_no & ~said_no]
     collected.opted_in = sites[~says_no & (said_no | unheard)]
-    return _Minds(
-        sites[says_no & ~fleet.no_is_stored[sites]], sites[~says_no & ~fleet.yes_is_stored[sites]]
-    )
+    return _Minds(sites[says_no & ~fleet.no_is_stored[sites]], sites[~says_no & ~fleet.yes_is_stored[sites]])
 
 
 def _newest(samples: TelemetryBatch) -> IntColumn:

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Self
 
 from vpp.ports import Packet
@@ -23,6 +24,7 @@ class BrokerIsDown(ConnectionError):
     """The broker was crashed and has not been started again."""
 
 
+@lru_cache(maxsize=ROUTES_KEPT)
 def topic_matches(wanted: str, topic: str) -> bool:
     """Return whether an MQTT filter with ``+`` and ``#`` covers a topic."""
     filter_levels, levels = wanted.split("/"), topic.split("/")
