@@ -12,6 +12,7 @@ import numpy as np
 from simulators.bounds_checker import BoundsChecker, Told
 from simulators.faults import Climate
 from simulators.findings import Findings
+from simulators.home_checker import command_of
 from simulators.kernel import Kernel, drive
 from simulators.processes import ControllerProcess, Ears
 from vpp.adapters.memory.store import MemoryStore
@@ -19,7 +20,7 @@ from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevisi
 from vpp.domain.grid_event import EventHistory, EventStatus, steps_in_force
 from vpp.domain.quantities import IntColumn
 from vpp.ports import Packet
-from vpp.wire.gateway import Command, decode_command
+from vpp.wire.gateway import Command
 from vpp.wire.gateway_meter import decode_receipt
 from vpp.wire.signed import split
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES
@@ -255,7 +256,7 @@ class DispatchChecker(Ears):
         return committed == said
 
     def _stands_committed(self, packet: Packet) -> None:
-        command = decode_command(split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body, site_id=None)
+        command, _ = command_of(packet.payload)
         site_id = packet.topic.split("/")[3]
         if command.site_id == site_id and self.was_committed(command):
             return

@@ -6,6 +6,7 @@ brought it, and asks the gateway nothing but what its inverter does and what its
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from simulators.command_check import LONGEST_LEASE_S
 from simulators.findings import Findings
@@ -162,7 +163,17 @@ def _command_in(packet: Packet | None) -> tuple[Command, str] | None:
     if packet is None or not packet.topic.endswith("/command"):
         return None
     try:
-        message = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES)
-        return decode_command(message.body, site_id=None), message.kid
+        return command_of(packet.payload)
     except MalformedMessage:
         return None
+
+
+@lru_cache(maxsize=4096)  # it is read when it leaves, and again when a home executes it
+def command_of(payload: bytes) -> tuple[Command, str]:
+    """Return the command in a signed message and who claims to have signed it, for the checkers alone.
+
+    Raises:
+        MalformedMessage: It holds no command.
+    """
+    message = split(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
+    return decode_command(message.body, site_id=None), message.kid

@@ -215,7 +215,12 @@ class _Hearing:
     def heard(self) -> Heard:
         """Return the rows as columns."""
         return Heard(
-            _telemetry(self.samples), _acks(self.acks), self.meter, self.statuses, self.refused, self.received
+            _telemetry(self.samples) if self.samples else _NO_TELEMETRY,
+            _acks(self.acks) if self.acks else _NO_ACKS,
+            self.meter,
+            self.statuses,
+            self.refused,
+            self.received,
         )
 
 
@@ -253,6 +258,9 @@ def _acks(acks: list[tuple[int, Ack]]) -> AckBatch:
         event_id=tuple(ack.event_id for _, ack in acks),
         refusal=tuple(ack.refusal for _, ack in acks),
     )
+
+
+_NO_TELEMETRY, _NO_ACKS = _telemetry([]), _acks([])
 
 
 @lru_cache(maxsize=65_536)  # a home says the same four topics for years

@@ -21,7 +21,7 @@ from vpp.domain.interval import to_epoch
 from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, bounded
 
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
@@ -115,7 +115,9 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
 
 def hold_back(board: Board, sites: IntColumn, now_s: int | IntColumn) -> None:
     """Ask no more of these sites for a while, doubled each time up to the most."""
-    wait_s = np.clip(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
+    if not len(sites):
+        return
+    wait_s = bounded(2 * board.held_back_for_s[sites], HOLD_BACK_FIRST_S, HOLD_BACK_MOST_S)
     board.held_back_for_s[sites] = wait_s
     board.held_back_until_s[sites] = now_s + wait_s
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, bounded
 
 Numbers = NDArray[np.integer]
 """A column of small dense numbers, of any width."""
@@ -67,23 +67,25 @@ class Brake:
 
     def lowered(self, setpoint_w: IntColumn, charge: IntColumn, zone_no: Numbers) -> IntColumn:
         """Return setpoints under the ceilings; the emptiest homes end first."""
+        kept, ceiling_w = setpoint_w, max(self.ceiling_w, 0)
+        if not len(self.zone_ceiling_w) and int(kept.sum()) <= ceiling_w:
+            return np.where(kept < MIN_COMMAND_W, 0, kept)
         last = np.lexsort((np.arange(len(charge)), -charge))
-        kept = setpoint_w
         if len(self.zone_ceiling_w):
             kept = _first_come(kept, last, zone_no, self.zone_ceiling_w)
-        kept = _first_come(kept, last, np.zeros_like(last), np.array([max(self.ceiling_w, 0)]))
+        kept = _first_of_all(kept, last, ceiling_w)
         return np.where(kept < MIN_COMMAND_W, 0, kept)
 
     def slowed(self, before_w: IntColumn, after_w: IntColumn, zone_no: Numbers) -> IntColumn:
         """Return the new setpoints with no more rise than allowed, the largest rises first."""
-        rise_w = np.maximum(after_w - before_w, 0)
+        rise_w, kept_w = np.maximum(after_w - before_w, 0), np.minimum(before_w, after_w)
+        most_w = max(0, min(self.rise_w, self.ceiling_w - int(kept_w.sum())))
+        if not len(self.zone_rise_w) and int(rise_w.sum()) <= most_w:
+            return np.where(after_w < MIN_COMMAND_W, 0, after_w)
         order = np.lexsort((np.arange(len(rise_w)), -rise_w))
         if len(self.zone_rise_w):
             rise_w = _first_come(rise_w, order, zone_no, self.zone_rise_w)
-        room_w = self.ceiling_w - int(np.minimum(before_w, after_w).sum())
-        most_w = max(0, min(self.rise_w, room_w))
-        rise_w = _first_come(rise_w, order, np.zeros_like(order), np.array([most_w]))
-        slowed_w = np.minimum(before_w, after_w) + rise_w
+        slowed_w = kept_w + _first_of_all(rise_w, order, most_w)
         return np.where(slowed_w < MIN_COMMAND_W, 0, slowed_w)
 
 
@@ -99,7 +101,15 @@ def _first_come(watts: IntColumn, order: IntColumn, group_no: Numbers, caps_w: I
     before_group = np.append(0, total)[begins]
     used = total - watts[by_group] - before_group[group]
     given = watts.copy()
-    given[by_group] = np.clip(caps_w[group] - used, 0, watts[by_group])
+    given[by_group] = bounded(caps_w[group] - used, 0, watts[by_group])
+    return given
+
+
+def _first_of_all(watts: IntColumn, order: IntColumn, cap_w: int) -> IntColumn:
+    """Return watts cut so that their sum does not pass the cap; the first in the order get all of theirs."""
+    in_order = watts[order]
+    given = watts.copy()
+    given[order] = bounded(cap_w - (np.cumsum(in_order) - in_order), 0, in_order)
     return given
 
 

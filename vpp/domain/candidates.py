@@ -49,6 +49,7 @@ class Candidates:
         self._held_back = board.held_back_until_s > self._now_s
         self._silent = assessment.sites_in(ProofState.SILENT)
         self._said_no = _said_no(opt_outs, len(fleet), roster)
+        self._planned_for: dict[str, BoolColumn] = {}
         self._reasons: dict[tuple[str, int], IntColumn] = {}
         self._firm_w: dict[int, IntColumn] = {}
 
@@ -59,7 +60,7 @@ class Candidates:
         word. ``busy`` sites serve more important events.
         """
         codes = self._eligible(demands[0], busy)
-        if len(demands) > 1:
+        if len(demands) > 1 and demands[0].most_now_w is not None:
             left = self._left_to_others(demands, codes, busy)
             if left.any():
                 yield np.where(left & (codes == _SELECTED), _NOT_NEEDED, codes)
@@ -85,7 +86,7 @@ class Candidates:
         codes = self._reasons.get(key)
         if codes is None:
             codes = self._reasons[key] = self._reasons_of(demand)
-        return np.where(busy & (codes == _SELECTED), _NOT_NEEDED, codes)
+        return np.where(busy & (codes == _SELECTED), _NOT_NEEDED, codes) if busy.any() else codes
 
     def _reasons_of(self, demand: Demand) -> IntColumn:
         nobody = np.zeros(len(self._fleet), dtype=np.bool_)
@@ -117,8 +118,12 @@ class Candidates:
         return elsewhere & (self._silent | (runs if early else np.zeros_like(runs)))
 
     def _planned(self, event_id: str) -> BoolColumn:
-        plan = self._board.plans.get(event_id)
-        return np.zeros(len(self._fleet), dtype=np.bool_) if plan is None else plan.setpoint_w > 0
+        planned = self._planned_for.get(event_id)
+        if planned is None:
+            plan = self._board.plans.get(event_id)
+            planned = np.zeros(len(self._fleet), dtype=np.bool_) if plan is None else plan.setpoint_w > 0
+            self._planned_for[event_id] = planned
+        return planned
 
 
 def _said_no(opt_outs: Sequence[OptOut], sites: int, roster: Roster) -> dict[str, BoolColumn]:

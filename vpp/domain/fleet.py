@@ -19,6 +19,7 @@ class Names:
 
     def __init__(self) -> None:
         self._number: dict[str, int] = {}
+        self._number_of_lower: dict[str, int] = {}
         self._word: list[str] = []
 
     def number(self, word: str) -> int:
@@ -27,12 +28,12 @@ class Names:
         if found is None:
             found = self._number[word] = len(self._word)
             self._word.append(word)
+            self._number_of_lower.setdefault(word.lower(), found)
         return found
 
     def find(self, word: str) -> int | None:
         """Return the word's number, or None when no site uses it. Case does not matter."""
-        wanted = word.lower()
-        return next((number for known, number in self._number.items() if known.lower() == wanted), None)
+        return self._number_of_lower.get(word.lower())
 
     def word(self, number: int) -> str:
         """Return the word behind a number."""

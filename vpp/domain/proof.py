@@ -11,7 +11,7 @@ import numpy as np
 from vpp.domain.demands import LEAD
 from vpp.domain.fleet import FleetState
 from vpp.domain.lease import Leases, Standing
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, bounded
 
 TOLERANCE_PERMILLE = 100
 TOLERANCE_W = 200
@@ -139,7 +139,7 @@ class Assessment:
 
     def sites_in(self, state: ProofState) -> BoolColumn:
         """Return which sites are in a state."""
-        found: BoolColumn = self.state == state
+        found: BoolColumn = self.state == int(state)
         return found
 
 
@@ -159,8 +159,8 @@ def assess(
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
-    measured_w = np.clip(fleet.battery_w, 0, setpoint_w)
-    followed_w = np.clip(fleet.battery_w + _rise_w(fleet, leases, log, setpoint_w, response), 0, setpoint_w)
+    measured_w = bounded(fleet.battery_w, 0, setpoint_w)
+    followed_w = bounded(fleet.battery_w + _rise_w(fleet, leases, log, setpoint_w, response), 0, setpoint_w)
     begins_s = np.maximum(leases.first_start_s, log.back_since_s)
     ending = now_s >= leases.event_ends_at_s - response.settling_s
     judged = (now_s >= judged_from_s) & ~ending
@@ -188,7 +188,7 @@ def assess(
     known = ending & (log.proved_w != UNPROVED)
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
     shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
-    counts = running & (leases.standing != Standing.REJECTED)
+    counts = running & (leases.standing != int(Standing.REJECTED))
     return Assessment(
         _states(leases, running=running, unjudged=unjudged, silent=silent, short=short),
         np.where(counts, shown_w, 0),
@@ -243,7 +243,7 @@ def _unreached(fleet: FleetState, leases: Leases, response: Response, now_s: int
     """
     quiet = now_s - fleet.sampled_at_s > response.silent_after_s
     told_from_s = leases.first_start_s - int(LEAD.total_seconds())
-    never: BoolColumn = (leases.standing == Standing.NO_ANSWER) & (leases.acked_at_s < told_from_s)
+    never: BoolColumn = (leases.standing == int(Standing.NO_ANSWER)) & (leases.acked_at_s < told_from_s)
     return never & quiet
 
 
@@ -309,9 +309,9 @@ def _modelled_w(
 ) -> IntColumn:
     """Return the power of a fleet that starts evenly over the spread, and ramps after a raise."""
     whole_s = max(response.spread_s + response.ramp_s, 1)
-    started_w = setpoint_w * np.clip(now_s - begins_s, 0, whole_s) // whole_s
+    started_w = setpoint_w * bounded(now_s - begins_s, 0, whole_s) // whole_s
     ramp_s = max(response.ramp_s, 1)
     from_w = np.minimum(log.raised_from_w, setpoint_w)
-    followed_w = from_w + (setpoint_w - from_w) * np.clip(now_s - log.raised_at_s, 0, ramp_s) // ramp_s
+    followed_w = from_w + (setpoint_w - from_w) * bounded(now_s - log.raised_at_s, 0, ramp_s) // ramp_s
     modelled_w: IntColumn = np.minimum(started_w, followed_w)
     return modelled_w

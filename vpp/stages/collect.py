@@ -119,10 +119,11 @@ def _trusted(
         "older_than_known": batch.at_s < known_s,
     }
     trusted = np.ones(len(sites), dtype=np.bool_)
-    for reason, applies in reasons.items():
+    doubted = np.logical_or.reduce(list(reasons.values())).any()
+    for reason, applies in reasons.items() if doubted else ():
         _count(collected.refused, ("telemetry", reason), int((trusted & applies).sum()))
         trusted &= ~applies
-    kept = batch if trusted.all() else _select(batch, trusted)
+    kept = _select(batch, trusted) if doubted else batch
     moments = kept.site_no * (now_s + 2 * CLOCK_TOLERANCE_S) + kept.at_s
     fresh = len(set(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]].tolist()))
     _count(collected.stored, "telemetry", fresh)
@@ -162,16 +163,13 @@ def _minds(samples: TelemetryBatch, fleet: FleetState, collected: Collected) -> 
     rows = newest[samples.at_s[newest] > fleet.sampled_at_s[samples.site_no[newest]]]
     sites, says_no = samples.site_no[rows], samples.opted_out[rows]
     said_no, unheard = fleet.opted_out_at_home[sites], fleet.sampled_at_s[sites] == 0
-    collected.opted_out = np.unique(sites[says_no & ~said_no])
-    collected.opted_in = np.unique(sites[~says_no & (said_no | unheard)])
-    return _Minds(
-        np.unique(sites[says_no & ~fleet.no_is_stored[sites]]),
-        np.unique(sites[~says_no & ~fleet.yes_is_stored[sites]]),
-    )
+    collected.opted_out = sites[says_no & ~said_no]
+    collected.opted_in = sites[~says_no & (said_no | unheard)]
+    return _Minds(sites[says_no & ~fleet.no_is_stored[sites]], sites[~says_no & ~fleet.yes_is_stored[sites]])
 
 
 def _newest(samples: TelemetryBatch) -> IntColumn:
-    """Return the row of the newest sample of each site; of several in one second, one that says no."""
+    """Return the row of the newest sample of each site, by site; of several in one second, a no."""
     order = np.lexsort((samples.opted_out, samples.at_s, samples.site_no))
     sites = samples.site_no[order]
     return order[np.append(sites[1:] != sites[:-1], True)] if len(order) else order
@@ -182,10 +180,12 @@ def _take_samples(samples: TelemetryBatch, fleet: FleetState) -> IntColumn:
     if not len(samples):
         return _NO_SITES
     sites = np.unique(samples.site_no)
+    apart = len(sites) == len(samples) and bool((samples.at_s > fleet.sampled_at_s[samples.site_no]).all())
     before = _hindrances(fleet, sites)
     reserve = fleet.home_reserve_permille[sites].copy()
     update(fleet, samples)
-    _be_careful_within_a_second(samples, fleet)
+    if not apart:
+        _be_careful_within_a_second(samples, fleet)
     hindered = (_hindrances(fleet, sites) & ~before).any(axis=0)
     raised = fleet.home_reserve_permille[sites] > reserve
     return sites[hindered | raised]

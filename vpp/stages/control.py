@@ -21,7 +21,7 @@ from vpp.domain.board import (
     keep_in_process,
     newly_short,
 )
-from vpp.domain.brake import Brake, RampCaps, brake_for
+from vpp.domain.brake import NO_BRAKE, Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
 from vpp.domain.candidates import Candidates
 from vpp.domain.command import (
@@ -138,6 +138,7 @@ async def _told(ticks: Sequence[DispatchTick], store: ControlStore, sites: int) 
         mine = [
             replace(tick, orders=tuple(order for order in tick.orders if order.event_id == event_id))
             for tick in ticks
+            if any(order.event_id == event_id for order in tick.orders)
         ]
         told += [batch for batch, _ in commands_in_order(mine, await store.revisions(event_id), sites)]
     return sorted(told, key=lambda batch: batch.sequence)
@@ -379,6 +380,7 @@ def _plans(
     allowance = board.ramp.allowance(caps, now_s)
     silent_w = np.where(silent, board.leases.setpoint_w, 0)  # what no plan has counted yet
     planned: list[tuple[Demand, EventPlan]] = []
+    used_w: dict[str, int] = {}
     bases: list[PlanBasis] = []
     demands = open_demands(
         scene.facts.histories,
@@ -400,15 +402,13 @@ def _plans(
         now=scene.now,
     )
     for place in range(len(demands)):
-        used_w = {demand.event_id: int(plan.setpoint_w.sum()) for demand, plan in planned}
-        demand, *later = within_authority(
+        demands[place:] = within_authority(
             demands[place:], scene.facts.histories, scene.facts.sources, planned_w=used_w, now=scene.now
         )
+        demand = demands[place]
         before = _before(board, demand, fleet)
         if before.revision and before.asked != demand.asked and before.still_answers(demand):
-            before = replace(
-                before, asked=demand.asked
-            )  # a restart, or a word that changes nothing, moves none
+            before = replace(before, asked=demand.asked)  # after a restart, or a word that changes nothing
         elsewhere = board.leases.event_no != demand.event_no
         silent_w = np.where(elsewhere, silent_w, 0)
         room = limits.less(silent_w, fleet)
@@ -420,13 +420,14 @@ def _plans(
             told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
             most_w = told_ceiling(scene.facts.histories, scene.facts.sources, demand.event_id, told_w)
             brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
-        for codes in candidates.choices([demand, *later], busy):
+        for codes in candidates.choices(demands[place:], busy):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break
         if plan.revision != before.revision:
             bases.append(basis_of(before, plan, demand, codes, room, delivered, brake))
         planned.append((demand, plan))
+        used_w[demand.event_id] = int(plan.setpoint_w.sum())
         busy = busy | (plan.setpoint_w > 0)
         limits = limits.less(plan.setpoint_w, fleet)
         allowance = _less_rise(allowance, plan.rise_over(before), fleet)
@@ -451,6 +452,8 @@ def _brake(
     now: datetime,
     events: int,
 ) -> Brake:
+    if not caps.slows:
+        return NO_BRAKE
     return brake_for(
         caps,
         allowance,

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Self
 
 from vpp.ports import Packet
@@ -23,6 +24,7 @@ class BrokerIsDown(ConnectionError):
     """The broker was crashed and has not been started again."""
 
 
+@lru_cache(maxsize=ROUTES_KEPT)
 def topic_matches(wanted: str, topic: str) -> bool:
     """Return whether an MQTT filter with ``+`` and ``#`` covers a topic."""
     filter_levels, levels = wanted.split("/"), topic.split("/")
@@ -41,8 +43,9 @@ def is_pattern(wanted: str) -> bool:
 
 @dataclass(slots=True)
 class _Session:
-    """What the broker knows of one client id."""
+    """What the broker knows of one client id. Sessions are numbered in the order of their creation."""
 
+    number: int
     filters: dict[str, int] = field(default_factory=dict)  # filter to granted QoS
     patterns: list[str] = field(default_factory=list)  # those of the filters that hold a wildcard
     queue: deque[Packet] = field(default_factory=deque)
@@ -68,12 +71,17 @@ class MemoryBroker:
         self._retained: dict[str, Packet] = {}
         self._clients: list[MemoryTransport] = []
         self._routes: dict[str, tuple[tuple[str, int], ...]] = {}  # topic to client ids and granted QoS
+        self._literal: dict[str, set[str]] = {}  # a filter without wildcards to the client ids that have it
+        self._wild: set[str] = set()  # client ids whose filters have wildcards
+        self._opened = 0
 
     def crash(self) -> None:
         """Stop and forget everything: sessions, queues, retained messages, wills."""
         self.up = False
         self._sessions.clear()
         self._routes.clear()
+        self._literal.clear()
+        self._wild.clear()
         self._retained.clear()
 
     def start(self) -> None:
@@ -104,9 +112,38 @@ class MemoryBroker:
         if route is None:
             if len(self._routes) >= ROUTES_KEPT:
                 self._routes.clear()
-            granted = ((client_id, session.granted(topic)) for client_id, session in self._sessions.items())
+            found = {each: self._sessions[each] for each in self._wild | self._literal.get(topic, set())}
+            in_order = sorted(found.items(), key=lambda each: each[1].number)
+            granted = ((client_id, session.granted(topic)) for client_id, session in in_order)
             route = self._routes[topic] = tuple((client_id, max(qos)) for client_id, qos in granted if qos)
         return route
+
+    def _new_session(self, client_id: str) -> _Session:
+        """Return a session without filters, in the place of the one before it where there is one."""
+        before = self._sessions.get(client_id)
+        if before is not None:
+            self._forget_filters(client_id)
+            return _Session(before.number)
+        self._opened += 1
+        return _Session(self._opened)
+
+    def _note_filter(self, client_id: str, wanted: str, *, pattern: bool) -> None:
+        if pattern:
+            self._wild.add(client_id)
+            self._routes.clear()
+        else:
+            self._literal.setdefault(wanted, set()).add(client_id)
+            self._routes.pop(wanted, None)
+
+    def _forget_filters(self, client_id: str) -> None:
+        """Let a session's filters lead nowhere any more: it ends, or another takes its place."""
+        session = self._sessions[client_id]
+        self._wild.discard(client_id)
+        for wanted in session.filters:
+            self._literal.get(wanted, set()).discard(client_id)
+            self._routes.pop(wanted, None)
+        if session.patterns:
+            self._routes.clear()
 
     def deliver(self, client_id: str, packet: Packet) -> None:
         """Put a packet into a client's queue past the courier, for one that it had held back."""
@@ -138,8 +175,7 @@ class MemoryBroker:
             self.close(session.client, with_will=True)
             session = self._sessions.get(client.client_id)
         if session is None or not (persistent and session.persistent):
-            session = self._sessions[client.client_id] = _Session()
-            self._routes.clear()
+            session = self._sessions[client.client_id] = self._new_session(client.client_id)
         session.client, session.will, session.persistent = client, will, persistent
 
     def close(self, client: "MemoryTransport", *, with_will: bool) -> None:
@@ -149,8 +185,8 @@ class MemoryBroker:
             return
         session.client, will, session.will = None, session.will, None
         if not session.persistent:
+            self._forget_filters(client.client_id)
             del self._sessions[client.client_id]
-            self._routes.clear()
         if with_will and will is not None:
             self.publish(will)
 
@@ -163,7 +199,7 @@ class MemoryBroker:
                 if pattern and wanted not in session.filters:
                     session.patterns.append(wanted)
                 session.filters[wanted] = qos
-                self._routes.clear()
+                self._note_filter(client.client_id, wanted, pattern=pattern)
             kept = tuple(self._retained.values()) if pattern else (self._retained.get(wanted),)
             for packet in kept:
                 if packet is not None and (not pattern or topic_matches(wanted, packet.topic)):
