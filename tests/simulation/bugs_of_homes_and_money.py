@@ -43,17 +43,17 @@ def an_older_sample_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.collect, "_trusted", believes)
 
 
-@planted("I22", seed=5)
+@planted("I22", seed=3)
 def a_receipt_leaves_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     store_meter = vpp.stages.collect._store_meter
 
     async def answers_first(
-        messages: Any, fleet: Any, roster: Any, store: Any, link: Any, *rest: Any
+        messages: Any, fleet: Any, roster: Any, programs: Any, store: Any, link: Any, *rest: Any
     ) -> None:
         await link.acknowledge(
             [MeterReceipt(each.site_id, each.boot_id, each.readings[-1].index) for each in messages]
         )
-        await store_meter(messages, fleet, roster, store, link, *rest)
+        await store_meter(messages, fleet, roster, programs, store, link, *rest)
 
     patch.setattr(vpp.stages.collect, "_store_meter", answers_first)
 
@@ -76,12 +76,12 @@ def the_same_reading_is_stored_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.adapters.memory.meter._measured", lambda _: object())
 
 
-@planted("I22", seed=3)
+@planted("I22", seed=1)
 def what_is_refused_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.runner.Failures, "refuse", lambda *_: None)
 
 
-@planted("I11", seed=25, needs=(Fault.MUTATE,))
+@planted("I11", seed=17, needs=(Fault.MUTATE,))
 def the_controller_checks_no_signature(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.adapters.device_link, "_is_signed", lambda _: True)
 
@@ -112,7 +112,7 @@ def a_reading_signed_by_another_home_is_accepted(patch: pytest.MonkeyPatch) -> N
 # Money.
 
 
-@planted("I11", seed=11, needs=(Fault.ENERGY_LIE,))
+@planted("I11", seed=3, needs=(Fault.ENERGY_LIE,))
 def more_energy_is_believed_than_a_battery_can_give(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.collect, "judge_readings", lambda readings, **_: tuple(readings))
 
@@ -144,7 +144,7 @@ def money_is_a_float(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.domain.settlement, "earned_in_event", inexact)
 
 
-@planted("I10", seed=9)
+@planted("I10", seed=1)
 def a_settlement_is_booked_each_time_it_is_made(patch: pytest.MonkeyPatch) -> None:
     due = vpp.stages.pay.entries_due
 
@@ -181,7 +181,7 @@ def home_passes_over(patch: pytest.MonkeyPatch, refusal: Refusal) -> None:
     patch.setattr(simulators.powerwall.Gateway, "_home_refusal", lenient)
 
 
-@planted("I5", seed=132, needs=(Fault.DELAY, Fault.REPLAY))
+@planted("I5", seed=52, needs=(Fault.DELAY, Fault.REPLAY))
 def a_gateway_takes_an_expired_command(patch: pytest.MonkeyPatch) -> None:
     gateway_passes_over(patch, Refusal.EXPIRED)
 
