@@ -18,8 +18,12 @@ def test_first_line_installs_all_it_needs_and_pays_owners(tmp_path: Path) -> Non
 
     ran = subprocess.run(
         ["bash", "-c", f"{LINE} --exit --json"],
-        cwd=clone, env=bare | {"VPP_STATE_DIR": str(tmp_path / "state")}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=clone,
+        env=bare | {"VPP_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert ran.returncode == 0, ran.stderr[-2_000:]
     found = json.loads(ran.stdout.splitlines()[-1])
