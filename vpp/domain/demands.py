@@ -208,14 +208,18 @@ def _may_serve(standing: InForce, program: Program, fleet: FleetState, roster: R
 
 
 def _named(event: GridEvent, program: Program, fleet: FleetState, roster: Roster) -> BoolColumn:
-    words = resolve_targets(
+    return targeted_sites(targets_of(event, program, roster), fleet, roster)
+
+
+def targets_of(event: GridEvent, program: Program, roster: Roster) -> Targets:
+    """Return whom an event names among the homes that are enrolled."""
+    return resolve_targets(
         event.targets,
         utilities=roster.utilities.words,
         groups=program.groups,
         counties=roster.counties.words,
         feeders=roster.feeders.words,
     )
-    return targeted_sites(words, fleet, roster)
 
 
 def has_begun(history: EventHistory, now: datetime) -> bool:

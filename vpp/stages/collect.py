@@ -23,6 +23,7 @@ from vpp.domain.delivery import (
     ReadingFault,
     SiteStatus,
 )
+from vpp.domain.demands import targets_of
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
 from vpp.domain.grid_event import EventStatus, GridEvent, steps_in_force
@@ -30,7 +31,6 @@ from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
-from vpp.domain.targets import resolve_targets
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
 
 CLOCK_TOLERANCE_S = 30
@@ -300,13 +300,7 @@ def _means(event: GridEvent, home: Enrollment, roster: Roster, programs: Mapping
     program = programs.get(home.program_id)
     if program is None or event.program_id != home.program_id:
         return False
-    named = resolve_targets(
-        event.targets,
-        utilities=roster.utilities.words,
-        groups=program.groups,
-        counties=roster.counties.words,
-        feeders=roster.feeders.words,
-    )
+    named = targets_of(event, program, roster)
     return named.selects(utility=home.utility, groups=program.groups, county=home.county, feeder=home.feeder)
 
 
