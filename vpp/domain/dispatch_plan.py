@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from vpp.domain.level_filling import ONE_GROUP, WS_NUMERATOR, Share, grouped, level_of, solve
+from vpp.domain.level_filling import ONE_GROUP, WS_NUMERATOR, Share, grouped, near_level, solve
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 MIN_COMMAND_W = 500
@@ -173,7 +173,7 @@ def plan_dispatch(
         Setpoints whose sum with the shortfall is the request, exact to the watt; no site above its
         limit, under its floor at the event's end, or asked for less than ``least_w``.
     """
-    if len(offers) and (np.diff(offers.site_no) < 0).any():
+    if len(offers) and (offers.site_no[1:] < offers.site_no[:-1]).any():
         return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
     sustainable = sustainable_w(offers, profile.at_peak_s)
     rows = np.flatnonzero(sustainable >= least_w)
@@ -210,7 +210,8 @@ def _before_peak(
     """
     now_w = profile.now_w or 0
     scaled_w = peak_w * now_w // (profile.peak_w or 1)
-    part_w = np.minimum(scaled_w, _usable_ws(offers)[rows] // profile.seconds)
+    able_w = held_w(offers.energy_full_wh, offers.soc_permille - offers.floor_permille, profile.seconds)
+    part_w = np.minimum(scaled_w, able_w[rows])
     alone_w = np.minimum(peak_w, sustainable_w(offers, profile.present_s or profile.seconds)[rows])
     ceiling_w = np.where(part_w < least_w, np.minimum(alone_w, 2 * least_w - 1), part_w)
     ceiling_w = np.where(ceiling_w < least_w, 0, ceiling_w)
@@ -342,7 +343,7 @@ def _full_groups(
         return nobody, None
     if profile.now_w is None or profile.now_w >= int(alone_w.sum()):
         return network.could_be_full, None
-    level = level_of(share, profile.now_w)
+    level = near_level(share, profile.now_w)
     return network.fuller(nobody, share.energy(level[0]) // share.unit), level
 
 
@@ -361,27 +362,20 @@ def _in_order_of_sites(
 
 def sustainable_w(offers: Offers, seconds: int) -> IntColumn:
     """Return the watts each site can hold for that long without passing its limit or its floor."""
-    sustained_w: IntColumn = np.minimum(offers.limit_w, _usable_ws(offers) // max(MIN_REMAINING_S, seconds))
+    able_w = held_w(offers.energy_full_wh, offers.soc_permille - offers.floor_permille, seconds)
+    sustained_w: IntColumn = np.minimum(offers.limit_w, able_w)
     return sustained_w
 
 
 def held_w(energy_full_wh: IntColumn, above_permille: IntColumn, seconds: int) -> IntColumn:
     """Return the watts that energy above a floor holds for that long, whatever a site's limit is."""
-    return _energy_ws(energy_full_wh, above_permille) // max(MIN_REMAINING_S, seconds)
-
-
-def _usable_ws(offers: Offers) -> IntColumn:
-    """Return the watt-seconds each site holds above its floor."""
-    return _energy_ws(offers.energy_full_wh, offers.soc_permille - offers.floor_permille)
-
-
-def _energy_ws(energy_full_wh: IntColumn, above_permille: IntColumn) -> IntColumn:
-    usable_ws: IntColumn = energy_full_wh * WS_NUMERATOR * np.maximum(above_permille, 0) // 100
-    return usable_ws
+    held: IntColumn = np.maximum(above_permille, 0)
+    held *= energy_full_wh
+    held *= WS_NUMERATOR
+    held //= max(MIN_REMAINING_S, seconds) * 100
+    return held
 
 
 def _share_of(offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int) -> Share:
     """Return the share of the sites in these rows."""
-    return Share.of(
-        offers.energy_full_wh[rows], offers.soc_permille[rows], offers.floor_permille[rows], upper_w, seconds
-    )
+    return Share.of(offers.energy_full_wh, offers.soc_permille, offers.floor_permille, rows, upper_w, seconds)

@@ -56,19 +56,19 @@ class Share:
         energy_full_wh: IntColumn,
         soc_permille: IntColumn,
         floor_permille: IntColumn,
+        rows: IntColumn,
         upper_w: IntColumn,
         seconds: int,
     ) -> "Share":
-        """Return the share of sites, each between nothing and its upper bound held for so long."""
+        """Return the share of the sites in these rows, each between nothing and its bound for so long."""
+        # In place: fresh memory for a million sites costs more than the arithmetic.
         unit = seconds * 100
-        return cls(
-            scale=energy_full_wh * WS_NUMERATOR,
-            charge=soc_permille << _STEP_BITS,
-            floor=floor_permille << _STEP_BITS,
-            lower=np.zeros(len(upper_w), dtype=np.int64),
-            upper=upper_w * unit,
-            unit=unit,
-        )
+        scale, charge, floor = energy_full_wh[rows], soc_permille[rows], floor_permille[rows]
+        scale *= WS_NUMERATOR
+        charge <<= _STEP_BITS
+        floor <<= _STEP_BITS
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        return cls(scale, charge, floor, lower=nothing, upper=upper_w * unit, unit=unit)
 
     def up_to(self, upper_w: IntColumn) -> "Share":
         """Return the share of the same sites below other upper bounds."""
@@ -125,14 +125,16 @@ def _blocks(starts: IntColumn, rows: int) -> Iterator[tuple[slice, slice, IntCol
         first = last
 
 
-def level_of(share: Share, target_w: int, guess: IntColumn | None = None) -> IntColumn:
-    """Return the one level, in steps, down to which all sites give a target together, but for 1 W.
+def near_level(share: Share, target_w: int) -> IntColumn:
+    """Return about the level, in steps, down to which all sites give a target together: where to look first.
 
-    The target is not above what they can give. ``guess`` is a level to look at first.
+    One step of Newton's method from where a sample of the sites has it.
     """
     target = np.array([target_w], dtype=np.int64)
-    guess = _first_guess(share, ONE_GROUP, target) if guess is None else guess
-    return _levels(share, ONE_GROUP, target * share.unit, np.clip(guess, 0, _TOP_LEVEL - 1))
+    search = _Search.between_bounds(
+        share, ONE_GROUP, target * share.unit, _first_guess(share, ONE_GROUP, target)
+    )
+    return search.narrowed(*share.sums(search.next, ONE_GROUP), bisect=False).next
 
 
 def solve(
@@ -147,7 +149,7 @@ def solve(
     """
     if guess is None:
         guess = _first_guess(share, starts, target_w)
-    energy, levels = _fill(share, starts, target_w, np.clip(guess, 0, _TOP_LEVEL - 1))
+    energy, levels = _fill(share, starts, target_w, guess)
     watts = energy // share.unit
     small = (energy > 0) & (watts < least_w)
     if not small.any():
@@ -158,7 +160,7 @@ def solve(
         lower=np.where(kept, least_w * share.unit, 0),
         upper=np.where(kept, share.upper, 0),
     )
-    energy, levels = _fill(bounded, starts, target_w, np.clip(levels, 0, _TOP_LEVEL - 1))
+    energy, levels = _fill(bounded, starts, target_w, levels)
     return _to_the_watt(bounded, starts, target_w, energy), -(-levels // _STEP)
 
 
@@ -202,12 +204,12 @@ def _first_guess(share: Share, starts: IntColumn, target_w: IntColumn) -> IntCol
 
     Only the number of steps depends on it, never the answer.
     """
-    sample = share.rows(slice(None, None, _SAMPLED_EVERY))
+    sample = share.rows(np.arange(0, len(share.charge), _SAMPLED_EVERY))
     if len(starts) > 1 or len(sample.charge) < _SAMPLE_ROWS:
         return np.full(len(starts), _TOP_LEVEL // 2)
     sample_w = np.minimum(target_w // _SAMPLED_EVERY, sample.upper.sum() // share.unit)
     guess = _first_guess(sample, starts, sample_w)
-    return np.clip(_levels(sample, starts, sample_w * share.unit, guess), 0, _TOP_LEVEL - 1)
+    return _levels(sample, starts, sample_w * share.unit, guess)
 
 
 def _fill(
@@ -216,18 +218,23 @@ def _fill(
     """Return each site's energy at the level that meets its group's target but for 1 W, and the levels."""
     target_w = np.minimum(target_w, np.add.reduceat(share.upper, starts) // share.unit)
     levels = _levels(share, starts, target_w * share.unit, guess)
-    return share.energy(_per_row(levels, starts, len(share.charge))), levels
+    energy = np.empty_like(share.charge)
+    for rows, groups, firsts in _blocks(starts, len(energy)):
+        energy[rows] = share.rows(rows).energy(_per_row(levels[groups], firsts, rows.stop - rows.start))
+    return energy, levels
 
 
 def _to_the_watt(share: Share, starts: IntColumn, target_w: IntColumn, energy: IntColumn) -> IntColumn:
     """Return whole watts that sum to each group's target: the largest fractions get one more."""
     target_w = np.minimum(target_w, np.add.reduceat(share.upper, starts) // share.unit)
     watts = energy // share.unit  # several times as fast as both at once
-    fraction = energy - watts * share.unit
+    fraction = watts * share.unit
+    np.subtract(energy, fraction, out=fraction)
+    fraction //= 100
+    upper_w = share.upper // share.unit
     rest = target_w - np.add.reduceat(watts, starts)
     while rest.any():
-        room = (watts + 1) * share.unit <= share.upper
-        given = _largest_fractions(fraction // 100, room, starts, rest)
+        given = _largest_fractions(fraction, watts < upper_w, starts, rest)
         watts[given] += 1
         fraction[given] = 0
         rest = target_w - np.add.reduceat(watts, starts)
@@ -243,14 +250,7 @@ def _levels(share: Share, starts: IntColumn, target: IntColumn, guess: IntColumn
     of what is looked at.
     """
     level = np.full(len(starts), _TOP_LEVEL, dtype=np.int64)
-    search = _Search(
-        group=np.arange(len(starts)),
-        target=target,
-        above=np.full(len(starts), -1, dtype=np.int64),
-        below=level.copy(),
-        least=np.add.reduceat(share.lower, starts),
-        next=guess,
-    )
+    search = _Search.between_bounds(share, starts, target, guess)
     for step in itertools.count(1):
         done = (search.target - search.least < share.unit) | (search.below - search.above <= 1)
         level[search.group[done]] = search.below[done]
@@ -278,6 +278,21 @@ class _Search:
     below: IntColumn
     least: IntColumn
     next: IntColumn
+
+    @classmethod
+    def between_bounds(
+        cls, share: Share, starts: IntColumn, target: IntColumn, guess: IntColumn
+    ) -> "_Search":
+        """Return the search before anything was looked at; ``guess`` is where to look first."""
+        groups = len(starts)
+        return cls(
+            group=np.arange(groups),
+            target=target,
+            above=np.full(groups, -1, dtype=np.int64),
+            below=np.full(groups, _TOP_LEVEL, dtype=np.int64),
+            least=np.add.reduceat(share.lower, starts),
+            next=np.clip(guess, 0, _TOP_LEVEL - 1),
+        )
 
     def only(self, open_groups: BoolColumn) -> "_Search":
         """Return the search for some of the groups."""
@@ -319,9 +334,10 @@ def _largest_fractions(
             return rows
         # Only those around the last winner need a sort: a full one of a million rows costs 0.1 s.
         wanted = int(rest[0])
-        edge = -np.partition(-fraction[rows], wanted - 1)[wanted - 1]
-        sure = rows[fraction[rows] > edge]
-        tied = rows[fraction[rows] == edge]
+        fraction = fraction[rows]
+        edge = np.partition(fraction, len(rows) - wanted)[len(rows) - wanted]
+        sure = rows[fraction > edge]
+        tied = rows[fraction == edge]
         return np.append(sure, tied[: wanted - len(sure)])
     group = _group_of(starts, len(fraction))[rows]
     largest_first = _stable_order(int(fraction.max()) - fraction[rows])
