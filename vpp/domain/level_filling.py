@@ -218,10 +218,7 @@ def _fill(
     """Return each site's energy at the level that meets its group's target but for 1 W, and the levels."""
     target_w = np.minimum(target_w, np.add.reduceat(share.upper, starts) // share.unit)
     levels = _levels(share, starts, target_w * share.unit, guess)
-    energy = np.empty_like(share.charge)
-    for rows, groups, firsts in _blocks(starts, len(energy)):
-        energy[rows] = share.rows(rows).energy(_per_row(levels[groups], firsts, rows.stop - rows.start))
-    return energy, levels
+    return share.energy(_per_row(levels, starts, len(share.charge))), levels
 
 
 def _to_the_watt(share: Share, starts: IntColumn, target_w: IntColumn, energy: IntColumn) -> IntColumn:
