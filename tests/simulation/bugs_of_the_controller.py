@@ -223,7 +223,7 @@ def a_committed_tick_is_edited(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I18", seed=1)
 def the_limit_of_the_source_is_ignored(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vpp.stages.control, "within_authority", lambda demands, *_, **__: demands)
+    patch.setattr(vpp.domain.demands, "within_authority", lambda demands, *_, **__: demands)
 
 
 @planted("I18", seed=1)

@@ -1,6 +1,6 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -74,6 +74,32 @@ def open_demands(
     return found
 
 
+def in_turn(
+    demands: Sequence[Demand],
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    *,
+    planned_w: Mapping[str, int],
+    now: datetime,
+) -> Iterator[list[Demand]]:
+    """Yield the demands that are still to be planned, the next one first, each within its source's leave.
+
+    Args:
+        demands: Of ``open_demands``.
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        planned_w: What the plans made so far use, by event id; the caller adds to it between two turns.
+        now: The moment of the tick.
+    """
+    without_setpoint = {each.latest.event_id for each in histories if _highest_w(each) is None}
+    left, before = list(demands), None
+    while left:
+        if before is None or before in without_setpoint:  # only of these does the plan change what is left
+            left = within_authority(left, histories, sources, planned_w=planned_w, now=now)
+        yield left
+        before, left = left[0].event_id, left[1:]
+
+
 def within_authority(
     demands: Sequence[Demand],
     histories: Sequence[EventHistory],
@@ -104,10 +130,10 @@ def within_authority(
     for demand in demands:
         steps = ahead[demand.event_id]
         upcoming = _upcoming(steps, now)
+        stretches = demand.stretches
         if demand.event_id in courses and upcoming is not None:
-            shared = _bounded(steps, courses[demand.event_id])
-            demand = replace(demand, stretches=_stretches(shared, upcoming, now))
-        found.append(replace(demand, authorized_w=most_w.get(demand.event_id)))
+            stretches = _stretches(_shared_steps(steps, courses[demand.event_id]), upcoming, now)
+        found.append(replace(demand, stretches=stretches, authorized_w=most_w.get(demand.event_id)))
     return found
 
 
@@ -121,8 +147,20 @@ def _shared_courses(
         limit_w = _limit_w(group[0], sources)
         peaks_w = [_highest_w(each) for each in group]
         if len(group) > 1 and (None in peaks_w or sum(power or 0 for power in peaks_w) > limit_w):
-            courses |= authorized_steps(group, max_power_w=limit_w, planned_w=planned_w)
+            ids = {
+                each.latest.event_id for each, peak_w in zip(group, peaks_w, strict=True) if peak_w is None
+            }
+            plans = tuple((each, planned_w[each]) for each in sorted(ids & planned_w.keys()))
+            courses |= _courses_of(tuple(group), limit_w, plans)
     return courses
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, until somebody says something new
+def _courses_of(
+    group: tuple[EventHistory, ...], limit_w: int, planned_w: tuple[tuple[str, int], ...]
+) -> Mapping[str, tuple[Step, ...]]:
+    """Return what events of one source may use; only plans of those without a setpoint count."""
+    return authorized_steps(group, max_power_w=limit_w, planned_w=dict(planned_w))
 
 
 def _highest_w(history: EventHistory) -> int | None:
@@ -168,7 +206,7 @@ def _allowed_steps(history: EventHistory, max_power_w: int) -> tuple[Step, ...]:
     return tuple(step for step in _bounded(steps_in_force(history), allowed) if step.power != 0)
 
 
-def _bounded(steps: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]:
+def _bounded(steps: tuple[Step, ...], allowed: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return steps cut where the leave for them changes; without any they ask for nothing."""
     found = []
     for step in steps:
@@ -180,6 +218,9 @@ def _bounded(steps: Sequence[Step], allowed: Sequence[Step]) -> tuple[Step, ...]
             leave = next((each.power for each in allowed if each.interval.contains(begins)), Watts(0))
             found.append(Step(Interval(begins, ends), _smaller(step.power, leave)))
     return tuple(found)
+
+
+_shared_steps = lru_cache(maxsize=HISTORIES_KEPT)(_bounded)  # also the same from tick to tick
 
 
 def _smaller(asked: Watts | None, leave: Watts | None) -> Watts | None:

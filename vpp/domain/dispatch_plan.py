@@ -7,6 +7,7 @@ order of the sites, and a replayed event dispatches the same homes.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +19,7 @@ MIN_REMAINING_S = 600
 LONGEST_SHARED_S = 2**20 - 1  # what level filling counts in; a small start of a long event would pass it
 LOOKS_AT_CAPS = 3
 NEARLY_FULL_PERCENT = 97
+PROFILES_KEPT = 256
 
 
 class Reason(StrEnum):
@@ -133,6 +135,7 @@ class Profile:
         return max(MIN_REMAINING_S, -(-self.seconds * (self.now_w or 0) // (self.peak_w or 1)))
 
 
+@lru_cache(maxsize=PROFILES_KEPT)  # asked for every event several times a tick
 def profile_of(stretches: tuple[tuple[int | None, int], ...]) -> Profile:
     """Return the profile of an event's remaining stretches, the one running now first.
 

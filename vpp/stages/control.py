@@ -33,7 +33,7 @@ from vpp.domain.command import (
     Unrecorded,
     releases_only,
 )
-from vpp.domain.demands import open_demands, within_authority
+from vpp.domain.demands import in_turn, open_demands
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
     Delivered,
@@ -401,11 +401,9 @@ def _plans(
         silent_after_s=2 * scene.terms.sample_period_s,
         now=scene.now,
     )
-    for place in range(len(demands)):
-        demands[place:] = within_authority(
-            demands[place:], scene.facts.histories, scene.facts.sources, planned_w=used_w, now=scene.now
-        )
-        demand = demands[place]
+    said = scene.facts
+    for left in in_turn(demands, said.histories, said.sources, planned_w=used_w, now=scene.now):
+        demand = left[0]
         before = _before(board, demand, fleet)
         if before.revision and before.asked != demand.asked and before.still_answers(demand):
             before = replace(before, asked=demand.asked)  # after a restart, or a word that changes nothing
@@ -420,7 +418,7 @@ def _plans(
             told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
             most_w = told_ceiling(scene.facts.histories, scene.facts.sources, demand.event_id, told_w)
             brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
-        for codes in candidates.choices(demands[place:], busy):
+        for codes in candidates.choices(left, busy):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break

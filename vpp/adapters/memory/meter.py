@@ -69,7 +69,7 @@ class MemoryMeter(MemoryRegistry):
         rows = [
             _row(position, value, quality)
             for position, site_id in enumerate(site_ids)
-            for value, quality in self._counting(site_id, before)
+            for value, quality in self._counting(site_id, before, from_at=starts[0] if starts else None)
             if (place := bisect_right(starts, value.at)) and value.at <= asked[place - 1].ends_at
         ]
         rows.sort()
@@ -117,7 +117,7 @@ class MemoryMeter(MemoryRegistry):
         return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
 
     def _counting(
-        self, site_id: str, before: datetime | None = None
+        self, site_id: str, before: datetime | None = None, *, from_at: datetime | None = None
     ) -> Iterator[tuple[MeterReading, Quality]]:
         """Yield a site's readings with the quality they have beside the others; none that are left out."""
         every = self._readings.get(site_id, {})
@@ -127,8 +127,9 @@ class MemoryMeter(MemoryRegistry):
             contested = contests(spans_of(value for values in every.values() for value in values))
         for values in every.values():
             for value in values:
-                at_s = to_epoch(value.at)
-                if not any(each.covers(value.boot_id, at_s) for each in contested):
+                if from_at is not None and value.at < from_at:
+                    continue
+                if not _covered(value, contested):
                     yield value, Quality.BAD if len(values) > 1 else value.quality
                 elif value.boot_id != IMPORT_BOOT:
                     yield value, Quality.BAD
@@ -158,6 +159,10 @@ class MemoryMeter(MemoryRegistry):
         while (boot_id, index) in stored:
             index += 1
         return index - 1
+
+
+def _covered(reading: MeterReading, contested: Sequence[Contested]) -> bool:
+    return any(each.covers(reading.boot_id, to_epoch(reading.at)) for each in contested)
 
 
 def _measured(reading: MeterReading) -> tuple[object, ...]:
