@@ -182,6 +182,10 @@ class EventHistory:
     versions: tuple[GridEvent, ...]
     grants: tuple[Grant, ...]
 
+    def __hash__(self) -> int:
+        # A key of caches in every tick: equal histories have equal ids and lengths, quick to hash.
+        return hash((tuple(each.event_id for each in self.versions), len(self.grants)))
+
     @property
     def latest(self) -> GridEvent:
         """Return the newest version."""
@@ -244,6 +248,7 @@ def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
 
 
+@lru_cache(maxsize=HISTORIES_KEPT)
 def is_test(history: EventHistory) -> bool:
     """Return whether an event is a test, which is never paid and never counted.
 
