@@ -22,7 +22,7 @@ from simulators.suburb import BEGINS
 from simulators.world import World
 from vpp.bootstrap import Controller
 from vpp.domain.dispatch_plan import REASONS, Reason
-from vpp.domain.event_plan import firm_power_w
+from vpp.domain.headroom import firm_power_w
 from vpp.domain.proof import TOLERANCE_PERMILLE, TOLERANCE_W, ProofState
 from vpp.domain.quantities import Watts
 from vpp.settings import DispatchSettings

@@ -8,7 +8,6 @@ from vpp.domain.brake import Brake
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import Consent, EnrollmentRequest
-from vpp.domain.event_plan import Limits
 from vpp.domain.grid_event import (
     EventStatus,
     GridEvent,
@@ -19,6 +18,7 @@ from vpp.domain.grid_event import (
     Signal,
     Step,
 )
+from vpp.domain.headroom import Limits
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars, Permille, WattHours, Watts, column

@@ -20,10 +20,10 @@ import vpp.stages.pay
 from simulators.faults import Fault
 from tests.simulation.planting import planted
 from vpp.adapters.memory.dispatch import MemoryDispatch
-from vpp.domain.brake import NO_BRAKE
-from vpp.domain.event_plan import Limits
+from vpp.domain.brake import NO_BRAKE, UNBOUNDED_W
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.headroom import Limits
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import column
@@ -228,13 +228,7 @@ def the_limit_of_the_source_is_ignored(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I18", seed=1)
 def substitutes_stand_beside_the_short_without_bound(patch: pytest.MonkeyPatch) -> None:
-    solved = vpp.domain.event_plan._solved
-
-    def unbounded(plan: Any, demand: Any, *rest: Any, **beside: Any) -> Any:
-        top_up = rest[-1] is not None
-        return solved(plan, replace(demand, authorized_w=None) if top_up else demand, *rest, **beside)
-
-    patch.setattr(vpp.domain.event_plan, "_solved", unbounded)
+    patch.setattr(vpp.domain.event_plan, "_told_most_w", lambda *_: UNBOUNDED_W)
 
 
 @planted("I18", seed=1)

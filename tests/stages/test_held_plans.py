@@ -94,6 +94,30 @@ async def test_new_power_counts_what_silent_homes_still_give_and_tells_no_more_t
     assert sum(plan_w(world)) <= 34_100
 
 
+async def test_more_important_event_is_told_no_more_beside_silent_homes_of_another_than_a_tenth_above() -> (
+    None
+):
+    charges = [900] * 20
+    world = await discharging(29_000, charges, priority=5)
+    await fall_silent(world, [0, 1, 2, 3, 4], charges)
+    goes_on_w = sum(plan_w(world)[:5])
+
+    await world.store.add_source(replace(GRID, max_power_w=Watts(40_000)))
+    await world.signal(40_000, event_id="ev-2", starts_at=world.clock.now(), priority=0)
+    live_w = []
+    for _ in range(4):
+        await told(world, seconds=15)
+        live_w.append(int(world.board.leases.setpoint_w.sum()))
+        world.deliver(soc_permille=charges, silent=range(5))
+
+    assert goes_on_w > 4_000
+    assert max(live_w) <= 44_000
+    assert live_w[-1] >= 43_000
+    assert world.link.take(Action.DISCHARGE).keys().isdisjoint(range(5)), (
+        "nobody can tell a silent home anything"
+    )
+
+
 async def test_silent_home_whose_owner_says_no_is_released_until_it_hears() -> None:
     charges = [900] * 4
     world = await discharging(8_000, charges)

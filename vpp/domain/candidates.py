@@ -9,8 +9,9 @@ from vpp.domain.board import Board
 from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.eligibility import eligibility
 from vpp.domain.enrollment import OptOut
-from vpp.domain.event_plan import Demand, firm_power_w
+from vpp.domain.event_plan import Demand
 from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.headroom import firm_power_w
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT
 from vpp.domain.proof import Assessment, ProofState

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp.domain.brake import UNBOUNDED_W, RampCaps
-from vpp.domain.event_plan import Limits
 from vpp.domain.fleet import Names, Roster
+from vpp.domain.headroom import Limits
 from vpp.domain.orders import OrderTerms
 from vpp.domain.quantities import IntColumn
 

@@ -10,19 +10,18 @@ from datetime import datetime
 
 import numpy as np
 
-from vpp.domain.brake import NO_BRAKE, Brake, Numbers
+from vpp.domain.brake import NO_BRAKE, Brake
 from vpp.domain.dispatch_plan import (
     MIN_COMMAND_W,
-    Offers,
     Profile,
     Reason,
-    held_w,
     plan_dispatch,
     profile_of,
     reason_code,
 )
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import Step
+from vpp.domain.headroom import Limits, firm_power_w, headroom, offers_of
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 MIN_RAISE_W = 100  # less is not worth a command, even to a home that discharges
@@ -78,32 +77,6 @@ class Demand:
         if now_w is not None and self.authorized_w is not None:
             now_w = min(now_w, self.authorized_w)
         return profile_of(((now_w, seconds), *later))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Most power each feeder and zone (county) may carry, by the fleet's numbers; empty without limits."""
-
-    feeder_caps_w: IntColumn
-    zone_caps_w: IntColumn
-
-    def less(self, setpoint_w: IntColumn, fleet: FleetState) -> "Limits":
-        """Return what is left of the caps beside these setpoints, one per site of the fleet."""
-        return Limits(
-            _less(self.feeder_caps_w, fleet.feeder_no, setpoint_w),
-            _less(self.zone_caps_w, fleet.county_no, setpoint_w),
-        )
-
-    def kept(self, setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
-        """Return setpoints cut where a cap fell below them, the emptiest homes first."""
-        for caps_w, group_no in (
-            (self.feeder_caps_w, fleet.feeder_no),
-            (self.zone_caps_w, fleet.county_no),
-        ):
-            if len(caps_w):
-                cut = Brake(zone_ceiling_w=caps_w)
-                setpoint_w = cut.lowered(setpoint_w, fleet.soc_permille, group_no)
-        return setpoint_w
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,28 +157,6 @@ def remaining_stretches(steps: Sequence[Step], now: datetime) -> tuple[tuple[int
     return tuple(stretches)
 
 
-def offers_of(fleet: FleetState, rows: IntColumn, limits: Limits) -> Offers:
-    """Return what the sites in these rows can give now."""
-    no_group = np.full(len(rows), -1, dtype=np.int64)
-    return Offers(
-        site_no=rows,
-        limit_w=np.minimum(fleet.discharge_limit_w[rows], fleet.max_discharge_w[rows]),
-        energy_full_wh=fleet.energy_full_wh[rows],
-        soc_permille=fleet.soc_permille[rows],
-        floor_permille=fleet.binding_reserve_permille()[rows],
-        feeder_no=fleet.feeder_no[rows].astype(np.int64) if len(limits.feeder_caps_w) else no_group,
-        zone_no=fleet.county_no[rows].astype(np.int64) if len(limits.zone_caps_w) else no_group,
-    )
-
-
-def firm_power_w(fleet: FleetState, seconds: int) -> IntColumn:
-    """Return what each site can hold for that long; zero where that is too little for a command."""
-    above = fleet.soc_permille - fleet.binding_reserve_permille()
-    limit_w = np.minimum(fleet.discharge_limit_w, fleet.max_discharge_w)
-    firm_w = np.minimum(limit_w, held_w(fleet.energy_full_wh, above, seconds))
-    return np.where(firm_w < MIN_COMMAND_W, 0, firm_w)
-
-
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What planning counts each site at, and what is known against it; columns indexed by ``site_no``.
@@ -244,6 +195,8 @@ def plan_event(
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
     held = limits.kept(_still_held(plan, fleet, codes, delivered), fleet)
+    if not brake.slows and int(held.sum()) > brake.ceiling_w:
+        held = _cut(held, brake.ceiling_w, fleet, delivered)
     counted_w = np.minimum(delivered.counted_w, held)
     requested_w = _requested_w(demand, fleet, codes, held, int(counted_w.sum()))
     missing_w = requested_w - int(counted_w.sum())
@@ -258,13 +211,14 @@ def plan_event(
     elif plan.asked != demand.asked:
         fixed = delivered.silent | (codes == reason_code(Reason.HELD_BACK))
         beside_w = int(counted_w[fixed].sum())
-        after = _solved(
-            plan, demand, fleet, codes, limits, np.where(fixed, held, 0), floor, None, beside_w=beside_w
-        )
+        fixed_w, told_w = np.where(fixed, held, 0), _told_most_w(demand, brake)
+        after = _solved(plan, demand, fleet, codes, limits, fixed_w, floor, None, told_w, beside_w=beside_w)
     elif missing_w < -deadband_w:
         after = _held(now, _cut(held, int(held.sum()) + missing_w, fleet, delivered), floor, codes)
     elif missing_w > deadband_w:
-        after = _solved(now, demand, fleet, codes, limits, held, floor, missing_w)
+        after = _solved(
+            now, demand, fleet, codes, limits, held, floor, missing_w, _told_most_w(demand, brake)
+        )
     else:
         after = _held(now, held, floor, codes)
     if brake.slows:
@@ -276,6 +230,12 @@ def plan_event(
     if _says_the_same(plan, after):
         return replace(plan, asked=demand.asked, reason_code=after.reason_code)
     return replace(after, revision=plan.revision + 1)
+
+
+def _told_most_w(demand: Demand, brake: Brake) -> int:
+    """Return what all setpoints may sum to: what is not proved may stand beside what is asked, in bounds."""
+    approved_w = brake.ceiling_w if demand.authorized_w is None else demand.authorized_w * 11 // 10
+    return min(approved_w, brake.ceiling_w)
 
 
 def _deadband_w(requested_w: int) -> int:
@@ -325,18 +285,17 @@ def _slowed(
 ) -> EventPlan:
     """Return the plan with power added to or taken from the sites that are held.
 
-    A fresh solve would move every site at once, the lowered ones before the raised. What is not proved
-    yet may stand beside what is asked, but all together never pass 1.1 times what is approved.
+    A fresh solve would move every site at once, the lowered ones before the raised.
     """
     if demand.authorized_w is not None:
         held = _cut(held, demand.authorized_w * 11 // 10, fleet, delivered)
     requested_w = min(demand.profile.now_w or 0, max(0, brake.ceiling_w))
     plan = replace(plan, asked=demand.asked, requested_w=requested_w)
     missing_w = requested_w - int(np.minimum(delivered.counted_w, held).sum())
-    deadband_w = max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
-    if missing_w > deadband_w:
-        return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w)
-    if missing_w < -deadband_w or requested_w == 0:
+    if missing_w > _deadband_w(requested_w):
+        told_w = _told_most_w(demand, brake)
+        return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w, told_w)
+    if missing_w < -_deadband_w(requested_w) or requested_w == 0:
         held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered)
     return _held(plan, held, floor, codes)
 
@@ -405,30 +364,29 @@ def _solved(
     held: IntColumn,
     floor: IntColumn,
     missing_w: int | None,
+    told_most_w: int,
     *,
     beside_w: int = 0,
 ) -> EventPlan:
     """Return the plan with what is missing shared over every eligible site's headroom; None: all of it.
 
-    All of it is what is asked beside the ``beside_w`` that held sites give, who are asked for no more.
+    All of it is what is asked beside the ``beside_w`` that held sites give, who are asked for no more. All
+    setpoints together stay within ``told_most_w``.
     """
     rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
     left = demand.beside(beside_w)
     profile, most_w = left.profile, left.authorized_w
-    # Setpoints that are not proved may stand beside what is asked, but all together never pass 1.1 times
-    # what is approved.
-    told_most_w = None if demand.authorized_w is None else demand.authorized_w * 11 // 10 - int(held.sum())
+    told_most_w = max(0, told_most_w - int(held.sum()))
     if missing_w is not None:
         # Held sites give their part of every stretch already; the top-up is flat.
         profile = Profile(missing_w, missing_w, profile.seconds)
-    if told_most_w is not None and profile.now_w is not None and profile.now_w > told_most_w:
-        profile = Profile(max(0, told_most_w), max(0, told_most_w), profile.seconds)
-    offers = _headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds)
+    if profile.now_w is not None and profile.now_w > told_most_w:
+        profile = Profile(told_most_w, told_most_w, profile.seconds)
+    offers = headroom(offers_of(fleet, rows, limits), held[rows], profile.seconds)
     caps = limits.less(held, fleet)  # also what silent homes go on with, who are offered to nobody
     share = plan_dispatch(profile, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
-    if told_most_w is not None and most_w is not None:
-        most_w = max(0, min(most_w, told_most_w))
-    if profile.now_w is None and most_w is not None and share.requested_w > most_w:
+    most_w = told_most_w if most_w is None else min(most_w, told_most_w)
+    if profile.now_w is None and share.requested_w > most_w:
         bounded = Profile(most_w, None, profile.seconds)
         share = plan_dispatch(bounded, offers, feeder_caps_w=caps.feeder_caps_w, zone_caps_w=caps.zone_caps_w)
     setpoint_w = held.copy()
@@ -460,7 +418,7 @@ def _squeeze(
 
     A start under 500 W is not worth a command; a little more of thousands of homes that run is megawatts.
     """
-    offers = _headroom(offers_of(fleet, rows, limits), setpoint_w[rows], seconds)
+    offers = headroom(offers_of(fleet, rows, limits), setpoint_w[rows], seconds)
     caps, profile = limits.less(setpoint_w, fleet), Profile(missing_w, missing_w, seconds)
     feeder_w, zone_w = caps.feeder_caps_w, caps.zone_caps_w
     share = plan_dispatch(profile, offers, feeder_caps_w=feeder_w, zone_caps_w=zone_w, least_w=MIN_RAISE_W)
@@ -471,26 +429,6 @@ def _squeeze(
 def _floors(plan: EventPlan, setpoint_w: IntColumn, floor: IntColumn) -> IntColumn:
     """Return floors of the sites in use and of those just dropped; others keep what was last stored."""
     return np.where((setpoint_w > 0) | (plan.setpoint_w > 0), floor, plan.floor_permille)
-
-
-def _headroom(offers: Offers, held_w: IntColumn, seconds: int) -> Offers:
-    """Return offers less what held sites already give until the end."""
-    if not held_w.any():
-        return offers
-    used_permille = -(-held_w * seconds * 100 // np.maximum(offers.energy_full_wh * 342, 1))
-    return replace(
-        offers,
-        limit_w=np.maximum(offers.limit_w - held_w, 0),
-        soc_permille=np.maximum(offers.soc_permille - used_permille, 0),
-    )
-
-
-def _less(caps_w: IntColumn, group_no: Numbers, held_w: IntColumn) -> IntColumn:
-    if not len(caps_w):
-        return caps_w
-    left = caps_w.copy()
-    np.subtract.at(left, group_no, held_w)
-    return np.maximum(left, 0)
 
 
 def _explained(codes: IntColumn, setpoint_w: IntColumn, capped: BoolColumn) -> IntColumn:

@@ -14,8 +14,9 @@ import numpy as np
 from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.event_plan import EventPlan, firm_power_w
+from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Roster, enroll
+from vpp.domain.headroom import firm_power_w
 from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import IntColumn, Permille
 from vpp.domain.tick_basis import PlanBasis, TickBasis, plan_again, write_stored

@@ -11,8 +11,9 @@ import numpy as np
 
 from vpp.domain.brake import Brake
 from vpp.domain.dispatch_plan import Reason, reason_code
-from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, plan_event
+from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
 from vpp.domain.fleet import FleetState
+from vpp.domain.headroom import Limits
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 _SAMPLED = (

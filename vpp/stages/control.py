@@ -414,10 +414,9 @@ def _plans(
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
         brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
-        if brake.slows:
-            told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
-            most_w = told_ceiling(scene.facts.histories, scene.facts.sources, demand.event_id, told_w)
-            brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
+        told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
+        most_w = told_ceiling(said.histories, said.sources, demand.event_id, told_w)
+        brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
         for codes in candidates.choices(left, busy):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
@@ -434,7 +433,9 @@ def _plans(
 
 def _silent_w_of(board: Board, scene: _Scene, silent_w: IntColumn) -> dict[str, int]:
     """Return, by event id, the setpoints of silent homes that no plan has counted yet."""
-    told_w = {}
+    told_w: dict[str, int] = {}
+    if not silent_w.any():
+        return told_w
     for history in scene.facts.histories:
         number = board.events.find(history.latest.event_id)
         if number is not None:

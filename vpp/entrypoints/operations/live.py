@@ -14,8 +14,9 @@ import numpy as np
 from vpp.domain.board import Board
 from vpp.domain.dispatch_plan import sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
-from vpp.domain.event_plan import EventPlan, Limits, offers_of
+from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.proof import ProofState

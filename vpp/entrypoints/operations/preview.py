@@ -20,7 +20,8 @@ from vpp.domain.capacity import (
 from vpp.domain.dispatch_plan import REASONS, Offers, Profile, Reason, plan_dispatch, reason_code
 from vpp.domain.dispatch_terms import network_limits
 from vpp.domain.eligibility import eligibility
-from vpp.domain.event_plan import Delivered, Demand, EventPlan, Limits, offers_of, plan_event
+from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
+from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.quantities import IntColumn
