@@ -178,8 +178,10 @@ def test_nobody_is_judged_before_judging_begins(
     for seen in looks(history, judged_from_s=judged_from_s):
         if seen.homes.now_s < BEGIN_S + judged_from_s:
             gone = ~seen.homes.fleet.online & (seen.sampled_at_s > 0)
+            # While the event winds down, who said goodbye stays silent until it samples.
+            ending = seen.homes.now_s >= BEGIN_S + EVENT_S - RESPONSE.settling_s
             assert seen.found.count(ProofState.SHORT) == 0
-            assert not (seen.silent & ~gone).any(), "only a home that said goodbye is known to be silent"
+            assert ending or not (seen.silent & ~gone).any(), "only who said goodbye is known to be silent"
 
 
 @given(HISTORIES)
