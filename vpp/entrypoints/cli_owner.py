@@ -43,6 +43,9 @@ def _show_home(console: Console, found: dict[str, Any]) -> None:
         now = each["now"] or {}
         charge = "unknown" if now.get("charge_pct") is None else f"{now['charge_pct']:.0f} %"
         console.print(f"{each['site_id']}: charge {charge}, reserve {each['reserve_pct']:g} %", markup=False)
+    if found["differs"]:
+        console.print(f"No amount can be shown: {found['differs']}", markup=False)
+        return
     console.print(
         f"this year ${found['season_usd']}; not final ${found['pending_usd']}, final ${found['posted_usd']}, "
         f"paid out ${found['paid_out_usd']}"

@@ -35,6 +35,9 @@ WHAT_COUNTS = (
     "count against it within one event, never beyond."
 )
 
+UNSUMMED = (AlteredBooks, MixedCurrencies)
+"""What says that somebody changed the books, so that nothing of them may be summed."""
+
 
 def exact(energy_wh: Fraction) -> int | str:
     """Return watt-hours as a whole number, or as a fraction such as ``"37/3"`` where they are none."""
@@ -333,7 +336,7 @@ async def verify_ledger(desk: Desk) -> Json:
     try:
         entries = await desk.store.entries()
         in_currency = _by_currency(desk, entries)
-    except (AlteredBooks, MixedCurrencies) as failure:
+    except UNSUMMED as failure:
         return {
             "balanced": False,
             "entries": None,

@@ -103,6 +103,8 @@ async def show_own_payouts(desk: Desk, *, owner_id: str) -> Json:
 
 
 def with_owed(sums: Mapping[str, object]) -> Json:
-    """Return the sums with ``owed_usd``: what is final and not yet on its way."""
+    """Return the sums with ``owed_usd``: what is final and not on its way; None where nothing is summed."""
+    if sums["posted_usd"] is None:
+        return {**sums, "owed_usd": None}
     owed = Decimal(str(sums["posted_usd"])) - Decimal(str(sums["on_its_way_usd"]))
     return {**sums, "owed_usd": str(owed)}
