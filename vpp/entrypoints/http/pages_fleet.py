@@ -9,6 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from vpp.domain.dispatch_plan import Reason
 from vpp.entrypoints.http.county_map import county_map
+from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
@@ -85,7 +86,8 @@ async def site_page(
 @router.get("/trail")
 async def trail_page(request: Request, visitor: TrailReader, desk: AtDesk) -> Response:
     """Show who did and read what, the newest first."""
-    return show(request, "operator_trail.html", visitor=visitor, trail=await desk.store.trail(limit=200))
+    entries = await desk.store.trail(limit=200)
+    return show(request, "operator_trail.html", visitor=visitor, trail=entries, zone=staff_zone(desk))
 
 
 @router.get("/map")
@@ -110,5 +112,6 @@ async def health_page(request: Request, visitor: Watcher, desk: AtDesk) -> Respo
     return show(
         request, "operator_health.html", visitor=visitor, health=await health.show_health(desk),
         soon=health.CERTIFICATE_SOON_DAYS, traffic=found, failures=found["pending"], database_ms=database_ms,
+        zone=staff_zone(desk),
         service={"database": True, "broker": desk.running.controller.connected},
     )  # fmt: skip

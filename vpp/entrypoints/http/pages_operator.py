@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from vpp.entrypoints.http.live import board_page_values, fragment
+from vpp.entrypoints.http.live import board_html, board_page_values, boards_html, boards_page_values, fragment
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
     Approver,
@@ -23,27 +23,28 @@ from vpp.entrypoints.http.visitor import (
     front_of,
     leave_trail,
 )
-from vpp.entrypoints.operations import board, events, rails, sites, starting
+from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
-OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
-"""What a board is for, in the order in which somebody has to look at it."""
+BOARDS = ""  # no event has an empty id
 
 router = APIRouter(prefix="/operator")
 
 
 @router.get("")
 async def board_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
-    """Show the board of every event that is on or comes, and what the fleet could give."""
-    listed = await latest_first(desk)
-    current = [event for event in listed if event["state"] in OPEN_STATES]
-    current.sort(key=lambda event: (OPEN_STATES.index(str(event["state"])), str(event["starts_at"])))
-    boards = [await board_page_values(desk, str(event["event_id"])) for event in current] if desk.live else []
-    past = [event for event in listed if event["state"] in ("ended", "cancelled")][:5]
-    fleet = await board.list_fleet(desk, limit=1) if desk.live else None
-    return show(request, "operator_board.html", visitor=visitor, boards=boards, past=past, fleet=fleet)
+    """Show every event that is on or comes, what needs somebody, and what the fleet could give."""
+    values = await boards_page_values(desk, front_of(request).boards)
+    return show(request, "operator_board.html", visitor=visitor, **values)
+
+
+@router.get("/boards")
+async def boards_fragment(request: Request, _visitor: Follower, desk: AtDesk) -> Response:
+    """Return the moving part of the board's page, so that an event that begins appears by itself."""
+    kept, known = front_of(request).boards, request.headers.get("if-none-match", "")
+    return await fragment(kept, BOARDS, lambda: boards_html(desk, kept), known=known)
 
 
 async def latest_first(desk: Desk) -> list[Json]:
@@ -88,8 +89,8 @@ async def _event_page(
 @router.get("/events/{event_id}/board")
 async def board_fragment(request: Request, _visitor: Follower, desk: AtDesk, event_id: str) -> Response:
     """Return the moving part of the board, for a page that asks again and again."""
-    known = request.headers.get("if-none-match", "")
-    return await fragment(desk, front_of(request).boards, event_id, known=known)
+    kept, known = front_of(request).boards, request.headers.get("if-none-match", "")
+    return await fragment(kept, event_id, lambda: board_html(desk, event_id), known=known)
 
 
 @router.post("/events/{event_id}/cancel")

@@ -7,6 +7,7 @@ const notice = document.getElementById("connection");
 const places = [...document.querySelectorAll("[data-board]")];
 const tags = new Map();
 let fresh = Date.now();
+let older = "";
 
 async function refresh(place) {
   const tag = tags.get(place);
@@ -23,9 +24,27 @@ async function refresh(place) {
   if (!answer.ok) throw new Error(String(answer.status));
   const found = answer.headers.get("ETag");
   if (found !== tag) {
-    const holdsFocus = place.contains(document.activeElement);
-    if (!holdsFocus) place.innerHTML = await answer.text();
+    replace(place, await answer.text());
     tags.set(place, found);
+  }
+}
+
+// Whoever walks through the board by keyboard stays where they were: a board that waits for them is not live.
+function replace(place, html) {
+  const held = place.contains(document.activeElement) ? document.activeElement : null;
+  const address = held?.getAttribute("href");
+  place.innerHTML = html;
+  if (held) [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus();
+  const state = place.querySelector("[data-state]")?.dataset.state;
+  if (place.dataset.state && state && state !== place.dataset.state) changed(state);
+}
+
+// What stands around one event's board, such as its commands, is made for the state that it had.
+function changed(state) {
+  if ([...document.querySelectorAll("main input:not([type=hidden])")].every((field) => !field.value)) {
+    location.reload();
+  } else {
+    older = `▲ The event is ${state.replaceAll("_", " ")} now. What stands below the board is older; open the page again.`;
   }
 }
 
@@ -35,7 +54,7 @@ async function turn() {
     const late = Date.now() - fresh;
     notice.textContent = late > LATE_MS
       ? `▲ Not live: no answer for ${Math.round(late / 1000)} s. The figures below are old.`
-      : "";
+      : older;
   }
   setTimeout(turn, EVERY_MS);
 }
