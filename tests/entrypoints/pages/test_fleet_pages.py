@@ -58,6 +58,18 @@ async def test_the_map_leads_from_a_county_to_its_homes(suburb: Suburb, ana: htt
     assert file.text.count("\r\n") == 1
 
 
+async def test_a_county_is_on_the_map_however_its_name_is_written(suburb: Suburb) -> None:
+    content = an_enrollment_file("cc-1", county="contra-costa")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    await suburb.add("vera", Role.VIEWER)
+
+    page = await (await logged_in(suburb, "vera")).get("/operator/map")
+
+    assert 'href="/operator/fleet?county=contra-costa" class="tile' in page.text
+    assert "Contra Costa: no homes" not in page.text
+
+
 def test_the_map_has_every_county_once_and_no_two_in_one_place() -> None:
     drawn = tiles()
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
-from vpp.entrypoints.operations import events, money, starting
+from vpp.entrypoints.operations import events, money, sites, starting
 
 SITE = "s-001"
 
@@ -148,6 +149,24 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "no reading: counts as zero" in page.text
     assert [hour["quality"] for hour in hours] == ["MISSING"]
     assert hours[0]["starts_at_local"] == "6:00 PM PDT"
+
+
+async def test_an_event_of_two_homes_of_one_owner_is_one_event_of_the_season(suburb: Suburb) -> None:
+    content = an_enrollment_file("a-1", "a-2", owner_id="o-ann")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    suburb.report()
+    await suburb.add("ann", Role.OWNER, "o-ann")
+    await begin(suburb, mw="0.07")
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    suburb.clock.step_to(suburb.clock.now().replace(minute=30))
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    page = await (await logged_in(suburb, "ann")).get("/owner/events")
+
+    assert page.text.count('href="/owner/events/hot-1"') == 2
+    assert "Season from Fri May 1, 2026</strong><br>1 event, 0.00 kWh counted" in page.text
 
 
 async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(
