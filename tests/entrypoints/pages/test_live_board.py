@@ -91,3 +91,63 @@ async def test_an_alarm_stands_on_the_board_until_somebody_takes_it(tmp_path: Pa
         r"Shortfall, event:hot-1, since .*Wed Sep 9, 6:00 PM PDT.*nobody has taken it", open_board.text
     )
     assert "nobody has taken it" not in taken.text
+
+
+async def test_an_owners_open_page_follows_the_battery_and_the_event_that_begins(window: Window) -> None:
+    await window.suburb.add("rosa", Role.OWNER, "o-s-001")
+    page = await window.open(width=390, height=844)
+    await page.clock.install()
+    await window.log_in(page, "rosa")
+    await expect(page.get_by_text("No event uses your battery now.")).to_be_visible()
+    await page.get_by_label("Reserve in percent").fill("40")
+
+    await starting.start_event(
+        window.suburb.desk, event_id=EVENT, program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
+    )
+    await window.suburb.pass_time(60)
+    await page.clock.fast_forward(10_000)
+
+    await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
+    await expect(page.get_by_text("Your battery is working for the event.")).to_be_visible()
+    await expect(page.get_by_label("Reserve in percent")).to_have_value("40")
+    await page.get_by_role("button", name="Opt out of this event").click()
+    await expect(page.get_by_text("You opted out.")).to_be_visible()
+
+
+async def test_a_page_that_answered_a_form_follows_too(window: Window) -> None:
+    await window.suburb.add("rosa", Role.OWNER, "o-s-001")
+    page = await window.open()
+    await page.clock.install()
+    await begin(window.suburb)
+    await window.log_in(page, "rosa")
+    await events.cancel_event(window.suburb.desk, event_id=EVENT, actor="staff:ben")
+    await page.get_by_role("button", name="Opt out of this event").click()
+    await expect(page.get_by_text("was cancelled or is over")).to_be_visible()
+    window.complaints.clear()  # the browser reports the 409 that came before
+
+    await starting.start_event(
+        window.suburb.desk, event_id="hot-2", program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
+    )
+    await page.clock.fast_forward(10_000)
+
+    await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
+    await expect(page.get_by_text("gets no answer")).to_be_hidden()
+
+
+async def test_a_page_that_gets_no_answer_shows_nothing_as_live(window: Window) -> None:
+    await window.suburb.add("rosa", Role.OWNER, "o-s-001")
+    for name, path, note in (
+        ("rosa", "/owner", "this page gets no answer"),
+        ("ana", "/operator/fleet", "What stands below is old"),
+        ("ana", "/operator/health", "What stands below is old"),
+    ):
+        page = await window.open()
+        await page.clock.install()
+        await window.log_in(page, name)
+        await page.goto(f"{window.address}{path}")
+        await expect(page.get_by_text(note)).to_be_hidden()
+
+        await page.evaluate("() => { window.fetch = () => Promise.reject(new Error('cut')); }")
+        await page.clock.fast_forward(10_000)
+
+        await expect(page.get_by_text(note)).to_be_visible()

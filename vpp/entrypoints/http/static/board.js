@@ -1,6 +1,8 @@
 // Keeps every board on the page fresh by asking again every 1.2 seconds; no socket is held.
 // A page that nobody looks at does not ask; a board that cannot be refreshed says so.
 
+import { replace } from "/static/parts.js";
+
 const EVERY_MS = 1200;
 const LATE_MS = 3000;
 const notice = document.getElementById("connection");
@@ -16,7 +18,7 @@ async function refresh(place) {
     signal: AbortSignal.timeout(2500),
   });
   if (answer.status === 401) {
-    location.reload(); // the session is over: the login page leads back here
+    location.assign(place.dataset.page); // the session is over: the login page leads back here
     return;
   }
   fresh = answer.ok || answer.status === 304 ? Date.now() : fresh;
@@ -26,23 +28,15 @@ async function refresh(place) {
   if (found !== tag) {
     replace(place, await answer.text());
     tags.set(place, found);
+    const state = place.querySelector("[data-state]")?.dataset.state;
+    if (place.dataset.state && state && state !== place.dataset.state) changed(place, state);
   }
 }
 
-// Whoever walks through the board by keyboard stays where they were: a board that waits for them is not live.
-function replace(place, html) {
-  const held = place.contains(document.activeElement) ? document.activeElement : null;
-  const address = held?.getAttribute("href");
-  place.innerHTML = html;
-  if (held) [...place.querySelectorAll("a")].find((link) => link.getAttribute("href") === address)?.focus();
-  const state = place.querySelector("[data-state]")?.dataset.state;
-  if (place.dataset.state && state && state !== place.dataset.state) changed(state);
-}
-
 // What stands around one event's board, such as its commands, is made for the state that it had.
-function changed(state) {
+function changed(place, state) {
   if ([...document.querySelectorAll("main input:not([type=hidden])")].every((field) => !field.value)) {
-    location.reload();
+    location.assign(place.dataset.page);
   } else {
     older = `▲ The event is ${state.replaceAll("_", " ")} now. What stands below the board is older; open the page again.`;
   }

@@ -58,13 +58,13 @@ if (location.pathname !== "/login") {
 }
 
 // A second click on a form that was sent does nothing; going back makes it usable again.
-for (const form of document.querySelectorAll("form[method=post]")) {
-  form.addEventListener("submit", (sending) => {
-    if (form.dataset.sent) sending.preventDefault();
-    form.dataset.sent = "yes";
-    if (!["/login", "/logout"].includes(new URL(form.action).pathname)) keep(form);
-  });
-}
+addEventListener("submit", (sending) => {
+  const form = sending.target;
+  if (form.method !== "post") return;
+  if (form.dataset.sent) sending.preventDefault();
+  form.dataset.sent = "yes";
+  if (!["/login", "/logout"].includes(new URL(form.action).pathname)) keep(form);
+});
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });
