@@ -7,13 +7,12 @@ from typing import cast
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from vpp.domain.dispatch_plan import Reason
 from vpp.entrypoints.http.county_map import county_map
 from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
-from vpp.entrypoints.operations import board, counties, health, sites, traffic
+from vpp.entrypoints.operations import board, counties, events, health, sites, traffic
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
@@ -32,24 +31,26 @@ async def fleet_page(
     search: str = "",
     reason: str = "",
     county: str = "",
+    event: str = "",
     offset: int = 0,
 ) -> Response:
     """Show homes as they are now, found by a part of their name, county or feeder."""
     found = await board.list_fleet(
-        desk, search=search, reason=reason, county=county, offset=offset, limit=PAGE_SITES
+        desk, search=search, reason=reason, county=county, event=event, offset=offset, limit=PAGE_SITES
     )
+    name = str((await events.outline_event(desk, event_id=event))["name"]) if event else ""
     return show(
         request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
-        county=county, page=PAGE_SITES, words={each.value: sites.REASON_WORDS[each] for each in Reason},
+        county=county, event=event, event_name=name, page=PAGE_SITES,
     )  # fmt: skip
 
 
 @router.get("/fleet.csv")
 async def fleet_file(
-    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = ""
+    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = "", event: str = ""
 ) -> Response:
     """Return the same homes as a file, sent while it is made."""
-    parts = board.every_site(desk, search=search, reason=reason, county=county)
+    parts = await board.every_site(desk, search=search, reason=reason, county=county, event=event)
 
     async def lines() -> AsyncIterator[bytes]:
         yield csv_lines([dict(zip(FLEET_COLUMNS, FLEET_COLUMNS, strict=True))], FLEET_COLUMNS)

@@ -5,15 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
-import numpy as np
-
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
-from vpp.entrypoints.operations.board import site_now, site_reason
+from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import UNSUMMED, WHAT_COUNTS, show_statement
@@ -21,7 +19,6 @@ from vpp.entrypoints.operations.sites import site_facts, why_site
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
 EVENT_HOURS = 2  # the usual length, for what an event may bring
-EVENTS_KEPT = 100
 RECENT_EVENTS = 5  # a usual event is the mean of so many
 
 OVER = ("ended", "cancelled")
@@ -229,25 +226,8 @@ async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> s
     opt_outs = await desk.store.opt_outs([latest.event_id])
     if any(each.site_id == home.site_id and each.taken_back_at is None for each in opt_outs):
         return "opted_out"
-    codes = await _last_reasons(desk, latest.event_id)
+    codes = await last_reasons(desk, latest.event_id)
     if not codes:
         return "never_on" if latest.status is EventStatus.CANCELLED else "never_dispatched"
     reason = REASONS[codes[home.site_no]] if home.site_no < len(codes) else Reason.NOT_ENROLLED
     return "not_computed" if reason is Reason.SELECTED else reason.value
-
-
-async def _last_reasons(desk: Desk, event_id: str) -> bytes:
-    """Return each site's last reason code in an event that is over, by number; empty where none was planned.
-
-    Kept while the process lives: the plans of a whole fleet are long to read, and these change no more.
-    """
-    kept = desk.live.reasons.get(event_id) if desk.live else None
-    if kept is not None:
-        return kept
-    revisions = await desk.store.revisions(event_id)
-    codes = revisions[-1].reason_code.astype(np.uint8).tobytes() if revisions else b""
-    if desk.live is not None:
-        desk.live.reasons[event_id] = codes
-        while len(desk.live.reasons) > EVENTS_KEPT:
-            del desk.live.reasons[next(iter(desk.live.reasons))]
-    return codes
