@@ -12,10 +12,11 @@ from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
-from vpp.entrypoints.operations import board, counties, events, health, sites, traffic
+from vpp.entrypoints.operations import board, counties, events, health, sites, traffic, trail
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
+PAGE_ENTRIES = 200
 FLEET_COLUMNS = (
     "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
 )  # fmt: skip
@@ -85,10 +86,15 @@ async def site_page(
 
 
 @router.get("/trail")
-async def trail_page(request: Request, visitor: TrailReader, desk: AtDesk) -> Response:
-    """Show who did and read what, the newest first."""
-    entries = await desk.store.trail(limit=200)
-    return show(request, "operator_trail.html", visitor=visitor, trail=entries, zone=staff_zone(desk))
+async def trail_page(
+    request: Request, visitor: TrailReader, desk: AtDesk, subject: str = "", cursor: str = ""
+) -> Response:
+    """Show who did and read what, the newest first; with a subject, what is about that alone."""
+    found = await trail.list_trail(desk, subject=subject, cursor=cursor, limit=PAGE_ENTRIES)
+    return show(
+        request, "operator_trail.html", visitor=visitor, trail=found["entries"], next=found["next_cursor"],
+        subject=subject, cursor=cursor, zone=staff_zone(desk),
+    )  # fmt: skip
 
 
 @router.get("/map")
