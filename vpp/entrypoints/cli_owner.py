@@ -112,12 +112,13 @@ def _show_event(console: Console, found: dict[str, Any]) -> None:
                 hour["metered_kwh"] or "-",
                 hour["baseline_kwh"] or "-",
                 hour["beyond_kwh"],
+                hour["exported_kwh"] or "-",
                 hour["quality"],
             )
             for hour in line["hours"]
         ]
-        columns = ("hour", "discharged kWh", "usual kWh", "beyond kWh", "quality")
-        console.print(rendering.table(*columns, rows=rows, right=columns[1:4]))
+        columns = ("hour", "discharged kWh", "usual kWh", "beyond kWh", "exported kWh", "quality")
+        console.print(rendering.table(*columns, rows=rows, right=columns[1:5]))
         product = f" = ${line['product_usd']}" if line["adds_up"] else ""
         console.print(
             f"{line['paid_kwh']} kWh x ${line['rate_usd_per_kwh']} x {line['owner_share']}{product}, "

@@ -109,6 +109,6 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
     ]
     columns = (
         "site_id", "starts_at", "starts_at_local", "fraction", "metered_wh", "baseline_wh", "incremental_wh",
-        "quality", "rate_usd_per_kwh",
+        "quality", "rate_usd_per_kwh", "exported_wh",
     )  # fmt: skip
     return csv_file("hours.csv", columns, rows)
