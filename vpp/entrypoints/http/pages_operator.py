@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,6 +19,7 @@ from vpp.entrypoints.http.visitor import (
     CheckedForm,
     Dispatcher,
     Follower,
+    Form,
     Visitor,
     Watcher,
     front_of,
@@ -75,7 +77,7 @@ async def _event_page(
     event_id: str,
     *,
     fault: str | None = None,
-    typed: str = "",
+    typed: Mapping[str, str] = MappingProxyType({}),
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
     values: dict[str, Any] = {"event": await events.show_event(desk, event_id=event_id), "board": None}
@@ -98,8 +100,43 @@ async def cancel(
     request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Cancel an event whose id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="cancel")
+    if refusal is None:
+        await leave_trail(desk, visitor, "cancel", f"event:{event_id}")
+        await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+@router.post("/events/{event_id}/force")
+async def force(
+    request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
+) -> Response:
+    """Dispatch an event that lies outside its program, once its id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="force")
+    if refusal is None:
+        await leave_trail(desk, visitor, "force", f"event:{event_id}")
+        await events.force_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+@router.post("/events/{event_id}/approve")
+async def approve(
+    request: Request, visitor: Approver, desk: AtDesk, form: CheckedForm, event_id: str
+) -> Response:
+    """Be the second person of an event above its source's limit, once its id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="approve")
+    if refusal is None:
+        await leave_trail(desk, visitor, "approve", f"event:{event_id}")
+        await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+async def _unconfirmed(
+    request: Request, visitor: Visitor, desk: Desk, event_id: str, form: Form, *, to: str
+) -> Response | None:
+    """Return the page again where the event is over or its id was not typed; None where all is well."""
     typed = form.get("typed", "")
-    event = await events.show_event(desk, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
     if event["state"] in ("cancelled", "ended"):
         return await _event_page(
             request, visitor, desk, event_id, status=HTTPStatus.CONFLICT,
@@ -107,28 +144,10 @@ async def cancel(
         )  # fmt: skip
     if typed != event_id:
         return await _event_page(
-            request, visitor, desk, event_id, typed=typed, status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            fault=f"Type {event_id} to cancel this event. Nothing was changed.",
+            request, visitor, desk, event_id, typed={to: typed}, status=HTTPStatus.UNPROCESSABLE_ENTITY,
+            fault=f"Type {event_id} to {to} this event. Nothing was changed.",
         )  # fmt: skip
-    await leave_trail(desk, visitor, "cancel", f"event:{event_id}")
-    await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
-
-
-@router.post("/events/{event_id}/force")
-async def force(visitor: Dispatcher, desk: AtDesk, _form: CheckedForm, event_id: str) -> Response:
-    """Dispatch an event that lies outside its program."""
-    await leave_trail(desk, visitor, "force", f"event:{event_id}")
-    await events.force_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
-
-
-@router.post("/events/{event_id}/approve")
-async def approve(visitor: Approver, desk: AtDesk, _form: CheckedForm, event_id: str) -> Response:
-    """Be the second person of an event above its source's limit."""
-    await leave_trail(desk, visitor, "approve", f"event:{event_id}")
-    await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+    return None
 
 
 @router.post("/stop-all")

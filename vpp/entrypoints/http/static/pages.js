@@ -24,8 +24,9 @@ addEventListener("keydown", (press) => {
 });
 
 function help() {
+  if (document.querySelector("dialog[open]")) return;
   const dialog = document.createElement("dialog");
-  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g t trail · n new event · Esc closes this";
+  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g a alarms · g t trail · n new event · Esc closes this";
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
