@@ -24,6 +24,7 @@ from vpp.entrypoints.operations import (
     replay,
     staff_reads,
     starting,
+    tracing,
     traffic,
     trail,
 )
@@ -119,6 +120,12 @@ async def list_fleet(
 async def show_evening(desk: AtDesk, event_id: str) -> Json:
     """Return how an event went, tick by tick."""
     return await evening.show_evening(desk, event_id=event_id)
+
+
+@router.get("/events/{event_id}/sites/{site_id}/trace")
+async def trace_site(desk: AtDesk, event_id: str, site_id: str) -> Json:
+    """Return every command's life at one home, from the signal to the meter."""
+    return await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
 
 
 @router.get("/fleet/health")

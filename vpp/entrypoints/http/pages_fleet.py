@@ -12,7 +12,7 @@ from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
-from vpp.entrypoints.operations import board, counties, events, health, sites, traffic, trail
+from vpp.entrypoints.operations import board, counties, events, health, sites, tracing, traffic, trail
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
@@ -83,6 +83,16 @@ async def site_page(
         for event in (await latest_first(desk))[:10]
     ]
     return show(request, "operator_site.html", visitor=visitor, site=facts, now=now, why=why)
+
+
+@router.get("/events/{event_id}/sites/{site_id}")
+async def trace_page(
+    request: Request, visitor: Watcher, desk: AtDesk, event_id: str, site_id: str
+) -> Response:
+    """Show every command's life at one home, from the signal to the meter."""
+    found = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
+    return show(request, "operator_trace.html", visitor=visitor, event=event, found=found)
 
 
 @router.get("/trail")
