@@ -238,6 +238,7 @@ async def test_an_event_outside_its_program_waits_until_somebody_forces_it(
     await suburb.pass_time(60)
     page = await ana.get("/operator/events/console-1")
     assert "Outside its program: too short" in page.text
+    assert re.search(r"<dt>Would ask</dt><dd>20\.0 kW</dd>.*<dt>Left</dt><dd>29 min</dd>", page.text, re.S)
     assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
 
     await send(ana, "/operator/events/console-1/force", typed="console-1")

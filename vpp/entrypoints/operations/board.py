@@ -51,8 +51,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
     facts = event_facts(desk, history, authorized_w=authorized_w)
     plan = live.plan(event_id) or EventPlan.empty(len(live.controller.fleet))
     steps = steps_in_force(history)
-    ends_at = steps[-1].interval.ends_at if steps else None
-    starts_at = steps[0].interval.starts_at if steps else None
+    starts_at, ends_at = (steps[0].interval.starts_at, steps[-1].interval.ends_at) if steps else _asks(facts)
     remaining_s = max(0, int((ends_at - now).total_seconds())) if ends_at else 0
     starts_in_s = max(0, int((starts_at - now).total_seconds())) if starts_at else 0
     serving = live.serving(event_id, now)
@@ -92,6 +91,13 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         ],
         "forecast": _forecast(live, serving, now, remaining_s) if planned_w else [],
     }
+
+
+def _asks(facts: Json) -> tuple[datetime, datetime] | tuple[None, None]:
+    """Return when an event that nobody dispatches yet would be; None for both once it is over."""
+    if facts["state"] not in ("waiting_for_force", "waiting_for_approval"):
+        return None, None
+    return datetime.fromisoformat(str(facts["starts_at"])), datetime.fromisoformat(str(facts["ends_at"]))
 
 
 def _asked_now(history: EventHistory, now: datetime, authorized_w: int | None) -> int:
