@@ -94,7 +94,8 @@ def show_trace(console: Console, answer: dict[str, Any]) -> None:
             each["what"].replace("_", " "),
             "" if each["power_w"] is None else kilowatts(each["power_w"]),
             "" if each["sequence"] is None else each["sequence"],
-            each["detail"],
+            each["detail"]
+            or (f"until {local(each['expires_at'], answer['time_zone'])}" if each["expires_at"] else ""),
         )
         for each in answer["steps"]
     ]

@@ -181,6 +181,10 @@ async def test_a_cancel_needs_the_name_typed_and_releases_every_home(
     await suburb.pass_time(15)
 
     assert done.status_code == 303
+    told = re.findall(
+        r"<li><time.*?>([^<]+)</time>: (\w+)", (await ana.get("/operator/events/console-1")).text
+    )
+    assert [word for _, word in told] == ["start", "version", "cancel", "version"]
     page = await ana.get("/operator/events/console-1")
     assert re.search(r"to \d+ homes, all of them released", page.text)
     ticks = await suburb.desk.store.event_ticks("console-1")

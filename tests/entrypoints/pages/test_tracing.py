@@ -1,5 +1,7 @@
 """What happened between an event and one home, from the signal to the meter, on one page."""
 
+import re
+
 import httpx
 import pytest
 
@@ -88,6 +90,9 @@ async def test_the_fleet_of_an_event_leads_to_the_page_and_a_stranger_is_not_fou
 
     assert f'href="/operator/events/{event}/sites/{SITE}"' in fleet.text
     assert "✖ refused" in page.text
+    assert re.search(
+        r"from <time .*>6:0\d:\d\d PM PDT</time> until <time .*>6:1\d:\d\d PM PDT</time>", page.text
+    )
     assert "60 Wh in 1 min" in page.text
     assert "o-s-001" not in page.text  # no owner is named to whoever gave no reason
     assert [each.status_code for each in unknown] == [404, 404]

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from vpp.domain.access import TrailEntry
 from vpp.entrypoints.http.live import board_html, board_page_values, boards_html, boards_page_values, fragment
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
@@ -26,7 +27,7 @@ from vpp.entrypoints.http.visitor import (
     leave_trail,
 )
 from vpp.entrypoints.operations import events, rails, sites, starting
-from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.desk import Desk, Json, instant
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
@@ -83,9 +84,23 @@ async def _event_page(
     values: dict[str, Any] = {"event": await events.show_event(desk, event_id=event_id), "board": None}
     if desk.live is not None:
         values["board"] = await board_page_values(desk, event_id)
-    values["trail"] = await desk.store.trail(subject=f"event:{event_id}", limit=20)
+    values["story"] = _story(values["event"], await desk.store.trail(subject=f"event:{event_id}", limit=20))
     values["words"] = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
     return show(request, "operator_event.html", status, visitor=visitor, fault=fault, typed=typed, **values)
+
+
+def _story(event: Any, trail: Sequence[TrailEntry]) -> list[tuple[str, str]]:
+    """Return what happened to an event: (instant, words), the oldest first."""
+    told = [
+        (each["committed_at"], f"version {each['version']}, {each['operation'].lower()}, {each['status']}")
+        for each in event["versions"]
+    ]
+    told += [(each["granted_at"], f"{each['kind']} by {each['actor']}") for each in event["grants"]]
+    for each in event["receipts"]:
+        why = f" ({each['reason']})" if each["reason"] else ""
+        told.append((each["at"], f"answered {each['state']}{why}"))
+    told += [(instant(each.at), f"{each.action} by {each.actor} {each.reason}".strip()) for each in trail]
+    return sorted(told)
 
 
 @router.get("/events/{event_id}/board")

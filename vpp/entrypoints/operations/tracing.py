@@ -11,7 +11,7 @@ from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import OptOut
 from vpp.domain.grid_event import EventHistory, steps_in_force
 from vpp.domain.interval import Interval, from_epoch
-from vpp.entrypoints.operations.desk import Desk, Json, instant, percent
+from vpp.entrypoints.operations.desk import Desk, Json, instant, instant_or_none, percent
 
 EDGE = timedelta(minutes=5)
 """A meter reads this often, so the reading beside an event's edge is at most this far from it."""
@@ -23,11 +23,11 @@ async def trace_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """Return what happened between an event and one home, in order, from the signal to the meter.
 
     Returns:
-        ``site_id, event_id, time_zone``; ``steps``: ``at, what, detail``, and ``power_w`` and ``sequence``
-        where it has them, else None. ``what``: ``signal`` (a version), ``answered`` (the receipt),
-        ``granted``, ``opted_out``, ``opted_in``, ``planned`` (power or reason changed), ``commanded``,
-        ``released``, ``accepted``, ``refused``, ``metered`` (energy out of the battery since the reading
-        before, which is what is paid).
+        ``site_id, event_id, time_zone``; ``steps``: ``at, what, detail``, and ``power_w, sequence``, and
+        ``starts_at, expires_at`` of a command's lease, where it has them, else None. ``what``: ``signal``
+        (a version), ``answered`` (the receipt), ``granted``, ``opted_out``, ``opted_in``, ``planned`` (power
+        or reason changed), ``commanded``, ``released``, ``accepted``, ``refused``, ``metered`` (energy out
+        of the battery since the reading before, which is what is paid).
     """
     enrollment, history = await desk.enrollment(site_id), await desk.history(event_id)
     site_no, store = enrollment.site_no, desk.store
@@ -58,9 +58,23 @@ async def trace_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
 
 
 def _step(
-    at: datetime, what: str, detail: str, *, power_w: int | None = None, sequence: int | None = None
+    at: datetime,
+    what: str,
+    detail: str,
+    *,
+    power_w: int | None = None,
+    sequence: int | None = None,
+    lease: Interval | None = None,
 ) -> Json:
-    return {"at": instant(at), "what": what, "detail": detail, "power_w": power_w, "sequence": sequence}
+    return {
+        "at": instant(at),
+        "what": what,
+        "detail": detail,
+        "power_w": power_w,
+        "sequence": sequence,
+        "starts_at": instant_or_none(lease.starts_at if lease else None),
+        "expires_at": instant_or_none(lease.ends_at if lease else None),
+    }
 
 
 def _said(history: EventHistory) -> Iterator[_Step]:
@@ -118,8 +132,8 @@ def _commands(
 def _command(tick: DispatchTick, order: Order, power_w: int) -> Json:
     if order.action is Action.RELEASE:
         return _step(tick.at, "released", "to be obeyed at once", power_w=0, sequence=tick.number)
-    detail = f"from {instant(order.starts_at)} until {instant(order.expires_at)}"
-    return _step(tick.at, "commanded", detail, power_w=power_w, sequence=tick.number)
+    lease = Interval(order.starts_at, order.expires_at)
+    return _step(tick.at, "commanded", "", power_w=power_w, sequence=tick.number, lease=lease)
 
 
 def _answers(acks: AckBatch, asked: set[tuple[int, int]], site_no: int) -> Iterator[_Step]:
