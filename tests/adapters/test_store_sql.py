@@ -1,13 +1,14 @@
 """What only a database promises: migrations, triggers, restarts, and what is said when it is away."""
 
 import asyncio
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.adapters.store_world import (
@@ -334,3 +335,29 @@ def test_urls_are_taken_as_people_type_them(given: str, driver: str) -> None:
 def test_url_of_no_database_we_know_is_refused(given: str) -> None:
     with pytest.raises(UnknownDatabase, match="sqlite:///path"):
         driver_url(given)
+
+
+async def test_an_owners_settlements_are_found_by_the_owner_and_never_among_a_whole_fleets(
+    tmp_path: Path,
+) -> None:
+    store = await SqlStore.open(f"sqlite:///{tmp_path / 'vpp.db'}")
+    await fill(store)
+    asked: list[tuple[str, object]] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, values: object, *_more: object) -> None:
+        if "FROM settlement_line" in statement:
+            asked.append((statement, values))
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        found = await store.settlements(owner_id="o-ada")
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    await store.close()
+
+    ((statement, values),) = asked
+    with sqlite3.connect(tmp_path / "vpp.db") as database:
+        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", values))  # type: ignore[call-overload]  # as the driver gave them
+    database.close()
+    assert [line.owner_id for each in found for line in each.lines] == ["o-ada"]
+    assert "USING INDEX ix_settlement_line_owner_id" in plan

@@ -35,11 +35,12 @@ PAINT = """() => new Promise((found) => new PerformanceObserver((list) => {
 }).observe({ type: "paint", buffered: true }))"""
 TOKEN = {"Authorization": "Bearer a-token"}
 OPERATOR = (
-    "/operator", "/operator/events", "/operator/events/hot-2", "/operator/events/hot-2/board",
-    "/operator/events/hot-1/replay", "/operator/events/hot-2/change", "/operator/new-event",
-    "/operator/fleet", "/operator/fleet?search=s-077777", "/operator/fleet?reason=selected&offset=5000",
-    "/operator/map", "/operator/health", "/operator/alarms", "/operator/trail",
-    "/operator/sites/s-001?reason=measured",
+    "/operator", "/operator/boards", "/operator/events", "/operator/events/hot-2",
+    "/operator/events/hot-2/board", "/operator/events/hot-1/replay", "/operator/events/hot-2/change",
+    "/operator/new-event", "/operator/fleet", "/operator/fleet?search=s-077777",
+    "/operator/fleet?reason=selected&offset=5000", "/operator/map", "/operator/health", "/operator/alarms",
+    "/operator/trail", "/operator/sites/s-001?reason=measured", "/operator/fleet?event=hot-2",
+    "/operator/events/hot-2/sites/s-001",
 )  # fmt: skip
 OWNERS = ("/owner", "/owner/events", "/owner/events/hot-1", "/owner/data")
 LISTS = (

@@ -6,7 +6,11 @@ from datetime import timedelta
 import pytest
 
 from simulators.scenario import UnknownScenario, load_scenario, scenario_names
-from vpp.domain.grid_event import Signal
+from vpp.domain.grid_event import Signal, Step
+from vpp.domain.interval import Interval
+from vpp.domain.quantities import Watts
+from vpp.domain.verdict import out_of_program
+from vpp.settings import Settings, load_programs
 from vpp.wire.openadr import decode_notification
 
 
@@ -28,6 +32,16 @@ def test_demonstration_asks_half_a_megawatt_of_two_hundred_homes_for_two_hours()
 
     assert isinstance(signal, Signal)
     assert [(step.duration_s, step.power) for step in signal.steps] == [(7200, 500_000)]
+
+
+def test_after_the_demonstration_there_is_time_for_an_hour_of_ones_own_inside_the_program() -> None:
+    scenario = load_scenario("default")
+    program = load_programs(Settings())[scenario.program_id]
+    first, last = (scenario.ends_at + timedelta(minutes=minutes) for minutes in (0, 30))
+
+    for starts_at in (first, last):
+        hour = Step(Interval(starts_at, starts_at + timedelta(hours=1)), Watts(300_000))
+        assert out_of_program(program, [hour], []) == ()
 
 
 def test_evening_of_2022_has_its_two_levels_one_inside_the_other() -> None:

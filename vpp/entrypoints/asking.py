@@ -27,6 +27,7 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import crash_point
 from vpp.domain.program import Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.money import UNSUMMED
 from vpp.entrypoints.routes import ROUTES
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
@@ -144,6 +145,8 @@ async def open_desk(settings: Settings) -> AsyncIterator[Desk]:
         yield Desk(store, WallClock(), keys, programs, production=settings.production)
     except StoreUnavailable as failure:
         raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure
+    except UNSUMMED as failure:
+        raise OperationRefused(f"{failure}; vpp ledger verify says what differs") from failure
     finally:
         await opened.close()
 

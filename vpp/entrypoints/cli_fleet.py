@@ -19,10 +19,13 @@ def list_fleet(
     search: Annotated[str, typer.Option(help="Part of a home's id, county or feeder.")] = "",
     reason: Annotated[str, typer.Option(help="A word of the eligibility list.")] = "",
     county: Annotated[str, typer.Option(help="Only this county.")] = "",
+    event: Annotated[str, typer.Option(help="Reasons in this event in place of those of now.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List homes as they are now."""
-    found = ask(board.list_fleet, search=search, reason=reason, county=county, limit=board.PAGE_MOST)
+    found = ask(
+        board.list_fleet, search=search, reason=reason, county=county, event=event, limit=board.PAGE_MOST
+    )
     answer(found, _show_fleet, as_json=as_json)
 
 

@@ -43,6 +43,9 @@ def _show_home(console: Console, found: dict[str, Any]) -> None:
         now = each["now"] or {}
         charge = "unknown" if now.get("charge_pct") is None else f"{now['charge_pct']:.0f} %"
         console.print(f"{each['site_id']}: charge {charge}, reserve {each['reserve_pct']:g} %", markup=False)
+    if found["differs"]:
+        console.print(f"No amount can be shown: {found['differs']}", markup=False)
+        return
     console.print(
         f"this year ${found['season_usd']}; not final ${found['pending_usd']}, final ${found['posted_usd']}, "
         f"paid out ${found['paid_out_usd']}"
@@ -109,12 +112,13 @@ def _show_event(console: Console, found: dict[str, Any]) -> None:
                 hour["metered_kwh"] or "-",
                 hour["baseline_kwh"] or "-",
                 hour["beyond_kwh"],
+                hour["exported_kwh"] or "-",
                 hour["quality"],
             )
             for hour in line["hours"]
         ]
-        columns = ("hour", "discharged kWh", "usual kWh", "beyond kWh", "quality")
-        console.print(rendering.table(*columns, rows=rows, right=columns[1:4]))
+        columns = ("hour", "discharged kWh", "usual kWh", "beyond kWh", "exported kWh", "quality")
+        console.print(rendering.table(*columns, rows=rows, right=columns[1:5]))
         product = f" = ${line['product_usd']}" if line["adds_up"] else ""
         console.print(
             f"{line['paid_kwh']} kWh x ${line['rate_usd_per_kwh']} x {line['owner_share']}{product}, "

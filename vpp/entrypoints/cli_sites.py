@@ -8,7 +8,7 @@ import typer
 
 from vpp.entrypoints import rendering, rendering_capacity
 from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
-from vpp.entrypoints.operations import fairness, sites, sources, staff_reads
+from vpp.entrypoints.operations import fairness, sites, sources, staff_reads, tracing
 
 keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
 source_app = typer.Typer(no_args_is_help=True, help="Who may send grid signals.")
@@ -83,6 +83,12 @@ def show_site(
 def why_site(site: SiteArgument, event: EventOption, as_json: JsonFlag = False) -> None:
     """Say why a home takes part in an event or not."""
     answer(ask(sites.why_site, site_id=site, event_id=event), rendering.show_why, as_json=as_json)
+
+
+@site_app.command("trace", help=inspect.getdoc(tracing.trace_site))
+def trace_site(site: SiteArgument, event: EventOption, as_json: JsonFlag = False) -> None:
+    """Show every command's life at one home, from the signal to the meter."""
+    answer(ask(tracing.trace_site, site_id=site, event_id=event), rendering.show_trace, as_json=as_json)
 
 
 @site_app.command("opt-out", help=inspect.getdoc(sites.opt_out_site))

@@ -86,6 +86,22 @@ def show_enrolled(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"{len(answer['sites'])} sites enrolled")
 
 
+def show_trace(console: Console, answer: dict[str, Any]) -> None:
+    """Print what happened between an event and a home, in order."""
+    rows = [
+        (
+            local(each["at"], answer["time_zone"]),
+            each["what"].replace("_", " "),
+            "" if each["power_w"] is None else kilowatts(each["power_w"]),
+            "" if each["sequence"] is None else each["sequence"],
+            each["detail"]
+            or (f"until {local(each['expires_at'], answer['time_zone'])}" if each["expires_at"] else ""),
+        )
+        for each in answer["steps"]
+    ]
+    console.print(table("at", "what", "power", "command", "detail", rows=rows, right=("power", "command")))
+
+
 def show_why(console: Console, answer: dict[str, Any]) -> None:
     """Print why a home takes part or not."""
     console.print(

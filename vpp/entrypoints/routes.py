@@ -37,6 +37,7 @@ from vpp.entrypoints.operations import (
     sources,
     staff_reads,
     starting,
+    tracing,
     traffic,
     trail,
 )
@@ -67,6 +68,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     staff_reads.read_site: Route("GET", f"{_API}/sites/{{site_id}}"),
     sites.change_reserve: Route("PUT", f"{_API}/sites/{{site_id}}/reserve"),
     sites.why_site: Route("GET", f"{_API}/events/{{event_id}}/sites/{{site_id}}"),
+    tracing.trace_site: Route("GET", f"{_API}/events/{{event_id}}/sites/{{site_id}}/trace"),
     sites.opt_out_site: Route("PUT", f"{_API}/events/{{event_id}}/opt-outs/{{site_id}}"),
     sites.opt_in_site: Route("DELETE", f"{_API}/events/{{event_id}}/opt-outs/{{site_id}}"),
     events.list_events: Route("GET", f"{_API}/events"),

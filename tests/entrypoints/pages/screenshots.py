@@ -28,6 +28,7 @@ PAGES = {
         "/operator/events/test-1",
         "/operator/events/hot-1/change",
         "/operator/events/hot-1/replay",
+        "/operator/events/hot-1/sites/s-001",
         "/operator/new-event",
         "/operator/fleet",
         "/operator/map",

@@ -81,7 +81,7 @@ async def test_everything_stops_by_keyboard_alone(window: Window) -> None:
     await begin(window.suburb)
     await window.suburb.pass_time(120)
     await window.log_in(page, "ana")
-    await page.get_by_label("Release every home: type STOP").focus()
+    await page.get_by_label("Type STOP to release every home").focus()
     await page.keyboard.type("STOP")
     await page.keyboard.press("Enter")
 

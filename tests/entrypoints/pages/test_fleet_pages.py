@@ -13,7 +13,7 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.entrypoints.http.county_map import tiles
-from vpp.entrypoints.operations import sites, starting
+from vpp.entrypoints.operations import events, sites, starting
 
 MANY = 100_000
 AT_ONCE_S = 0.2
@@ -58,6 +58,18 @@ async def test_the_map_leads_from_a_county_to_its_homes(suburb: Suburb, ana: htt
     assert file.text.count("\r\n") == 1
 
 
+async def test_a_county_is_on_the_map_however_its_name_is_written(suburb: Suburb) -> None:
+    content = an_enrollment_file("cc-1", county="contra-costa")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    await suburb.add("vera", Role.VIEWER)
+
+    page = await (await logged_in(suburb, "vera")).get("/operator/map")
+
+    assert 'href="/operator/fleet?county=contra-costa" class="tile' in page.text
+    assert "Contra Costa: no homes" not in page.text
+
+
 def test_the_map_has_every_county_once_and_no_two_in_one_place() -> None:
     drawn = tiles()
 
@@ -78,6 +90,43 @@ async def test_health_says_who_reported_when_and_what_became_of_messages(
     assert re.search(r"telemetry</td><td class=\"number\" data-label=\"Received\">7</td>", page.text)
     assert "2 bad signature" in page.text
     assert "settle ev-1: the database went away" in page.text
+
+
+async def test_every_home_says_its_reason_in_one_event_while_it_runs_and_afterwards(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.01", actor="staff:ana"
+    )
+    await suburb.pass_time(15)
+    await sites.opt_out_site(suburb.desk, site_id="s-001", event_id="hot-1", actor="staff:ana")
+    await suburb.pass_time(60)
+
+    event = await ana.get("/operator/events/hot-1")
+    out = await ana.get("/operator/fleet", params={"event": "hot-1", "reason": "opted_out"})
+    file = await ana.get("/operator/fleet.csv", params={"event": "hot-1", "reason": "opted_out"})
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await suburb.pass_time(60)
+    assert suburb.controller.board is not None
+    suburb.controller.board.plans.clear()  # as after a restart
+    afterwards = await ana.get("/operator/fleet", params={"event": "hot-1", "search": "s-001"})
+    now = await ana.get("/operator/fleet", params={"search": "s-001"})
+    unknown = await ana.get("/operator/fleet", params={"event": "hot-9"})
+
+    await starting.start_event(
+        suburb.desk, event_id="later", program_id=PROGRAM, power_mw="0.01", starts_at="2026-09-10T18:00",
+        actor="staff:ana",
+    )  # fmt: skip
+    unplanned = await ana.get("/operator/fleet", params={"event": "later"})
+
+    assert (unplanned.status_code, suburb.live.reasons.keys()) == (409, {"hot-1"})
+    assert 'href="/operator/fleet?event=hot-1&amp;reason=opted_out"' in event.text
+    assert "1 of 12 homes" in out.text
+    assert "the owner opted out of this event" in out.text
+    assert file.text.splitlines()[1].startswith("s-001,")
+    assert "the owner opted out of this event" in afterwards.text
+    assert "<td>ready</td>" in now.text
+    assert unknown.status_code == 404
 
 
 async def test_a_home_that_fell_silent_says_so_in_the_table_by_word_and_icon(

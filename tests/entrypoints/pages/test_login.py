@@ -192,6 +192,19 @@ async def test_the_api_is_documented_on_a_page_of_our_own(suburb: Suburb) -> Non
     assert "http://" not in page.text.replace("http://127.0.0.1", "")
 
 
+async def test_every_operation_of_the_api_says_what_it_does_and_takes(suburb: Suburb) -> None:
+    browser = a_browser(suburb)
+
+    document = (await browser.get("/openapi.json")).json()
+    page = await browser.get("/docs")
+
+    told = [about for methods in document["paths"].values() for about in methods.values()]
+    assert [each["operationId"] for each in told if not each.get("description")] == []
+    start = page.text.partition("PUT /api/v1/events/{event_id}<")[2].partition("</section>")[0]
+    assert "<td><code>power_mw</code></td><td>body</td><td>string" in start
+    assert "<td><code>Idempotency-Key</code></td><td>header</td>" in start
+
+
 async def test_a_short_password_or_an_owner_without_homes_is_refused(suburb: Suburb) -> None:
     for wrong in (
         {"role": "operator", "password": "short"},

@@ -181,6 +181,12 @@ async def test_a_cancel_needs_the_name_typed_and_releases_every_home(
     await suburb.pass_time(15)
 
     assert done.status_code == 303
+    told = re.findall(
+        r"<li><time.*?>([^<]+)</time>: (\w+)", (await ana.get("/operator/events/console-1")).text
+    )
+    assert [word for _, word in told] == ["start", "version", "cancel", "version"]
+    page = await ana.get("/operator/events/console-1")
+    assert re.search(r"to \d+ homes, all of them released", page.text)
     ticks = await suburb.desk.store.event_ticks("console-1")
     assert ticks[-1].orders[0].action is Action.RELEASE
     assert not suburb.live.busy(suburb.clock.now()).any()
@@ -192,10 +198,28 @@ async def test_a_stale_page_that_acts_on_a_cancelled_event_is_told_so(
     await take_event(suburb.desk, an_event("ev-old", out_of_program=("too_long",)))
     await send(ana, "/operator/events/ev-old/cancel", typed="ev-old")
 
-    forced = await send(ana, "/operator/events/ev-old/force")
+    forced = await send(ana, "/operator/events/ev-old/force", typed="ev-old")
 
     assert forced.status_code == 409
-    assert "is cancelled; nothing changed" in forced.text
+    assert "is cancelled already; your page was older" in forced.text
+
+
+async def test_nobody_forces_or_approves_by_a_single_click(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path, console_mw=0)
+    for name in ("ana", "ben"):
+        await suburb.add(name, Role.APPROVER)
+    ana, ben = await logged_in(suburb, "ana"), await logged_in(suburb, "ben")
+    await start(ana)
+    await take_event(suburb.desk, an_event("ev-out", out_of_program=("too_long",)))
+
+    approved = await send(ben, "/operator/events/console-1/approve")
+    forced = await send(ben, "/operator/events/ev-out/force", typed="ev")
+
+    assert (approved.status_code, forced.status_code) == (422, 422)
+    assert "Type console-1 to approve this event. Nothing was changed." in approved.text
+    assert re.search(r'id="force-fault">Type ev-out to force .*?value="ev"', forced.text, re.S)
+    for event_id in ("console-1", "ev-out"):
+        assert not (await suburb.desk.history(event_id)).grants
 
 
 async def test_stop_all_releases_every_home_of_every_event(suburb: Suburb, ana: httpx.AsyncClient) -> None:
@@ -218,9 +242,10 @@ async def test_an_event_outside_its_program_waits_until_somebody_forces_it(
     await suburb.pass_time(60)
     page = await ana.get("/operator/events/console-1")
     assert "Outside its program: too short" in page.text
+    assert re.search(r"<dt>Would ask</dt><dd>20\.0 kW</dd>.*<dt>Left</dt><dd>29 min</dd>", page.text, re.S)
     assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
 
-    await send(ana, "/operator/events/console-1/force")
+    await send(ana, "/operator/events/console-1/force", typed="console-1")
     await suburb.pass_time(60)
 
     assert suburb.plan("console-1").setpoint_w.any()
@@ -234,10 +259,10 @@ async def test_an_event_above_the_limit_waits_for_a_second_person(tmp_path: Path
     await start(ana)
     await suburb.pass_time(30)
 
-    own = await send(ana, "/operator/events/console-1/approve")
+    own = await send(ana, "/operator/events/console-1/approve", typed="console-1")
     assert own.status_code == 409
     assert "somebody else has to approve" in own.text
-    assert (await send(ben, "/operator/events/console-1/approve")).status_code == 303
+    assert (await send(ben, "/operator/events/console-1/approve", typed="console-1")).status_code == 303
     await suburb.pass_time(60)
 
     assert suburb.plan("console-1").setpoint_w.sum() == 20_000

@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
-from vpp.entrypoints.operations import events, money, starting
+from vpp.entrypoints.operations import events, metering, money, sites, starting
 
 SITE = "s-001"
 
@@ -146,8 +147,50 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "0.00 kWh × $2.00 per kWh × your share 1.00 = $0.00" in page.text
     assert "Rounded once, half up, to the cent: $0.00" in page.text
     assert "no reading: counts as zero" in page.text
+    assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
     assert [hour["quality"] for hour in hours] == ["MISSING"]
     assert hours[0]["starts_at_local"] == "6:00 PM PDT"
+
+
+async def test_whoever_shares_the_grid_meter_reads_what_was_sent_to_the_grid(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    suburb.clock.step_to(suburb.clock.now().replace(hour=2, minute=30))
+    content = (
+        "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality\n"
+        f"{SITE},2026-09-10T01:00:00Z,1000,900,200,500,OK\n"
+        f"{SITE},2026-09-10T01:30:00Z,3000,900,450,1500,OK\n"
+        f"{SITE},2026-09-10T02:00:00Z,5000,900,450,3000,OK\n"
+    )
+    await metering.import_readings(suburb.desk, content=content.encode(), file_name="meter.csv")
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    page = await rosa.get("/owner/events/hot-1")
+    (hour,) = csv.DictReader(io.StringIO((await rosa.get("/owner/events/hot-1/hours.csv")).text))
+
+    assert 'data-label="Sent to the grid">2.50 kWh</td>' in page.text
+    assert "because you share your grid meter" in page.text
+    assert (hour["metered_wh"], hour["exported_wh"]) == ("4000", "2500")
+
+
+async def test_an_event_of_two_homes_of_one_owner_is_one_event_of_the_season(suburb: Suburb) -> None:
+    content = an_enrollment_file("a-1", "a-2", owner_id="o-ann")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    suburb.report()
+    await suburb.add("ann", Role.OWNER, "o-ann")
+    await begin(suburb, mw="0.07")
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    suburb.clock.step_to(suburb.clock.now().replace(minute=30))
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    page = await (await logged_in(suburb, "ann")).get("/owner/events")
+
+    assert page.text.count('href="/owner/events/hot-1"') == 2
+    assert "Season from Fri May 1, 2026</strong><br>1 event, 0.00 kWh counted" in page.text
 
 
 async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(

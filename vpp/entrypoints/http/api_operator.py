@@ -24,6 +24,7 @@ from vpp.entrypoints.operations import (
     replay,
     staff_reads,
     starting,
+    tracing,
     traffic,
     trail,
 )
@@ -103,20 +104,28 @@ async def list_fleet(
     search: str = "",
     reason: str = "",
     county: str = "",
+    event: str = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=board.PAGE_MOST)] = 50,
 ) -> Json:
     """Return homes as they are now."""
     return await board.list_fleet(
-        desk, search=search, reason=reason, county=county, offset=offset, cursor=cursor, limit=limit
-    )
+        desk, search=search, reason=reason, county=county, event=event, offset=offset, cursor=cursor,
+        limit=limit,
+    )  # fmt: skip
 
 
 @router.get("/events/{event_id}/course")
 async def show_evening(desk: AtDesk, event_id: str) -> Json:
     """Return how an event went, tick by tick."""
     return await evening.show_evening(desk, event_id=event_id)
+
+
+@router.get("/events/{event_id}/sites/{site_id}/trace")
+async def trace_site(desk: AtDesk, event_id: str, site_id: str) -> Json:
+    """Return every command's life at one home, from the signal to the meter."""
+    return await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
 
 
 @router.get("/fleet/health")

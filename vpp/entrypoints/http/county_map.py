@@ -49,13 +49,18 @@ def county_map(counties: Sequence[Any], figure: str) -> Markup:
         counties: As ``list_counties`` has them.
         figure: ``spare_w`` or ``delivered_w``.
     """
-    known = {county["name"].lower(): county for county in counties}
+    known = {_plain(county["name"]): county for county in counties}
     most_w = max((county[figure] for county in counties), default=0)
-    drawn = [_tile(tile, known.get(tile[1].lower()), figure, most_w) for tile in tiles()]
+    drawn = [_tile(tile, known.get(_plain(tile[1])), figure, most_w) for tile in tiles()]
     columns, rows = 6, len(TILES.strip().splitlines())
     return Markup('<svg class="map" viewBox="0 0 {} {}" role="group" aria-label="Counties">{}</svg>').format(
         columns * (TILE + GAP), rows * (TILE + GAP), Markup("").join(drawn)
     )
+
+
+def _plain(name: str) -> str:
+    """Return a county's name as it compares: enrolment writes ``contra-costa`` or ``Contra Costa``."""
+    return " ".join(name.lower().replace("-", " ").replace("_", " ").split())
 
 
 def _tile(tile: tuple[str, str, int, int], county: Any, figure: str, most_w: int) -> Markup:

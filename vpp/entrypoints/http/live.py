@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -12,11 +12,17 @@ from fastapi.responses import Response
 
 from vpp.entrypoints.http.charts import Line, power_chart, share_bar
 from vpp.entrypoints.http.showing import render
-from vpp.entrypoints.operations.board import show_board
+from vpp.entrypoints.operations.alarms import list_alarms
+from vpp.entrypoints.operations.board import board_facts, list_fleet, show_board
 from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.events import authorized_now, list_events
 
 MADE_EVERY_S = 0.8
 KEPT = 50
+AROUND_EVERY_S = 5
+LATELY = 5
+OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
+"""What a board is for, in the order in which somebody has to look at it."""
 
 PROOF_WORDS = {
     "delivering": "delivering",
@@ -37,6 +43,8 @@ class BoardsKept:
     def __init__(self) -> None:
         self._made: dict[str, tuple[float, bytes, str]] = {}
         self.making = asyncio.Lock()
+        self.around: tuple[datetime, tuple[str, ...], Mapping[str, Any]] | None = None
+        """What stands around the boards, with when it was made and the events that were open then."""
 
     def get(self, event_id: str) -> tuple[bytes, str] | None:
         """Return the body and its tag, None where it is older."""
@@ -56,7 +64,55 @@ class BoardsKept:
 
 async def board_page_values(desk: Desk, event_id: str) -> dict[str, Any]:
     """Return what the board's template shows of one event."""
-    facts: Json = await show_board(desk, event_id=event_id)
+    return _board(await show_board(desk, event_id=event_id))
+
+
+async def boards_page_values(desk: Desk, kept: BoardsKept) -> dict[str, Any]:
+    """Return what the board's page shows: every open event, alarms that nobody answered, the fleet, lately.
+
+    What stands around the boards reads the whole fleet and every past event, so it is made every 5 s, and
+    when an event opens or ends.
+    """
+    now, allowed = desk.clock.now(), await authorized_now(desk)
+    found: list[Json] = []
+    if desk.live is not None:
+        found = [
+            board_facts(desk, desk.live, history, allowed.get(history.latest.event_id, 0))
+            for history in await desk.store.histories(ending_after=now)
+        ]
+    current = [facts for facts in found if facts["state"] in OPEN_STATES]
+    current.sort(key=lambda facts: (OPEN_STATES.index(str(facts["state"])), str(facts["starts_at"])))
+    names = tuple(sorted(str(facts["event_id"]) for facts in current))
+    if kept.around is None or kept.around[1] != names or _older(kept.around[0], now):
+        kept.around = (now, names, await _around(desk))
+    return {"boards": [_board(facts) for facts in current], **kept.around[2]}
+
+
+def staff_zone(desk: Desk) -> str:
+    """Return the name of the zone in which staff read what belongs to no event: that of most homes."""
+    sizes = desk.live.program_sizes() if desk.live is not None else {}
+    largest = max(sizes, key=lambda program_id: sizes[program_id], default="")
+    return desk.time_zone(largest) if largest in desk.programs else "UTC"
+
+
+def _older(made_at: datetime, now: datetime) -> bool:
+    return abs((now - made_at).total_seconds()) >= AROUND_EVERY_S
+
+
+async def _around(desk: Desk) -> Mapping[str, Any]:
+    listed: Any = (await list_events(desk))["events"]
+    alarms: Any = (await list_alarms(desk))["alarms"]
+    past = [event for event in listed if event["state"] in ("ended", "cancelled")]
+    past.sort(key=lambda event: (event["starts_at"] or "", event["event_id"]), reverse=True)
+    return {
+        "alarms": [each for each in alarms if not each["answered_by"] and not each["cleared_at"]],
+        "fleet": await list_fleet(desk, limit=1) if desk.live else None,
+        "past": past[:LATELY],
+        "zone": staff_zone(desk),
+    }
+
+
+def _board(facts: Json) -> dict[str, Any]:
     states = _states(facts["proof"])
     return {
         "facts": facts,
@@ -150,18 +206,29 @@ def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:
     return words[state], "late" if state.startswith("waiting") else "normal"
 
 
-async def fragment(desk: Desk, kept: BoardsKept, event_id: str, *, known: str = "") -> Response:
-    """Return the board as HTML; every visitor of the same second gets the same bytes.
+async def board_html(desk: Desk, event_id: str) -> str:
+    """Return the moving part of one event's page."""
+    return render("board_fragment.html", board=await board_page_values(desk, event_id))
+
+
+async def boards_html(desk: Desk, kept: BoardsKept) -> str:
+    """Return the moving part of the board's page."""
+    return render("boards_fragment.html", **await boards_page_values(desk, kept))
+
+
+async def fragment(
+    kept: BoardsKept, key: str, make: Callable[[], Awaitable[str]], *, known: str = ""
+) -> Response:
+    """Return a moving part as HTML; every visitor of the same second gets the same bytes.
 
     Whoever has them already, by the tag in ``known``, is told so with 304.
     """
-    made = kept.get(event_id)
+    made = kept.get(key)
     if made is None:
         async with kept.making:  # one makes it, the others wait for it
-            made = kept.get(event_id)
+            made = kept.get(key)
             if made is None:
-                text = render("board_fragment.html", board=await board_page_values(desk, event_id))
-                made = kept.put(event_id, text.encode())
+                made = kept.put(key, (await make()).encode())
     if known == made[1]:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": made[1]})
     return Response(made[0], media_type="text/html; charset=utf-8", headers={"ETag": made[1]})

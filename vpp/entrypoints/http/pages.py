@@ -13,6 +13,7 @@ from vpp.entrypoints.http import (
     login,
     pages_alarms,
     pages_dispatch,
+    pages_files,
     pages_fleet,
     pages_operator,
     pages_owner,
@@ -20,6 +21,7 @@ from vpp.entrypoints.http import (
     pages_owner_money,
 )
 from vpp.entrypoints.http.api import BodyLimit
+from vpp.entrypoints.http.description import listed
 from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.pages_faults import tell_faults
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
@@ -32,6 +34,7 @@ ROUTERS = (
     login.router,
     pages_alarms.router,
     pages_dispatch.router,
+    pages_files.router,
     pages_fleet.router,
     pages_operator.router,
     pages_owner.router,
@@ -88,7 +91,7 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
     @pages.get("/docs")
     async def api_page(request: Request) -> Response:
         """Show every operation of the API."""
-        return show(request, "docs.html", document=api_document())
+        return show(request, "docs.html", operations=listed(api_document()))
 
     pages.mount("/static", StaticFiles(directory=STATIC))
     return pages

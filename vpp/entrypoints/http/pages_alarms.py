@@ -5,6 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Watcher, leave_trail
 from vpp.entrypoints.operations import alarms
@@ -16,7 +17,9 @@ router = APIRouter(prefix="/operator/alarms")
 async def alarms_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
     """Show alarms, the newest first; those that nobody answered say so."""
     found = await alarms.list_alarms(desk)
-    return show(request, "operator_alarms.html", visitor=visitor, alarms=found["alarms"])
+    return show(
+        request, "operator_alarms.html", visitor=visitor, alarms=found["alarms"], zone=staff_zone(desk)
+    )
 
 
 @router.post("/answer")

@@ -18,6 +18,7 @@ from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import NotLoggedIn, ToldFault, Visitor, desk_of, visitor_of
 from vpp.entrypoints.language import Language, preferred
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.money import UNSUMMED
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 ENGLISH = Language("en")
@@ -36,6 +37,8 @@ def tell_faults(pages: FastAPI) -> None:
     pages.add_exception_handler(OperationRefused, _refused)
     pages.add_exception_handler(ConflictingFact, _conflict)
     pages.add_exception_handler(StoreUnavailable, _store_down)
+    for altered in UNSUMMED:
+        pages.add_exception_handler(altered, _books_altered)
     pages.add_exception_handler(RequestValidationError, _unreadable)
     pages.add_exception_handler(Exception, _unforeseen)
 
@@ -84,6 +87,11 @@ async def _unreadable(request: Request, failure: Exception) -> Response:
 async def _store_down(request: Request, failure: Exception) -> Response:
     detail = f"{failure}. Running homes keep to their leases."
     return await _message(request, HTTPStatus.SERVICE_UNAVAILABLE, detail, "page.store_down")
+
+
+async def _books_altered(request: Request, failure: Exception) -> Response:
+    detail = f"{failure}. No amount is shown and none is booked until that is put right; vpp ledger verify"
+    return await _message(request, HTTPStatus.CONFLICT, detail, "page.books_altered")
 
 
 async def _unforeseen(request: Request, _failure: Exception) -> Response:

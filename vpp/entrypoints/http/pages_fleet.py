@@ -7,15 +7,16 @@ from typing import cast
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from vpp.domain.dispatch_plan import Reason
 from vpp.entrypoints.http.county_map import county_map
+from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
-from vpp.entrypoints.operations import board, counties, health, sites, traffic
+from vpp.entrypoints.operations import board, counties, events, health, sites, tracing, traffic, trail
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 PAGE_SITES = 50
+PAGE_ENTRIES = 200
 FLEET_COLUMNS = (
     "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
 )  # fmt: skip
@@ -31,24 +32,26 @@ async def fleet_page(
     search: str = "",
     reason: str = "",
     county: str = "",
+    event: str = "",
     offset: int = 0,
 ) -> Response:
     """Show homes as they are now, found by a part of their name, county or feeder."""
     found = await board.list_fleet(
-        desk, search=search, reason=reason, county=county, offset=offset, limit=PAGE_SITES
+        desk, search=search, reason=reason, county=county, event=event, offset=offset, limit=PAGE_SITES
     )
+    name = str((await events.outline_event(desk, event_id=event))["name"]) if event else ""
     return show(
         request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
-        county=county, page=PAGE_SITES, words={each.value: sites.REASON_WORDS[each] for each in Reason},
+        county=county, event=event, event_name=name, page=PAGE_SITES,
     )  # fmt: skip
 
 
 @router.get("/fleet.csv")
 async def fleet_file(
-    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = ""
+    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = "", event: str = ""
 ) -> Response:
     """Return the same homes as a file, sent while it is made."""
-    parts = board.every_site(desk, search=search, reason=reason, county=county)
+    parts = await board.every_site(desk, search=search, reason=reason, county=county, event=event)
 
     async def lines() -> AsyncIterator[bytes]:
         yield csv_lines([dict(zip(FLEET_COLUMNS, FLEET_COLUMNS, strict=True))], FLEET_COLUMNS)
@@ -82,10 +85,26 @@ async def site_page(
     return show(request, "operator_site.html", visitor=visitor, site=facts, now=now, why=why)
 
 
+@router.get("/events/{event_id}/sites/{site_id}")
+async def trace_page(
+    request: Request, visitor: Watcher, desk: AtDesk, event_id: str, site_id: str
+) -> Response:
+    """Show every command's life at one home, from the signal to the meter."""
+    found = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
+    return show(request, "operator_trace.html", visitor=visitor, event=event, found=found)
+
+
 @router.get("/trail")
-async def trail_page(request: Request, visitor: TrailReader, desk: AtDesk) -> Response:
-    """Show who did and read what, the newest first."""
-    return show(request, "operator_trail.html", visitor=visitor, trail=await desk.store.trail(limit=200))
+async def trail_page(
+    request: Request, visitor: TrailReader, desk: AtDesk, subject: str = "", cursor: str = ""
+) -> Response:
+    """Show who did and read what, the newest first; with a subject, what is about that alone."""
+    found = await trail.list_trail(desk, subject=subject, cursor=cursor, limit=PAGE_ENTRIES)
+    return show(
+        request, "operator_trail.html", visitor=visitor, trail=found["entries"], next=found["next_cursor"],
+        subject=subject, cursor=cursor, zone=staff_zone(desk),
+    )  # fmt: skip
 
 
 @router.get("/map")
@@ -110,5 +129,6 @@ async def health_page(request: Request, visitor: Watcher, desk: AtDesk) -> Respo
     return show(
         request, "operator_health.html", visitor=visitor, health=await health.show_health(desk),
         soon=health.CERTIFICATE_SOON_DAYS, traffic=found, failures=found["pending"], database_ms=database_ms,
+        zone=staff_zone(desk),
         service={"database": True, "broker": desk.running.controller.connected},
     )  # fmt: skip

@@ -5,12 +5,14 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from vpp.entrypoints.http.live import board_page_values, fragment
+from vpp.domain.access import TrailEntry
+from vpp.entrypoints.http.live import board_html, board_page_values, boards_html, boards_page_values, fragment
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
     Approver,
@@ -18,32 +20,34 @@ from vpp.entrypoints.http.visitor import (
     CheckedForm,
     Dispatcher,
     Follower,
+    Form,
     Visitor,
     Watcher,
     front_of,
     leave_trail,
 )
-from vpp.entrypoints.operations import board, events, rails, sites, starting
-from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations import events, rails, sites, starting
+from vpp.entrypoints.operations.desk import Desk, Json, instant
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
-OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
-"""What a board is for, in the order in which somebody has to look at it."""
+BOARDS = ""  # no event has an empty id
 
 router = APIRouter(prefix="/operator")
 
 
 @router.get("")
 async def board_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
-    """Show the board of every event that is on or comes, and what the fleet could give."""
-    listed = await latest_first(desk)
-    current = [event for event in listed if event["state"] in OPEN_STATES]
-    current.sort(key=lambda event: (OPEN_STATES.index(str(event["state"])), str(event["starts_at"])))
-    boards = [await board_page_values(desk, str(event["event_id"])) for event in current] if desk.live else []
-    past = [event for event in listed if event["state"] in ("ended", "cancelled")][:5]
-    fleet = await board.list_fleet(desk, limit=1) if desk.live else None
-    return show(request, "operator_board.html", visitor=visitor, boards=boards, past=past, fleet=fleet)
+    """Show every event that is on or comes, what needs somebody, and what the fleet could give."""
+    values = await boards_page_values(desk, front_of(request).boards)
+    return show(request, "operator_board.html", visitor=visitor, **values)
+
+
+@router.get("/boards")
+async def boards_fragment(request: Request, _visitor: Follower, desk: AtDesk) -> Response:
+    """Return the moving part of the board's page, so that an event that begins appears by itself."""
+    kept, known = front_of(request).boards, request.headers.get("if-none-match", "")
+    return await fragment(kept, BOARDS, lambda: boards_html(desk, kept), known=known)
 
 
 async def latest_first(desk: Desk) -> list[Json]:
@@ -74,22 +78,36 @@ async def _event_page(
     event_id: str,
     *,
     fault: str | None = None,
-    typed: str = "",
+    typed: Mapping[str, str] = MappingProxyType({}),
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
     values: dict[str, Any] = {"event": await events.show_event(desk, event_id=event_id), "board": None}
     if desk.live is not None:
         values["board"] = await board_page_values(desk, event_id)
-    values["trail"] = await desk.store.trail(subject=f"event:{event_id}", limit=20)
+    values["story"] = _story(values["event"], await desk.store.trail(subject=f"event:{event_id}", limit=20))
     values["words"] = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
     return show(request, "operator_event.html", status, visitor=visitor, fault=fault, typed=typed, **values)
+
+
+def _story(event: Any, trail: Sequence[TrailEntry]) -> list[tuple[str, str]]:
+    """Return what happened to an event: (instant, words), the oldest first."""
+    told = [
+        (each["committed_at"], f"version {each['version']}, {each['operation'].lower()}, {each['status']}")
+        for each in event["versions"]
+    ]
+    told += [(each["granted_at"], f"{each['kind']} by {each['actor']}") for each in event["grants"]]
+    for each in event["receipts"]:
+        why = f" ({each['reason']})" if each["reason"] else ""
+        told.append((each["at"], f"answered {each['state']}{why}"))
+    told += [(instant(each.at), f"{each.action} by {each.actor} {each.reason}".strip()) for each in trail]
+    return sorted(told)
 
 
 @router.get("/events/{event_id}/board")
 async def board_fragment(request: Request, _visitor: Follower, desk: AtDesk, event_id: str) -> Response:
     """Return the moving part of the board, for a page that asks again and again."""
-    known = request.headers.get("if-none-match", "")
-    return await fragment(desk, front_of(request).boards, event_id, known=known)
+    kept, known = front_of(request).boards, request.headers.get("if-none-match", "")
+    return await fragment(kept, event_id, lambda: board_html(desk, event_id), known=known)
 
 
 @router.post("/events/{event_id}/cancel")
@@ -97,8 +115,43 @@ async def cancel(
     request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Cancel an event whose id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="cancel")
+    if refusal is None:
+        await leave_trail(desk, visitor, "cancel", f"event:{event_id}")
+        await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+@router.post("/events/{event_id}/force")
+async def force(
+    request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
+) -> Response:
+    """Dispatch an event that lies outside its program, once its id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="force")
+    if refusal is None:
+        await leave_trail(desk, visitor, "force", f"event:{event_id}")
+        await events.force_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+@router.post("/events/{event_id}/approve")
+async def approve(
+    request: Request, visitor: Approver, desk: AtDesk, form: CheckedForm, event_id: str
+) -> Response:
+    """Be the second person of an event above its source's limit, once its id was typed."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="approve")
+    if refusal is None:
+        await leave_trail(desk, visitor, "approve", f"event:{event_id}")
+        await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
+    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+
+
+async def _unconfirmed(
+    request: Request, visitor: Visitor, desk: Desk, event_id: str, form: Form, *, to: str
+) -> Response | None:
+    """Return the page again where the event is over or its id was not typed; None where all is well."""
     typed = form.get("typed", "")
-    event = await events.show_event(desk, event_id=event_id)
+    event = await events.outline_event(desk, event_id=event_id)
     if event["state"] in ("cancelled", "ended"):
         return await _event_page(
             request, visitor, desk, event_id, status=HTTPStatus.CONFLICT,
@@ -106,28 +159,10 @@ async def cancel(
         )  # fmt: skip
     if typed != event_id:
         return await _event_page(
-            request, visitor, desk, event_id, typed=typed, status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            fault=f"Type {event_id} to cancel this event. Nothing was changed.",
+            request, visitor, desk, event_id, typed={to: typed}, status=HTTPStatus.UNPROCESSABLE_ENTITY,
+            fault=f"Type {event_id} to {to} this event. Nothing was changed.",
         )  # fmt: skip
-    await leave_trail(desk, visitor, "cancel", f"event:{event_id}")
-    await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
-
-
-@router.post("/events/{event_id}/force")
-async def force(visitor: Dispatcher, desk: AtDesk, _form: CheckedForm, event_id: str) -> Response:
-    """Dispatch an event that lies outside its program."""
-    await leave_trail(desk, visitor, "force", f"event:{event_id}")
-    await events.force_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
-
-
-@router.post("/events/{event_id}/approve")
-async def approve(visitor: Approver, desk: AtDesk, _form: CheckedForm, event_id: str) -> Response:
-    """Be the second person of an event above its source's limit."""
-    await leave_trail(desk, visitor, "approve", f"event:{event_id}")
-    await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
-    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+    return None
 
 
 @router.post("/stop-all")

@@ -12,7 +12,7 @@ from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
 from vpp.entrypoints.http.words import clock_time
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 
 router = APIRouter(prefix="/owner")
 
@@ -21,12 +21,16 @@ router = APIRouter(prefix="/owner")
 async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Response:
     """Show every past event, also those with zero and why; seasons, payouts, and the share of the burden."""
     found = await owner.show_own_events(desk, owner_id=visitor.own_id)
-    statement = owner_money.with_owed(await show_statement(desk, owner_id=visitor.own_id))
-    paid = await owner_money.show_own_payouts(desk, owner_id=visitor.own_id)
     seasons = await fairness.own_seasons(desk, owner_id=visitor.own_id)
+    homes = await owner.homes_of(desk, visitor.own_id)
+    try:
+        statement = owner_money.with_owed(await show_statement(desk, owner_id=visitor.own_id))
+        paid = (await owner_money.show_own_payouts(desk, owner_id=visitor.own_id))["payouts"]
+    except UNSUMMED:
+        statement, paid = {}, []
     return await show_own(
         request, visitor, desk, "owner_events.html", events=found["events"], statement=statement,
-        seasons=seasons, payouts=paid["payouts"],
+        seasons=seasons, payouts=paid, many=len(homes) > 1,
     )  # fmt: skip
 
 
@@ -105,6 +109,6 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
     ]
     columns = (
         "site_id", "starts_at", "starts_at_local", "fraction", "metered_wh", "baseline_wh", "incremental_wh",
-        "quality", "rate_usd_per_kwh",
+        "quality", "rate_usd_per_kwh", "exported_wh",
     )  # fmt: skip
     return csv_file("hours.csv", columns, rows)

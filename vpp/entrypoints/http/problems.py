@@ -12,6 +12,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.money import UNSUMMED
 from vpp.ports import ConflictingFact, StoreUnavailable
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -55,6 +56,8 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_fault)
     app.add_exception_handler(StoreUnavailable, _store_down)
     app.add_exception_handler(ConflictingFact, _conflict)
+    for altered in UNSUMMED:
+        app.add_exception_handler(altered, _books_altered)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -108,6 +111,10 @@ async def _conflict(_request: Request, failure: Exception) -> JSONResponse:
 async def _store_down(_request: Request, failure: Exception) -> JSONResponse:
     assert isinstance(failure, StoreUnavailable)
     return store_down(failure)
+
+
+async def _books_altered(_request: Request, failure: Exception) -> JSONResponse:
+    return problem(HTTPStatus.CONFLICT, f"{failure}; nothing may be summed until that is put right")
 
 
 async def _unforeseen(_request: Request, _failure: Exception) -> JSONResponse:

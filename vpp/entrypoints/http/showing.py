@@ -27,6 +27,7 @@ def _environment() -> Environment:
     for name in (
         "moment",
         "clock_time",
+        "exact_time",
         "power",
         "energy",
         "money",

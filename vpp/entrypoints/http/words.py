@@ -26,6 +26,13 @@ def clock_time(at: datetime | str | None, zone: str) -> Markup:
     return _time(exact, _clock(exact, zone))
 
 
+def exact_time(at: datetime | str, zone: str) -> Markup:
+    """Return the time of day to the second, such as ``6:00:15 PM PDT``, with UTC on hover."""
+    exact = datetime.fromisoformat(at) if isinstance(at, str) else at
+    local = _local(exact, zone)
+    return _time(exact, f"{local.hour % 12 or 12}:{local:%M:%S %p %Z}")
+
+
 def _local(at: datetime, zone: str) -> datetime:
     return at.astimezone(ZoneInfo(zone))
 

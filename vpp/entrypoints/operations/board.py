@@ -15,13 +15,14 @@ from vpp.domain.interval import from_epoch, to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
-from vpp.entrypoints.operations.events import authorized_now, event_facts
+from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
 PAGE_MOST = 1_000
+EVENTS_KEPT = 100
 SITES_AT_ONCE = 1_000
 SPARE_S = 3600
 FIRST_PLAN_WITHIN_S = 30  # two ticks
@@ -50,8 +51,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
     facts = event_facts(desk, history, authorized_w=authorized_w)
     plan = live.plan(event_id) or EventPlan.empty(len(live.controller.fleet))
     steps = steps_in_force(history)
-    ends_at = steps[-1].interval.ends_at if steps else None
-    starts_at = steps[0].interval.starts_at if steps else None
+    starts_at, ends_at = (steps[0].interval.starts_at, steps[-1].interval.ends_at) if steps else _asks(facts)
     remaining_s = max(0, int((ends_at - now).total_seconds())) if ends_at else 0
     starts_in_s = max(0, int((starts_at - now).total_seconds())) if starts_at else 0
     serving = live.serving(event_id, now)
@@ -91,6 +91,13 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         ],
         "forecast": _forecast(live, serving, now, remaining_s) if planned_w else [],
     }
+
+
+def _asks(facts: Json) -> tuple[datetime, datetime] | tuple[None, None]:
+    """Return when an event that nobody dispatches yet would be; None for both once it is over."""
+    if facts["state"] not in ("waiting_for_force", "waiting_for_approval"):
+        return None, None
+    return datetime.fromisoformat(str(facts["starts_at"])), datetime.fromisoformat(str(facts["ends_at"]))
 
 
 def _asked_now(history: EventHistory, now: datetime, authorized_w: int | None) -> int:
@@ -135,12 +142,46 @@ def standing_reasons(live: Live, now: datetime) -> IntColumn:
     return np.where(live.busy(now), REASONS.index(Reason.SELECTED), codes)
 
 
+async def reasons_in(desk: Desk, event_id: str) -> IntColumn:
+    """Return per site why an event's newest plan takes it or does not. Raises OperationRefused."""
+    history, live = await desk.history(event_id), desk.running
+    plan = live.controller.board.plans.get(event_id) if live.controller.board else None
+    known: IntColumn = np.zeros(0, dtype=np.int64)
+    if plan is not None:
+        known = plan.reason_code
+    elif event_state(history, desk.clock.now()) in ("ended", "cancelled"):
+        known = np.frombuffer(await last_reasons(desk, event_id), np.uint8).astype(np.int64)
+    if not len(known):
+        raise OperationRefused(f"event {event_id} has not been planned", HTTPStatus.CONFLICT)
+    codes = np.full(len(live.controller.fleet), REASONS.index(Reason.NOT_ENROLLED), dtype=np.int64)
+    codes[: len(known)] = known[: len(codes)]
+    return codes
+
+
+async def last_reasons(desk: Desk, event_id: str) -> bytes:
+    """Return each site's last reason code in an event that is over, by number; empty where none was planned.
+
+    Kept while the process lives: the plans of a whole fleet are long to read, and these change no more.
+    """
+    kept = desk.live.reasons.get(event_id) if desk.live else None
+    if kept is not None:
+        return kept
+    revisions = await desk.store.revisions(event_id)
+    codes = revisions[-1].reason_code.astype(np.uint8).tobytes() if revisions else b""
+    if desk.live is not None:
+        desk.live.reasons[event_id] = codes
+        while len(desk.live.reasons) > EVENTS_KEPT:
+            del desk.live.reasons[next(iter(desk.live.reasons))]
+    return codes
+
+
 async def list_fleet(
     desk: Desk,
     *,
     search: str = "",
     reason: str = "",
     county: str = "",
+    event: str = "",
     offset: int = 0,
     cursor: str = "",
     limit: int = 50,
@@ -151,6 +192,7 @@ async def list_fleet(
         search: Part of a site id, county or feeder, in any case.
         reason: Only sites with this word of the eligibility list.
         county: Only sites of this county.
+        event: Say each site's reason in this event's newest plan, in place of whether it could help now.
         offset: How many to pass over.
         cursor: ``next_cursor`` of the page before, in place of an offset.
         limit: At most this many, up to 1,000.
@@ -164,7 +206,8 @@ async def list_fleet(
     offset = _offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
     fleet = live.controller.fleet
-    codes = standing_reasons(live, now)
+    standing = standing_reasons(live, now)
+    codes = await reasons_in(desk, event) if event else standing
     rows = _matching(live, codes, search, reason, county)
     counts = np.bincount(codes, minlength=len(REASONS))
     shown = rows[offset : offset + max(1, min(limit, PAGE_MOST))]
@@ -174,19 +217,19 @@ async def list_fleet(
         "offset": offset,
         "next_cursor": cursor_of(str(following)) if following < len(rows) else None,
         "enrolled": int(fleet.enrolled.sum()),
-        "spare_w": live.held_w((codes == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
+        "spare_w": live.held_w((standing == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
         "online": int(fleet.online.sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "sites": _sites_now(live, shown, codes, now),
     }
 
 
-def every_site(
-    desk: Desk, *, search: str = "", reason: str = "", county: str = ""
+async def every_site(
+    desk: Desk, *, search: str = "", reason: str = "", county: str = "", event: str = ""
 ) -> AsyncIterator[list[Json]]:
     """Return all homes that match, as ``list_fleet`` has them, in parts; dispatch goes on in between."""
     live, now = desk.running, desk.clock.now()
-    codes = standing_reasons(live, now)
+    codes = await reasons_in(desk, event) if event else standing_reasons(live, now)
     rows = _matching(live, codes, search, reason, county)
 
     async def parts() -> AsyncIterator[list[Json]]:

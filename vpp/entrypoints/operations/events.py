@@ -24,6 +24,7 @@ from vpp.domain.grid_event import (
     steps_in_force,
 )
 from vpp.domain.interval import Interval, union
+from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.entrypoints.operations.desk import (
     Desk,
@@ -135,7 +136,8 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     Returns:
         What ``vpp event list`` has, and ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
         ``planned_w``, ``shortfall_w``, ``sites``, ``level_pct``, ``reasons``: sites by reason);
-        ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``); ``settlement``
+        ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``, and how many of those
+        were last told to stop, ``sites_released``); ``settlement``
         (``state, delivered_wh`` (gross battery output)``, incremental_wh`` (beyond the baseline)``, paid_usd,
         gross_usd``) or None before one; ``requested_wh``, what was asked in all.
     """
@@ -260,9 +262,16 @@ def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
     }
 
 
+_DISCHARGING, _RELEASED = 1, 2
+
+
 async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick]) -> Json:
     orders = [order for tick in ticks for order in tick.orders]
-    told = [order.site_no for order in orders if order.action is Action.DISCHARGE]
+    last: IntColumn = np.zeros(
+        1 + max((order.site_no.max(initial=0) for order in orders), default=0), np.int64
+    )
+    for order in orders:
+        last[order.site_no] = _DISCHARGING if order.action is Action.DISCHARGE else _RELEASED
     answers = await desk.store.count_acks(event_id)
     refused = {refusal.value: count for refusal, count in answers.items() if refusal is not None}
     return {
@@ -270,7 +279,8 @@ async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick
         "sent": sum(len(order.site_no) for order in orders),
         "accepted": answers.get(None, 0),
         "refused": dict(sorted(refused.items())),
-        "sites_dispatched": len(np.unique(np.concatenate(told))) if told else 0,
+        "sites_dispatched": int((last != 0).sum()),
+        "sites_released": int((last == _RELEASED).sum()),
     }
 
 

@@ -35,6 +35,9 @@ WHAT_COUNTS = (
     "count against it within one event, never beyond."
 )
 
+UNSUMMED = (AlteredBooks, MixedCurrencies)
+"""What says that somebody changed the books, so that nothing of them may be summed."""
+
 
 def exact(energy_wh: Fraction) -> int | str:
     """Return watt-hours as a whole number, or as a fraction such as ``"37/3"`` where they are none."""
@@ -187,8 +190,8 @@ async def _period_facts(
 
 
 def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
-    """Return the sums of an owner's events, by program and season, in order."""
-    sums: dict[tuple[str, str], tuple[int, Fraction, Decimal]] = {}
+    """Return the sums of an owner's events, by program and season, in order; two homes share one event."""
+    sums: dict[tuple[str, str], tuple[set[str], Fraction, Decimal]] = {}
     for line in lines:
         program = desk.programs.get(str(line["program_id"]))
         starts_at = line["starts_at"]
@@ -199,9 +202,9 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
         if season is None:
             continue
         key = (program.program_id, season.starts_at.astimezone(program.zone).date().isoformat())
-        events, energy_wh, amount = sums.get(key, (0, Fraction(0), Decimal(0)))
+        events, energy_wh, amount = sums.get(key, (set(), Fraction(0), Decimal(0)))
         sums[key] = (
-            events + 1,
+            events | {str(line["event_id"])},
             energy_wh + Fraction(str(line["incremental_wh"])),
             amount + Decimal(str(line["amount_usd"])),
         )
@@ -210,7 +213,7 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
             "program_id": program_id,
             "currency": desk.currency(program_id),
             "season_starts_on": starts_on,
-            "events": sums[program_id, starts_on][0],
+            "events": len(sums[program_id, starts_on][0]),
             "incremental_wh": exact(sums[program_id, starts_on][1]),
             "amount_usd": str(sums[program_id, starts_on][2]),
         }
@@ -333,7 +336,7 @@ async def verify_ledger(desk: Desk) -> Json:
     try:
         entries = await desk.store.entries()
         in_currency = _by_currency(desk, entries)
-    except (AlteredBooks, MixedCurrencies) as failure:
+    except UNSUMMED as failure:
         return {
             "balanced": False,
             "entries": None,

@@ -5,26 +5,24 @@ from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
-import numpy as np
-
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
-from vpp.entrypoints.operations.board import site_now, site_reason
+from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
-from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.money import UNSUMMED, WHAT_COUNTS, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
 EVENT_HOURS = 2  # the usual length, for what an event may bring
-EVENTS_KEPT = 100
 RECENT_EVENTS = 5  # a usual event is the mean of so many
 
 OVER = ("ended", "cancelled")
+SUMS = ("currency", "pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd")
 ENGLISH = Language("en")
 
 
@@ -48,10 +46,12 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
         reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, most_wh, hours`` of each
         home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
-        paid_out_usd, what_counts``, and ``currency``, that of all amounts.
+        paid_out_usd, what_counts``, and ``currency``, that of all amounts. Where somebody changed the books
+        in the database, nothing may be summed: then ``differs`` says what was changed, and these amounts
+        are None; all else is there, because an owner must always be able to say no.
     """
     homes = await homes_of(desk, owner_id)
-    statement = await show_statement(desk, owner_id=owner_id, with_days=False)
+    statement = await _statement_or_why(desk, owner_id)
     now = desk.clock.now()
     coming: list[Json] = []
     authorized = await authorized_now(desk)
@@ -66,13 +66,25 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     lines = statement["events"]
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
-    sums = ("currency", "pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd", "what_counts")
     return {
         "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
         "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
-        "season_usd": str(sum((Decimal(str(line["amount_usd"])) for line in this_year), Decimal("0.00"))),
-        **{name: statement[name] for name in sums},
+        "season_usd": None if statement["differs"] else str(_amounts(this_year)),
+        "what_counts": WHAT_COUNTS,
+        **{name: statement[name] for name in ("differs", *SUMS)},
     }
+
+
+async def _statement_or_why(desk: Desk, owner_id: str) -> Json:
+    """Return an owner's statement with ``differs`` None, or no event, no sum, and what was changed."""
+    try:
+        return await show_statement(desk, owner_id=owner_id, with_days=False) | {"differs": None}
+    except UNSUMMED as failure:
+        return {**dict.fromkeys(SUMS), "events": [], "differs": str(failure)}
+
+
+def _amounts(lines: Sequence[Json]) -> Decimal:
+    return sum((Decimal(str(line["amount_usd"])) for line in lines), Decimal("0.00"))
 
 
 def concerns(home: Enrollment, history: EventHistory) -> bool:
@@ -214,25 +226,8 @@ async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> s
     opt_outs = await desk.store.opt_outs([latest.event_id])
     if any(each.site_id == home.site_id and each.taken_back_at is None for each in opt_outs):
         return "opted_out"
-    codes = await _last_reasons(desk, latest.event_id)
+    codes = await last_reasons(desk, latest.event_id)
     if not codes:
         return "never_on" if latest.status is EventStatus.CANCELLED else "never_dispatched"
     reason = REASONS[codes[home.site_no]] if home.site_no < len(codes) else Reason.NOT_ENROLLED
     return "not_computed" if reason is Reason.SELECTED else reason.value
-
-
-async def _last_reasons(desk: Desk, event_id: str) -> bytes:
-    """Return each site's last reason code in an event that is over, by number; empty where none was planned.
-
-    Kept while the process lives: the plans of a whole fleet are long to read, and these change no more.
-    """
-    kept = desk.live.reasons.get(event_id) if desk.live else None
-    if kept is not None:
-        return kept
-    revisions = await desk.store.revisions(event_id)
-    codes = revisions[-1].reason_code.astype(np.uint8).tobytes() if revisions else b""
-    if desk.live is not None:
-        desk.live.reasons[event_id] = codes
-        while len(desk.live.reasons) > EVENTS_KEPT:
-            del desk.live.reasons[next(iter(desk.live.reasons))]
-    return codes

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
+from itertools import zip_longest
 
 from vpp.domain.payout import payouts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none, usd
 from vpp.entrypoints.operations.money import show_statement
 from vpp.entrypoints.operations.owner import show_own_events
+from vpp.entrypoints.operations.sent_to_grid import exported_wh
 
 LEAST_PLACES, MOST_PLACES = 2, 7
 
@@ -19,7 +21,8 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
     Returns:
         ``rows`` as of ``show_own_events``, one for each home; ``lines`` of the statement with ``sum_kwh``,
         ``paid_kwh``, ``hours`` (with ``metered_kwh, baseline_kwh, beyond_kwh``, exact decimals as text, an
-        ellipsis where they never end), ``product_usd`` (before rounding) and ``adds_up`` (whether the
+        ellipsis where they never end; and ``exported_wh, exported_kwh``, what of it went to the grid, None
+        where the grid meter is not shared), ``product_usd`` (before rounding) and ``adds_up`` (whether the
         product rounds to the amount; not for programs with another rule), ``day_kwh`` (by date, what each
         day behind the baseline metered in those hours, as one text); ``chain_head``.
     """
@@ -28,9 +31,11 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
     rows, lines = _of(past, event_id), _of(statement["events"], event_id)
     if not rows:
         raise OperationRefused("There is no such event of yours.", HTTPStatus.NOT_FOUND)
+    settled = (each for each in await desk.store.settlements(owner_id=owner_id) if each.event_id == event_id)
+    sent = {line.site_id: await exported_wh(desk, line) for each in settled for line in each.lines}
     return {
         "rows": rows,
-        "lines": [_with_steps(line) for line in lines],
+        "lines": [_with_steps(line, sent.get(str(line["site_id"]), ())) for line in lines],
         "chain_head": statement["chain_head"],
     }
 
@@ -40,7 +45,7 @@ def _of(rows: object, event_id: str) -> list[Json]:
     return [row for row in rows if row["event_id"] == event_id]
 
 
-def _with_steps(line: Json) -> Json:
+def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
     hours, days_behind = line["hours"], line["days_behind"]
     assert isinstance(hours, list)
     assert isinstance(days_behind, list)
@@ -54,8 +59,10 @@ def _with_steps(line: Json) -> Json:
                 "metered_kwh": kilowatt_hours(hour["metered_wh"]),
                 "baseline_kwh": kilowatt_hours(hour["baseline_wh"]),
                 "beyond_kwh": kilowatt_hours(hour["incremental_wh"]),
+                "exported_wh": sent_wh,
+                "exported_kwh": kilowatt_hours(sent_wh),
             }
-            for hour in hours
+            for hour, sent_wh in zip_longest(hours, exported)
         ],
         "day_kwh": {
             each["date"]: ", ".join(str(kilowatt_hours(energy_wh)) for energy_wh in each["metered_wh"])
@@ -103,6 +110,8 @@ async def show_own_payouts(desk: Desk, *, owner_id: str) -> Json:
 
 
 def with_owed(sums: Mapping[str, object]) -> Json:
-    """Return the sums with ``owed_usd``: what is final and not yet on its way."""
+    """Return the sums with ``owed_usd``: what is final and not on its way; None where nothing is summed."""
+    if sums["posted_usd"] is None:
+        return {**sums, "owed_usd": None}
     owed = Decimal(str(sums["posted_usd"])) - Decimal(str(sums["on_its_way_usd"]))
     return {**sums, "owed_usd": str(owed)}

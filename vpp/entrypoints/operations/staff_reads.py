@@ -12,11 +12,10 @@ from vpp.domain.enrollment import Enrollment
 from vpp.entrypoints.operations import disputes, fairness
 from vpp.entrypoints.operations.contacts import show_contact
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
-from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.owner import homes_of, show_own_events, show_own_home
 from vpp.entrypoints.operations.owner_money import show_own_event
 from vpp.entrypoints.operations.sites import site_facts
-from vpp.money_ports import AlteredBooks
 
 ON_THE_COMMAND_LINE = "asked on the command line"
 LEAST_REASON = 3
@@ -87,8 +86,8 @@ async def read_event(
 
     Returns:
         ``rows`` as of ``vpp owner history``, one for each home; ``lines`` of the statement with exact
-        decimals: ``sum_kwh, paid_kwh, hours`` (``metered_kwh, baseline_kwh, beyond_kwh``)``, product_usd,
-        adds_up``; ``chain_head``.
+        decimals: ``sum_kwh, paid_kwh, hours`` (``metered_kwh, baseline_kwh, beyond_kwh, exported_kwh``)``,
+        product_usd, adds_up``; ``chain_head``.
     """
     await homes_for(desk, owner_id, actor, reason, f"read event {event_id}")
     return await show_own_event(desk, owner_id=owner_id, event_id=event_id)
@@ -115,7 +114,7 @@ async def read_statement(desk: Desk, *, owner_id: str, actor: str, reason: str =
         await desk.store.read_homes(owner_id, _entry(desk, owner_id, actor, reason, "read statement"))
     try:
         return await show_statement(desk, owner_id=owner_id)
-    except AlteredBooks as failure:
+    except UNSUMMED as failure:
         return {"owner_id": owner_id, "balanced": False, "differs": str(failure)}
 
 

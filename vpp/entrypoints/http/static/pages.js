@@ -24,8 +24,9 @@ addEventListener("keydown", (press) => {
 });
 
 function help() {
+  if (document.querySelector("dialog[open]")) return;
   const dialog = document.createElement("dialog");
-  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g t trail · n new event · Esc closes this";
+  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g a alarms · g t trail · n new event · Esc closes this";
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
@@ -58,13 +59,13 @@ if (location.pathname !== "/login") {
 }
 
 // A second click on a form that was sent does nothing; going back makes it usable again.
-for (const form of document.querySelectorAll("form[method=post]")) {
-  form.addEventListener("submit", (sending) => {
-    if (form.dataset.sent) sending.preventDefault();
-    form.dataset.sent = "yes";
-    if (!["/login", "/logout"].includes(new URL(form.action).pathname)) keep(form);
-  });
-}
+addEventListener("submit", (sending) => {
+  const form = sending.target;
+  if (form.method !== "post") return;
+  if (form.dataset.sent) sending.preventDefault();
+  form.dataset.sent = "yes";
+  if (!["/login", "/logout"].includes(new URL(form.action).pathname)) keep(form);
+});
 addEventListener("pageshow", () => {
   for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
 });

@@ -1,0 +1,99 @@
+"""The operator's tables as files: RFC 4180, units in the header, UTC beside local time."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from vpp.entrypoints.http.live import staff_zone
+from vpp.entrypoints.http.pages_operator import csv_file, latest_first
+from vpp.entrypoints.http.visitor import AtDesk, TrailReader, Watcher
+from vpp.entrypoints.http.words import moment
+from vpp.entrypoints.operations import alarms, counties, evening, events, reports, trail
+from vpp.entrypoints.operations.desk import Json
+
+EVENTS = (
+    "event_id", "name", "state", "test", "source", "program_id", "starts_at", "starts_at_local", "ends_at",
+    "ends_at_local", "power_w", "targets", "out_of_program", "forced",
+)  # fmt: skip
+COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w")
+ALARMS = (
+    "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at", "cleared_at",
+)  # fmt: skip
+TRAIL = ("at", "at_local", "actor", "action", "subject", "reason", "request_id")
+COURSE = (
+    "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
+    "revision",
+)  # fmt: skip
+TRAIL_MOST = 100_000
+
+router = APIRouter(prefix="/operator")
+
+
+def _with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
+    """Return the row with each time in local words beside it."""
+    return row | {f"{name}_local": moment(_text(row[name]), zone).striptags() for name in names}
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+@router.get("/events.csv")
+async def events_file(_visitor: Watcher, desk: AtDesk) -> Response:
+    """Return every event, the latest beginning first; ``power_w`` of each step, ``all`` without a bound."""
+    rows = [_event_row(event) for event in await latest_first(desk)]
+    return csv_file("events.csv", EVENTS, rows)
+
+
+def _event_row(event: Any) -> Json:
+    powers = ("all" if step["power_w"] is None else str(step["power_w"]) for step in event["steps"])
+    row = event | {
+        "power_w": " ".join(powers),
+        "targets": " ".join(event["targets"]),
+        "out_of_program": " ".join(event["out_of_program"]),
+    }
+    return _with_local(row, event["time_zone"], ("starts_at", "ends_at"))
+
+
+@router.get("/events/{event_id}/hours.csv")
+async def hours_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
+    """Return what a settled event delivered in each clock hour over all homes, with quality flags."""
+    report = await reports.report_event(desk, event_id=event_id)
+    headers = {"Content-Disposition": 'attachment; filename="hours.csv"'}
+    return Response(str(report["hours_csv"]), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/events/{event_id}/course.csv")
+async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
+    """Return how an event went, tick by tick."""
+    zone = str((await events.outline_event(desk, event_id=event_id))["time_zone"])
+    found: Any = await evening.show_evening(desk, event_id=event_id)
+    rows = [_with_local(frame, zone, ("at",)) for frame in found["frames"]]
+    return csv_file("course.csv", COURSE, rows)
+
+
+@router.get("/counties.csv")
+async def counties_file(_visitor: Watcher, desk: AtDesk) -> Response:
+    """Return what could be had and what is delivered, by county."""
+    found: Any = await counties.list_counties(desk)
+    return csv_file("counties.csv", COUNTIES, found["counties"])
+
+
+@router.get("/alarms.csv")
+async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
+    """Return alarms, the newest first."""
+    found: Any = await alarms.list_alarms(desk)
+    zone = staff_zone(desk)
+    return csv_file(
+        "alarms.csv", ALARMS, [_with_local(each, zone, ("raised_at",)) for each in found["alarms"]]
+    )
+
+
+@router.get("/trail.csv")
+async def trail_file(_visitor: TrailReader, desk: AtDesk, subject: str = "") -> Response:
+    """Return the trail, the newest first, at most 100,000 entries."""
+    found: Any = await trail.list_trail(desk, subject=subject, limit=TRAIL_MOST)
+    zone = staff_zone(desk)
+    return csv_file("trail.csv", TRAIL, [_with_local(each, zone, ("at",)) for each in found["entries"]])
