@@ -40,6 +40,7 @@ from vpp.domain.interval import from_epoch
 from vpp.ports import Packet
 
 PROGRAM = "elrp-a4-pge"
+SATURDAY = 5  # as datetime counts
 HOMES_IN_A_FILE = 1000  # of an import; a larger file only takes more memory
 SHARED_BY = 100  # homes on a connection, where there are more than a few hundred
 AT_ONCE = Backoff(first_s=0.05, longest_s=0.5)  # a test of the controller must not wait for patient homes
@@ -91,14 +92,18 @@ class Past:
         """Write the enrolment file and the meter files, and return where these are.
 
         A meter file holds some homes, and of each day the full hours from the present one on, so many and
-        the one after: more no event of the run will touch.
+        the one after: more no event of the run will touch. With less than whole days it holds on a weekday
+        only weekdays, of which baselines are made.
         """
         out.mkdir(parents=True, exist_ok=True)
         read_at_s = self.history.read_at_s
         consent_at = from_epoch(int(read_at_s[0])) - CONSENT_BEFORE_HISTORY
         write_sites_csv(out / SITES_FILE, self.homes, consent_at=consent_at)
-        into_the_day = (read_at_s - read_at_s[-1]) // READ_EVERY_S % 24
-        kept = np.flatnonzero(into_the_day <= hours).tolist()
+        hours_ago = (read_at_s[-1] - read_at_s) // READ_EVERY_S
+        # Wherever the run is, it is about noon there: so many hours later it is still the same day.
+        weekday = (from_epoch(int(read_at_s[-1])).weekday() - -(-hours_ago // 24)) % 7
+        similar = (weekday < SATURDAY) | (hours >= 24) | (weekday[-1] >= SATURDAY)
+        kept = np.flatnonzero(similar & (-hours_ago % 24 <= hours)).tolist()
         files = []
         for first in range(0, len(self.homes), HOMES_IN_A_FILE):
             files.append(out / f"history-{first}.csv")

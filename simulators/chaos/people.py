@@ -154,6 +154,10 @@ class People:
             await self.tell_homes("reboot 3")
         elif point == "grant":
             await self.force_event(pid)
+        elif point == "nomination":
+            month = f"{WallClock().now() + timedelta(days=40):%Y-%m}"
+            path = f"/programs/{PROGRAM}/nominations/{month}"
+            await self._wish(pid, "PUT", path, {"power_mw": f"{self._next()}"})
         elif point in ("user", "trail", "kept-answer", "login-link"):
             await self._add_user(pid)
 

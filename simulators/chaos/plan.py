@@ -21,9 +21,9 @@ _ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-r
               "excluded-day", "consent", *BY_BROWSER}  # fmt: skip
 SERVING = tuple(point for point in POINTS if point not in _ELSEWHERE)
 ENDING = ("cancel", "settlement", "ledger-pending")
-AT_ANY_INSTANT, BROKER = "any instant", "broker"
+AT_ANY_INSTANT, AT_REST, BROKER = "any instant", "at rest", "broker"
 FEW_HOMES = 200
-BROKER_SHARE, INSTANT_SHARE = 12, 9  # one of so many kills
+BROKER_SHARE, INSTANT_SHARE, REST_SHARE = 12, 9, 20  # one of so many kills
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
     for number in range(1, count + 1):
         if number % BROKER_SHARE == 0:
             yield Kill(BROKER)
+        elif number % REST_SHARE == 0:
+            yield Kill(AT_REST)
         elif number % INSTANT_SHARE == 0:
             yield Kill(AT_ANY_INSTANT)
         else:

@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from simulators.chaos.at_rest import AFTER_RESTART_S, Fleet, asked_w, steady
 from simulators.chaos.checks import Auditor, Executed, misspent
 from simulators.chaos.nursery import Life
 from simulators.chaos.patience import times_busy, times_many, until
 from simulators.chaos.people import Api, People
-from simulators.chaos.plan import AT_ANY_INSTANT, BROKER, Kill, hours_touched, kills
+from simulators.chaos.plan import AT_ANY_INSTANT, AT_REST, BROKER, Kill, hours_touched, kills
 from simulators.chaos.report import Tally
 from simulators.chaos.stage import KILLED, NotSetUp, Stage, staged
 from simulators.chaos.takeover import take_turns
@@ -56,6 +57,8 @@ class Story:
         for number, kill in enumerate(kills(count, self.random), start=1):
             if kill.target == BROKER:
                 await self._kill_broker()
+            elif kill.target == AT_REST:
+                await self._kill_at_rest()
             else:
                 await self._kill_controller(kill)
             self.tally.busy = max(self.tally.busy, times_busy())
@@ -131,6 +134,31 @@ class Story:
                 await self._found([("wrong", f"no command {OBEY_S:.0f} s after the broker's port opened")])
             self.tally.command_s.append(heard.last_command_at - opened_at)
             self.tally.kills[BROKER] += 1
+            await self._promises(life)
+
+    async def _kill_at_rest(self) -> None:
+        """Kill the controller while an event is on and nothing changes: its next life moves no power."""
+        people = self.people
+        async with self._life("") as life:
+            await people.insist(life.pid)
+            if people.event_id is None:
+                await people.begin_event()
+            await self._promises(life)
+            await self._somebody_takes_part()
+
+            async def at_rest() -> bool:
+                return not await self.auditor.unplanned() and await steady(people)
+
+            rested = await until(at_rest, CATCH_UP_S)
+            before = Fleet(asked_w(people), (await self._report())["discharging"])
+        self.tally.kills[AT_REST if rested else AT_ANY_INSTANT] += 1
+        if not rested:
+            self.tally.missed[AT_REST] += 1
+        async with self._life("") as life:
+            await asyncio.sleep(AFTER_RESTART_S)
+            after = Fleet(asked_w(people), (await self._report())["discharging"])
+            moved = before.moved_by(after) if rested else None
+            await self._found([("wrong", moved)] if moved else [])
             await self._promises(life)
 
     async def _somebody_takes_part(self) -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from simulators.chaos.at_rest import Fleet
 from simulators.chaos.checks import Auditor, Executed
 from simulators.chaos.homes import Past
 from simulators.chaos.plan import hours_touched
@@ -29,6 +30,15 @@ def test_a_command_executed_again_or_after_a_newer_one_is_found_over_several_rep
     assert again == [("doubled", "site s-1 executed (7, 2) after (7, 2)")]
     assert older == [("doubled", "site s-2 executed (8, 2) after (8, 3)")]
     assert executed.count == 7
+
+
+def test_a_restart_that_moves_power_or_stops_homes_is_found() -> None:
+    before = Fleet(asked_w=200_000, discharging=100)
+
+    assert before.moved_by(Fleet(202_000, 99)) is None
+    assert before.moved_by(Fleet(202_001, 100)) is not None
+    assert before.moved_by(Fleet(197_000, 100)) is not None
+    assert before.moved_by(Fleet(200_000, 98)) is not None
 
 
 async def test_a_receipt_beyond_what_is_stored_and_a_command_of_no_tick_are_found(tmp_path: Path) -> None:
@@ -66,7 +76,10 @@ def test_the_history_of_a_large_fleet_covers_the_hours_that_its_events_can_touch
     times = [reading.at for reading in messages[0].readings]
     assert {at.hour for at in times} == {22, 23, 0}
     assert times[-1] == NOW.replace(minute=0)  # no reading of the present day but the last
-    assert len(times) == 21 * 3 + 1
+    assert {at.date() for at in times if at.hour == 22} == {
+        day.date() for day in (NOW - timedelta(days=back) for back in range(22)) if day.weekday() < 5
+    }
+    assert len(times) == 15 * 3 + 1
     assert times[0] == NOW.replace(minute=0) - timedelta(days=21)
 
 
