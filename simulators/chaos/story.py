@@ -26,6 +26,7 @@ from vpp.domain.ledger import Account, balances
 OBEY_S = 5.0  # an owner's no, a cancel, and the first command on a broker that is back
 READY_S = 30.0
 CATCH_UP_S = 30.0
+RESTED_S = 10.0  # a fleet that goes on changing for longer is not at rest, and nothing is amiss
 TRIES = 8
 BASELINE_DAYS = 4
 CHAIN_EVERY = 10  # kills; it is read from its first link
@@ -149,7 +150,7 @@ class Story:
             async def at_rest() -> bool:
                 return not await self.auditor.unplanned() and await steady(people)
 
-            rested = await until(at_rest, CATCH_UP_S)
+            rested = await until(at_rest, RESTED_S)
             before = Fleet(asked_w(people), (await self._report())["discharging"])
         self.tally.kills[AT_REST if rested else AT_ANY_INSTANT] += 1
         if not rested:
