@@ -216,11 +216,13 @@ class People:
 
     def taking_part(self) -> list[str]:
         """Return the homes that discharge for the event, as far as was heard, and did not say no."""
+        now = WallClock().now()
         return sorted(
             site_id
             for site_id, (command, _) in self.listener.heard.newest.items()
             if command.action is Action.DISCHARGE
             and command.event_id == self.event_id
+            and command.expires_at > now  # one that ran out needs no release
             and site_id not in self.noes
         )
 
