@@ -16,7 +16,7 @@ from simulators.chaos.wire import Fault, Heard, digest
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.command import CommandBatch
-from vpp.domain.grid_event import EventHistory, EventStatus, ReceiptState
+from vpp.domain.grid_event import EventStatus, ReceiptState
 from vpp.domain.ledger import EntryState, JournalEntry, balances
 from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.payout import PayoutState, payouts
@@ -105,7 +105,7 @@ class Auditor:
             event_id = history.latest.event_id
             if event_id in self.over and not fresh:
                 break
-            for batch, fault in await self._replayed(store, history):
+            for batch, fault in await self._replayed(store, event_id):
                 if fault is not None:
                     faults.append(("wrong", f"event {event_id}: {fault}"))
                 for row, site_no in enumerate(batch.order.site_no.tolist()):
@@ -120,12 +120,11 @@ class Auditor:
         lost = (f"command {pair} was sent and no committed tick holds it" for pair in sorted(fresh))
         return [*faults, *(("wrong", said) for said in lost)]
 
-    async def _replayed(
-        self, store: SqlStore, history: EventHistory
-    ) -> Iterator[tuple[CommandBatch, str | None]]:
-        event_id = history.latest.event_id
+    async def _replayed(self, store: SqlStore, event_id: str) -> Iterator[tuple[CommandBatch, str | None]]:
+        # The controller goes on meanwhile: what a tick follows from is read after it, and holds more.
         ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
-        opt_outs = await store.opt_outs([event_id])
+        opt_outs, history = await store.opt_outs([event_id]), await store.history(event_id)
+        assert history is not None
         site_no_of = {site_id: number for number, site_id in enumerate(self._site_ids)}
         return replayed(StoredDispatch(history, ticks, revisions, opt_outs, site_no_of))
 
