@@ -122,13 +122,13 @@ class Runner:
         """Handle what has arrived and what is due now; return whether anything was done."""
         if packets is None:
             packets = self._transport.received_now()
-        await self._serve(packets)
-        await self._settle_if_due(self._clock.now())
+        now = self._clock.now()
+        await self._serve(packets, now)
+        await self._settle_if_due(now)
         return bool(packets)
 
-    async def _serve(self, packets: Sequence[Packet]) -> None:
+    async def _serve(self, packets: Sequence[Packet], now: datetime) -> None:
         """Do what homes, owners and the grid wait for."""
-        now = self._clock.now()
         await self._collect([packet for packet in packets if packet.topic.startswith("vpp/")])
         await self._take_signals([packet for packet in packets if packet.topic.startswith("grid/")], now)
         await self._control_if_due(now)
@@ -154,9 +154,9 @@ class Runner:
                 if receiving.done():
                     packets = receiving.result()
                     receiving = asyncio.create_task(self._transport.receive())
-                    await self._serve(packets)
+                    await self._serve(packets, self._clock.now())
                 else:
-                    await self._serve(())
+                    await self._serve((), self._clock.now())
                 settling = settling or asyncio.create_task(self._settle_beside(stopping))
         finally:
             tasks = [each for each in (stopping, receiving, settling) if each is not None]
