@@ -181,24 +181,27 @@ def read_controller_key(text: str | None, path: Path | None) -> dict[str, Verify
 
 
 def write_history_csv(
-    path: Path, homes: Neighbourhood, history: History, *, local_hours: Sequence[int] = range(24)
+    path: Path, homes: Neighbourhood, history: History, *, rows: Sequence[int], kept: Sequence[int]
 ) -> None:
-    """Write lifetime counters at full hours of the given local hours, home by home, oldest first.
+    """Write lifetime counters of some homes at some of the history's full hours, home by home, oldest first.
 
     A settlement hour needs a reading at each of its two edges; evenings alone make a third of the file.
     """
-    kept = [
-        number
-        for number, at_s in enumerate(history.read_at_s.tolist())
-        if from_epoch(at_s).astimezone(CALIFORNIA).hour in local_hours
-    ]
     times = [time_text(from_epoch(int(history.read_at_s[number]))) for number in kept]
     with path.open("w", encoding="utf-8") as file:
         file.write(",".join(HISTORY_HEADER) + "\n")
-        for row, site_id in enumerate(homes.site_id):
+        for row in rows:
             out = history.discharged_wh[kept, row].tolist()
             taken = history.charged_wh[kept, row].tolist()
-            file.writelines(_history_lines(site_id, times, out, taken))
+            file.writelines(_history_lines(homes.site_id[row], times, out, taken))
+
+
+def _evenings(history: History) -> list[int]:
+    return [
+        number
+        for number, at_s in enumerate(history.read_at_s.tolist())
+        if from_epoch(at_s).astimezone(CALIFORNIA).hour in EVENING_HOURS
+    ]
 
 
 def _history_lines(site_id: str, times: list[str], out: list[int], taken: list[int]) -> Iterator[str]:
@@ -243,8 +246,8 @@ def run_homes(arguments: argparse.Namespace, *, now: datetime) -> int:
         arguments.out / KEYS_FILE, homes, year=until.year, programs=programs, history_from=history_from
     )
     history = live_through(homes, Surroundings(homes), starts_at=history_from, ends_at=until)
-    hours = EVENING_HOURS if arguments.evenings else range(24)
-    write_history_csv(arguments.out / HISTORY_FILE, homes, history, local_hours=hours)
+    kept = _evenings(history) if arguments.evenings else range(len(history.read_at_s))
+    write_history_csv(arguments.out / HISTORY_FILE, homes, history, rows=range(len(homes)), kept=kept)
     shown = {
         "sites": str(arguments.out / SITES_FILE),
         "keys": str(arguments.out / KEYS_FILE),

@@ -123,16 +123,24 @@ class Runner:
         if packets is None:
             packets = self._transport.received_now()
         now = self._clock.now()
-        await self._collect([packet for packet in packets if packet.topic.startswith("vpp/")])
-        await self._take_signals([packet for packet in packets if packet.topic.startswith("grid/")], now)
-        await self._control_if_due(now)
+        await self._serve(packets, now)
         await self._settle_if_due(now)
         return bool(packets)
 
+    async def _serve(self, packets: Sequence[Packet], now: datetime) -> None:
+        """Do what homes, owners and the grid wait for."""
+        await self._collect([packet for packet in packets if packet.topic.startswith("vpp/")])
+        await self._take_signals([packet for packet in packets if packet.topic.startswith("grid/")], now)
+        await self._control_if_due(now)
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Turn until told to stop, waking for packets, for the bell, and for the next tick."""
+        """Turn until told to stop, waking for packets, for the bell, and for the next tick.
+
+        Ended events are settled beside that: an owner's no does not wait for the money of last week.
+        """
         stopping = asyncio.create_task(stop.wait())
         receiving = asyncio.create_task(self._transport.receive())
+        settling: asyncio.Task[None] | None = None
         try:
             while not stop.is_set():
                 ringing = asyncio.create_task(self._bell.wait())
@@ -146,13 +154,21 @@ class Runner:
                 if receiving.done():
                     packets = receiving.result()
                     receiving = asyncio.create_task(self._transport.receive())
-                    await self.turn(packets)
+                    await self._serve(packets, self._clock.now())
                 else:
-                    await self.turn(())
+                    await self._serve((), self._clock.now())
+                settling = settling or asyncio.create_task(self._settle_beside(stopping))
         finally:
-            stopping.cancel()
-            receiving.cancel()
-            await asyncio.gather(stopping, receiving, return_exceptions=True)
+            tasks = [each for each in (stopping, receiving, settling) if each is not None]
+            for each in tasks:
+                if each is not settling or not stop.is_set():  # told to stop, it ends by itself
+                    each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _settle_beside(self, stopping: asyncio.Task[bool]) -> None:
+        while not stopping.done():
+            await self._settle_if_due(self._clock.now())
+            await asyncio.wait((stopping,), timeout=1.0)
 
     def _wait_s(self) -> float:
         if self._next_tick is None:

@@ -5,26 +5,29 @@ the database is opened beside it, as an auditor would.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from simulators.chaos.wire import Fault, Heard, Pair
+from simulators.chaos.wire import Fault, Heard, digest
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.command import CommandBatch
 from vpp.domain.grid_event import EventStatus, ReceiptState
 from vpp.domain.ledger import EntryState, JournalEntry, balances
+from vpp.domain.meter_source import IMPORT_BOOT
 from vpp.domain.payout import PayoutState, payouts
 from vpp.domain.replay import StoredDispatch, replayed
 from vpp.wire.gateway import command_body
 
+# By way of the boots: imported readings are a hundred times as many as those of a short run.
 _KEPT = (
-    "SELECT site_id, boot_id, COUNT(*), MIN(reading_index), MAX(reading_index) FROM meter_reading"
-    " WHERE reading_index >= 1 GROUP BY site_id, boot_id"
+    "SELECT r.site_id, r.boot_id, COUNT(*), MIN(r.reading_index), MAX(r.reading_index)"
+    " FROM meter_boot b JOIN meter_reading r ON r.site_id = b.site_id AND r.boot_id = b.boot_id"
+    " WHERE b.boot_id <> :imported AND r.reading_index >= 1 GROUP BY r.site_id, r.boot_id"
 )
 _ROWS = "SELECT reading_index FROM meter_reading WHERE site_id = :site AND boot_id = :boot"
 
@@ -35,8 +38,9 @@ class Auditor:
 
     url: str
     epoch: int = 0
-    bodies: dict[Pair, bytes] = field(default_factory=dict)
     over: set[str] = field(default_factory=set)
+    _site_ids: list[str] = field(default_factory=list)  # nobody enrols during a run
+    _booked: int = -1  # entries in the books when they were read last
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[SqlStore, AsyncConnection]]:
@@ -57,7 +61,7 @@ class Auditor:
             faults += await self._answers(store, heard)
             faults += await _readings(connection, confirmed)
             faults += await self._leader(connection)
-            faults += ledger_faults(await store.entries())
+            faults += await self._books(store, connection)
             broken = await store.verify_chain() if chain else None
         return faults if broken is None else [*faults, ("wrong", f"the hash chain: {broken}")]
 
@@ -92,31 +96,45 @@ class Auditor:
 
     async def _dispatch(self, store: SqlStore, heard: Heard) -> list[Fault]:
         """Compare every command heard with the one that the committed ticks and plans make again."""
-        fresh, heard.fresh = heard.fresh, []
-        roster = await store.enrollments()
-        site_no_of = {each.site_id: each.site_no for each in roster}
-        site_ids = [each.site_id for each in roster]
+        fresh, heard.fresh = set(heard.fresh), []
+        if not self._site_ids:
+            self._site_ids = [each.site_id for each in await store.enrollments()]
         faults: list[Fault] = []
-        for history in await store.histories():
+        histories = await store.histories()
+        for history in sorted(histories, key=lambda each: each.latest.event_id in self.over):
             event_id = history.latest.event_id
-            if event_id in self.over:
-                continue
-            ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
-            opt_outs = await store.opt_outs([event_id])
-            stored = StoredDispatch(history, ticks, revisions, opt_outs, site_no_of)
-            for batch, fault in replayed(stored):
+            if event_id in self.over and not fresh:
+                break
+            for batch, fault in await self._replayed(store, event_id):
                 if fault is not None:
                     faults.append(("wrong", f"event {event_id}: {fault}"))
                 for row, site_no in enumerate(batch.order.site_no.tolist()):
-                    site_id = site_ids[site_no]
-                    self.bodies[site_id, batch.epoch, batch.sequence] = command_body(batch, row, site_id)
-        for pair in fresh:
-            committed = self.bodies.get(pair)
-            if committed is None:
-                faults.append(("wrong", f"command {pair} was sent and no committed tick holds it"))
-            elif committed != heard.commands[pair][1]:
-                faults.append(("doubled", f"command {pair} was sent with another body than was committed"))
-        return faults
+                    site_id = self._site_ids[site_no]
+                    pair = (site_id, batch.epoch, batch.sequence)
+                    if pair not in fresh:
+                        continue
+                    fresh.remove(pair)
+                    if digest(command_body(batch, row, site_id)) != heard.commands[pair]:
+                        said = f"command {pair} was sent with another body than was committed"
+                        faults.append(("doubled", said))
+        lost = (f"command {pair} was sent and no committed tick holds it" for pair in sorted(fresh))
+        return [*faults, *(("wrong", said) for said in lost)]
+
+    async def _replayed(self, store: SqlStore, event_id: str) -> Iterator[tuple[CommandBatch, str | None]]:
+        # The controller goes on meanwhile: what a tick follows from is read after it, and holds more.
+        ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
+        opt_outs, history = await store.opt_outs([event_id]), await store.history(event_id)
+        assert history is not None
+        site_no_of = {site_id: number for number, site_id in enumerate(self._site_ids)}
+        return replayed(StoredDispatch(history, ticks, revisions, opt_outs, site_no_of))
+
+    async def _books(self, store: SqlStore, connection: AsyncConnection) -> list[Fault]:
+        """Check the books if there is more in them than last time; the chain shows that nothing changed."""
+        booked = (await connection.execute(text("SELECT COUNT(*) FROM journal_entry"))).scalar_one()
+        if booked == self._booked:
+            return []
+        self._booked = booked
+        return ledger_faults(await store.entries())
 
     async def _answers(self, store: SqlStore, heard: Heard) -> list[Fault]:
         """Return accepted signals whose version the database does not hold."""
@@ -142,7 +160,8 @@ async def _readings(connection: AsyncConnection, confirmed: Mapping[tuple[str, s
     """Return every receipt that was sent for a reading which is not in the database."""
     faults: list[Fault] = []
     kept = {
-        (row[0], row[1]): (row[2], row[3], row[4]) for row in (await connection.execute(text(_KEPT))).all()
+        (row[0], row[1]): (row[2], row[3], row[4])
+        for row in (await connection.execute(text(_KEPT), {"imported": IMPORT_BOOT})).all()
     }
     for (site_id, boot_id), through in confirmed.items():
         count, first, last = kept.get((site_id, boot_id), (0, 1, 0))
@@ -196,11 +215,22 @@ def misspent(entries: Sequence[JournalEntry], owed: Mapping[str, int]) -> list[F
     ]
 
 
-def executed_faults(executed: Mapping[str, Sequence[Sequence[int]]]) -> list[Fault]:
-    """Return the homes that executed a command twice, or an older one after a newer, by their own report."""
-    faults: list[Fault] = []
-    for site_id, pairs in executed.items():
-        for before, after in pairwise(pairs):
-            if tuple(after) <= tuple(before):
-                faults.append(("doubled", f"site {site_id} executed {after} after {before}"))
-    return faults
+@dataclass(slots=True)
+class Executed:
+    """What homes executed, by their own reports of what is new: the last command of each, and how many."""
+
+    count: int = 0
+    last: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def faults(self, new: Mapping[str, Sequence[Sequence[int]]]) -> list[Fault]:
+        """Return the homes that executed a command twice, or an older one after a newer."""
+        faults: list[Fault] = []
+        for site_id, pairs in new.items():
+            before = self.last.get(site_id, (0, 0))
+            for epoch, sequence in pairs:
+                if (epoch, sequence) <= before:
+                    faults.append(("doubled", f"site {site_id} executed {(epoch, sequence)} after {before}"))
+                before = (epoch, sequence)
+            self.last[site_id] = before
+            self.count += len(pairs)
+        return faults

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from simulators.chaos.patience import times_many
 from simulators.chaos.plan import ENDING
 from simulators.chaos.wire import Listener
 from vpp.adapters.clock import WallClock
@@ -24,6 +25,7 @@ from vpp.domain.grid_event import Operation
 from vpp.domain.interval import whole_second
 from vpp.wire.openadr import Ask, encode_notification
 
+ANSWER_S = 60.0  # a settlement of ten thousand homes takes long; nobody asks twice meanwhile
 LONG_S, TOO_SHORT_S = 3600, 600
 SETTLE_AFTER_S = 0.3  # until what homes just sent is stored
 PROGRAM = "elrp-a4-pge"
@@ -37,7 +39,7 @@ class Api:
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._client = httpx.AsyncClient(trust_env=False, timeout=10.0)
+        self._client = httpx.AsyncClient(trust_env=False, timeout=ANSWER_S)
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -152,6 +154,10 @@ class People:
             await self.tell_homes("reboot 3")
         elif point == "grant":
             await self.force_event(pid)
+        elif point == "nomination":
+            month = f"{WallClock().now() + timedelta(days=40):%Y-%m}"
+            path = f"/programs/{PROGRAM}/nominations/{month}"
+            await self._wish(pid, "PUT", path, {"power_mw": f"{self._next()}"})
         elif point in ("user", "trail", "kept-answer", "login-link"):
             await self._add_user(pid)
 
@@ -182,7 +188,7 @@ class People:
     async def settle(self, pid: int) -> None:
         """Let the homes send what they metered, and settle whatever is over."""
         await self.tell_homes("speak")
-        await asyncio.sleep(SETTLE_AFTER_S)
+        await asyncio.sleep(SETTLE_AFTER_S * times_many(len(self.site_ids)))
         await self._wish(pid, "POST", "/settlements", None)
 
     async def force_event(self, pid: int) -> None:
@@ -210,11 +216,13 @@ class People:
 
     def taking_part(self) -> list[str]:
         """Return the homes that discharge for the event, as far as was heard, and did not say no."""
+        now = WallClock().now()
         return sorted(
             site_id
             for site_id, (command, _) in self.listener.heard.newest.items()
             if command.action is Action.DISCHARGE
             and command.event_id == self.event_id
+            and command.expires_at > now  # one that ran out needs no release
             and site_id not in self.noes
         )
 

@@ -6,9 +6,6 @@ from random import Random
 
 from vpp.adapters.crash_points import LABELS, POINTS
 
-BEFORE_SERVING = ("key-file", "migration", "enrolment", "readings", "source")
-"""Points that the first commands of an operator pass, in that order."""
-
 DAYS_LATER = (
     "settlement", "ledger-posted", "payout", "ledger-voided", "excluded-day", "ledger-reversed", "consent",
 )  # fmt: skip
@@ -24,8 +21,9 @@ _ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-r
               "excluded-day", "consent", *BY_BROWSER}  # fmt: skip
 SERVING = tuple(point for point in POINTS if point not in _ELSEWHERE)
 ENDING = ("cancel", "settlement", "ledger-pending")
-AT_ANY_INSTANT, BROKER = "any instant", "broker"
-BROKER_SHARE, INSTANT_SHARE = 12, 9  # one of so many kills
+AT_ANY_INSTANT, AT_REST, BROKER = "any instant", "at rest", "broker"
+FEW_HOMES = 200
+BROKER_SHARE, INSTANT_SHARE, REST_SHARE = 12, 9, 20  # one of so many kills
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,8 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
     for number in range(1, count + 1):
         if number % BROKER_SHARE == 0:
             yield Kill(BROKER)
+        elif number % REST_SHARE == 0:
+            yield Kill(AT_REST)
         elif number % INSTANT_SHARE == 0:
             yield Kill(AT_ANY_INSTANT)
         else:
@@ -63,3 +63,17 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
             target = labels.pop()
             once = target.endswith(("-epoch", "-migration", "-key-file", "-lease-of-lead"))
             yield Kill(target, 1 if once else random.choice((1, 1, 2)))
+
+
+def hours_touched(homes: int, count: int, minute: int) -> int:
+    """Return how many clock hours of the day, from the present one on, a run's events may deliver in.
+
+    Each event is cancelled before its hour is over, the last one at the end. Of a large fleet a kill takes
+    some five seconds; a quarter of a minute is allowed for each, and a quarter of an hour for the rest.
+
+    Args:
+        homes: Of few the history of the whole day is worth importing.
+        count: How many kills are to come.
+        minute: Minutes of the present hour that are over.
+    """
+    return 24 if homes <= FEW_HOMES else min(24, 1 + (minute + 15 + count // 4) // 60)

@@ -29,6 +29,7 @@ class Tally:
     events: int = 0
     entries: int = 0
     paid_micro_dollars: int = 0
+    prepared_s: float = 0.0  # until every home was enrolled and online
     wall_s: float = 0.0
     busy: float = 1.0  # processes that waited for each processor, at most: all limits were so much longer
 
@@ -62,6 +63,7 @@ class Tally:
             "events": self.events,
             "ledger_entries": self.entries,
             "paid_usd": f"{self.paid_micro_dollars / 1_000_000:.2f}",
+            "prepared_s": round(self.prepared_s, 1),
             "wall_s": round(self.wall_s, 1),
             "busy": round(self.busy, 1),
         }
@@ -69,6 +71,7 @@ class Tally:
     def show(self, out: TextIO) -> None:
         """Write it for people."""
         out.write(f"{self.kills.total()} kills in {self.wall_s:.0f} s, {self.homes} homes, {self.database}\n")
+        out.write(f"enrolled and online after {self.prepared_s:.0f} s\n")
         for label, count in sorted(self.kills.items()):
             out.write(f"  {count:5d}  {label}\n")
         if self.missed:

@@ -1,10 +1,11 @@
 """What a run needs before the first event: programs in season, a database, homes that are enrolled."""
 
 import asyncio
+import json
 import re
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -12,7 +13,6 @@ from pathlib import Path
 
 from simulators.chaos.broker import Mosquitto
 from simulators.chaos.nursery import Nursery
-from simulators.chaos.plan import BEFORE_SERVING
 from simulators.grid import Operator, make_key_file, read_key_file
 from simulators.home_files import SITES_FILE, read_site_ids
 from vpp.adapters.clock import WallClock
@@ -56,20 +56,15 @@ class Stage:
     folder: Path
     broker: Mosquitto
     nursery: Nursery
+    homes: asyncio.subprocess.Process
     site_ids: list[str]
     full_w: int
     source: Operator
-    controller_key: str
 
     @property
     def log(self) -> Path:
         """Return the file in which every controller's words end up."""
         return self.folder / "controller.log"
-
-    @property
-    def sites(self) -> Path:
-        """Return the homes' enrolment file."""
-        return self.folder / "homes" / SITES_FILE
 
 
 def variables(folder: Path, broker: Mosquitto, database_url: str) -> dict[str, str]:
@@ -89,82 +84,92 @@ def variables(folder: Path, broker: Mosquitto, database_url: str) -> dict[str, s
 
 @asynccontextmanager
 async def staged(
-    folder: Path, *, homes: int, seed: int, database_url: str, kills: Counter[str]
+    folder: Path, *, homes: int, hours: int, seed: int, database_url: str, kills: Counter[str]
 ) -> AsyncIterator[Stage]:
-    """Give a stage on which homes are enrolled; each command of the preparation was killed on its way.
+    """Give a stage on which homes are enrolled and live; each first command was killed on its way.
 
-    ``kills`` counts them by label. Raises NotSetUp.
+    ``kills`` counts them by label; ``hours`` of each day, from the present one on, have a meter history.
+    Raises NotSetUp.
     """
     always_in_season(folder / "programs")
-    await _make_homes(folder / "homes", homes, seed)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Mosquitto(folder))
         settings = variables(folder, broker, database_url)
         nursery = await stack.enter_async_context(Nursery(settings, folder / "controller.log"))
-        public = make_key_file(folder / "grid.key")
-        await _prepare(nursery, folder, public, kills)
-        keys = FileKeys(folder / "state")
-        site_ids = list(read_site_ids(folder / "homes" / SITES_FILE))
+        words = ("--out", folder / "homes", "--count", homes, "--seed", seed, "--hours", hours)
+        child = await stack.enter_async_context(_homes(*map(str, words)))
+        assert child.stdin is not None
+        assert child.stdout is not None
+        operator = Preparing(nursery, kills)
+        keys = await operator.make_keys(folder / "state")
         controller_key = VerifyingKey(keys.public_key)
+        # Homes connect while their history is imported: a controller that serves finds them there.
+        child.stdin.write(f"live {broker.url} {keys.kid}:{controller_key.text}\n".encode())
+        said = await child.stdout.readline()
+        if not said:
+            raise NotSetUp("python -m simulators.chaos.homes ended before it had made homes")
+        public = make_key_file(folder / "grid.key")
+        await operator.enrol(folder / "homes" / SITES_FILE, json.loads(said)["history"], public)
         pinned = {keys.kid: controller_key}
         yield Stage(
             folder=folder,
             broker=broker,
             nursery=nursery,
-            site_ids=site_ids,
+            homes=child,
+            site_ids=list(read_site_ids(folder / "homes" / SITES_FILE)),
             full_w=homes * 2000,
             source=Operator(SOURCE, read_key_file(folder / "grid.key"), pinned),
-            controller_key=f"{keys.kid}:{controller_key.text}",
         )
 
 
-async def _make_homes(out: Path, count: int, seed: int) -> None:
-    words = ("homes", "--count", str(count), "--seed", str(seed), "--out", str(out))
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulators", *words, stdout=asyncio.subprocess.DEVNULL
-    )
-    if await child.wait() != 0:
-        raise NotSetUp(f"python -m simulators {' '.join(words)} ended with {child.returncode}")
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """An operator's first commands, each killed before and after its point and typed again."""
 
+    nursery: Nursery
+    kills: Counter[str]
 
-async def _prepare(nursery: Nursery, folder: Path, public: VerifyingKey, kills: Counter[str]) -> None:
-    """Type an operator's first commands, killed before and after each point and typed again."""
-    homes = folder / "homes"
-    key_commands = ("keys", "show")
-    for point, words in zip(
-        BEFORE_SERVING,
-        (
-            key_commands,
-            key_commands,
-            ("site", "enroll", "--file", str(homes / SITES_FILE)),
-            ("meter", "import", str(homes / "history.csv")),
-            ("source", "add", SOURCE, "--key", public.text, "--max-mw", "100"),
-        ),
-        strict=True,
-    ):
-        kid: str | None = None
+    async def make_keys(self, state: Path) -> FileKeys:
+        """Make the controller's key and the database's tables. Raises NotSetUp."""
+        for point in ("key-file", "migration"):
+            await self._killed(point, "keys", "show")
+            kid = FileKeys(state).kid
+            await self._typed("keys", "show")
+            if FileKeys(state).kid != kid:
+                raise NotSetUp("the controller has another key after a kill")
+        return FileKeys(state)
+
+    async def enrol(self, sites: Path, histories: Sequence[str], public: VerifyingKey) -> None:
+        """Enrol the homes, import their histories and add the grid's key. Raises NotSetUp."""
+        enroll = ("site", "enroll", "--file", str(sites))
+        await self._killed("enrolment", *enroll)
+        await self._typed(*enroll, again=True)
+        await self._killed("readings", "meter", "import", histories[0])
+        for history in histories:
+            await self._typed("meter", "import", history)
+        add = ("source", "add", SOURCE, "--key", public.text, "--max-mw", "100")
+        await self._killed("source", *add)
+        await self._typed(*add)
+
+    async def _killed(self, point: str, *words: str) -> None:
         for label in (f"before-{point}", f"after-{point}"):
-            life = await nursery.start(*words, "--json", VPP_CRASH_AT=label)
+            life = await self.nursery.start(*words, "--json", VPP_CRASH_AT=label)
             if await life.wait() != KILLED:
-                raise NotSetUp(f"vpp {' '.join(words)} did not die at {label}; see {nursery.log}")
-            kills[label] += 1
-        if point == "key-file":
-            kid = FileKeys(folder / "state").kid
-        code = await (await nursery.start(*words, "--json", VPP_CRASH_AT="")).wait()
-        # What was committed before the kill is refused the second time; nothing is missing either way.
-        if code != 0 and not (code == 1 and point == "enrolment"):
-            raise NotSetUp(f"vpp {' '.join(words)} ended with {code} after two kills; see {nursery.log}")
-        if kid is not None and FileKeys(folder / "state").kid != kid:
-            raise NotSetUp("the controller has another key after a kill")
+                raise NotSetUp(f"vpp {' '.join(words)} did not die at {label}; see {self.nursery.log}")
+            self.kills[label] += 1
+
+    async def _typed(self, *words: str, again: bool = False) -> None:
+        """Type a command to its end; one that was committed already may be refused ``again``."""
+        code = await (await self.nursery.start(*words, "--json", VPP_CRASH_AT="")).wait()
+        if code != 0 and not (code == 1 and again):
+            raise NotSetUp(f"vpp {' '.join(words)} ended with {code}; see {self.nursery.log}")
 
 
 @asynccontextmanager
-async def homes_of(stage: Stage) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Keep the homes running in a process of their own."""
+async def _homes(*words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Keep homes in a process of their own."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "simulators.chaos.homes",
-        *("--broker", stage.broker.url, "--sites", str(stage.sites)),
-        *("--controller-key", stage.controller_key),
+        sys.executable, "-m", "simulators.chaos.homes", *words,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**26,
     )  # fmt: skip
     try:

@@ -4,18 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from simulators.chaos.checks import Auditor, executed_faults, misspent
+from simulators.chaos.at_rest import AFTER_RESTART_S, Fleet, asked_w, steady
+from simulators.chaos.checks import Auditor, Executed, misspent
 from simulators.chaos.nursery import Life
-from simulators.chaos.patience import times_busy, until
+from simulators.chaos.patience import times_busy, times_many, until
 from simulators.chaos.people import Api, People
-from simulators.chaos.plan import AT_ANY_INSTANT, BROKER, Kill, kills
+from simulators.chaos.plan import AT_ANY_INSTANT, AT_REST, BROKER, Kill, hours_touched, kills
 from simulators.chaos.report import Tally
-from simulators.chaos.stage import KILLED, Stage, homes_of, staged
+from simulators.chaos.stage import KILLED, NotSetUp, Stage, staged
 from simulators.chaos.takeover import take_turns
 from simulators.chaos.wire import Fault, Listener
 from vpp.adapters.clock import WallClock
@@ -24,6 +26,7 @@ from vpp.domain.ledger import Account, balances
 OBEY_S = 5.0  # an owner's no, a cancel, and the first command on a broker that is back
 READY_S = 30.0
 CATCH_UP_S = 30.0
+RESTED_S = 10.0  # a fleet that goes on changing for longer is not at rest, and nothing is amiss
 TRIES = 8
 BASELINE_DAYS = 4
 CHAIN_EVERY = 10  # kills; it is read from its first link
@@ -43,12 +46,20 @@ class Story:
     tally: Tally
     random: Random
     say: Callable[[str], None]
+    executed: Executed = field(default_factory=Executed)
+
+    @property
+    def many(self) -> float:
+        """Return how much longer everything takes than with a few homes."""
+        return times_many(len(self.stage.site_ids))
 
     async def run(self, count: int, takeovers: int) -> None:
         """Let so many kills and takeovers happen, then let everything come to its end. Raises Violated."""
         for number, kill in enumerate(kills(count, self.random), start=1):
             if kill.target == BROKER:
                 await self._kill_broker()
+            elif kill.target == AT_REST:
+                await self._kill_at_rest()
             else:
                 await self._kill_controller(kill)
             self.tally.busy = max(self.tally.busy, times_busy())
@@ -93,7 +104,7 @@ class Story:
             tries = 0
             while kill.point and tries < TRIES and not life.over:
                 await self.people.provoke(life.pid, kill.point)
-                await life.ends_within(0.3)
+                await life.ends_within(0.3 * self.many)
                 tries += 1
             reached = life.over
             await life.kill()
@@ -124,6 +135,31 @@ class Story:
                 await self._found([("wrong", f"no command {OBEY_S:.0f} s after the broker's port opened")])
             self.tally.command_s.append(heard.last_command_at - opened_at)
             self.tally.kills[BROKER] += 1
+            await self._promises(life)
+
+    async def _kill_at_rest(self) -> None:
+        """Kill the controller while an event is on and nothing changes: its next life moves no power."""
+        people = self.people
+        async with self._life("") as life:
+            await people.insist(life.pid)
+            if people.event_id is None:
+                await people.begin_event()
+            await self._promises(life)
+            await self._somebody_takes_part()
+
+            async def at_rest() -> bool:
+                return not await self.auditor.unplanned() and await steady(people)
+
+            rested = await until(at_rest, RESTED_S)
+            before = Fleet(asked_w(people), (await self._report())["discharging"])
+        self.tally.kills[AT_REST if rested else AT_ANY_INSTANT] += 1
+        if not rested:
+            self.tally.missed[AT_REST] += 1
+        async with self._life("") as life:
+            await asyncio.sleep(AFTER_RESTART_S)
+            after = Fleet(asked_w(people), (await self._report())["discharging"])
+            moved = before.moved_by(after) if rested else None
+            await self._found([("wrong", moved)] if moved else [])
             await self._promises(life)
 
     async def _somebody_takes_part(self) -> None:
@@ -161,8 +197,7 @@ class Story:
 
     async def _audit(self, *, chain: bool = False) -> None:
         await self._found(await self.auditor.audit(self.people.listener.heard, chain=chain))
-        executed = (await self.people.report_of_homes())["executed"]
-        await self._found(executed_faults(executed))
+        await self._report()
         self.auditor.over.update(self.people.ended[:-1])
 
     async def _found(self, faults: Sequence[Fault]) -> None:
@@ -195,22 +230,31 @@ class Story:
             if not await until(released, OBEY_S):
                 await self._found([("wrong", f"a home discharges {OBEY_S:.0f} s after the last cancel")])
 
-            async def confirmed() -> bool:
-                await people.tell_homes("speak")
-                await asyncio.sleep(0.5)
-                return bool((await people.report_of_homes())["unconfirmed"] == 0)
-
-            if not await until(confirmed, CATCH_UP_S):
+            if not await until(self._all_confirmed, CATCH_UP_S * self.many):
                 await self._found([("lost", "readings wait for a receipt although nobody is killed")])
             for event_id in people.ended:
                 await people.api.ask(life.pid, "POST", f"/events/{event_id}/settlement")
             await self._audit(chain=True)
         await self._count()
 
+    async def _all_confirmed(self) -> bool:
+        """Let the homes send what they hold, if they hold anything, and give it time to be stored."""
+        await self.people.tell_homes("speak")
+        for _ in range(20):
+            await asyncio.sleep(0.5 * self.many)
+            if (await self._report())["unconfirmed"] == 0:
+                return True
+        return False
+
+    async def _report(self) -> dict[str, Any]:
+        report = await self.people.report_of_homes()
+        await self._found(self.executed.faults(report["executed"]))
+        return report
+
     async def _count(self) -> None:
-        report, heard = await self.people.report_of_homes(), self.people.listener.heard
+        heard = self.people.listener.heard
         self.tally.commands = len(heard.commands)
-        self.tally.executed = sum(len(pairs) for pairs in report["executed"].values())
+        self.tally.executed = self.executed.count
         self.tally.receipts = heard.counts["receipt"]
         self.tally.readings = sum(heard.confirmed.values())
         self.tally.events = len(self.people.ended)
@@ -278,16 +322,24 @@ async def play(
     tally, began = Tally(seed, homes, database_url.partition(":")[0]), time.monotonic()
     try:
         async with (
-            staged(folder, homes=homes, seed=seed, database_url=database_url, kills=tally.kills) as stage,
-            homes_of(stage) as child,
+            staged(
+                folder,
+                homes=homes,
+                hours=hours_touched(homes, count, WallClock().now().minute),
+                seed=seed,
+                database_url=database_url,
+                kills=tally.kills,
+            ) as stage,
             Listener(stage.broker.url, stage.source) as listener,
         ):
             api = Api(folder / "state")
-            people = People(api, listener, child, stage.site_ids, stage.full_w, Random(seed))
+            people = People(api, listener, stage.homes, stage.site_ids, stage.full_w, Random(seed))
             auditor = Auditor(database_url)
             story = Story(stage, people, auditor, tally, Random(seed), say)
             await listener.wait_connected()
             await _everyone_online(people)
+            tally.prepared_s = time.monotonic() - began
+            say(f"{homes} homes are enrolled and online after {tally.prepared_s:.0f} s")
             await story.run(count, takeovers)
             await story.pay_days_later()
             await api.close()
@@ -301,4 +353,5 @@ async def _everyone_online(people: People) -> None:
     async def online() -> bool:
         return bool((await people.report_of_homes())["online"] == len(people.site_ids))
 
-    await until(online, CATCH_UP_S)
+    if not await until(online, CATCH_UP_S * times_many(len(people.site_ids))):
+        raise NotSetUp(f"not every home was online within {CATCH_UP_S:.0f} s")

@@ -5,7 +5,9 @@ cannot both be true.
 """
 
 import asyncio
+import hashlib
 import json
+import sys
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -30,11 +32,16 @@ Pair = tuple[str, int, int]  # site id, epoch, sequence
 Fault = tuple[str, str]  # "lost", "doubled" or "wrong", and a sentence
 
 
+def digest(body: bytes) -> bytes:
+    """Return what tells one command's body from another: millions are remembered in a long run."""
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
 @dataclass(slots=True)
 class Heard:
     """What the listener has heard since the beginning."""
 
-    commands: dict[Pair, tuple[Command, bytes]] = field(default_factory=dict)
+    commands: dict[Pair, bytes] = field(default_factory=dict)  # the digest of each body
     newest: dict[str, tuple[Command, float]] = field(default_factory=dict)  # by site; when, monotonic
     confirmed: dict[tuple[str, str], int] = field(default_factory=dict)  # (site, boot): stored through
     answers: list[Receipt] = field(default_factory=list)
@@ -62,14 +69,14 @@ class Heard:
     def _command(self, packet: Packet) -> None:
         body = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES).body
         command = decode_command(body, site_id=None)
-        pair = (command.site_id, command.epoch, command.sequence)
+        pair = (sys.intern(command.site_id), command.epoch, command.sequence)
         known = self.commands.get(pair)
         if packet.retain:
             self.faults.append(("wrong", f"a command was retained: {packet.topic}"))
         if known is None:
-            self.commands[pair] = command, body
+            self.commands[pair] = digest(body)
             self.fresh.append(pair)
-        elif known[1] != body:
+        elif known != digest(body):
             self.faults.append(("doubled", f"command {pair} was sent with two different bodies"))
         newest = self.newest.get(command.site_id)
         if newest is None or (newest[0].epoch, newest[0].sequence) < pair[1:]:

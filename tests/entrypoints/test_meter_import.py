@@ -13,7 +13,7 @@ from tests.entrypoints.test_evidence_export import a_desk, a_story
 from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
-from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt
+from vpp.domain.delivery import MeterMessage, MeterReading, MeterReceipt, ReadingColumns
 from vpp.domain.interval import Interval
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours
@@ -40,6 +40,14 @@ class Remembering(MemoryStore):
     """A store that tells what was stored last, with its reasons."""
 
     newest: MeterMessage
+    asked = 0
+
+    async def readings(
+        self, site_ids: Sequence[str], intervals: Sequence[Interval], *, before: datetime | None = None
+    ) -> ReadingColumns:
+        """Return stored readings, and count the question."""
+        self.asked += 1
+        return await super().readings(site_ids, intervals, before=before)
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings."""
@@ -114,6 +122,19 @@ async def test_an_imported_reading_is_judged_against_the_stored_one_before_it(tm
     told = await imported(story, tmp_path, a_line(STARTS_AT + HOUR, DISCHARGED_WH + 30_000 + 115_502))
 
     assert told["refused"] == [{"site_id": "home", "readings": 1, "reasons": ["jump"]}]
+
+
+async def test_homes_of_a_file_are_judged_by_their_own_stored_readings_and_asked_for_at_once(tmp_path: Path):
+    story = await a_home_with_a_history(tmp_path)
+    await story.home("new")  # nothing is known of it, and nothing it says can be a jump
+    assert isinstance(story.store, Remembering)
+    story.store.asked = 0
+    lines = [a_line(STARTS_AT + HOUR, DISCHARGED_WH + 30_000 + 115_502, name) for name in ("home", "new")]
+
+    told = await imported(story, tmp_path, *lines)
+
+    assert told["refused"] == [{"site_id": "home", "readings": 1, "reasons": ["jump"]}]
+    assert story.store.asked == 1
 
 
 async def test_the_meter_file_of_a_bundle_can_be_imported(tmp_path: Path):

@@ -5,10 +5,11 @@ reading there, or the straight line between its two neighbours, rounded half up 
 Proof of a single command is not here, nor what makes a reading BAD.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,6 +105,12 @@ class ReadingColumns:
 
     def __len__(self) -> int:
         return len(self.site)
+
+    def by_site(self, sites: int) -> Iterator["ReadingColumns"]:
+        """Yield the readings of each position from zero on, of ``sites`` in all; some may have none."""
+        edges = np.searchsorted(self.site, np.arange(sites + 1)).tolist()
+        for first, end in pairwise(edges):
+            yield ReadingColumns(*(getattr(self, name)[first:end] for name in ReadingColumns.__slots__))
 
 
 def together(parts: Sequence[ReadingColumns]) -> ReadingColumns:

@@ -283,8 +283,10 @@ def authorized_steps(
     for all that can be sustained uses its plan's power, where ``planned_w`` has it.
     """
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
+    spans = [(each, _may_ask(each)) for each in histories]
     for starts_at, ends_at in pairwise(_edges(histories)):
-        powers = _authorized_at(histories, starts_at, max_power_w, planned_w)
+        asking = [each for each, span in spans if span is not None and span.contains(starts_at)]
+        powers = _authorized_at(asking, starts_at, max_power_w, planned_w)
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
@@ -392,6 +394,18 @@ def _authorized_at(
             used_w = min(power, planned_w.get(history.latest.event_id, power))
         left_w = max(0, left_w - used_w)
     return powers
+
+
+def _may_ask(history: EventHistory) -> Interval | None:
+    """Return outside of which an event has no power: where no version asks, or it is cancelled for good."""
+    steps = [step.interval for version in history.versions for step in version.steps]
+    latest = history.latest
+    ends = [each.ends_at for each in steps]
+    if latest.status is EventStatus.CANCELLED:
+        ends = [min(each, whole_second(latest.committed_at)) for each in ends]
+    starts_at = min((each.starts_at for each in steps), default=latest.committed_at)
+    ends_at = max(ends, default=starts_at)
+    return Interval(starts_at, ends_at) if starts_at < ends_at else None
 
 
 def _asks_for_all(history: EventHistory, at: datetime) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 
 from vpp.domain.delivery import MeterReading, Quality, ReadingFault
 from vpp.domain.interval import to_epoch
@@ -62,12 +63,13 @@ def judge_readings(
     """
     judged = list(readings)
     powers = (rated_discharge, rated_charge, SERVICE_POWER, SERVICE_POWER)
+    late_before = received_at - late
     walk = [_told(each, powers) for each in known if consent_at is None or consent_at <= each.at]
     for place, reading in enumerate(readings):
         fault = _own_fault(reading, received_at, consent_at)
         if fault is None:
             walk.append(_told(reading, powers, place))
-            if received_at - reading.at > late:
+            if reading.at < late_before:
                 judged[place] = replace(reading, reason=ReadingFault.LATE.value)
         elif fault is ReadingFault.BEFORE_CONSENT:
             judged[place] = _without_values(reading)
@@ -84,8 +86,9 @@ def _own_fault(
     """Return what is wrong with a reading whatever stands beside it."""
     if consent_at is not None and reading.at < consent_at:
         return ReadingFault.BEFORE_CONSENT
-    if any(counter is not None and counter < 0 for counter in _counters(reading)):
-        return ReadingFault.NEGATIVE_COUNTER
+    for counter in _counters(reading):
+        if counter is not None and counter < 0:
+            return ReadingFault.NEGATIVE_COUNTER
     return ReadingFault.IN_THE_FUTURE if reading.at > received_at + CLOCK_TOLERANCE else None
 
 
@@ -106,10 +109,11 @@ def _counters(reading: MeterReading) -> tuple[WattHours | None, ...]:
     return reading.discharged_wh, reading.charged_wh, reading.imported_wh, reading.exported_wh
 
 
-_Levels = tuple[int | None, ...]
-"""How far each counter stands above what its power could have given since 1970; None: not told. It falls
-while a counter rises as it may, so the lowest of earlier readings is the one that allows the least."""
-_NOTHING: _Levels = (None, None, None, None)
+_Levels = tuple[int, ...]
+"""How far each counter stands above what its power could have given since 1970. It falls while a counter
+rises as it may, so the lowest of earlier readings is the one that allows the least."""
+_NOT_TOLD = 2**80  # above any level: lower than nothing, and no jump
+_NOTHING: _Levels = (_NOT_TOLD,) * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +127,15 @@ class _Told:
 
 
 def _told(reading: MeterReading, powers: Sequence[Watts], place: int | None = None) -> _Told:
-    at_s = to_epoch(reading.at)
-    levels = (
-        None if counter is None else counter * _WATT_HOUR - power * PLAUSIBLE_POWER_PERCENT * at_s
+    seconds = PLAUSIBLE_POWER_PERCENT * to_epoch(reading.at)
+    levels = [
+        _NOT_TOLD if counter is None else counter * _WATT_HOUR - power * seconds
         for counter, power in zip(_counters(reading), powers, strict=True)
-    )
+    ]
     return _Told(reading.at, tuple(levels), reading.quality is Quality.BAD, place)
+
+
+_AT = attrgetter("at")
 
 
 def _jumps(walk: Sequence[_Told]) -> set[int]:
@@ -136,7 +143,7 @@ def _jumps(walk: Sequence[_Told]) -> set[int]:
     jumps: set[int] = set()
     since: list[_Told] = []  # the last jump, and what was told after it
     lowest = _NOTHING
-    for _, instant in groupby(sorted(walk, key=lambda each: each.at), key=lambda each: each.at):
+    for _, instant in groupby(sorted(walk, key=_AT), key=_AT):
         told = list(instant)
         jumped = False
         for each in told:
@@ -160,15 +167,10 @@ def _jumps(walk: Sequence[_Told]) -> set[int]:
 
 
 def _above(levels: _Levels, lowest: _Levels) -> bool:
-    return any(
-        level is not None and least is not None and level > least + _WATT_HOUR
-        for level, least in zip(levels, lowest, strict=True)
-    )
+    return any(least + _WATT_HOUR < level < _NOT_TOLD for level, least in zip(levels, lowest, strict=True))
 
 
 def _lowest(lowest: _Levels, told: Sequence[_Told]) -> _Levels:
     for each in told:
-        pairs = zip(lowest, each.levels, strict=True)
-        lowest = tuple(least if level is None else level if least is None else min(least, level)
-                       for least, level in pairs)  # fmt: skip
+        lowest = tuple(map(min, lowest, each.levels))
     return lowest

@@ -20,6 +20,7 @@ from vpp.domain.delivery import (
     MeterMessage,
     MeterReading,
     Quality,
+    ReadingColumns,
     ReadingFault,
     SiteStatus,
 )
@@ -445,25 +446,23 @@ async def _read(
     intervals: Sequence[Interval],
     store: MeterStore,
 ) -> None:
-    for site_id, readings in (await readings_around(site_ids, intervals, store)).items():
-        known[site_id] += readings
-
-
-async def readings_around(
-    site_ids: Sequence[str], intervals: Sequence[Interval], store: MeterStore
-) -> dict[str, list[MeterReading]]:
-    """Return stored readings by site, to judge new ones against; of any boot, without index and charge."""
-    found: defaultdict[str, list[MeterReading]] = defaultdict(list)
     rows = await store.readings(site_ids, intervals)
-    columns = (rows.site, rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
+    for site_id, part in zip(site_ids, rows.by_site(len(site_ids)), strict=True):
+        known[site_id] += readings_of(site_id, part)
+
+
+def readings_of(site_id: str, rows: ReadingColumns) -> list[MeterReading]:
+    """Return one site's stored readings, to judge new ones against; of any boot, without index and charge."""
+    found = []
+    columns = (rows.at_s, rows.discharged_wh, rows.charged_wh, rows.quality)
     at_grid = (rows.imported_wh, rows.exported_wh)
-    for site, at_s, discharged, charged, quality, imported, exported in zip(
+    for at_s, discharged, charged, quality, imported, exported in zip(
         *(each.tolist() for each in (*columns, *at_grid)), strict=True
     ):
-        counters = _counters(site_ids[site], at_s, discharged, charged, QUALITY_CODES[quality])
+        counters = _counters(site_id, at_s, discharged, charged, QUALITY_CODES[quality])
         if imported != NOT_METERED and exported != NOT_METERED:
             counters = replace(counters, imported_wh=WattHours(imported), exported_wh=WattHours(exported))
-        found[site_ids[site]].append(counters)
+        found.append(counters)
     return found
 
 

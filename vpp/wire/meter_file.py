@@ -12,7 +12,7 @@ who is enrolled.
 """
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -35,7 +35,10 @@ from vpp.wire.table import BadCell, BadFile, Table, as_it_was, harmless, instant
 HEADER = ("site_id", "at", "discharged_wh", "charged_wh", "imported_wh", "exported_wh", "quality")
 _COUNTERS = HEADER[2:6]
 _REQUIRED = ("site_id", "at", "quality")  # a column of counters that nobody has may be absent
-_WHOLE = re.compile(r"([0-9]{1,15})(\.0*)?")  # programs that fill gaps with NaN write 4200 as 4200.0
+_MOST_DIGITS = 15
+_WHOLE = re.compile(
+    rf"([0-9]{{1,{_MOST_DIGITS}}})(\.0*)?"
+)  # programs that fill gaps with NaN write 4200 as 4200.0
 _QUALITY_CODE = {
     each.value: QUALITY_CODES.index(each) for each in (Quality.OK, Quality.ESTIMATED, Quality.BAD)
 }
@@ -83,6 +86,8 @@ def _rows(table: Table) -> Iterator[tuple[int, str, tuple[int, ...]]]:
 
 
 def _counter(name: str, text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS:
+        return int(text)  # as nearly all are
     text = text.strip()
     if not text:
         return NOT_METERED
@@ -112,16 +117,21 @@ def read_meter_file(
     """
     table = read_table(content, file_name=file_name, required=_REQUIRED)
     readings: dict[str, dict[tuple[int, ...], MeterReading]] = {}
+    times: dict[int, datetime] = {}  # many homes report the same instants
     for line, site_id, cells in _rows(table):
         try:
-            reading = _reading(site_id, cells, now, at_site=site_id in metered_at_site)
+            if site_id not in readings:
+                _require_site_id(site_id)
+            if cells[0] not in times:
+                times[cells[0]] = _past(cells[0], now)
+            reading = _reading(site_id, times[cells[0]], cells, at_site=site_id in metered_at_site)
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))
             continue
-        of_site, (*said, code) = readings.setdefault(site_id, {}), cells
-        known = of_site.get(tuple(said))
+        of_site, said, code = readings.setdefault(site_id, {}), cells[:5], cells[5]
+        known = of_site.get(said)
         if known is None or code > QUALITY_CODES.index(known.quality):
-            of_site[tuple(said)] = reading
+            of_site[said] = reading
     table.require_faultless()
     if not readings:
         raise BadFile([f"{file_name}:1: has a header and no readings below it"])
@@ -131,37 +141,43 @@ def read_meter_file(
     )
 
 
-def _reading(site_id: str, cells: Sequence[int], now: datetime, *, at_site: bool) -> MeterReading:
-    at_s, code, counters = cells[0], cells[5], dict(zip(_COUNTERS, cells[1:5], strict=True))
-    if from_epoch(at_s) > now:
-        raise BadCell("at", f"{time_text(from_epoch(at_s))} is in the future")
-    battery, grid = _COUNTERS[:2], _COUNTERS[2:]
-    without_battery = at_site and all(counters[name] == NOT_METERED for name in battery)
-    for name in grid if without_battery else battery:
-        if counters[name] == NOT_METERED:
-            raise BadCell(name, "'' is not a whole number of watt-hours")
+def _require_site_id(site_id: str) -> None:
     try:
         require_site_id(site_id)
     except NotASiteId as failure:
         raise BadCell("site_id", str(failure)) from failure
+
+
+def _past(at_s: int, now: datetime) -> datetime:
+    at = from_epoch(at_s)
+    if at > now:
+        raise BadCell("at", f"{time_text(at)} is in the future")
+    return at
+
+
+def _reading(site_id: str, at: datetime, cells: Sequence[int], *, at_site: bool) -> MeterReading:
+    at_s, *told, code = cells
+    counters = [None if counter == NOT_METERED else WattHours(counter) for counter in told]
+    discharged_wh, charged_wh, imported_wh, exported_wh = counters
+    without_battery = at_site and discharged_wh is None and charged_wh is None
+    needed = slice(2, 4) if without_battery else slice(2)
+    if None in counters[needed]:
+        name = _COUNTERS[needed][counters[needed].index(None)]
+        raise BadCell(name, "'' is not a whole number of watt-hours")
     quality = QUALITY_CODES[code]
     return MeterReading(
         site_id=site_id,
         boot_id=IMPORT_BOOT,
         index=at_s,
-        at=from_epoch(at_s),
-        discharged_wh=_told(counters, "discharged_wh"),
-        charged_wh=_told(counters, "charged_wh"),
+        at=at,
+        discharged_wh=discharged_wh,
+        charged_wh=charged_wh,
         soc_permille=None,
         quality=quality,
         reason=None if quality is Quality.OK else "imported",
-        imported_wh=_told(counters, "imported_wh"),
-        exported_wh=_told(counters, "exported_wh"),
+        imported_wh=imported_wh,
+        exported_wh=exported_wh,
     )
-
-
-def _told(counters: Mapping[str, int], name: str) -> WattHours | None:
-    return None if counters[name] == NOT_METERED else WattHours(counters[name])
 
 
 def write_meter_csv(site_ids: Sequence[str], readings: ReadingColumns) -> bytes:

@@ -56,14 +56,15 @@ class Table:
             fewest -= 1
         try:
             for cells in self._cells:
-                if len(cells) != width and not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) < fewest or any(cell.strip() for cell in cells[width:]):
-                    problem = f"{len(cells)} cells, the header has {width}"
-                    self.refuse(self._line(), "all columns", problem)
-                    continue
-                cells += [""] * (width - len(cells))
-                yield self._line(), dict(zip(self.columns, cells[:width], strict=True))
+                if len(cells) != width:
+                    if not any(cell.strip() for cell in cells):
+                        continue
+                    if len(cells) < fewest or any(cell.strip() for cell in cells[width:]):
+                        problem = f"{len(cells)} cells, the header has {width}"
+                        self.refuse(self._line(), "all columns", problem)
+                        continue
+                    cells = [*cells, *[""] * (width - len(cells))][:width]
+                yield self._line(), dict(zip(self.columns, cells, strict=True))
         except csv.Error as failure:
             self.refuse(self._line(), "all columns", f"is not CSV: {failure}")
 

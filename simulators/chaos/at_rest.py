@@ -1,0 +1,50 @@
+"""A restart while nothing changes: running leases go on, and the fleet does not move."""
+
+import asyncio
+from dataclasses import dataclass
+
+from simulators.chaos.people import People
+from vpp.adapters.clock import WallClock
+from vpp.domain.command import Action
+
+UNCHANGED_S = AFTER_RESTART_S = 3.0  # more than a tick
+MOVED_PERCENT = 1
+
+
+def asked_w(people: People) -> int:
+    """Return the power that all leases in force ask of the homes together, as heard on the wire."""
+    now = WallClock().now()
+    return sum(
+        command.discharge_w
+        for command, _ in people.listener.heard.newest.values()
+        if command.action is Action.DISCHARGE and command.expires_at > now
+    )
+
+
+async def steady(people: People) -> bool:
+    """Return whether homes are asked for the same power for seconds in which the grid waits for nothing."""
+    before_w = asked_w(people)
+    if before_w == 0 or people.listener.pending():
+        return False  # an answer that comes now will change the power only later
+    await asyncio.sleep(UNCHANGED_S)
+    return asked_w(people) == before_w and not people.listener.pending()
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What the homes are asked and do at one moment."""
+
+    asked_w: int
+    discharging: int  # homes that say so themselves
+
+    def moved_by(self, later: "Fleet") -> str | None:
+        """Return what a restart between the two moved; None if it moved no more than one per cent.
+
+        One home may stop for reasons of its own: batteries run empty while a controller starts.
+        """
+        if 100 * abs(later.asked_w - self.asked_w) > MOVED_PERCENT * self.asked_w:
+            return f"{self.asked_w} W were asked before a restart at rest, {later.asked_w} W after it"
+        fewer = self.discharging - later.discharging
+        if fewer > max(1, MOVED_PERCENT * self.discharging // 100):
+            return f"{fewer} of {self.discharging} homes stopped at a restart at rest"
+        return None
