@@ -26,7 +26,7 @@ async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Res
     seasons = await fairness.own_seasons(desk, owner_id=visitor.own_id)
     return await show_own(
         request, visitor, desk, "owner_events.html", events=found["events"], statement=statement,
-        seasons=seasons, payouts=paid["payouts"],
+        seasons=seasons, payouts=paid["payouts"], periods=owner_money.periods_with_steps(statement),
     )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ async def _event(
     status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
     return await show_own(
         request, visitor, desk, "owner_event.html", status, rows=found["rows"], lines=found["lines"],
-        chain_head=found["chain_head"], words=words, fault=fault, typed=typed,
+        counts=found["counts"], chain_head=found["chain_head"], words=words, fault=fault, typed=typed,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
-from vpp.domain.program import Terms
+from vpp.domain.program import Period, Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import site_now, site_reason
@@ -191,7 +191,7 @@ async def _past(
         why: str | None = await _why_nothing(desk, home, history)
         row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
     else:
-        why = _why_so(line, test=is_test(history))
+        why = _why_so(line, test=is_test(history), by_event=_paid_by_event(desk, history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
             "incremental_wh": round(line.incremental_wh),
@@ -201,12 +201,21 @@ async def _past(
     return row | {"why": why, "sentence": str(ENGLISH.word("why", why)) if why else None}
 
 
-def _why_so(line: SettlementLine, *, test: bool) -> str | None:
+def _why_so(line: SettlementLine, *, test: bool, by_event: bool) -> str | None:
     if test:
         return "test_event"
     if line.reason:
         return str(line.reason)
+    if not by_event:
+        return "paid_by_period"
     return None if line.amount else "no_more_than_usual"
+
+
+def _paid_by_event(desk: Desk, history: EventHistory) -> bool:
+    program = desk.programs.get(history.latest.program_id)
+    asked = next((each.interval for each in reversed(history.versions) if each.interval), None)
+    terms = program.terms_on(program.local_day(asked)) if program and asked else None
+    return terms is None or terms.tariff.period is Period.EVENT
 
 
 async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> str:
