@@ -19,12 +19,9 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
-from vpp.domain.metered_hours import HourEnergies
-from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
-from vpp.money_ports import Disputes, Nominations
+from vpp.money_ports import Disputes, MeteredHours, Nominations
 from vpp.notice_ports import Notices
 
 
@@ -343,7 +340,7 @@ class DispatchStore(Protocol):
         ...
 
 
-class MeterStore(Protocol):
+class MeterStore(MeteredHours, Protocol):
     """Meter evidence, keyed (site_id, boot_id, index); two values of a key are both kept, and BAD."""
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
@@ -357,12 +354,6 @@ class MeterStore(Protocol):
 
         ``site`` is the position in ``site_ids``. ``before``: as if nothing had been received since then.
         """
-        ...
-
-    async def hour_energies(
-        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
-    ) -> HourEnergies:
-        """Return net energy of the hours of UTC that start then (ascending), from all stored so far."""
         ...
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:

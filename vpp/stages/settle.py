@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
-from vpp.domain.command import Action, DispatchTick, Order
+from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, is_test
@@ -111,7 +111,7 @@ async def settlement_grounds(
         return None
     case = await _case(history, others, _program_of(history, programs), on, store)
     taken = await _taken(case, others, asked, store)
-    commanded = _commanded(await store.event_ticks(history.latest.event_id))
+    commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
     sites = []
     for site_no in commanded.tolist():
         out_s = int(case.opted_out_s[site_no])
@@ -168,7 +168,7 @@ async def settle(
     on = asked[event_id]
     if not on or on[-1].ends_at > now:
         return standing
-    commanded = _commanded(await store.event_ticks(event_id))
+    commanded = commanded_sites(await store.event_ticks(event_id))
     case = await _case(history, others, program, on, store)
     taken = await _taken(case, others, asked, store)
     closes_at = closing_time(on[-1].ends_at, program)
@@ -328,7 +328,7 @@ async def _excluded_by_command(
     """Return the days on which other events commanded sites, tests and unpaid events included."""
     commanded: dict[date, list[IntColumn]] = {}
     for other in others:
-        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
+        for order in discharges(await dispatch.event_ticks(other.latest.event_id)):
             day = order.starts_at.astimezone(event.program.zone).date()
             last = (order.expires_at - timedelta(seconds=1)).astimezone(event.program.zone).date()
             while day <= last:
@@ -375,16 +375,6 @@ async def _taken(
     return held_elsewhere(await course(event_id, case.opted_out_s), beside) if beside else {}
 
 
-def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
-    return (order for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
-
-
-def _commanded(ticks: Iterable[DispatchTick]) -> IntColumn:
-    """Return the numbers of the sites that were given at least one discharge, in order."""
-    given = [order.site_no for order in _discharges(ticks)]
-    return np.unique(np.concatenate(given)) if given else column([])
-
-
 def _stayed_out(case: _Case, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:
     """Yield the lines of sites that were never commanded because their owners had said no, with numbers."""
     event = case.event
@@ -414,11 +404,9 @@ async def _settle_group(
     """Return each site's line with its number, chunk by chunk.
 
     From the hours that were written down as the readings came, where clock hours are hours of UTC;
-    otherwise from the readings themselves, which gives the same bytes. When a reading came is known of
-    readings only, so a final settlement takes these.
+    otherwise from the readings themselves, which gives the same bytes.
     """
-    hours_of_utc = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
-    from_hours = hours_of_utc and case.received_before is None
+    from_hours = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
     size = CHUNK_SITES if from_hours else CHUNK_SITES_READ
     lines: list[tuple[int, SettlementLine]] = []
     for first in range(0, len(site_nos), size):
@@ -438,20 +426,29 @@ async def _by_readings(case: _Case, site_nos: IntColumn, meters: MeterStore) -> 
 async def _by_hours(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
     """Return lines from hourly values; only what is no whole hour is read as readings.
 
-    Nearly every baseline is found in the latest days; sites whose is not are settled again from all.
+    Nearly every baseline is found in the latest days; sites whose is not are settled again from all. Of a
+    closed event, sites that got a reading since then are settled from those that they had before.
     """
-    event, lines = case.event, dict[int, SettlementLine]()
+    event, lines, late = case.event, dict[int, SettlementLine](), set[int]()
     for starts_s in (likely_hours(event), every_hour(event)):
         undecided = column(
             site_no
             for site_no in site_nos.tolist()
-            if site_no not in lines or _needs_every_hour(lines[site_no])
+            if site_no not in late and (site_no not in lines or _needs_every_hour(lines[site_no]))
         )
+        if case.received_before is not None:
+            site_ids = [case.roster[site_no].site_id for site_no in undecided]
+            changed = await meters.sites_changed_since(site_ids, starts_s, case.received_before)
+            late.update(undecided[changed].tolist())
+            undecided = np.delete(undecided, changed)
         sites = _sites(case, undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
-        readings = await _readings_of_parts(event, sites, meters)
+        readings = await _readings_of_parts(case, sites, meters)
         energy = by_hours(hours, counter_track(readings, event.terms.meter))
         lines.update(zip(undecided.tolist(), settle_metered(event, sites, energy), strict=True))
+    for first in range(0, len(late), CHUNK_SITES_READ):
+        some = column(sorted(late)[first : first + CHUNK_SITES_READ])
+        lines.update(zip(some.tolist(), await _by_readings(case, some, meters), strict=True))
     return [lines[site_no] for site_no in site_nos.tolist()]
 
 
@@ -460,12 +457,13 @@ def _needs_every_hour(line: SettlementLine) -> bool:
     return line.quality is SiteQuality.NO_BASELINE or not line.hours
 
 
-async def _readings_of_parts(event: SettledEvent, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
+async def _readings_of_parts(case: _Case, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
     """Return the readings around hours that do not count whole.
 
     Everyone's, where the event itself begins or ends within an hour; of the others only the readings of
     those whose own part does.
     """
+    event, before = case.event, case.received_before
     everyone = column(range(len(sites.site_ids)))
     left_early = everyone[sites.opted_out_s < to_epoch(event.on.ends_at)] if event.on else everyone[:0]
     found = []
@@ -473,7 +471,8 @@ async def _readings_of_parts(event: SettledEvent, sites: SettledSites, meters: M
         near = union(Interval(each.starts_at - READ_AROUND, each.ends_at + READ_AROUND) for each in parts)
         for first in range(0, len(places) if near else 0, CHUNK_SITES_READ):
             some = places[first : first + CHUNK_SITES_READ]
-            part = await meters.readings([sites.site_ids[place] for place in some.tolist()], near)
+            site_ids = [sites.site_ids[place] for place in some.tolist()]
+            part = await meters.readings(site_ids, near, before=before)
             found.append(replace(part, site=some[part.site]))
     return together(found)
 

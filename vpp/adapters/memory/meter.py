@@ -83,10 +83,20 @@ class MemoryMeter(MemoryRegistry):
 
         ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
         """
-        near = [
-            Interval(from_epoch(each - HOUR_S), from_epoch(each + 2 * HOUR_S)) for each in starts_s.tolist()
+        readings = await self.readings(site_ids, _near(starts_s))
+        return hour_energies(readings, len(site_ids), starts_s, meter)
+
+    async def sites_changed_since(
+        self, site_ids: Sequence[str], starts_s: IntColumn, since: datetime
+    ) -> IntColumn:
+        """Return the positions of the sites of which a reading received since then may touch these hours."""
+        near = _near(starts_s)
+        now, then = [await self.readings(site_ids, near, before=before) for before in (None, since)]
+        rows = [
+            set(zip(*(getattr(each, name).tolist() for name in each.__slots__), strict=True))
+            for each in (now, then)
         ]
-        return hour_energies(await self.readings(site_ids, near), len(site_ids), starts_s, meter)
+        return column(sorted({site for site, *_ in rows[0] ^ rows[1]}))
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
@@ -158,6 +168,11 @@ class MemoryMeter(MemoryRegistry):
         while (boot_id, index) in stored:
             index += 1
         return index - 1
+
+
+def _near(starts_s: IntColumn) -> list[Interval]:
+    """Return each hour with an hour on either side: farther readings say nothing of it."""
+    return [Interval(from_epoch(each - HOUR_S), from_epoch(each + 2 * HOUR_S)) for each in starts_s.tolist()]
 
 
 def _measured(reading: MeterReading) -> tuple[object, ...]:

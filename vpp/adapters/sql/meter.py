@@ -12,7 +12,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
 from vpp.adapters.sql.engine import Database, to_us
-from vpp.adapters.sql.meter_hours import BAD, COUNTERS, DOUBTED, newest_before, read_hours, write_hours
+from vpp.adapters.sql.meter_hours import (
+    BAD,
+    COUNTERS,
+    DOUBTED,
+    changed_since,
+    newest_before,
+    read_hours,
+    write_hours,
+)
 from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_spans, write_contested
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
@@ -68,7 +76,7 @@ class SqlMeter(SqlRegistry):
             contest = await write_contested(session, was, spans, received_at_us=to_us(at))
             if new or doubted or contest:
                 reached = [*doubted, *_hourly(contest)]
-                await write_hours(session, site_ids, _reached(site_ids, columns, reached), before)
+                await write_hours(session, site_ids, _reached(site_ids, columns, reached), before, at)
         return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
 
     async def readings(
@@ -111,6 +119,13 @@ class SqlMeter(SqlRegistry):
         """
         async with self._meter_database.read() as session:
             return await read_hours(session, site_ids, starts_s, meter)
+
+    async def sites_changed_since(
+        self, site_ids: Sequence[str], starts_s: IntColumn, since: datetime
+    ) -> IntColumn:
+        """Return the positions of the sites of which a reading received since then may touch these hours."""
+        async with self._meter_database.read() as session:
+            return await changed_since(session, site_ids, starts_s, since_us=to_us(since))
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
