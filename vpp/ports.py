@@ -364,12 +364,12 @@ class MeterStore(MeteredHours, Protocol):
         """Return when each site's own gateways began to speak; imports since then are read by nobody."""
         ...
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site."""
         ...
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason)."""
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason); with ``before``, those that were said before then."""
         ...
 
 

@@ -16,6 +16,7 @@ from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
 from vpp.domain.program import Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
+from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import (
     BaselineDays,
     Settlement,
@@ -56,6 +57,22 @@ def accrual_period(program: Program, day: date) -> AccrualPeriod | None:
     return AccrualPeriod(
         f"month-{first:%Y-%m}" if by_month else f"year-{first:%Y}", Interval(edges[0], edges[1]), terms
     )
+
+
+def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str, Fraction]:
+    """Return each site's signed watt-hours in the season's earlier events of the program, by site id."""
+    season = event.program.season_around(event.day)
+    carried: dict[str, Fraction] = {}
+    if season is None or not event.parts:
+        return carried
+    for earlier in runs:
+        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
+            continue
+        for line in earlier.lines:
+            starts_at = None if line.settled is None else line.settled.starts_at
+            if starts_at is not None and season.starts_at <= starts_at < event.parts[0].starts_at:
+                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
+    return carried
 
 
 def terms_of_period(program: Program, period_id: str) -> Terms | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vpp.domain.accrual import carried_energy
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
@@ -87,19 +88,21 @@ class Grounds:
     """All that an event's settlement stands on, besides the readings; sites by their number.
 
     ``on`` are the stretches in which the event was on. ``excluded`` are (site id or ``*``, local day,
-    why), of the settled sites and the days that baselines look back to.
+    why), of the settled sites and the days that baselines look back to. What came from ``before`` on was
+    not known to the settlement.
     """
 
     event: SettledEvent
     on: tuple[Interval, ...]
     sites: tuple[SiteGrounds, ...]
     excluded: tuple[tuple[str, date, DayDropped], ...]
+    before: datetime
 
 
 async def settlement_grounds(
-    history: EventHistory, *, store: SettleStore, programs: Mapping[str, Program]
+    history: EventHistory, run: Settlement, *, store: SettleStore, programs: Mapping[str, Program]
 ) -> Grounds | None:
-    """Return what an event's settlement stands on; None where it was never on.
+    """Return what an event's settlement, the one that stands, stands on; None where it was never on.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
@@ -109,7 +112,11 @@ async def settlement_grounds(
     on = asked[history.latest.event_id]
     if not on:
         return None
-    case = await _case(history, others, _program_of(history, programs), on, store)
+    program = _program_of(history, programs)
+    before = run.settled_at + timedelta(seconds=1)  # it ran within that second
+    if run.state is SettlementState.FINAL:
+        before = closing_time(on[-1].ends_at, program)
+    case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
     sites = []
@@ -117,7 +124,7 @@ async def settlement_grounds(
         out_s = int(case.opted_out_s[site_no])
         opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
         sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
-    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded))
+    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded), before)
 
 
 def _excluded(case: _Case, commanded: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
@@ -169,11 +176,10 @@ async def settle(
     if not on or on[-1].ends_at > now:
         return standing
     commanded = commanded_sites(await store.event_ticks(event_id))
-    case = await _case(history, others, program, on, store)
-    taken = await _taken(case, others, asked, store)
     closes_at = closing_time(on[-1].ends_at, program)
-    if now >= closes_at and not closed:
-        case = replace(case, received_before=closes_at)
+    before = closes_at if now >= closes_at and not closed else None
+    case = await _case(history, others, program, on, store, before)
+    taken = await _taken(case, others, asked, store)
     lines = list(_stayed_out(case, commanded))
     for held, site_nos in _by_held(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
@@ -247,6 +253,7 @@ async def _case(
     program: Program,
     on: Sequence[Interval],
     store: SettleStore,
+    before: datetime | None,
 ) -> _Case:
     event = settled_event(
         history.latest.event_id,
@@ -262,10 +269,11 @@ async def _case(
         roster=roster,
         opted_out_s=await _opted_out_s(event.event_id, roster, on[-1].ends_at, store),
         exclusions=(
-            *await _excluded_by_hand(roster, store),
+            *await _excluded_by_hand(roster, store, before),
             *await _excluded_by_command(event, others, store),
         ),
-        carried_wh=await _carried_wh(event, store) if nets_season else {},
+        carried_wh=carried_energy(event, await store.settlements()) if nets_season else {},
+        received_before=before,
     )
 
 
@@ -311,10 +319,12 @@ async def _opted_out_s(
     return first
 
 
-async def _excluded_by_hand(roster: Sequence[Enrollment], meters: MeterStore) -> list[Exclusion]:
+async def _excluded_by_hand(
+    roster: Sequence[Enrollment], meters: MeterStore, before: datetime | None
+) -> list[Exclusion]:
     site_no_of = {each.site_id: each.site_no for each in roster}
     found: list[Exclusion] = []
-    for site_id, day, reason in await meters.excluded_days():
+    for site_id, day, reason in await meters.excluded_days(before=before):
         if site_id == "*":
             found.append((None, day, DayDropped(reason)))
         elif site_id in site_no_of:
@@ -338,21 +348,6 @@ async def _excluded_by_command(
         (np.unique(np.concatenate(site_nos)), day, DayDropped.EVENT)
         for day, site_nos in sorted(commanded.items())
     ]
-
-
-async def _carried_wh(event: SettledEvent, books: Books) -> dict[str, Fraction]:
-    """Return each site's signed energy in the season's earlier events, by site id."""
-    season = event.program.season_around(event.day)
-    carried: dict[str, Fraction] = {}
-    for earlier in await books.settlements():
-        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
-            continue
-        for line in earlier.lines:
-            if season is None or line.settled is None or not event.parts:
-                continue
-            if season.starts_at <= line.settled.starts_at < event.parts[0].starts_at:
-                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
-    return carried
 
 
 async def _taken(

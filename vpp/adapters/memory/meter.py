@@ -35,7 +35,7 @@ class MemoryMeter(MemoryRegistry):
         self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
         self._spans: dict[str, dict[str, BootSpan]] = {}
         self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
-        self._excluded: dict[tuple[str, date], str] = {}
+        self._excluded: dict[tuple[str, date], tuple[str, datetime]] = {}
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings and return, after the commit, how far each boot's readings are complete.
@@ -118,13 +118,17 @@ class MemoryMeter(MemoryRegistry):
         }
         return {site_id: from_epoch(min(begins)) for site_id, begins in own.items() if begins}
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        self._excluded.setdefault((site_id, day), reason)
+        self._excluded.setdefault((site_id, day), (reason, at))
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted."""
-        return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
+        return sorted(
+            (site_id, day, reason)
+            for (site_id, day), (reason, at) in self._excluded.items()
+            if before is None or at < before
+        )
 
     def _counting(
         self, site_id: str, before: datetime | None = None

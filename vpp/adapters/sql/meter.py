@@ -151,16 +151,21 @@ class SqlMeter(SqlRegistry):
             )
         return {site_id: from_epoch(first_s) for site_id, first_s in rows}
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        columns = {"site_id": [site_id], "day": [day.isoformat()], "reason": [reason]}
+        columns: dict[str, Sequence[Any]] = {
+            "site_id": [site_id], "day": [day.isoformat()], "reason": [reason], "excluded_at_us": [to_us(at)]
+        }  # fmt: skip
         async with self._meter_database.write() as session:
             await insert_new(session, table_of(ExcludedDayRow), columns)
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted."""
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
+        asked = select(ExcludedDayRow)
+        if before is not None:
+            asked = asked.where(ExcludedDayRow.excluded_at_us < to_us(before))
         async with self._meter_database.read() as session:
-            found = (await session.exec(select(ExcludedDayRow))).all()
+            found = (await session.exec(asked)).all()
         return sorted((each.site_id, date.fromisoformat(each.day), each.reason) for each in found)
 
 

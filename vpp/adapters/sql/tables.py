@@ -367,6 +367,7 @@ class ExcludedDayRow(Row, table=True):
     site_id: str = Field(primary_key=True)
     day: str = Field(primary_key=True)  # ISO
     reason: str
+    excluded_at_us: int = Field(default=0, sa_type=BigInteger)
 
 
 class ChainLinkRow(Row, table=True):
