@@ -226,6 +226,18 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
         _show_event(console, event)
     for period in statement["periods"]:
         _show_period(console, period)
+    by_period = {period["program_id"] for period in statement["periods"]}
+    for season in statement["seasons"]:
+        if season["program_id"] in by_period:
+            continue  # its events earn nothing by themselves
+        console.print()
+        console.print(
+            f"{season['program_id']}, season from {season['season_starts_on']}: {season['events']} events, "
+            f"{exact_kilowatt_hours(season['incremental_wh'])}, "
+            f"{amount(season['amount_usd'], season['currency'])}",
+            markup=False,
+            soft_wrap=True,
+        )
     console.print()
     console.print(
         f"pending {amount(statement['pending_usd'], statement['currency'])}, "
