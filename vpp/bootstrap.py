@@ -15,6 +15,7 @@ from vpp.adapters.ids import RandomIds
 from vpp.adapters.messages import AppriseMessenger
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
 from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.domain.awaited_readings import AwaitedReadings, awaited_readings
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll
@@ -68,6 +69,7 @@ class Controller:
     told: Progress = field(default_factory=Progress)
     health: LinkHealth = field(default_factory=LinkHealth)
     odd_fields: Counter[str] = field(default_factory=Counter)  # of grid signals
+    _awaited: dict[str, AwaitedReadings] = field(default_factory=dict)  # by event, until it closes
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _replaced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -186,6 +188,9 @@ class Controller:
         failures.duplicate.update(collected.duplicate)
         if collected.stored["meter"]:
             self.runner.readings_stored()
+            for event_id, awaited in self._awaited.items():
+                if awaited.answered_by(heard.meter):
+                    self.runner.answered(event_id)
         refused = hear(board, heard.acks, self.clock.now())
         behind = hear_in_force(board, collected.samples, collected.online)
         return refused or behind or collected.urgent
@@ -239,6 +244,10 @@ class Controller:
     async def settle(self, history: EventHistory) -> bool:
         """Settle one event and book what it says."""
         settlement = await settle(history, store=self.store, programs=self.programs, clock=self.clock)
+        awaited = None if settlement is None else awaited_readings(settlement)
+        self._awaited.pop(history.latest.event_id, None)
+        if awaited is not None:
+            self._awaited[history.latest.event_id] = awaited
         if settlement is not None:
             await pay(settlement, books=self.store, clock=self.clock)
             await accrue(self.programs, store=self.store, clock=self.clock)

@@ -1,4 +1,4 @@
-"""The sockets for what is said about money: owners' disputes, and what programs were told to count on.
+"""The sockets for what money stands on and what is said about it: metered hours, disputes, nominations.
 
 With what a store says of books that it cannot read.
 
@@ -6,14 +6,37 @@ As in ``vpp.ports``, every store method is one transaction.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from vpp.domain.dispute import DisputeWord
+from vpp.domain.metered_hours import HourEnergies
 from vpp.domain.nomination import Nomination
+from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import IntColumn
 
 
 class AlteredBooks(Exception):
     """What is stored as a journal entry is none: somebody changed the database. Nothing may be summed."""
+
+
+class MeteredHours(Protocol):
+    """Energy by the hour of UTC, kept as the readings come: what a settlement reads instead of these."""
+
+    async def hour_energies(
+        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
+    ) -> HourEnergies:
+        """Return net energy of the hours of UTC that start then (ascending), from all stored so far."""
+        ...
+
+    async def sites_changed_since(
+        self, site_ids: Sequence[str], starts_s: IntColumn, since: datetime
+    ) -> IntColumn:
+        """Return the positions of the sites of which a reading received since then may touch these hours.
+
+        In order. Of all others the hours are as if nothing had been received since.
+        """
+        ...
 
 
 class Disputes(Protocol):

@@ -19,12 +19,9 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
-from vpp.domain.metered_hours import HourEnergies
-from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
-from vpp.money_ports import Disputes, Nominations
+from vpp.money_ports import Disputes, MeteredHours, Nominations
 from vpp.notice_ports import Notices
 
 
@@ -343,7 +340,7 @@ class DispatchStore(Protocol):
         ...
 
 
-class MeterStore(Protocol):
+class MeterStore(MeteredHours, Protocol):
     """Meter evidence, keyed (site_id, boot_id, index); two values of a key are both kept, and BAD."""
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
@@ -359,12 +356,6 @@ class MeterStore(Protocol):
         """
         ...
 
-    async def hour_energies(
-        self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
-    ) -> HourEnergies:
-        """Return net energy of the hours of UTC that start then (ascending), from all stored so far."""
-        ...
-
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
         ...
@@ -373,12 +364,12 @@ class MeterStore(Protocol):
         """Return when each site's own gateways began to speak; imports since then are read by nobody."""
         ...
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site."""
         ...
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason)."""
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason); with ``before``, those that were said before then."""
         ...
 
 

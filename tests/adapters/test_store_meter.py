@@ -199,12 +199,13 @@ async def test_more_readings_than_a_statement_has_parameters_go_in_at_once(store
 
 async def test_excluded_days_keep_their_first_reason(store: Store) -> None:
     for site_id, day, reason in (("s-ada", 8, "battery repaired"), ("*", 7, "holiday"), ("*", 7, "again")):
-        await store.exclude_day(site_id, date(2026, 9, day), reason)
+        await store.exclude_day(site_id, date(2026, 9, day), reason, at=after(day))
 
     assert await store.excluded_days() == [
         ("*", date(2026, 9, 7), "holiday"),
         ("s-ada", date(2026, 9, 8), "battery repaired"),
     ]
+    assert await store.excluded_days(before=after(8)) == [("*", date(2026, 9, 7), "holiday")]
 
 
 async def test_readings_can_be_asked_as_they_were_known_before_an_instant(store: Store) -> None:

@@ -158,3 +158,38 @@ async def _require_what_readings_give(store: Store) -> HourEnergies:
     assert found.quality.tolist() == expected.quality.tolist()
     assert found.energy_wh.tolist() == expected.energy_wh.tolist()
     return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_hours_of_sites_that_nothing_reached_since_are_what_was_known_then(
+    store: Store, seed: int
+) -> None:
+    told = stories(seed)
+    half = len(told) // 2
+    for place, batch in enumerate(told):
+        of_both = [each for each in batch if place < half or each.site_id == "s-ada"]
+        await store.append(of_both, at=after(3600 * 24 if place >= half else 0))
+    later = after(3600)
+
+    changed = (await store.sites_changed_since(HOMES, EVERY_HOUR, later)).tolist()
+
+    then = await store.readings(HOMES, [ALWAYS], before=later)
+    known = hour_energies(then, len(HOMES), EVERY_HOUR, MeterOfRecord.DEVICE)
+    found = await store.hour_energies(HOMES, EVERY_HOUR, MeterOfRecord.DEVICE)
+    assert 1 not in changed
+    for place in range(len(HOMES)):
+        if place not in changed:
+            assert found.energy_wh[place].tolist() == known.energy_wh[place].tolist()
+            assert found.quality[place].tolist() == known.quality[place].tolist()
+
+
+async def test_a_reading_far_from_the_hours_asked_changes_nothing_in_them(store: Store) -> None:
+    await store.append([a_message("s-ada", *range(13)), a_message("s-ben", *range(13))], at=NOON)
+    await store.append([a_message("s-ada", *range(60, 70))], at=after(7200))
+    await store.append([a_message("s-ben", *range(13, 15))], at=after(7200))
+
+    changed = await store.sites_changed_since(HOMES, column([to_epoch(NOON)]), after(3600))
+    none = await store.sites_changed_since(HOMES, column([to_epoch(NOON)]), after(9000))
+
+    assert 0 not in changed.tolist()
+    assert none.tolist() == []

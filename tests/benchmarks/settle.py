@@ -27,7 +27,7 @@ from tests.benchmarks.street import EVENING, PROGRAM, requests, site_of
 from tests.postgres import Postgres
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.bulk import insert_new
-from vpp.adapters.sql.engine import Database, driver_url, make_engine
+from vpp.adapters.sql.engine import Database, driver_url, make_engine, to_us
 from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import MeterHourRow, table_of
 from vpp.domain.command import Action, DispatchTick, Order
@@ -114,6 +114,7 @@ async def write_hours(url: str, energy_wh: NDArray[np.int64]) -> None:
             "device_quality": [0] * count,
             "grid_wh": [0] * count,
             "grid_quality": [2] * count,
+            "received_at_us": [to_us(ENDS_AT)] * count,
         }
         async with Database(engine).write() as session:
             await insert_new(session, table_of(MeterHourRow), columns)

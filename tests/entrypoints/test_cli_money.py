@@ -87,6 +87,35 @@ def test_a_payout_run_writes_a_file_and_is_confirmed(vpp: Vpp, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("closed_event")
+def test_a_payout_run_is_written_for_a_bank_and_no_account_number_stays_here(vpp: Vpp, tmp_path: Path):
+    accounts, file = tmp_path / "accounts.csv", tmp_path / "run.ach"
+    accounts.write_text(
+        "owner_id,name,routing,account,kind\nowner-home,Rosa,121000358,000987654321,checking\n"
+    )
+    words = (
+        "payout", "nacha", "2026-10", "--accounts", str(accounts), "--out", str(file),
+        "--bank-routing", "021000021", "--company-id", "1234567890", "--company", "Vpp",
+    )  # fmt: skip
+    assert vpp(*words).exit_code == 1  # no such run
+    vpp("payout", "run", "2026-10")
+
+    told = vpp(*words, "--json")
+    first = file.read_bytes()
+
+    assert told.exit_code == 0, told.output
+    assert b"62212100035800098765432" in first
+    assert b"0000001800" in first
+    assert "987654321" not in told.stdout
+    assert vpp(*words).exit_code == 0
+    assert file.read_bytes() == first
+    assert b"987654321" not in b"".join(
+        each.read_bytes() for each in (tmp_path / "state").iterdir() if each.is_file()
+    )
+    vpp("payout", "cancel", "2026-10")
+    assert "nobody is paid in this run" in vpp(*words).stderr
+
+
+@pytest.mark.usefixtures("closed_event")
 def test_the_books_leave_as_csv_or_beancount_and_take_in_what_programs_paid(vpp: Vpp, tmp_path: Path):
     paid = tmp_path / "paid.csv"
     paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")

@@ -65,8 +65,12 @@ def test_the_history_and_the_steps_of_an_event_are_told(vpp: Vpp) -> None:
     (line,) = json_of(vpp("owner", "event", OWNER, "ev-1", "--json"))["lines"]
 
     assert (row["event_id"], row["amount_usd"]) == ("ev-1", "18.00")
-    assert (line["paid_kwh"], line["product_usd"], line["adds_up"]) == ("9.00", "18.00", True)
-    assert "9.00 kWh x $2.00 x 1.00 = $18.00" in vpp("owner", "event", OWNER, "ev-1").stdout
+    assert line["paid_kwh"] == "9.00"
+    assert [step["text"] for step in line["steps"]][-2:] == [
+        "9.00 kWh × $2.00 per kWh × your share 1.00 = $18.00",
+        "Rounded once, half up, to the cent: $18.00",
+    ]
+    assert "9.00 kWh × $2.00 per kWh × your share 1.00" in vpp("owner", "event", OWNER, "ev-1").stdout
     assert vpp("owner", "event", OWNER, "ev-2").exit_code == 1
 
 

@@ -54,8 +54,8 @@ async def test_a_settled_event_verifies_from_its_bundle_alone(tmp_path: Path):
     await story.event()
     await story.dispatched(0, 1, 2, 3)
     await story.opted_out("outed", at=local(EVENT_DAY, 19, 30))
-    await story.store.exclude_day("outed", date(2026, 9, 8), "outage")
-    await story.store.exclude_day("*", date(2026, 6, 1), "outage")
+    await story.store.exclude_day("outed", date(2026, 9, 8), "outage", at=STARTS_AT)
+    await story.store.exclude_day("*", date(2026, 6, 1), "outage", at=STARTS_AT)
     settlement = await story.settled_and_paid()
 
     report = verify_bundle(await exported(story, tmp_path))
@@ -212,3 +212,50 @@ async def test_the_evidence_of_a_closed_event_holds_no_reading_that_came_after_i
     corrected = verify_bundle(await exported(story, tmp_path))
     assert corrected.agrees
     assert amounts(corrected) == {"home": "18.00"}
+
+
+async def test_a_day_excluded_after_the_settlement_is_in_the_evidence_of_the_next_one_only(tmp_path: Path):
+    story = a_story()
+    await home(story, "home", [4_000] * 3, [[2_000] * 3, *TEN_DAYS])
+    await story.event()
+    await story.dispatched(0)
+    story.clock.step_to(ENDS_AT + timedelta(days=9))
+    await story.settled_and_paid()
+    await story.store.exclude_day("home", date(2026, 9, 8), "outage", at=story.clock.now())
+
+    closed = verify_bundle(await exported(story, tmp_path))
+    story.clock.step_to(ENDS_AT + timedelta(days=10))
+    await story.settled_and_paid(correcting=True)
+    corrected = verify_bundle(await exported(story, tmp_path))
+
+    assert (closed.agrees, amounts(closed)) == (True, {"home": "17.40"})
+    assert (corrected.agrees, amounts(corrected)) == (True, {"home": "18.00"})
+
+
+async def test_a_day_excluded_after_the_close_changes_no_money_however_late_the_event_is_settled():
+    story = a_story()
+    await home(story, "home", [4_000] * 3, [[2_000] * 3, *TEN_DAYS])
+    await story.event()
+    await story.dispatched(0)
+    story.clock.step_to(ENDS_AT + timedelta(days=9))
+    await story.store.exclude_day("home", date(2026, 9, 8), "outage", at=story.clock.now())
+
+    settlement = await story.settled_and_paid()
+
+    assert [dollars(line.amount) for line in settlement.lines] == ["17.40"]
+
+
+async def test_evidence_of_an_open_event_agrees_with_what_is_booked_while_more_comes_in(tmp_path: Path):
+    story = a_story()
+    rows = a_meter(an_evening_history([4_000] * 3, TEN_DAYS))
+    await story.home("home")
+    await story.metered("home", [row for row in rows if row[0] <= local(EVENT_DAY, 20)])
+    await story.event()
+    await story.dispatched(0)
+    await story.settled_and_paid()
+    story.clock.step_to(story.clock.now() + timedelta(minutes=5))
+    await story.metered("home", rows)
+
+    report = verify_bundle(await exported(story, tmp_path))
+
+    assert (report.agrees, amounts(report)) == (True, {"home": "12.00"})

@@ -33,6 +33,8 @@ BUILT = (
     "data.given",
     "data.joined",
     "data.left",
+    "counts.",
+    "period.",
 )
 
 

@@ -3,8 +3,11 @@
 import csv
 import io
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
 from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
@@ -15,6 +18,7 @@ from vpp.domain.quantities import Price
 from vpp.entrypoints.operations.money import settle_event, show_statement, verify_ledger
 from vpp.entrypoints.operations.reports import report_event
 from vpp.entrypoints.rendering import exact_kilowatt_hours
+from vpp.entrypoints.rendering import show_statement as show
 
 
 def rows(text: object) -> list[dict[str, str]]:
@@ -80,6 +84,9 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
             "amount_usd": "18.00",
         }
     ]
+    shown = Console(width=160, record=True, file=StringIO())
+    show(shown, statement)
+    assert "elrp-a4-pge, season from 2026-05-01: 1 events, 9.00 kWh, $18.00" in shown.export_text()
 
 
 async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt_out_as_nothing(

@@ -170,8 +170,8 @@ async def test_days_excluded_by_hand_leave_the_baseline_of_one_home_or_of_all():
     spoiled_twice = [[5_000] * 3, [5_000] * 3, *TEN_DAYS]
     await story.home("one", an_evening_history([4_000] * 3, spoiled_twice))
     await story.home("two", an_evening_history([4_000] * 3, spoiled_twice))
-    await story.store.exclude_day("one", date(2026, 9, 8), "outage")
-    await story.store.exclude_day("*", date(2026, 9, 4), "dual_event")
+    await story.store.exclude_day("one", date(2026, 9, 8), "outage", at=story.clock.now())
+    await story.store.exclude_day("*", date(2026, 9, 4), "dual_event", at=story.clock.now())
     await story.event()
     await story.dispatched(0, 1)
 

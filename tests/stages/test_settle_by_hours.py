@@ -1,6 +1,7 @@
 """Hours written down as readings came settle to the bytes that the readings themselves give."""
 
 import random
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, column
 from vpp.domain.settled_event import settled_event
-from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, settle_sites
+from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementState, settle_sites
 from vpp.stages import settle as settle_stage
 from vpp.wire import facts
 
@@ -94,3 +95,40 @@ async def test_hourly_values_settle_as_the_readings_do(seed: int, monkeypatch: p
     assert settlement is not None
     assert facts.same(settlement.lines, settle_sites(event, sites, everything))
     assert any(line.amount for line in settlement.lines)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_closed_event_is_settled_by_hours_as_if_nothing_had_come_since(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    drawn = random.Random(seed)
+    story = MoneyStory()
+    monkeypatch.setattr(settle_stage, "CHUNK_SITES", 3)
+    names = [f"home-{number}" for number in range(HOMES)]
+    closes_at = ENDS_AT + timedelta(days=8)
+    for name in names:
+        await story.home(name)
+        message = a_message(name, a_damaged_meter(drawn), at_grid=False)
+        late = drawn.choice([0, 0, 0.02, 0.5])
+        in_time = tuple(each for each in message.readings if drawn.random() >= late)
+        await story.store.append([replace(message, readings=in_time)], at=ENDS_AT + timedelta(minutes=20))
+        await story.store.append([message], at=closes_at + timedelta(minutes=drawn.randrange(60)))
+    await story.event()
+    await story.dispatched(*range(HOMES))
+    story.clock.step_to(closes_at + timedelta(hours=2))
+    on = Interval(STARTS_AT, ENDS_AT)
+    always = [Interval(STARTS_AT - timedelta(days=60), ENDS_AT + timedelta(hours=1))]
+    known = await story.store.readings(names, always, before=closes_at)
+    sites = SettledSites(
+        tuple(names),
+        tuple(f"owner-{name}" for name in names),
+        column([NEVER_OPTED_OUT] * HOMES),
+        excluded_days(EVENT_DAY, HOMES, []),
+    )
+
+    settlement = await story.settled()
+
+    assert settlement is not None
+    assert settlement.state is SettlementState.FINAL
+    expected = settle_sites(settled_event("ev-1", story.program, [on], on), sites, known)
+    assert facts.same(settlement.lines, expected)

@@ -16,6 +16,7 @@ from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
 from vpp.domain.program import Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
+from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import (
     BaselineDays,
     Settlement,
@@ -58,6 +59,44 @@ def accrual_period(program: Program, day: date) -> AccrualPeriod | None:
     )
 
 
+def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str, Fraction]:
+    """Return each site's signed watt-hours in the season's earlier events of the program, by site id."""
+    season = event.program.season_around(event.day)
+    carried: dict[str, Fraction] = {}
+    if season is None or not event.parts:
+        return carried
+    for earlier in runs:
+        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
+            continue
+        for line in earlier.lines:
+            starts_at = None if line.settled is None else line.settled.starts_at
+            if starts_at is not None and season.starts_at <= starts_at < event.parts[0].starts_at:
+                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
+    return carried
+
+
+def terms_of_period(program: Program, period_id: str) -> Terms | None:
+    """Return the terms of a period by its id, such as ``season-2026-06-01`` or ``month-2026-09``.
+
+    Where an edition begins within the period these are the first that hold in it; None where none does.
+    """
+    first = date.fromisoformat(
+        f"{period_id.partition('-')[2]}-01-01"[:10]
+    )  # an id leaves off what is the first
+    days = sorted(max(first, edition.effective_from) for edition in program.editions)
+    periods = (accrual_period(program, day) for day in days)
+    return next((each.terms for each in periods if each is not None and each.period_id == period_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerStretch:
+    """A power with its weight in a period's mean: a whole event in a season, an hour of one in a month."""
+
+    event_id: str
+    weight: Fraction
+    kw: Fraction
+
+
 def accrue_events(
     program: Program,
     runs: Sequence[Settlement],
@@ -82,10 +121,52 @@ def accrue_events(
         prices: Wholesale price by the start of the clock hour, to weigh a month's hours; all hours
             weigh the same where none is known.
     """
+    declined = _declined(opt_outs)
+    return tuple(
+        _settled_period(
+            program,
+            period,
+            _power_lines(period, gathered, _powers(period, gathered, declined, owner_of, prices)),
+            at,
+            corrected=any(run.state is SettlementState.CORRECTED for run in gathered),
+        )
+        for period, gathered in _by_period(program, runs)
+    )
+
+
+Powers = Mapping[tuple[str, str], Sequence[PowerStretch]]
+"""What a period's mean is made of, by owner and site, in the order of the events."""
+
+
+def powers_of_periods(
+    program: Program,
+    runs: Sequence[Settlement],
+    opt_outs: Sequence[OptOut],
+    owner_of: Mapping[str, str],
+    *,
+    prices: Mapping[datetime, Fraction] = NO_PRICES,
+) -> Mapping[str, Powers]:
+    """Return, by period id, the powers that ``accrue_events`` averages."""
+    declined = _declined(opt_outs)
+    return {
+        period.period_id: _powers(period, gathered, declined, owner_of, prices)
+        for period, gathered in _by_period(program, runs)
+    }
+
+
+def _declined(opt_outs: Sequence[OptOut]) -> Mapping[str, Sequence[str]]:
+    """Return the sites that stayed out, by event; a no that was taken back is none."""
     declined: dict[str, list[str]] = {}
     for opt_out in opt_outs:
         if opt_out.taken_back_at is None:
             declined.setdefault(opt_out.event_id, []).append(opt_out.site_id)
+    return declined
+
+
+def _by_period(
+    program: Program, runs: Sequence[Settlement]
+) -> list[tuple[AccrualPeriod, Sequence[Settlement]]]:
+    """Return each period that has events and pays for power, by its id, with those events."""
     periods: dict[str, AccrualPeriod] = {}
     gathered: dict[str, list[Settlement]] = {}
     for run in runs:
@@ -94,16 +175,7 @@ def accrue_events(
         if period is not None and period.terms.tariff.rule is not TariffRule.FIXED_CREDIT:
             periods[period.period_id] = period
             gathered.setdefault(period.period_id, []).append(run)
-    return tuple(
-        _settled_period(
-            program,
-            periods[period_id],
-            _power_lines(periods[period_id], gathered[period_id], declined, owner_of, prices),
-            at,
-            corrected=any(run.state is SettlementState.CORRECTED for run in gathered[period_id]),
-        )
-        for period_id in sorted(periods)
-    )
+    return [(periods[period_id], gathered[period_id]) for period_id in sorted(periods)]
 
 
 def _day_of(line: SettlementLine, program: Program) -> date | None:
@@ -111,32 +183,42 @@ def _day_of(line: SettlementLine, program: Program) -> date | None:
 
 
 def _power_lines(
+    period: AccrualPeriod, runs: Sequence[Settlement], powers: Powers
+) -> tuple[SettlementLine, ...]:
+    lines: dict[tuple[str, str], list[SettlementLine]] = {}
+    for run in runs:
+        for line in run.lines:
+            lines.setdefault((line.owner_id, line.site_id), []).append(line)
+    return tuple(
+        power_line(period, owner_id, site_id, lines.get((owner_id, site_id), ()), found)
+        for (owner_id, site_id), found in sorted(powers.items(), key=lambda each: each[0])
+    )
+
+
+def _powers(
     period: AccrualPeriod,
     runs: Sequence[Settlement],
     declined: Mapping[str, Sequence[str]],
     owner_of: Mapping[str, str],
     prices: Mapping[datetime, Fraction],
-) -> tuple[SettlementLine, ...]:
-    lines: dict[tuple[str, str], list[SettlementLine]] = {}
-    stretches: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = {}
+) -> dict[tuple[str, str], list[PowerStretch]]:
+    """Return each site's powers. One without any event that counts keeps its place, with none."""
+    found: dict[tuple[str, str], list[PowerStretch]] = {}
     by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     for run in runs:
         event_s = max((line.event_s for line in run.lines), default=0)
         for line in run.lines:
-            key = (line.owner_id, line.site_id)
-            found = [_event_power(line)] if by_event else _hour_powers(line, prices)
-            lines.setdefault(key, []).append(line)
+            powers = [_event_power(line)] if by_event else _hour_powers(line, prices)
+            stretches = [PowerStretch(run.event_id, weight, kw) for weight, kw in powers]
             # A home without any event that counts keeps its line: what was booked for it is taken back.
-            stretches.setdefault(key, []).extend(found if line.event_s else ())
+            found.setdefault((line.owner_id, line.site_id), []).extend(stretches if line.event_s else ())
         settled = {line.site_id for line in run.lines if line.event_s}
         for site_id in declined.get(run.event_id, ()):
             if site_id not in settled and site_id in owner_of and event_s:
                 weight = Fraction(1) if by_event else Fraction(event_s, 3600)
-                stretches.setdefault((owner_of[site_id], site_id), []).append((weight, Fraction(0)))
-    return tuple(
-        power_line(period, owner_id, site_id, lines.get((owner_id, site_id), ()), found)
-        for (owner_id, site_id), found in sorted(stretches.items())
-    )
+                stayed_out = PowerStretch(run.event_id, weight, Fraction(0))
+                found.setdefault((owner_of[site_id], site_id), []).append(stayed_out)
+    return found
 
 
 def _event_power(line: SettlementLine) -> tuple[Fraction, Fraction]:
@@ -168,14 +250,11 @@ def power_line(
     owner_id: str,
     site_id: str,
     lines: Sequence[SettlementLine],
-    stretches: Sequence[tuple[Fraction, Fraction]],
+    stretches: Sequence[PowerStretch],
 ) -> SettlementLine:
     """Return what one site's powers earn in a period; ``reason`` says from how many of them."""
-    average_kw = max(Fraction(0), average_power_kw(stretches))
-    tariff = period.terms.tariff
-    by_event = tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
-    month = _middle(period.interval).month
-    per_kw = tariff.per_kw_season if by_event else dict(tariff.per_kw_month).get(month, Decimal(0))
+    average_kw, per_kw = mean_kw(stretches), rate_per_kw(period.terms, period.period_id)
+    by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     counted = f"{len(stretches)} {'events' if by_event else 'stretches of events'}"
     said = f"{two_decimals(average_kw)} kW, the mean of {counted}"
     return _line(
@@ -188,9 +267,16 @@ def power_line(
     )
 
 
-def _middle(interval: Interval) -> datetime:
-    """Return an instant far from both edges, so that no zone moves it into another month."""
-    return interval.starts_at + (interval.ends_at - interval.starts_at) / 2
+def mean_kw(stretches: Sequence[PowerStretch]) -> Fraction:
+    """Return the weighted mean of powers, never below zero; zero of none."""
+    return max(Fraction(0), average_power_kw([(each.weight, each.kw) for each in stretches]))
+
+
+def rate_per_kw(terms: Terms, period_id: str) -> Decimal:
+    """Return what a kilowatt earns in a period; nothing in a month that the program does not name."""
+    if terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE:
+        return terms.tariff.per_kw_season
+    return dict(terms.tariff.per_kw_month).get(int(period_id[-2:]), Decimal(0))
 
 
 def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: datetime) -> tuple[Settlement, ...]:

@@ -6,12 +6,14 @@ small row covers a million commands and any body can be made again years later.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from vpp.domain.quantities import IntColumn
+import numpy as np
+
+from vpp.domain.quantities import IntColumn, column
 
 LONGEST_LEASE = timedelta(minutes=30)
 """A gateway refuses a command that lives longer from its issue on, the lead before a start included."""
@@ -72,6 +74,17 @@ class DispatchTick:
     epoch: int
     at: datetime  # whole second; every command's ``issued_at``
     orders: tuple[Order, ...]
+
+
+def discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
+    """Yield the orders that asked homes for power, in the order of the ticks."""
+    return (order for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
+
+
+def commanded_sites(ticks: Iterable[DispatchTick]) -> IntColumn:
+    """Return the numbers of the sites that were given at least one discharge, in order."""
+    given = [order.site_no for order in discharges(ticks)]
+    return np.unique(np.concatenate(given)) if given else column([])
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Annotated
 
 import structlog
@@ -17,10 +18,17 @@ def demo(
     sites: Annotated[int, typer.Option(min=1, max=10_000, help="Simulated homes.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed tells the same story.")] = 1,
     scenario: Annotated[str, typer.Option(metavar="NAME", help="default, or 2022-09-06.")] = "default",
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep database and keys in a new folder, for VPP_STATE_DIR."),
+    ] = None,
     exit_at_end: Annotated[bool, typer.Option("--exit", help="End after the table.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Play a grid emergency: signal in, batteries out, owners paid, over a real MQTT broker.
+
+    While it is open, and afterwards with --keep, every other command works on it: VPP_STATE_DIR=DIR vpp
+    evidence export EVENT FOLDER writes all that its dollars were computed from.
 
     With --json the last line is one object: event_id, scenario, sites_enrolled, sites_dispatched,
     requested_wh (asked of the fleet), delivered_wh (battery output), incremental_wh (beyond the baseline),
@@ -42,13 +50,13 @@ def demo(
     async def leave_open(stage: Stage, outcome: Outcome) -> None:
         screen.close()
         tell(outcome)
-        await stay_open(stage, outcome, announce=lambda links: show_links(stderr, links))
+        await stay_open(stage, outcome, announce=lambda links: show_links(stderr, links, stage.folder))
 
     with ExitStack() as screen:
         live = stderr.is_terminal and not as_json
         audience = screen.enter_context(LivePicture(stderr)) if live else PlainLines(stderr)
         try:
-            wanted, afterwards = Wanted(sites, seed, scenario), None if exit_at_end else leave_open
+            wanted, afterwards = Wanted(sites, seed, scenario, keep), None if exit_at_end else leave_open
             outcome = asyncio.run(play(wanted, settings, audience, afterwards))
         except OperationRefused as refused:
             fail("\n".join((*refused.faults, refused.detail)))

@@ -119,12 +119,10 @@ def _show_event(console: Console, found: dict[str, Any]) -> None:
         ]
         columns = ("hour", "discharged kWh", "usual kWh", "beyond kWh", "exported kWh", "quality")
         console.print(rendering.table(*columns, rows=rows, right=columns[1:5]))
-        product = f" = ${line['product_usd']}" if line["adds_up"] else ""
-        console.print(
-            f"{line['paid_kwh']} kWh x ${line['rate_usd_per_kwh']} x {line['owner_share']}{product}, "
-            f"rounded once: ${line['amount_usd']}; booked ${line['booked_usd']}",
-            markup=False,
-        )
+        for step in line["steps"]:
+            console.print(step["text"], markup=False, soft_wrap=True)
+        booked = rendering.amount(line["booked_usd"], line["currency"])
+        console.print(f"booked {booked}", markup=False)
     for row in found["rows"]:
         if row["sentence"]:
             console.print(f"{row['site_id']}: {row['sentence']}", markup=False)

@@ -1,6 +1,8 @@
 """``vpp payout``, ``vpp day``, and what else keeps the books: export, payments in, corrections."""
 
 import inspect
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,8 @@ from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
 from vpp.entrypoints.cli_money import ledger_app
 from vpp.entrypoints.cli_sites import read_file
 from vpp.entrypoints.operations import books, days, payouts
+from vpp.wire import nacha
+from vpp.wire.table import BadFile
 
 payout_app = typer.Typer(no_args_is_help=True, help="Money that leaves for owners.")
 day_app = typer.Typer(no_args_is_help=True, help="Days that stay out of baselines.")
@@ -49,6 +53,44 @@ def run_payout(run: RunArgument, out: OutOption = None, as_json: JsonFlag = Fals
     if out is not None:
         _write(out, str(found["file"]))
     answer(found, _show_run, as_json=as_json)
+
+
+@payout_app.command("nacha", help=f"Write a run as an ACH file for a US bank.\n\n{inspect.getdoc(nacha)}")
+def write_nacha(
+    run: RunArgument,
+    accounts: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV: owner_id, name, routing, account, kind.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Write the ACH file there.")],
+    bank_routing: Annotated[str, typer.Option(metavar="DIGITS", help="Routing number of the paying bank.")],
+    company_id: Annotated[str, typer.Option(metavar="ID", help="Ten characters that the bank gave us.")],
+    company: Annotated[str, typer.Option(metavar="NAME", help="Our name on the owners' statements.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a run as an ACH file; the account numbers stay in this process and in that file."""
+    try:
+        originator = nacha.require_originator(bank_routing, company_id, company)
+        holders = nacha.read_accounts(read_file(accounts), file_name=str(accounts))
+        found = ask(payouts.show_run, run_id=run)
+        content = nacha.write_nacha(
+            _credits(found), holders, originator, begun_at=datetime.fromisoformat(str(found["begun_at"]))
+        )
+    except BadFile as failure:
+        fail("\n".join((*failure.faults, f"{run}: nothing was written")))
+    except (nacha.NotNacha, nacha.NotARoutingNumber) as failure:
+        fail(f"{failure}; nothing was written")
+    _write(out, content.decode())
+    answer(found | {"file": str(out)}, _show_run, as_json=as_json)
+
+
+def _credits(run: dict[str, Any]) -> list[nacha.Credit]:
+    """Return what the bank is told to pay: US dollars, and nothing that was called back."""
+    paid = [each for each in run["payouts"] if each["state"] != "called_back"]
+    if abroad := sorted({each["currency"] for each in paid} - {"USD"}):
+        raise nacha.NotNacha(f"ACH carries US dollars, not {', '.join(abroad)}")
+    return [
+        nacha.Credit(each["owner_id"], int(Decimal(each["amount"]) * 100), each["reference"]) for each in paid
+    ]
 
 
 @payout_app.command("confirm", help=inspect.getdoc(payouts.confirm_payout))

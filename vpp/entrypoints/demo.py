@@ -1,14 +1,15 @@
 """``vpp demo``: a grid emergency from its signal to each owner's dollars, in one command.
 
-The real controller, a real broker and a real database in a folder that is thrown away; only the homes and the
+The real controller, a real broker and a real database in a folder that is thrown away unless it is named;
+only the homes and the
 grid operator are simulated, in a child process. The clock is stepped five seconds at a time.
 """
 
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -77,6 +78,7 @@ class Wanted:
     sites: int = 200
     seed: int = 1
     scenario: str = "default"
+    keep: Path | None = None  # where the database and the keys stay; None: they are thrown away
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,16 @@ async def play(
     """Play a story and return what came of it.
 
     Raises:
-        OperationRefused: It cannot be played: no such story, or the homes went away.
+        OperationRefused: It cannot be played: no such story, a folder to keep it in that holds something
+            already, or the homes went away.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="vpp-demo-") as folder:
+    with _folder(wanted.keep) as folder:
         audience.preparing(f"three weeks in the life of {wanted.sites} homes")
         homes = await make_homes(
-            Path(folder) / "homes", sites=wanted.sites, seed=wanted.seed, scenario=wanted.scenario
+            folder / "homes", sites=wanted.sites, seed=wanted.seed, scenario=wanted.scenario
         )
-        async with _stage(homes, wanted, settings, Path(folder)) as stage:
+        async with _stage(homes, wanted, settings, folder) as stage:
             await _prepare(stage, homes, audience)
             await stage.begin()
             await _run(stage, homes, audience)
@@ -122,10 +125,28 @@ async def play(
             return outcome
 
 
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    """Give a folder to play in: one that is thrown away, or one that stays for other commands."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="vpp-demo-") as thrown_away:
+            yield Path(thrown_away)
+        return
+    try:
+        keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+        taken = any(keep.iterdir())
+    except OSError as failure:
+        raise OperationRefused(f"{keep}: {failure.strerror}") from failure
+    if taken:
+        raise OperationRefused(f"{keep} holds something already; name a new folder")
+    yield keep.resolve()
+
+
 @dataclass(slots=True)
 class Stage:
-    """Controller, homes, and the one clock that both follow."""
+    """Controller, homes, and the one clock that both follow. ``folder`` is what VPP_STATE_DIR would name."""
 
+    folder: Path
     controller: Controller
     desk: Desk
     clock: SteppedClock
@@ -158,7 +179,7 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
     """Give everything connected: broker, database, controller, homes."""
     settings = settings.model_copy(update={"state_dir": folder, "database_url": "", "production": False})
     clock, keys = SteppedClock(homes.starts_at), FileKeys(folder)
-    store = await SqlStore.open(settings.store_url, durable=False)  # the folder is thrown away
+    store = await SqlStore.open(settings.store_url, durable=False)  # played again rather than mended
     try:
         async with EmbeddedBroker() as broker:
             access = Access.from_url(broker.url, client_id=keys.kid)
@@ -177,7 +198,7 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
                 async with run_homes(
                     homes, broker_url=broker.url, controller_key=f"{key['kid']}:{key['public_key']}"
                 ) as child:
-                    yield Stage(controller, desk, clock, wire, child)
+                    yield Stage(folder, controller, desk, clock, wire, child)
     finally:
         await store.close()
 

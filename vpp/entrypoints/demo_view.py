@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -140,11 +141,16 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         _show_record(console, outcome)
 
 
-def show_links(console: Console, links: Mapping[str, str]) -> None:
-    """Print where the pages are; each address logs in once."""
+def show_links(console: Console, links: Mapping[str, str], folder: Path) -> None:
+    """Print where the pages are (each address logs in once), and where other commands find this fleet."""
     console.print("The evening goes on. Open (each link logs in once):", markup=False)
     for name, address in links.items():
         console.print(f"  {name:<9}{address}", markup=False, soft_wrap=True)
+    console.print(
+        f"In another terminal every command works on this fleet: VPP_STATE_DIR={folder} vpp event list",
+        markup=False,
+        soft_wrap=True,
+    )
     console.print("Ctrl-C ends the demonstration.")
 
 

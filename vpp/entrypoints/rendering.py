@@ -241,17 +241,54 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
     for event in statement["events"]:
         _show_event(console, event)
     for period in statement["periods"]:
+        _show_period(console, period)
+    by_period = {period["program_id"] for period in statement["periods"]}
+    for season in statement["seasons"]:
+        if season["program_id"] in by_period:
+            continue  # its events earn nothing by themselves
         console.print()
         console.print(
-            f"{period['period']}  {period['site_id']}  {period['program_id']}: {period['how']}; "
-            f"{amount(period['amount_usd'], period['currency'])} ({period['state']})",
+            f"{season['program_id']}, season from {season['season_starts_on']}: {season['events']} events, "
+            f"{exact_kilowatt_hours(season['incremental_wh'])}, "
+            f"{amount(season['amount_usd'], season['currency'])}",
             markup=False,
+            soft_wrap=True,
         )
     console.print()
     console.print(
         f"pending {amount(statement['pending_usd'], statement['currency'])}, "
         f"posted {amount(statement['posted_usd'], statement['currency'])}, "
         f"paid out {amount(statement['paid_out_usd'], statement['currency'])}"
+    )
+
+
+def _show_period(console: Console, period: dict[str, Any]) -> None:
+    console.print()
+    heading = f"{period['period']}  {period['site_id']}  {period['program_id']}: {period['how']}"
+    console.print(heading, markup=False, soft_wrap=True)
+    for part in period["parts"]:
+        weight = owner_money.decimal_text(Fraction(part["weight"]))
+        weighed = "" if Fraction(part["weight"]) == 1 else f", weight {weight}"
+        kw = owner_money.decimal_text(Fraction(part["kw"]))
+        console.print(f"  {part['event_id']}: {kw} kW{weighed}", markup=False)
+    kw, rate = period["average_kw"], amount(period["rate_usd"], period["currency"])
+    product = "" if kw is None else f"{owner_money.decimal_text(Fraction(kw))} kW × "
+    console.print(
+        f"{product}{rate} per {period['paid_for']}{_factors(period)}, rounded once to the cent, = "
+        f"{amount(period['amount_usd'], period['currency'])} ({period['state']})",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _factors(earned: dict[str, Any]) -> str:
+    """Return bonus and share, and the bounds where there are any."""
+    bonus, currency = Decimal(earned["bonus_multiplier"]), earned["currency"]
+    return (
+        (f" × bonus {bonus}" if bonus != 1 else "")
+        + f" × share {earned['owner_share']}"
+        + (f", at most {amount(earned['cap_amount'], currency)}" if earned["cap_amount"] else "")
+        + (f", at least {amount(earned['minimum_amount'], currency)}" if earned["minimum_amount"] else "")
     )
 
 
@@ -288,7 +325,9 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
             (each["date"], *(exact_kilowatt_hours(wh) for wh in each["metered_wh"]))
             for each in event["days_behind"]
         ]
-        console.print("the baseline of a whole hour is the average of:")
+        weighted = event["baseline_method"] == "five_of_ten" and len(days) == 3
+        counting = ", of the highest 50 %, the second 30 %, the third 20 %" if weighted else ""
+        console.print(f"the baseline of a whole hour is the average{counting} of:")
         console.print(table("day", *hours, rows=days, right=hours))
     elif event["baseline_days"]:
         console.print(f"baseline from {', '.join(event['baseline_days'])}")

@@ -94,6 +94,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     disputes.answer_dispute: Route("POST", f"{_API}/owners/{{owner_id}}/disputes/{{period}}/answers"),
     payouts.list_payouts: Route("GET", f"{_API}/payouts"),
     payouts.total_year: Route("GET", f"{_API}/payouts/years/{{year}}"),
+    payouts.show_run: Route("GET", f"{_API}/payouts/{{run_id}}"),
     payouts.run_payout: Route("PUT", f"{_API}/payouts/{{run_id}}"),
     payouts.confirm_payout: Route("POST", f"{_API}/payouts/{{run_id}}/confirmation"),
     payouts.cancel_payout: Route("POST", f"{_API}/payouts/{{run_id}}/cancellation"),

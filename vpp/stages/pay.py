@@ -1,9 +1,10 @@
 """Pay: book what settlements say, once; and what a month, a season or a year has come to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from vpp.domain.accrual import accrue_credits, accrue_events
+from vpp.domain.accrual import Powers, accrue_credits, accrue_events, powers_of_periods
+from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry, entries_due
 from vpp.domain.program import Period, Program
@@ -59,10 +60,20 @@ async def accruals(program: Program, *, store: PayStore, clock: Clock) -> tuple[
     """Return one settlement for each month, season or year of a program that has anything to pay."""
     now = whole_second(clock.now())
     roster = await store.enrollments()
+    events = await _events_of(program, roster, store)
+    return (*accrue_events(program, *events, at=now), *accrue_credits(program, roster, at=now))
+
+
+async def powers_of_program(program: Program, *, store: PayStore) -> Mapping[str, Powers]:
+    """Return the powers that a program's months or seasons average, by period."""
+    return powers_of_periods(program, *await _events_of(program, await store.enrollments(), store))
+
+
+async def _events_of(
+    program: Program, roster: Sequence[Enrollment], store: PayStore
+) -> tuple[Sequence[Settlement], Sequence[OptOut], Mapping[str, str]]:
+    """Return a program's settled events, who stayed out of them, and the owner of each of its homes."""
     runs = [run for run in await store.settlements() if run.program_id == program.program_id]
     opt_outs = await store.opt_outs([run.event_id for run in runs])
     owner_of = {each.site_id: each.owner_id for each in roster if each.program_id == program.program_id}
-    return (
-        *accrue_events(program, runs, opt_outs, owner_of, at=now),
-        *accrue_credits(program, roster, at=now),
-    )
+    return runs, opt_outs, owner_of

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from vpp.domain.accrual import carried_energy
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
-from vpp.domain.command import Action, DispatchTick, Order
+from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, is_test
@@ -87,19 +88,21 @@ class Grounds:
     """All that an event's settlement stands on, besides the readings; sites by their number.
 
     ``on`` are the stretches in which the event was on. ``excluded`` are (site id or ``*``, local day,
-    why), of the settled sites and the days that baselines look back to.
+    why), of the settled sites and the days that baselines look back to. What came from ``before`` on was
+    not known to the settlement.
     """
 
     event: SettledEvent
     on: tuple[Interval, ...]
     sites: tuple[SiteGrounds, ...]
     excluded: tuple[tuple[str, date, DayDropped], ...]
+    before: datetime
 
 
 async def settlement_grounds(
-    history: EventHistory, *, store: SettleStore, programs: Mapping[str, Program]
+    history: EventHistory, run: Settlement, *, store: SettleStore, programs: Mapping[str, Program]
 ) -> Grounds | None:
-    """Return what an event's settlement stands on; None where it was never on.
+    """Return what an event's settlement, the one that stands, stands on; None where it was never on.
 
     Raises:
         NoTerms: The program has no terms for the event's date.
@@ -109,15 +112,19 @@ async def settlement_grounds(
     on = asked[history.latest.event_id]
     if not on:
         return None
-    case = await _case(history, others, _program_of(history, programs), on, store)
+    program = _program_of(history, programs)
+    before = run.settled_at + timedelta(seconds=1)  # it ran within that second
+    if run.state is SettlementState.FINAL:
+        before = closing_time(on[-1].ends_at, program)
+    case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
-    commanded = _commanded(await store.event_ticks(history.latest.event_id))
+    commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
     sites = []
     for site_no in commanded.tolist():
         out_s = int(case.opted_out_s[site_no])
         opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
         sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
-    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded))
+    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded), before)
 
 
 def _excluded(case: _Case, commanded: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
@@ -168,12 +175,11 @@ async def settle(
     on = asked[event_id]
     if not on or on[-1].ends_at > now:
         return standing
-    commanded = _commanded(await store.event_ticks(event_id))
-    case = await _case(history, others, program, on, store)
-    taken = await _taken(case, others, asked, store)
+    commanded = commanded_sites(await store.event_ticks(event_id))
     closes_at = closing_time(on[-1].ends_at, program)
-    if now >= closes_at and not closed:
-        case = replace(case, received_before=closes_at)
+    before = closes_at if now >= closes_at and not closed else None
+    case = await _case(history, others, program, on, store, before)
+    taken = await _taken(case, others, asked, store)
     lines = list(_stayed_out(case, commanded))
     for held, site_nos in _by_held(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
@@ -247,6 +253,7 @@ async def _case(
     program: Program,
     on: Sequence[Interval],
     store: SettleStore,
+    before: datetime | None,
 ) -> _Case:
     event = settled_event(
         history.latest.event_id,
@@ -262,10 +269,11 @@ async def _case(
         roster=roster,
         opted_out_s=await _opted_out_s(event.event_id, roster, on[-1].ends_at, store),
         exclusions=(
-            *await _excluded_by_hand(roster, store),
+            *await _excluded_by_hand(roster, store, before),
             *await _excluded_by_command(event, others, store),
         ),
-        carried_wh=await _carried_wh(event, store) if nets_season else {},
+        carried_wh=carried_energy(event, await store.settlements()) if nets_season else {},
+        received_before=before,
     )
 
 
@@ -311,10 +319,12 @@ async def _opted_out_s(
     return first
 
 
-async def _excluded_by_hand(roster: Sequence[Enrollment], meters: MeterStore) -> list[Exclusion]:
+async def _excluded_by_hand(
+    roster: Sequence[Enrollment], meters: MeterStore, before: datetime | None
+) -> list[Exclusion]:
     site_no_of = {each.site_id: each.site_no for each in roster}
     found: list[Exclusion] = []
-    for site_id, day, reason in await meters.excluded_days():
+    for site_id, day, reason in await meters.excluded_days(before=before):
         if site_id == "*":
             found.append((None, day, DayDropped(reason)))
         elif site_id in site_no_of:
@@ -328,7 +338,7 @@ async def _excluded_by_command(
     """Return the days on which other events commanded sites, tests and unpaid events included."""
     commanded: dict[date, list[IntColumn]] = {}
     for other in others:
-        for order in _discharges(await dispatch.event_ticks(other.latest.event_id)):
+        for order in discharges(await dispatch.event_ticks(other.latest.event_id)):
             day = order.starts_at.astimezone(event.program.zone).date()
             last = (order.expires_at - timedelta(seconds=1)).astimezone(event.program.zone).date()
             while day <= last:
@@ -338,21 +348,6 @@ async def _excluded_by_command(
         (np.unique(np.concatenate(site_nos)), day, DayDropped.EVENT)
         for day, site_nos in sorted(commanded.items())
     ]
-
-
-async def _carried_wh(event: SettledEvent, books: Books) -> dict[str, Fraction]:
-    """Return each site's signed energy in the season's earlier events, by site id."""
-    season = event.program.season_around(event.day)
-    carried: dict[str, Fraction] = {}
-    for earlier in await books.settlements():
-        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
-            continue
-        for line in earlier.lines:
-            if season is None or line.settled is None or not event.parts:
-                continue
-            if season.starts_at <= line.settled.starts_at < event.parts[0].starts_at:
-                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
-    return carried
 
 
 async def _taken(
@@ -373,16 +368,6 @@ async def _taken(
             ends_at = asked[other][-1].ends_at
             beside.append(await course(other, await _opted_out_s(other, case.roster, ends_at, store)))
     return held_elsewhere(await course(event_id, case.opted_out_s), beside) if beside else {}
-
-
-def _discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
-    return (order for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
-
-
-def _commanded(ticks: Iterable[DispatchTick]) -> IntColumn:
-    """Return the numbers of the sites that were given at least one discharge, in order."""
-    given = [order.site_no for order in _discharges(ticks)]
-    return np.unique(np.concatenate(given)) if given else column([])
 
 
 def _stayed_out(case: _Case, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:
@@ -414,11 +399,9 @@ async def _settle_group(
     """Return each site's line with its number, chunk by chunk.
 
     From the hours that were written down as the readings came, where clock hours are hours of UTC;
-    otherwise from the readings themselves, which gives the same bytes. When a reading came is known of
-    readings only, so a final settlement takes these.
+    otherwise from the readings themselves, which gives the same bytes.
     """
-    hours_of_utc = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
-    from_hours = hours_of_utc and case.received_before is None
+    from_hours = all(to_epoch(hour.starts_at) % HOUR_S == 0 for hour in event_hours(case.event))
     size = CHUNK_SITES if from_hours else CHUNK_SITES_READ
     lines: list[tuple[int, SettlementLine]] = []
     for first in range(0, len(site_nos), size):
@@ -438,20 +421,29 @@ async def _by_readings(case: _Case, site_nos: IntColumn, meters: MeterStore) -> 
 async def _by_hours(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
     """Return lines from hourly values; only what is no whole hour is read as readings.
 
-    Nearly every baseline is found in the latest days; sites whose is not are settled again from all.
+    Nearly every baseline is found in the latest days; sites whose is not are settled again from all. Of a
+    closed event, sites that got a reading since then are settled from those that they had before.
     """
-    event, lines = case.event, dict[int, SettlementLine]()
+    event, lines, late = case.event, dict[int, SettlementLine](), set[int]()
     for starts_s in (likely_hours(event), every_hour(event)):
         undecided = column(
             site_no
             for site_no in site_nos.tolist()
-            if site_no not in lines or _needs_every_hour(lines[site_no])
+            if site_no not in late and (site_no not in lines or _needs_every_hour(lines[site_no]))
         )
+        if case.received_before is not None:
+            site_ids = [case.roster[site_no].site_id for site_no in undecided]
+            changed = await meters.sites_changed_since(site_ids, starts_s, case.received_before)
+            late.update(undecided[changed].tolist())
+            undecided = np.delete(undecided, changed)
         sites = _sites(case, undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
-        readings = await _readings_of_parts(event, sites, meters)
+        readings = await _readings_of_parts(case, sites, meters)
         energy = by_hours(hours, counter_track(readings, event.terms.meter))
         lines.update(zip(undecided.tolist(), settle_metered(event, sites, energy), strict=True))
+    for first in range(0, len(late), CHUNK_SITES_READ):
+        some = column(sorted(late)[first : first + CHUNK_SITES_READ])
+        lines.update(zip(some.tolist(), await _by_readings(case, some, meters), strict=True))
     return [lines[site_no] for site_no in site_nos.tolist()]
 
 
@@ -460,12 +452,13 @@ def _needs_every_hour(line: SettlementLine) -> bool:
     return line.quality is SiteQuality.NO_BASELINE or not line.hours
 
 
-async def _readings_of_parts(event: SettledEvent, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
+async def _readings_of_parts(case: _Case, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
     """Return the readings around hours that do not count whole.
 
     Everyone's, where the event itself begins or ends within an hour; of the others only the readings of
     those whose own part does.
     """
+    event, before = case.event, case.received_before
     everyone = column(range(len(sites.site_ids)))
     left_early = everyone[sites.opted_out_s < to_epoch(event.on.ends_at)] if event.on else everyone[:0]
     found = []
@@ -473,7 +466,8 @@ async def _readings_of_parts(event: SettledEvent, sites: SettledSites, meters: M
         near = union(Interval(each.starts_at - READ_AROUND, each.ends_at + READ_AROUND) for each in parts)
         for first in range(0, len(places) if near else 0, CHUNK_SITES_READ):
             some = places[first : first + CHUNK_SITES_READ]
-            part = await meters.readings([sites.site_ids[place] for place in some.tolist()], near)
+            site_ids = [sites.site_ids[place] for place in some.tolist()]
+            part = await meters.readings(site_ids, near, before=before)
             found.append(replace(part, site=some[part.site]))
     return together(found)
 

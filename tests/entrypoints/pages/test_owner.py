@@ -4,7 +4,11 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +17,8 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
+from vpp.domain.program import MeterOfRecord, Tariff, TariffRule
+from vpp.domain.quantities import Price
 from vpp.entrypoints.operations import events, metering, money, sites, starting
 
 SITE = "s-001"
@@ -191,6 +197,41 @@ async def test_an_event_of_two_homes_of_one_owner_is_one_event_of_the_season(sub
 
     assert page.text.count('href="/owner/events/hot-1"') == 2
     assert "Season from Fri May 1, 2026</strong><br>1 event, 0.00 kWh counted" in page.text
+
+
+@pytest.mark.parametrize(
+    ("terms", "on_event", "on_list"),
+    [
+        (
+            {"tariff": Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal("225.00"))},
+            "÷ 0.5166666… h = 0.00 kW. This program pays the mean of such powers",
+            "0.00 kW × $225.00 per kW × your share 1.00 = $0.00",
+        ),
+        (
+            {"meter": MeterOfRecord.SITE, "rate": Price(Decimal("2.00"))},
+            "Each hour: usual on similar days − drawn from the grid = less than usual.",
+            "how much less energy your home drew from the grid",
+        ),
+    ],
+)
+async def test_the_pages_of_another_program_speak_of_what_it_pays(
+    suburb: Suburb, rosa: httpx.AsyncClient, terms: dict[str, Any], on_event: str, on_list: str
+) -> None:
+    program = suburb.controller.programs[PROGRAM]
+    changed = replace(program.editions[0], **({"rate": Price(Decimal(0))} | terms))
+    assert isinstance(suburb.controller.programs, dict)  # the desk's too
+    suburb.controller.programs[PROGRAM] = replace(program, editions=(changed,))
+    await begin(suburb)
+    await suburb.pass_time(60)
+    suburb.clock.step_to(suburb.clock.now() + timedelta(minutes=30))
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    event, listed = (await rosa.get("/owner/events/hot-1")).text, (await rosa.get("/owner/events")).text
+
+    assert on_event in event
+    assert on_list in listed
+    assert "your battery gave no more than on similar days" not in event
 
 
 async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(

@@ -35,7 +35,7 @@ class MemoryMeter(MemoryRegistry):
         self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
         self._spans: dict[str, dict[str, BootSpan]] = {}
         self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
-        self._excluded: dict[tuple[str, date], str] = {}
+        self._excluded: dict[tuple[str, date], tuple[str, datetime]] = {}
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings and return, after the commit, how far each boot's readings are complete.
@@ -83,10 +83,20 @@ class MemoryMeter(MemoryRegistry):
 
         ``starts_s`` ascends, each a full hour in seconds since 1970; sites in the order given.
         """
-        near = [
-            Interval(from_epoch(each - HOUR_S), from_epoch(each + 2 * HOUR_S)) for each in starts_s.tolist()
+        readings = await self.readings(site_ids, _near(starts_s))
+        return hour_energies(readings, len(site_ids), starts_s, meter)
+
+    async def sites_changed_since(
+        self, site_ids: Sequence[str], starts_s: IntColumn, since: datetime
+    ) -> IntColumn:
+        """Return the positions of the sites of which a reading received since then may touch these hours."""
+        near = _near(starts_s)
+        now, then = [await self.readings(site_ids, near, before=before) for before in (None, since)]
+        rows = [
+            set(zip(*(getattr(each, name).tolist() for name in each.__slots__), strict=True))
+            for each in (now, then)
         ]
-        return hour_energies(await self.readings(site_ids, near), len(site_ids), starts_s, meter)
+        return column(sorted({site for site, *_ in rows[0] ^ rows[1]}))
 
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
@@ -108,13 +118,17 @@ class MemoryMeter(MemoryRegistry):
         }
         return {site_id: from_epoch(min(begins)) for site_id, begins in own.items() if begins}
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        self._excluded.setdefault((site_id, day), reason)
+        self._excluded.setdefault((site_id, day), (reason, at))
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted."""
-        return sorted((site_id, day, reason) for (site_id, day), reason in self._excluded.items())
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
+        return sorted(
+            (site_id, day, reason)
+            for (site_id, day), (reason, at) in self._excluded.items()
+            if before is None or at < before
+        )
 
     def _counting(
         self, site_id: str, before: datetime | None = None, *, from_at: datetime | None = None
@@ -163,6 +177,11 @@ class MemoryMeter(MemoryRegistry):
 
 def _covered(reading: MeterReading, contested: Sequence[Contested]) -> bool:
     return any(each.covers(reading.boot_id, to_epoch(reading.at)) for each in contested)
+
+
+def _near(starts_s: IntColumn) -> list[Interval]:
+    """Return each hour with an hour on either side: farther readings say nothing of it."""
+    return [Interval(from_epoch(each - HOUR_S), from_epoch(each + 2 * HOUR_S)) for each in starts_s.tolist()]
 
 
 def _measured(reading: MeterReading) -> tuple[object, ...]:

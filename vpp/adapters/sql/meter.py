@@ -12,7 +12,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
 from vpp.adapters.sql.engine import Database, to_us
-from vpp.adapters.sql.meter_hours import BAD, COUNTERS, DOUBTED, newest_before, read_hours, write_hours
+from vpp.adapters.sql.meter_hours import (
+    BAD,
+    COUNTERS,
+    DOUBTED,
+    changed_since,
+    newest_before,
+    read_hours,
+    write_hours,
+)
 from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_spans, write_contested
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
@@ -68,7 +76,7 @@ class SqlMeter(SqlRegistry):
             contest = await write_contested(session, was, spans, received_at_us=to_us(at))
             if new or doubted or contest:
                 reached = [*doubted, *_hourly(contest)]
-                await write_hours(session, site_ids, _reached(site_ids, columns, reached), before)
+                await write_hours(session, site_ids, _reached(site_ids, columns, reached), before, at)
         return [MeterReceipt(site_id, boot_id, index) for (site_id, boot_id), index in through.items()]
 
     async def readings(
@@ -112,6 +120,13 @@ class SqlMeter(SqlRegistry):
         async with self._meter_database.read() as session:
             return await read_hours(session, site_ids, starts_s, meter)
 
+    async def sites_changed_since(
+        self, site_ids: Sequence[str], starts_s: IntColumn, since: datetime
+    ) -> IntColumn:
+        """Return the positions of the sites of which a reading received since then may touch these hours."""
+        async with self._meter_database.read() as session:
+            return await changed_since(session, site_ids, starts_s, since_us=to_us(since))
+
     async def newest_reading_at(self, site_ids: Sequence[str]) -> Mapping[str, datetime]:
         """Return the time of each site's newest usable reading; sites without any are absent."""
         lists: dict[str, dict[str, Sequence[Any]]] = {
@@ -136,16 +151,21 @@ class SqlMeter(SqlRegistry):
             )
         return {site_id: from_epoch(first_s) for site_id, first_s in rows}
 
-    async def exclude_day(self, site_id: str, day: date, reason: str) -> None:
+    async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        columns = {"site_id": [site_id], "day": [day.isoformat()], "reason": [reason]}
+        columns: dict[str, Sequence[Any]] = {
+            "site_id": [site_id], "day": [day.isoformat()], "reason": [reason], "excluded_at_us": [to_us(at)]
+        }  # fmt: skip
         async with self._meter_database.write() as session:
             await insert_new(session, table_of(ExcludedDayRow), columns)
 
-    async def excluded_days(self) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted."""
+    async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
+        asked = select(ExcludedDayRow)
+        if before is not None:
+            asked = asked.where(ExcludedDayRow.excluded_at_us < to_us(before))
         async with self._meter_database.read() as session:
-            found = (await session.exec(select(ExcludedDayRow))).all()
+            found = (await session.exec(asked)).all()
         return sorted((each.site_id, date.fromisoformat(each.day), each.reason) for each in found)
 
 

@@ -1,12 +1,14 @@
 """Energy by the clock hour in the database: written as readings are stored, read by settlements."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_or_replace
+from vpp.adapters.sql.engine import to_us
 from vpp.adapters.sql.meter_sources import contested, left_out
 from vpp.adapters.sql.tables import MeterHourRow, table_of
 from vpp.domain.delivery import NOT_METERED, QUALITY_CODES, Quality, ReadingColumns, counter_track, net_energy
@@ -74,8 +76,9 @@ async def write_hours(
     site_ids: Sequence[str],
     new: NewReadings,
     before: tuple[IntColumn, BoolColumn],
+    at: datetime,
 ) -> None:
-    """Compute again, from everything stored, the hours that new readings may have changed."""
+    """Compute again, from everything stored, the hours that readings received at an instant may change."""
     hours = hours_changed(new, *before)
     if not len(hours.site):
         return
@@ -89,6 +92,7 @@ async def write_hours(
         track = counter_track(readings, meter)
         energy, quality = net_energy(track, hours.site, hours.start_s, until_s)
         columns[f"{name}_wh"], columns[f"{name}_quality"] = energy.tolist(), quality.tolist()
+    columns["received_at_us"] = [to_us(at)] * len(until_s)
     await insert_or_replace(session, table_of(MeterHourRow), columns, tuple(columns)[2:])
 
 
@@ -125,33 +129,51 @@ async def read_hours(
     found = no_hours(len(site_ids), starts_s)
     if not len(site_ids) or not len(starts_s):
         return found
-    apart = np.diff(starts_s) != HOUR_S
     name = _COLUMNS[meter]
-    lists: dict[str, dict[str, Sequence[Any]]] = {
-        "site": {"place": range(len(site_ids)), "site_id": site_ids}
-    }
+    lists, near = _near_hours(session, site_ids, starts_s)
     # Two numbers a row instead of four: reading them is most of what a settlement takes.
     cells = f"SELECT site.place * {_HOURS} + h.hour_s / {HOUR_S}, h.{name}_wh * {_CODES} + h.{name}_quality"
-    if session.get_bind().dialect.name == "sqlite":
-        lists["span"] = {
-            "starts_s": starts_s[np.append(True, apart)].tolist(),
-            "ends_s": starts_s[np.append(apart, True)].tolist(),
-        }
-        near = (
-            "FROM site CROSS JOIN span CROSS JOIN meter_hour h WHERE h.site_id = site.site_id"
-            " AND h.hour_s BETWEEN span.starts_s AND span.ends_s"
-        )
-    else:
-        # One stretch of the index for each site, its other hours passed over. Left free, PostgreSQL read the
-        # whole table for every ten thousand sites: OFFSET 0 and the sum keep it from being clever.
-        wanted = ",".join(map(str, starts_s.tolist()))
-        near = (
-            "FROM site CROSS JOIN LATERAL (SELECT * FROM meter_hour m WHERE m.site_id = site.site_id"
-            f" AND m.hour_s BETWEEN {starts_s[0]} AND {starts_s[-1]}"
-            f" AND m.hour_s + 0 = ANY (ARRAY[{wanted}]::bigint[]) OFFSET 0) h"
-        )
     cell, energy = await Asked(session, lists).columns(f"{cells} {near}", 2)
     place, column_of = cell // _HOURS, np.searchsorted(starts_s, cell % _HOURS * HOUR_S)
     found.energy_wh[place, column_of] = energy // _CODES
     found.quality[place, column_of] = energy % _CODES
     return found
+
+
+async def changed_since(
+    session: AsyncSession, site_ids: Sequence[str], starts_s: IntColumn, *, since_us: int
+) -> IntColumn:
+    """Return the positions of the sites with an hour that readings received since then computed again."""
+    if not len(site_ids) or not len(starts_s):
+        return column([])
+    lists, near = _near_hours(session, site_ids, starts_s)
+    late = f"SELECT DISTINCT site.place {near} AND h.received_at_us >= {since_us}"
+    (place,) = await Asked(session, lists).columns(late, 1)
+    return column(np.sort(place))
+
+
+def _near_hours(
+    session: AsyncSession, site_ids: Sequence[str], starts_s: IntColumn
+) -> tuple[dict[str, dict[str, Sequence[Any]]], str]:
+    """Return the lists that a statement asks for, and its FROM and WHERE: ``h`` are the sites' hours."""
+    apart = np.diff(starts_s) != HOUR_S
+    lists: dict[str, dict[str, Sequence[Any]]] = {
+        "site": {"place": range(len(site_ids)), "site_id": site_ids}
+    }
+    if session.get_bind().dialect.name == "sqlite":
+        lists["span"] = {
+            "starts_s": starts_s[np.append(True, apart)].tolist(),
+            "ends_s": starts_s[np.append(apart, True)].tolist(),
+        }
+        return lists, (
+            "FROM site CROSS JOIN span CROSS JOIN meter_hour h WHERE h.site_id = site.site_id"
+            " AND h.hour_s BETWEEN span.starts_s AND span.ends_s"
+        )
+    # One stretch of the index for each site, its other hours passed over. Left free, PostgreSQL read the
+    # whole table for every ten thousand sites: OFFSET 0 and the sum keep it from being clever.
+    wanted = ",".join(map(str, starts_s.tolist()))
+    return lists, (
+        "FROM site CROSS JOIN LATERAL (SELECT * FROM meter_hour m WHERE m.site_id = site.site_id"
+        f" AND m.hour_s BETWEEN {starts_s[0]} AND {starts_s[-1]}"
+        f" AND m.hour_s + 0 = ANY (ARRAY[{wanted}]::bigint[]) OFFSET 0) h WHERE TRUE"
+    )

@@ -335,11 +335,16 @@ class DoubtedReadingRow(Row, table=True):
     received_at_us: int = _big()
 
 
+RECEIVED_WHENEVER_US = 2**62
+"""Stands for the time of the newest reading of an hour that was written before that was kept."""
+
+
 class MeterHourRow(Row, table=True):
     """What one clock hour of UTC metered, computed from the readings; it can always be computed again.
 
     ``hour_s`` is the hour's start. Net energy is signed: discharge less charge of the battery, export
-    less import of the grid meter; zero where the quality says MISSING or BAD.
+    less import of the grid meter; zero where the quality says MISSING or BAD. ``received_at_us`` is when
+    the readings came that it was last computed for.
     """
 
     __tablename__ = "meter_hour"
@@ -350,6 +355,9 @@ class MeterHourRow(Row, table=True):
     device_quality: int = _big()
     grid_wh: int = _big()
     grid_quality: int = _big()
+    received_at_us: int = Field(
+        sa_type=BigInteger, sa_column_kwargs={"server_default": str(RECEIVED_WHENEVER_US)}
+    )
 
 
 class ExcludedDayRow(Row, table=True):
@@ -359,6 +367,7 @@ class ExcludedDayRow(Row, table=True):
     site_id: str = Field(primary_key=True)
     day: str = Field(primary_key=True)  # ISO
     reason: str
+    excluded_at_us: int = Field(default=0, sa_type=BigInteger)
 
 
 class ChainLinkRow(Row, table=True):

@@ -113,6 +113,11 @@ async def total_year(desk: AtDesk, year: int) -> Json:
     return await payouts.total_year(desk, year=year)
 
 
+@router.get("/payouts/{run_id}")
+async def show_run(desk: AtDesk, run_id: str) -> Json:
+    return await payouts.show_run(desk, run_id=run_id)
+
+
 @router.put("/payouts/{run_id}")
 async def run_payout(desk: AtDesk, run_id: str) -> Json:
     return await payouts.run_payout(desk, run_id=run_id)

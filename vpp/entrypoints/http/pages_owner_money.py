@@ -31,6 +31,7 @@ async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Res
     return await show_own(
         request, visitor, desk, "owner_events.html", events=found["events"], statement=statement,
         seasons=seasons, payouts=paid, many=len(homes) > 1,
+        periods=owner_money.periods_with_steps(statement) if statement else [],
     )  # fmt: skip
 
 
@@ -68,7 +69,7 @@ async def _event(
     status = HTTPStatus.UNPROCESSABLE_ENTITY if fault else HTTPStatus.OK
     return await show_own(
         request, visitor, desk, "owner_event.html", status, rows=found["rows"], lines=found["lines"],
-        chain_head=found["chain_head"], words=words, fault=fault, typed=typed,
+        counts=found["counts"], chain_head=found["chain_head"], words=words, fault=fault, typed=typed,
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from vpp.entrypoints.operations.desk import money_text
+
 LIVE_S = 90
 STALE_S = 600  # two idle periods
 
@@ -62,13 +64,9 @@ def energy(energy_wh: int | str | None) -> str:
     return f"{exact / 1e6:,.2f} MWh" if abs(exact) >= 1_000_000 else f"{exact / 1000:,.2f} kWh"
 
 
-def money(amount_usd: str | None) -> str:
-    """Return dollars as text to the cent."""
-    if amount_usd is None:
-        return "–"
-    whole, _, part = amount_usd.partition(".")
-    sign = "-" if whole.startswith("-") else ""
-    return f"{sign}${int(whole.lstrip('-')):,}.{(part + '00')[: max(2, len(part))]}"
+def money(amount: str | None, currency: str = "USD") -> str:
+    """Return an amount as text to the cent: ``$16.00``, ``AUD 18.33``."""
+    return "–" if amount is None else money_text(amount, currency)
 
 
 def duration(seconds: int) -> str:

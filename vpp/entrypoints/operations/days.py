@@ -32,7 +32,7 @@ async def exclude_day(desk: Desk, *, site_id: str, day: str, reason: str) -> Jso
         raise OperationRefused(
             f"{excluded} is excluded for {site_id} already, because of {standing}", HTTPStatus.CONFLICT
         )
-    await desk.store.exclude_day(site_id, excluded, reason)
+    await desk.store.exclude_day(site_id, excluded, reason, at=desk.clock.now())
     return {"site_id": site_id, "day": excluded.isoformat(), "reason": reason}
 
 

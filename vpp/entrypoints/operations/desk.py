@@ -128,6 +128,14 @@ def percent(permille: int) -> float:
     return round(permille / 10, 1)
 
 
+def money_text(amount: str, currency: str) -> str:
+    """Return a decimal as an amount for people, to the cent at least: ``$1,016.00``, ``AUD 18.33``."""
+    whole, _, part = amount.replace(",", "").partition(".")
+    sign, digits = ("-" if whole.startswith("-") else ""), int(whole.lstrip("-"))
+    unit = "$" if currency == HOME_CURRENCY else f"{currency} "
+    return f"{sign}{unit}{digits:,}.{(part + '00')[: max(2, len(part))]}"
+
+
 def usd(amount: int) -> str:
     """Return micro-dollars as dollars with two decimals, or with six where cents would hide a part."""
     places, unit = (2, MICRO_DOLLARS_PER_CENT) if amount % MICRO_DOLLARS_PER_CENT == 0 else (6, 1)

@@ -3,14 +3,13 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from http import HTTPStatus
 
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period
-from vpp.domain.settled_event import closing_time, reading_intervals
-from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
+from vpp.domain.settled_event import reading_intervals
+from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.stages.settle import Grounds, settlement_grounds
 from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion, recompute
@@ -39,7 +38,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
             else f"program {history.latest.program_id} has no file here; evidence needs its terms",
             HTTPStatus.CONFLICT,
         )
-    grounds = await settlement_grounds(history, store=desk.store, programs=desk.programs)
+    grounds = await settlement_grounds(history, settlement, store=desk.store, programs=desk.programs)
     if grounds is None:
         raise OperationRefused(
             f"event {event_id} was never on, so there is no evidence of it", HTTPStatus.CONFLICT
@@ -49,7 +48,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         program_text=program.text,
         program=program,
         sites=tuple(_site(grounds, place) for place in range(len(grounds.sites))),
-        readings=await _readings(desk, grounds, settlement),
+        readings=await _readings(desk, grounds),
         excluded=grounds.excluded,
     )
     return write_bundle(
@@ -108,22 +107,15 @@ def _site(grounds: Grounds, place: int) -> EvidenceSite:
     )
 
 
-async def _readings(desk: Desk, grounds: Grounds, settlement: Settlement) -> ReadingColumns:
-    """Return all readings that can matter; ``site`` is the position among the settled sites.
-
-    Of a closed event those that had come when it closed, of a corrected one those that were there at the
-    correction: later ones count in the next correction only.
-    """
-    before = None
-    if settlement.state is SettlementState.FINAL:
-        before = closing_time(grounds.on[-1].ends_at, grounds.event.program)
-    elif settlement.state is SettlementState.CORRECTED:
-        before = settlement.settled_at + timedelta(seconds=1)  # it ran within that second
+async def _readings(desk: Desk, grounds: Grounds) -> ReadingColumns:
+    """Return all readings that the settlement knew; ``site`` is the position among the settled sites."""
     site_ids = [site.enrollment.site_id for site in grounds.sites]
     intervals = reading_intervals(grounds.event)
     found = []
     for first in range(0, len(site_ids), SITES_AT_ONCE):
-        part = await desk.store.readings(site_ids[first : first + SITES_AT_ONCE], intervals, before=before)
+        part = await desk.store.readings(
+            site_ids[first : first + SITES_AT_ONCE], intervals, before=grounds.before
+        )
         found.append(replace(part, site=part.site + first))
     return together(found)
 

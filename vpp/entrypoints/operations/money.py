@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
 
+from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import (
@@ -18,30 +19,25 @@ from vpp.domain.ledger import (
     currencies,
     live_settlements,
 )
-from vpp.domain.program import Period, Program, Terms
+from vpp.domain.program import Program, Terms
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
+from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
+from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
+from vpp.entrypoints.operations.periods import period_facts
 from vpp.money_ports import AlteredBooks
-from vpp.stages.pay import accruals, accrue, pay
+from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import UnknownProgram, settle
+from vpp.wire.evidence_check import exact
 
-WHAT_COUNTS = (
-    "What counts is the energy your battery discharged during the event, whether your home used it or the "
-    "grid, beyond what it discharged on average in the same hours of similar days; hours below that average "
-    "count against it within one event, never beyond."
-)
+ENGLISH = Language("en")
 
 UNSUMMED = (AlteredBooks, MixedCurrencies)
 """What says that somebody changed the books, so that nothing of them may be summed."""
-
-
-def exact(energy_wh: Fraction) -> int | str:
-    """Return watt-hours as a whole number, or as a fraction such as ``"37/3"`` where they are none."""
-    return energy_wh.numerator if energy_wh.denominator == 1 else str(energy_wh)
 
 
 async def settle_event(desk: Desk, *, event_id: str) -> Json:
@@ -103,10 +99,12 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
 
     Returns:
         ``owner_id``, ``currency`` (that of every amount here, whose names end in ``_usd`` in any currency),
-        ``sites``, and ``what_counts``, a sentence.
+        ``sites``, and ``what_counts``, one sentence for each program (``counts``: the
+        keys of its parts).
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
-        meter, tariff, rate_usd_per_kwh, bonus_multiplier, owner_share, cap_kwh, cap_amount,
-        minimum_amount`` (None: none), ``adjustment`` (what a grid meter's baseline was multiplied by),
+        meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
+        cap_kwh, cap_amount, minimum_amount`` (None: none), ``event_s`` (its settled length), ``counts``,
+        ``adjustment`` (what a grid meter's baseline was multiplied by),
         ``hours, baseline_days, dropped_days, days_behind`` (``date`` and ``metered_wh`` of each hour: what
         the baseline is the average of; empty where readings came since); ``incremental_wh, paid_wh``
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
@@ -114,25 +112,31 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
         ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
-        site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence). ``seasons``: ``program_id,
-        currency, season_starts_on, events, incremental_wh, amount_usd``, sums over ``events``.
+        site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
+        (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
+        ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``. ``seasons``:
+        ``program_id, currency, season_starts_on, events, incremental_wh, amount_usd``, sums over ``events``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
     """
     entries = await desk.store.entries(owner_id=owner_id)
-    homes = [each.site_id for each in await desk.store.enrollments(owner_id=owner_id)]
+    homes = await desk.store.enrollments(owner_id=owner_id)
     if not homes and not entries:
         raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
     live = live_settlements(entries)
     lines: list[Json] = []
+    of_events: list[Terms | None] = []
     for settlement in await desk.store.settlements(owner_id=owner_id):
         version = await _last_asking(desk, settlement.event_id)
         program = desk.programs.get(settlement.program_id)
         terms = _terms(program, version.interval)
+        of_events.append(terms)
         for line in settlement.lines:
             behind = await days_behind(desk, program, terms, line) if with_days else []
             lines.append(_line_facts(desk, settlement, line, version, live) | {"days_behind": behind})
+    counted = _what_counts(desk, homes, of_events)
+    booked = {settles: _owed(entry, owner_id) for settles, entry in live.items()}
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
@@ -140,10 +144,11 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     return {
         "owner_id": owner_id,
         "currency": next(iter(_by_currency(desk, entries)), None) or await _currency_of(desk, owner_id),
-        "sites": homes,
-        "what_counts": WHAT_COUNTS,
+        "sites": [each.site_id for each in homes],
+        "what_counts": " ".join(counting_sentence(ENGLISH, each) for each in counted),
+        "counts": counted,
         "events": lines,
-        "periods": await _period_facts(desk, owner_id, live),
+        "periods": await period_facts(desk, owner_id, [each.program_id for each in homes], booked),
         "seasons": _season_facts(desk, lines),
         "disputes": list(await own_disputes(desk, owner_id)),
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
@@ -155,38 +160,24 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     }
 
 
+def _what_counts(desk: Desk, homes: Sequence[Enrollment], of_events: Sequence[Terms | None]) -> list[Counts]:
+    """Return each sentence once: of the events' terms, or before the first event of today's."""
+    said = [what_counts(each) for each in of_events if each is not None]
+    if not said:
+        today = (
+            (program, desk.clock.now().astimezone(program.zone).date())
+            for home in homes
+            if (program := desk.programs.get(home.program_id)) is not None
+        )
+        terms = (program.terms_on(day) for program, day in today)
+        said = [what_counts(each) for each in terms if each is not None]
+    return list(dict.fromkeys(said))
+
+
 async def _currency_of(desk: Desk, owner_id: str) -> str:
     """Return what an owner is paid in: enrolment keeps all homes of an owner to one currency."""
     homes = await desk.store.enrollments(owner_id=owner_id)
     return desk.currency(homes[0].program_id) if homes else HOME_CURRENCY
-
-
-async def _period_facts(
-    desk: Desk, owner_id: str, live: Mapping[tuple[str, str, str, str], JournalEntry]
-) -> list[Json]:
-    found: list[Json] = []
-    for program_id in sorted({program_id for owner, _, program_id, _ in live if owner == owner_id}):
-        program = desk.programs.get(program_id)
-        if program is None or all(each.tariff.period is Period.EVENT for each in program.editions):
-            continue
-        for run in await accruals(program, store=desk.store, clock=desk.clock):
-            for line in run.lines:
-                booked = live.get((owner_id, line.site_id, program_id, run.event_id))
-                if line.owner_id == owner_id:
-                    found.append(
-                        {
-                            "period": run.event_id,
-                            "program_id": program_id,
-                            "currency": program.currency,
-                            "site_id": line.site_id,
-                            "state": run.state.value,
-                            "paid_wh": exact(line.paid_wh),
-                            "amount_usd": usd(line.amount),
-                            "booked_usd": usd(_owed(booked, owner_id)) if booked else usd(0),
-                            "how": line.reason,
-                        }
-                    )
-    return found
 
 
 def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
@@ -249,6 +240,8 @@ def _line_facts(
         "starts_at": instant(line.settled.starts_at) if line.settled else None,
         "ends_at": instant(line.settled.ends_at) if line.settled else None,
         **_terms_facts(terms),
+        "counts": None if terms is None else what_counts(terms),
+        "event_s": line.event_s,
         "adjustment": str(line.adjustment),
         "hours": [_hour_facts(hour) for hour in line.hours],
         "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
@@ -272,15 +265,16 @@ def _terms_facts(terms: Terms | None) -> Json:
         return dict.fromkeys(_OF_TERMS)
     tariff = terms.tariff
     found = (
-        terms.meter.value, tariff.rule.value, terms.rate.dollars_per_kwh, tariff.bonus, terms.owner_share,
-        tariff.cap_kwh, tariff.cap_amount, tariff.minimum_amount or None,
+        terms.meter.value, tariff.rule.value, terms.baseline_method, terms.negative_policy.value,
+        terms.rate.dollars_per_kwh, tariff.bonus, terms.owner_share, tariff.cap_kwh, tariff.cap_amount,
+        tariff.minimum_amount or None,
     )  # fmt: skip
     return {name: None if each is None else str(each) for name, each in zip(_OF_TERMS, found, strict=True)}
 
 
 _OF_TERMS = (
-    "meter", "tariff", "rate_usd_per_kwh", "bonus_multiplier", "owner_share", "cap_kwh", "cap_amount",
-    "minimum_amount",
+    "meter", "tariff", "baseline_method", "negative_policy", "rate_usd_per_kwh", "bonus_multiplier",
+    "owner_share", "cap_kwh", "cap_amount", "minimum_amount",
 )  # fmt: skip
 
 

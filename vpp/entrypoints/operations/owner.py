@@ -8,13 +8,13 @@ from http import HTTPStatus
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
-from vpp.domain.program import Terms
+from vpp.domain.program import Period, Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
-from vpp.entrypoints.operations.money import UNSUMMED, WHAT_COUNTS, show_statement
+from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
@@ -22,7 +22,7 @@ EVENT_HOURS = 2  # the usual length, for what an event may bring
 RECENT_EVENTS = 5  # a usual event is the mean of so many
 
 OVER = ("ended", "cancelled")
-SUMS = ("currency", "pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd")
+SUMS = ("currency", "pending_usd", "posted_usd", "on_its_way_usd", "paid_out_usd", "what_counts")
 ENGLISH = Language("en")
 
 
@@ -70,7 +70,6 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
         "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
         "season_usd": None if statement["differs"] else str(_amounts(this_year)),
-        "what_counts": WHAT_COUNTS,
         **{name: statement[name] for name in ("differs", *SUMS)},
     }
 
@@ -203,7 +202,7 @@ async def _past(
         why: str | None = await _why_nothing(desk, home, history)
         row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
     else:
-        why = _why_so(line, test=is_test(history))
+        why = _why_so(line, test=is_test(history), by_event=_paid_by_event(desk, history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
             "incremental_wh": round(line.incremental_wh),
@@ -213,12 +212,21 @@ async def _past(
     return row | {"why": why, "sentence": str(ENGLISH.word("why", why)) if why else None}
 
 
-def _why_so(line: SettlementLine, *, test: bool) -> str | None:
+def _why_so(line: SettlementLine, *, test: bool, by_event: bool) -> str | None:
     if test:
         return "test_event"
     if line.reason:
         return str(line.reason)
+    if not by_event:
+        return "paid_by_period"
     return None if line.amount else "no_more_than_usual"
+
+
+def _paid_by_event(desk: Desk, history: EventHistory) -> bool:
+    program = desk.programs.get(history.latest.program_id)
+    asked = next((each.interval for each in reversed(history.versions) if each.interval), None)
+    terms = program.terms_on(program.local_day(asked)) if program and asked else None
+    return terms is None or terms.tariff.period is Period.EVENT
 
 
 async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> str:

@@ -1,14 +1,22 @@
 """An owner's money so that it can be followed with pencil and paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
 from itertools import zip_longest
 
 from vpp.domain.payout import payouts
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none, usd
-from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.desk import (
+    Desk,
+    Json,
+    OperationRefused,
+    instant,
+    instant_or_none,
+    money_text,
+    usd,
+)
+from vpp.entrypoints.operations.money import ENGLISH, show_statement
 from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.sent_to_grid import exported_wh
 
@@ -20,11 +28,12 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
 
     Returns:
         ``rows`` as of ``show_own_events``, one for each home; ``lines`` of the statement with ``sum_kwh``,
-        ``paid_kwh``, ``hours`` (with ``metered_kwh, baseline_kwh, beyond_kwh``, exact decimals as text, an
-        ellipsis where they never end; and ``exported_wh, exported_kwh``, what of it went to the grid, None
-        where the grid meter is not shared), ``product_usd`` (before rounding) and ``adds_up`` (whether the
-        product rounds to the amount; not for programs with another rule), ``day_kwh`` (by date, what each
-        day behind the baseline metered in those hours, as one text); ``chain_head``.
+        ``hours`` (with ``metered_kwh, baseline_kwh, beyond_kwh``, exact decimals as text, an ellipsis where
+        they never end; and ``exported_wh, exported_kwh``, what of it went to the grid, None where the grid
+        meter is not shared), ``paid_kwh``, ``steps`` (from the hours to the amount: ``text``, and its ``key``
+        and ``values``), ``by_event`` (whether an event is paid by itself),
+        ``day_kwh`` (by date, what each day behind the baseline metered in those hours, as one text);
+        ``counts`` (the keys of the sentences that say what counts); ``chain_head``.
     """
     past = (await show_own_events(desk, owner_id=owner_id))["events"]
     statement = await show_statement(desk, owner_id=owner_id)
@@ -36,6 +45,7 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
     return {
         "rows": rows,
         "lines": [_with_steps(line, sent.get(str(line["site_id"]), ())) for line in lines],
+        "counts": list(dict.fromkeys(line["counts"] for line in lines if line["counts"] is not None)),
         "chain_head": statement["chain_head"],
     }
 
@@ -49,9 +59,6 @@ def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
     hours, days_behind = line["hours"], line["days_behind"]
     assert isinstance(hours, list)
     assert isinstance(days_behind, list)
-    rate = Fraction(str(line["rate_usd_per_kwh"] or 0)) * Fraction(str(line["owner_share"] or 0))
-    product = Fraction(str(line["paid_wh"])) / 1000 * rate
-    amount = Decimal(str(line["amount_usd"]))
     return line | {
         "hours": [
             hour
@@ -69,10 +76,114 @@ def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
             for each in days_behind
         },
         "sum_kwh": kilowatt_hours(line["incremental_wh"]),
+        "by_event": bool(Decimal(str(line["rate_usd_per_kwh"] or 0))),
         "paid_kwh": kilowatt_hours(line["paid_wh"]),
-        "floored": Fraction(str(line["incremental_wh"])) < 0 == Fraction(str(line["paid_wh"])),
-        "product_usd": decimal_text(product),
-        "adds_up": abs(product - Fraction(amount)) <= Fraction(1, 200),
+        "steps": [
+            {"key": key, "values": dict(values), "text": str(ENGLISH(key, **values))}
+            for key, values in (*_steps_to_energy(line), *_steps_to_money(line))
+        ],
+    }
+
+
+Step = tuple[str, Mapping[str, str]]
+"""A sentence's key and what fills it."""
+
+
+def _steps_to_energy(line: Json) -> list[Step]:
+    """Return how the hours become the energy that is paid."""
+    beyond = "statement.step_hour_grid" if line["meter"] == "site" else "statement.step_hour"
+    of_hour = "statement.step_hour_all" if line["baseline_method"] == "none" else beyond
+    steps: list[Step] = [(of_hour, {})]
+    adjustment = Fraction(str(line["adjustment"]))
+    if adjustment != 1:
+        steps.append(("statement.step_adjusted", {"times": decimal_text(adjustment)}))
+    steps.append(("statement.step_sum", {"sum": f"{kilowatt_hours(line['incremental_wh'])} kWh"}))
+    summed, paid = Fraction(str(line["incremental_wh"])), Fraction(str(line["paid_wh"]))
+    if paid != summed:
+        by_rule = {
+            "clamp_interval": "statement.step_clamp",
+            "net_season_floor_zero": "statement.step_season",
+        }
+        step = by_rule.get(str(line["negative_policy"]), "statement.step_floor")
+        steps.append((step, {"paid": f"{kilowatt_hours(paid)} kWh"}))
+    return steps
+
+
+def _steps_to_money(line: Json) -> list[Step]:
+    """Return how that energy becomes the amount; how it becomes a power, where no event is paid by itself."""
+    rate, currency = Fraction(str(line["rate_usd_per_kwh"] or 0)), str(line["currency"])
+    paid_wh = Fraction(str(line["paid_wh"]))
+    if not rate:
+        length_h = Fraction(str(line["event_s"])) / 3600
+        of_event = {
+            "paid": f"{kilowatt_hours(paid_wh)} kWh",
+            "hours": decimal_text(length_h),
+            "kw": decimal_text(paid_wh / 1000 / length_h if length_h else Fraction(0)),
+        }
+        return [("statement.step_period", of_event)]
+    steps: list[Step] = []
+    cap_kwh, bonus = line["cap_kwh"], Fraction(str(line["bonus_multiplier"]))
+    if cap_kwh is not None and paid_wh > Fraction(str(cap_kwh)) * 1000:
+        paid_wh = Fraction(str(cap_kwh)) * 1000
+        steps.append(("statement.step_cap_kwh", {"cap": str(cap_kwh)}))
+    product = paid_wh / 1000 * rate * Fraction(str(line["owner_share"]))
+    of_rate = {
+        "paid": f"{kilowatt_hours(paid_wh)} kWh",
+        "rate": money_text(str(line["rate_usd_per_kwh"]), currency),
+        "share": str(line["owner_share"]),
+        "product": money_text(decimal_text(product), currency),
+    }
+    steps.append(("statement.step_rate", of_rate))
+    if bonus != 1:
+        product *= bonus
+        of_bonus = {"bonus": decimal_text(bonus), "product": money_text(decimal_text(product), currency)}
+        steps.append(("statement.step_bonus", of_bonus))
+    return [*steps, *_bounds(line, product, currency), _to_the_cent(line)]
+
+
+def _bounds(line: Json, product: Fraction, currency: str) -> Iterator[Step]:
+    """Yield the cap or the minimum, where it changed the amount."""
+    most, least = line["cap_amount"], line["minimum_amount"]
+    if most is not None and product > Fraction(str(most)):
+        yield "statement.step_most", {"most": money_text(str(most), currency)}
+    elif least is not None and product < Fraction(str(least)) <= Fraction(str(line["amount_usd"])):
+        yield "statement.step_least", {"least": money_text(str(least), currency)}
+
+
+def _to_the_cent(line: Json) -> Step:
+    return "statement.step_cent", {"amount": money_text(str(line["amount_usd"]), str(line["currency"]))}
+
+
+def periods_with_steps(statement: Json) -> list[Json]:
+    """Return a statement's months, seasons and years with the product of their factors as texts."""
+    periods = statement["periods"]
+    assert isinstance(periods, list)
+    return [_period_with_steps(each) for each in periods]
+
+
+def _period_with_steps(period: Json) -> Json:
+    kind, _, starts = str(period["period"]).partition("-")
+    currency, bonus = str(period["currency"]), Fraction(str(period["bonus_multiplier"]))
+    factors = [Fraction(str(period[name])) for name in ("rate_usd", "owner_share")]
+    kw = Fraction(str(period["average_kw"] or 0))
+    parts = period["parts"]
+    assert isinstance(parts, list)
+    return period | {
+        "kind": kind,
+        "starts": starts,
+        "kw": decimal_text(kw),
+        "rate": money_text(str(period["rate_usd"]), currency),
+        "product": money_text(decimal_text(kw * factors[0] * factors[1] * bonus), currency),
+        "bonus": None if bonus == 1 else decimal_text(bonus),
+        "parts": [
+            each
+            | {
+                "kw": decimal_text(Fraction(str(each["kw"]))),
+                "weight": decimal_text(Fraction(each["weight"])),
+            }
+            for each in parts
+        ],
+        "weighed": any(Fraction(each["weight"]) != 1 for each in parts),
     }
 
 

@@ -24,7 +24,7 @@ async def run_payout(desk: Desk, *, run_id: str) -> Json:
     changes nothing and returns the same. Nothing counts as paid before ``vpp payout confirm``.
 
     Returns:
-        ``run_id, owners, totals`` (by currency), ``payouts`` (``owner_id, amount, currency, state,
+        ``run_id, owners, begun_at, totals`` (by currency), ``payouts`` (``owner_id, amount, currency, state,
         reference, ended_at``) and ``file``, CSV text: ``run_id, owner_id, amount, currency, reference,
         state``.
     """
@@ -41,6 +41,14 @@ async def run_payout(desk: Desk, *, run_id: str) -> Json:
     return await _facts(desk, run_id, made)
 
 
+async def show_run(desk: Desk, *, run_id: str) -> Json:
+    """Return a payout run as ``vpp payout run`` does; nothing is sent on its way by it."""
+    made = await _run(desk, run_id)
+    if not made:
+        raise _unknown(run_id)
+    return await _facts(desk, run_id, made)
+
+
 async def confirm_payout(desk: Desk, *, run_id: str) -> Json:
     """Book a run as paid: what was on its way is posted. Returns the run as ``vpp payout run`` does."""
     return await _ended(desk, run_id, paid=True)
@@ -54,9 +62,7 @@ async def cancel_payout(desk: Desk, *, run_id: str) -> Json:
 async def _ended(desk: Desk, run_id: str, *, paid: bool) -> Json:
     made = await _run(desk, run_id)
     if not made:
-        raise OperationRefused(
-            f"payout run {run_id} is not known; vpp payout list names all", HTTPStatus.NOT_FOUND
-        )
+        raise _unknown(run_id)
     wanted = PayoutState.PAID if paid else PayoutState.CALLED_BACK
     if any(each.state not in (wanted, PayoutState.ON_ITS_WAY) for each in made):
         raise OperationRefused(
@@ -66,6 +72,12 @@ async def _ended(desk: Desk, run_id: str, *, paid: bool) -> Json:
     entries = await desk.store.entries()
     await desk.store.post(end_run(run_id, entries, paid=paid, at=whole_second(desk.clock.now())))
     return await _facts(desk, run_id, await _run(desk, run_id))
+
+
+def _unknown(run_id: str) -> OperationRefused:
+    return OperationRefused(
+        f"payout run {run_id} is not known; vpp payout list names all", HTTPStatus.NOT_FOUND
+    )
 
 
 async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
@@ -143,6 +155,7 @@ async def _facts(desk: Desk, run_id: str, made: Sequence[Payout]) -> Json:
     return {
         "run_id": run_id,
         "owners": len(made),
+        "begun_at": instant(made[0].entry.at),
         "totals": _totals(made, currency_of),
         "payouts": [
             {

@@ -87,7 +87,7 @@ async def read_event(
     Returns:
         ``rows`` as of ``vpp owner history``, one for each home; ``lines`` of the statement with exact
         decimals: ``sum_kwh, paid_kwh, hours`` (``metered_kwh, baseline_kwh, beyond_kwh, exported_kwh``)``,
-        product_usd, adds_up``; ``chain_head``.
+        steps`` (from the hours to the amount); ``chain_head``.
     """
     await homes_for(desk, owner_id, actor, reason, f"read event {event_id}")
     return await show_own_event(desk, owner_id=owner_id, event_id=event_id)

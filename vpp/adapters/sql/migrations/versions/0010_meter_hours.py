@@ -67,5 +67,8 @@ def _fill(connection: sa.Connection, site_id: str) -> None:
         if (each[1], each[3]) != (missing, missing)
     ]
     if written:
-        places = ", ".join(f":{name}" for name in ("site_id", "hour_s", *names))
-        connection.execute(sa.text(f"INSERT INTO meter_hour VALUES ({places})"), written)
+        columns = ("site_id", "hour_s", *names)
+        places = ", ".join(f":{name}" for name in columns)
+        connection.execute(
+            sa.text(f"INSERT INTO meter_hour ({', '.join(columns)}) VALUES ({places})"), written
+        )

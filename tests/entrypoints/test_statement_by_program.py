@@ -1,0 +1,197 @@
+"""Whatever a program pays for, its owners read what counts there and each factor that leads to the cent."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
+from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
+from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
+from vpp.adapters.clock import SteppedClock
+from vpp.domain.program import MeterOfRecord, NegativePolicy, Period, Program, Tariff, TariffRule
+from vpp.domain.quantities import Price
+from vpp.entrypoints import rendering
+from vpp.entrypoints.language import Language
+from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.money import settle_event, show_statement
+from vpp.entrypoints.operations.owner import show_own_events
+from vpp.entrypoints.operations.owner_money import periods_with_steps, show_own_event
+from vpp.entrypoints.operations.owner_words import counting_sentence, what_counts
+from vpp.stages.pay import accrue
+
+NO_RATE = Price(Decimal(0))
+SEASON = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal("82.80"), bonus=Decimal("1.30"))
+
+
+async def an_evening(folder: Path, program: Program, *event_wh: int) -> Desk:
+    """Return a desk at which one home's event is settled, after 1 kWh in each hour of ten days."""
+    story = MoneyStory(clock=SteppedClock(CLOSED), program=program)
+    await story.home("home", an_evening_history(event_wh, TEN_DAYS))
+    await story.event()
+    await story.dispatched(0)
+    desk = a_desk(story, folder)
+    await settle_event(desk, event_id="ev-1")
+    return desk
+
+
+async def steps(desk: Desk) -> list[str]:
+    """Return the sentences that lead from the hours of the event to its amount."""
+    found: Any = await show_own_event(desk, owner_id="owner-home", event_id="ev-1")
+    (line,) = found["lines"]
+    return [step["text"] for step in line["steps"]]
+
+
+def printed(statement: Any) -> str:
+    shown = Console(width=160, record=True, file=StringIO())
+    rendering.show_statement(shown, statement)
+    return shown.export_text()
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        (
+            {},
+            "on average in the same hours of similar days; hours below that average count against it within",
+        ),
+        ({"negative_policy": NegativePolicy.CLAMP_INTERVAL}, "an hour below that average counts as nothing."),
+        ({"negative_policy": NegativePolicy.NET_SEASON_FLOOR_ZERO}, "count against it within one season"),
+        ({"meter": MeterOfRecord.SITE}, "how much less energy your home drew from the grid"),
+        (
+            {"tariff": Tariff(TariffRule.PER_KWH_DELIVERED), "baseline_method": "none"},
+            "What counts is all energy your battery discharged during the event, whether your home used it "
+            "or the grid, less what it charged.",
+        ),
+        ({"tariff": SEASON, "baseline_method": "none"}, "an event you stayed out of counts as zero."),
+        ({"tariff": SEASON}, "; of each event only what is beyond the average of the same hours"),
+        (
+            {"tariff": Tariff(TariffRule.PER_KW_MONTH_WEIGHTED, per_kw_month=((9, Decimal(14)),))},
+            "the mean power of your battery over the hours of the month's events",
+        ),
+        ({"tariff": Tariff(TariffRule.FIXED_CREDIT, credit=Decimal(10))}, "your Powerwalls are enrolled"),
+    ],
+)
+def test_the_sentence_about_what_counts_is_that_of_the_program(terms: dict[str, Any], said: str):
+    (edition,) = a_program(**terms).editions
+
+    assert said in counting_sentence(Language("en"), what_counts(edition))
+
+
+async def test_a_statement_says_what_counts_where_all_that_is_delivered_is_paid(tmp_path: Path):
+    delivered = {"tariff": Tariff(TariffRule.PER_KWH_DELIVERED), "baseline_method": "none"}
+    program = a_program(**delivered, rate=Price(Decimal("1.25")), owner_share=Decimal("0.80"))
+    desk = await an_evening(tmp_path, program, 4_000, 4_000, 2_400)
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    assert "all energy your battery discharged" in statement["what_counts"]
+    assert "similar days" not in printed(statement)
+    assert (await steps(desk)) == [
+        "All that was discharged counts.",
+        "All hours together: 10.40 kWh.",
+        "10.40 kWh × $1.25 per kWh × your share 0.80 = $10.40",
+        "Rounded once, half up, to the cent: $10.40",
+    ]
+
+
+async def test_bonus_cap_and_minimum_are_steps_on_the_way_to_the_cent(tmp_path: Path):
+    capped = Tariff(bonus=Decimal("1.5"), cap_kwh=Decimal("6.5"), cap_amount=Decimal("19.00"))
+    lifted = Tariff(minimum_amount=Decimal("25.00"))
+
+    (tmp_path / "capped").mkdir()
+    most = await steps(await an_evening(tmp_path / "capped", a_program(tariff=capped), 4_000, 4_000, 4_000))
+    least = await steps(await an_evening(tmp_path, a_program(tariff=lifted), 4_000, 4_000, 4_000))
+
+    assert most[2:] == [
+        "At most 6.5 kWh of one event count.",
+        "6.50 kWh × $2.00 per kWh × your share 1.00 = $13.00",
+        "× bonus 1.50 = $19.50",
+        "At most $19.00.",
+        "Rounded once, half up, to the cent: $19.00",
+    ]
+    assert least[2:] == [
+        "9.00 kWh × $2.00 per kWh × your share 1.00 = $18.00",
+        "At least $25.00.",
+        "Rounded once, half up, to the cent: $25.00",
+    ]
+
+
+async def test_hours_that_do_not_count_against_the_others_are_said(tmp_path: Path):
+    program = a_program(negative_policy=NegativePolicy.CLAMP_INTERVAL)
+    desk = await an_evening(tmp_path, program, 4_000, 500, 4_000)
+
+    assert (await steps(desk))[1:3] == [
+        "All hours together: 5.50 kWh.",
+        "Hours below usual count as nothing: 6.00 kWh count.",
+    ]
+
+
+async def test_a_season_is_the_mean_of_events_and_a_product_that_can_be_made_by_hand(tmp_path: Path):
+    program = a_program(tariff=SEASON, rate=NO_RATE, baseline_method="none")
+    story = MoneyStory(clock=SteppedClock(ENDS_AT + timedelta(days=2)), program=program)
+    thursday = EVENT_DAY + timedelta(days=1)
+    evenings = [
+        an_evening_history([4_000, 4_000, 4_001], []),
+        an_evening_history([5_000] * 3, [], day=thursday),
+    ]
+    await story.home("home", *evenings)
+    await story.event()
+    await story.dispatched(0)
+    later = local(thursday, 18)
+    await story.event("ev-2", starts_at=later, ends_at=later + (ENDS_AT - STARTS_AT))
+    await story.dispatched(0, event_id="ev-2", at=later)
+    desk = a_desk(story, tmp_path)
+    for event_id in ("ev-1", "ev-2"):
+        await settle_event(desk, event_id=event_id)
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    (period,) = periods_with_steps(statement)
+    assert period["parts"] == [
+        {"event_id": "ev-1", "weight": "1.00", "kw": "4.0003333…"},
+        {"event_id": "ev-2", "weight": "1.00", "kw": "5.00"},
+    ]
+    mean = (Fraction(12_001, 3_000) + 5) / 2
+    assert (period["kw"], Fraction(str(period["average_kw"]))) == ("4.5001666…", mean)
+    by_hand = mean * Fraction("82.80") * Fraction("1.30")
+    assert period["amount_usd"] == period["booked_usd"] == "484.40" == f"{float(by_hand):.2f}"
+    text = printed(statement)
+    assert "ev-2: 5.00 kW" in text
+    assert (
+        "4.5001666… kW × $82.80 per kW × bonus 1.30 × share 1.00, rounded once to the cent, = $484.40" in text
+    )
+    assert "ev-1: 4.0003333… kW" in text
+
+
+async def test_an_event_of_a_season_shows_its_power_and_does_not_say_that_nothing_was_given(tmp_path: Path):
+    program = a_program(tariff=SEASON, rate=NO_RATE, baseline_method="none")
+    desk = await an_evening(tmp_path, program, 4_000, 4_000, 4_000)
+
+    history: Any = await show_own_events(desk, owner_id="owner-home")
+
+    assert [each["why"] for each in history["events"]] == ["paid_by_period"]
+    (_, _, power) = await steps(desk)
+    assert power.startswith("12.00 kWh ÷ 3.00 h = 4.00 kW.")
+
+
+async def test_a_credit_names_its_rate_and_its_currency(tmp_path: Path):
+    credit = Tariff(TariffRule.FIXED_CREDIT, credit=Decimal("220.00"), credit_every=Period.YEAR)
+    program = replace(a_program(tariff=credit, rate=NO_RATE, baseline_method="none"), currency="AUD")
+    story = MoneyStory(clock=SteppedClock(local(EVENT_DAY + timedelta(days=600), 12)), program=program)
+    await story.home("home", {})
+    desk = a_desk(story, tmp_path)
+    desk = replace(desk, programs={program.program_id: program})
+    await accrue(desk.programs, store=desk.store, clock=desk.clock)
+
+    text = printed(await show_statement(desk, owner_id="owner-home"))
+
+    assert "1 Powerwalls enrolled" in text
+    assert "AUD 220.00 per Powerwall × share 1.00, rounded once to the cent, = AUD 220.00 (final)" in text
+    assert "What counts is that your Powerwalls are enrolled" in text
