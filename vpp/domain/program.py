@@ -121,6 +121,7 @@ class Terms:
     negative_policy: NegativePolicy
     holidays: str  # a calendar's name, such as "NERC"
     tariff: Tariff = _INCREMENTAL
+    cap_cycles: int | None = None  # full cycles a home is asked for in a calendar year; what it gave is paid
     also_enrolled: tuple[str, ...] = ()  # programs of others that a home may be in at the same time
 
     @property
