@@ -144,6 +144,12 @@ class Program:
     currency: str = "USD"
     text: str = field(default="", repr=False, compare=False)  # the file it came from, for evidence
 
+    @property
+    def nets_seasons(self) -> bool:
+        """Return whether a season nets under any of its editions."""
+        nets = NegativePolicy.NET_SEASON_FLOOR_ZERO
+        return any(terms.negative_policy is nets for terms in self.editions)
+
     def terms_on(self, day: date) -> Terms | None:
         """Return the terms in force for an event on a local date, or None before the first edition."""
         for terms in self.editions:

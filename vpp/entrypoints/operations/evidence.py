@@ -8,10 +8,10 @@ from http import HTTPStatus
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period
-from vpp.domain.settled_event import reading_intervals
+from vpp.domain.settled_event import Grounds, reading_intervals
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
-from vpp.stages.settle import Grounds, settlement_grounds
+from vpp.stages.settle import settlement_grounds
 from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion, recompute
 from vpp.wire.evidence_check import write_bundle
 from vpp.wire.evidence_csv import EvidenceSite
