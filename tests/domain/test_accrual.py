@@ -13,9 +13,10 @@ from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_event, lo
 from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_first_of_period
 from vpp.domain.enrollment import Consent, Enrollment, OptOut
 from vpp.domain.program import Program, Tariff, TariffRule
-from vpp.domain.quantities import Permille, Price, WattHours, Watts
+from vpp.domain.quantities import MicroDollars, Permille, Price, WattHours, Watts
 from vpp.domain.settlement import Settlement, SettlementState
 from vpp.domain.tariff import average_power_kw, earned_by_power, earned_in_event
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.wire.program_file import read_program
 
 PROGRAMS = Path(__file__).parents[2] / "config" / "programs"
@@ -115,6 +116,68 @@ def test_a_month_pays_its_own_rate_for_the_mean_power_of_its_hours():
 
     assert [month.event_id for month in months] == ["month-2025-08", "month-2025-09"]
     assert [month.lines[0].amount for month in months] == dollars_of("70.20", "59.88")
+
+
+def a_priced_month(
+    *prices: tuple[int, str], imported_at: datetime = IN_SEASON, opted_out_at: datetime | None = None
+) -> Settlement:
+    """Return September 2025 with one event, 5 kW in one hour and 1 kW in the next, and prices by hour."""
+    program = shipped("dsgs-3")
+    day = date(2025, 9, 10)
+    hours = {local(day, 18): 5_000, local(day, 19): 1_000}
+    event = an_event(local(day, 18), local(day, 20), program)
+    line = settle_one(a_meter(hours), event, opted_out_at=opted_out_at)
+    # Another home stays to the end, so that the hours which one left are known.
+    stays = replace(settle_one(a_meter(hours), event), site_id="s-2", owner_id="o-2")
+    run = Settlement("sep", program.program_id, SettlementState.FINAL, IN_SEASON, (line, stays))
+    made = [
+        WholesalePrice("dsgs-3", local(day, hour), MicroDollars(int(Decimal(price) * 1_000_000)), imported_at)
+        for hour, price in prices
+    ]
+    (month,) = accrue_events(program, [run], (), {}, at=IN_SEASON, prices=made)
+    return month
+
+
+BEFORE_CLOSE = datetime(2025, 9, 20, tzinfo=UTC)
+
+
+def of_mean(kw: str) -> int:
+    """Return what a mean power earns in September 2025: $14.97 for each kW."""
+    return round(Decimal(kw) * Decimal("14.97") * 100) * 10_000
+
+
+@pytest.mark.parametrize(
+    ("prices", "mean_kw"),
+    [
+        ([], "3"),
+        ([(18, "300.00"), (19, "100.00")], "4"),  # (300 x 5 + 100 x 1) / 400
+        ([(18, "300.00"), (19, "100.00"), (19, "300")], "3"),  # the last of an hour stands
+        ([(18, "300.00")], "3"),  # one hour has no price, so all weigh the same
+        ([(18, "300.00"), (19, "0")], "3"),
+        ([(18, "300.00"), (19, "-4.5")], "3"),
+    ],
+)
+def test_a_month_weighs_its_hours_by_price_once_all_are_known(prices: list[tuple[int, str]], mean_kw: str):
+    month = a_priced_month(*prices, imported_at=BEFORE_CLOSE)
+
+    assert [line.amount for line in month.lines] == [of_mean(mean_kw)] * 2
+
+
+def test_hours_that_a_home_left_weigh_by_their_price_as_well():
+    left_at = local(date(2025, 9, 10), 19)
+
+    month = a_priced_month((18, "300"), (19, "100"), imported_at=BEFORE_CLOSE, opted_out_at=left_at)
+
+    assert [line.amount for line in month.lines] == [of_mean("3.75"), of_mean("4")]  # 300 x 5 / 400
+
+
+def test_prices_that_come_after_the_close_of_a_month_change_nothing_that_was_paid():
+    closes_at = datetime(2025, 10, 9, 7, tzinfo=UTC)
+
+    late = a_priced_month((18, "300"), (19, "100"), imported_at=closes_at)
+    in_time = a_priced_month((18, "300"), (19, "100"), imported_at=closes_at - timedelta(seconds=1))
+
+    assert [late.lines[0].amount, in_time.lines[0].amount] == [of_mean("3"), of_mean("4")]
 
 
 def test_hours_weigh_by_their_wholesale_price():
