@@ -14,8 +14,10 @@ from tests.domain.money_world import local
 from tests.entrypoints.test_books_and_payouts import a_desk
 from tests.stages.money_story import MoneyStory
 from vpp.adapters.clock import SteppedClock
+from vpp.domain.delivery import Quality
 from vpp.entrypoints.cli import app
 from vpp.entrypoints.http.api import create_api
+from vpp.entrypoints.operations.books import correct_event
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.evidence import export_evidence
 from vpp.entrypoints.operations.money import settle_event, show_statement
@@ -106,6 +108,21 @@ async def test_what_a_closed_month_paid_stands_when_prices_come_late(tmp_path: P
 
     assert (await september(desk))["amount_usd"] == EQUAL
     assert await story.owed("home") == (4_491, 0)
+    assert "prices.csv" not in await the_bundle(desk)
+
+
+async def test_prices_that_came_late_count_with_the_correction_of_an_event(tmp_path: Path) -> None:
+    story, desk = await a_month(tmp_path)
+    story.clock.step_to(datetime(2025, 11, 1, tzinfo=UTC))
+    await settle_event(desk, event_id="ev-1")
+    await priced(desk, *PRICES)
+    await story.metered("home", [(local(DAY, 19, 30), 1, 1, Quality.OK)])  # spoils the second hour
+
+    await correct_event(desk, event_id="ev-1", reason="late", actor="operator:ada")
+
+    assert (await september(desk))["kw"] == "3.75"  # 300 x 5 / 400
+    assert await story.owed("home") == (5_614, 0)
+    assert verify_bundle(await the_bundle(desk)).agrees
 
 
 async def the_bundle(desk: Desk) -> Mapping[str, bytes]:

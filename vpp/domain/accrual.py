@@ -248,15 +248,24 @@ def _weights(
 ) -> Weights:
     """Return what each hour of a month's events weighs; empty where all weigh the same.
 
-    By price once every one of those hours has a price above zero: weights of some hours beside none of
-    others would say nothing, and no mean can be made of hours that weigh nothing or less. Prices that came
-    after the close count from the newest correction of one of the events on.
+    By price once every one of those hours has a price above zero: some beside none would say nothing, and
+    no mean can be made of hours that weigh nothing or less. And once every one is known: an event in which
+    no home stayed to the end does not tell its last hours.
     """
-    corrected = [run.settled_at for run in runs if run.state is SettlementState.CORRECTED]
-    before = max([_closes_at(program, period), *(at + timedelta(seconds=1) for at in corrected)])
-    weights = weights_of(prices, before=before)
-    hours = [at for run in runs for at in _hours_of(run)]
-    return weights if all(weights.get(at, 0) > 0 for at in hours) else _ALL_THE_SAME
+    weights = weights_of(prices, before=prices_count_until(program, period, runs)) if prices else {}
+    for run in runs if weights else ():
+        hours, event_s = _hours_of(run), max((line.event_s for line in run.lines), default=0)
+        told = sum(hours.values(), start=Fraction(0)) * 3600 >= event_s
+        if not told or any(weights.get(at, 0) <= 0 for at in hours):
+            return _ALL_THE_SAME
+    return weights
+
+
+def prices_count_until(program: Program, period: AccrualPeriod, runs: Sequence[Settlement]) -> datetime:
+    """Return before when a price of a period had to come: its close, or the last correction in it."""
+    inside = [run for each, gathered in _by_period(program, runs) if each == period for run in gathered]
+    corrected = [run.settled_at for run in inside if run.state is SettlementState.CORRECTED]
+    return max([_closes_at(program, period), *(at + timedelta(seconds=1) for at in corrected)])
 
 
 def _hours_of(run: Settlement) -> dict[datetime, Fraction]:
@@ -286,7 +295,8 @@ def _powers(
     by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     weights = _ALL_THE_SAME if by_event else _weights(program, period, runs, prices)
     for run in runs:
-        event_s, hours = max((line.event_s for line in run.lines), default=0), _hours_of(run)
+        hours = _hours_of(run) if weights else {}
+        event_h = Fraction(max((line.event_s for line in run.lines), default=0), 3600)
         for line in run.lines:
             powers = [_event_power(line)] if by_event else _hour_powers(line, hours, weights)
             stretches = [PowerStretch(run.event_id, weight, kw) for weight, kw in powers]
@@ -294,10 +304,8 @@ def _powers(
             found.setdefault((line.owner_id, line.site_id), []).extend(stretches if line.event_s else ())
         settled = {line.site_id for line in run.lines if line.event_s}
         for site_id in declined.get(run.event_id, ()):
-            if site_id not in settled and site_id in owner_of and event_s:
-                weight = (
-                    Fraction(1) if by_event else _weight_left(Fraction(event_s, 3600), hours, {}, weights)
-                )
+            if site_id not in settled and site_id in owner_of and event_h:
+                weight = Fraction(1) if by_event else _weight_left(event_h, hours, {}, weights)
                 stayed_out = PowerStretch(run.event_id, weight, Fraction(0))
                 found.setdefault((owner_of[site_id], site_id), []).append(stayed_out)
     return found
@@ -332,14 +340,14 @@ def _weight_left(
 ) -> Fraction:
     """Return what the hours weigh that a home left undone: those of the event without what it was there for.
 
-    Where these are more than it left, because another event held it for some, or are not known, because
-    everybody had left, it left their mean.
+    Where these are more than it left, because another event held it for some, it left their mean.
     """
+    if not weights:
+        return left_h
     undone = {at: part - given.get(at, Fraction(0)) for at, part in hours.items()}
-    known = {at: part for at, part in undone.items() if part > 0} or hours
-    length_h = sum(known.values(), start=Fraction(0))
-    weight = sum((part * weights.get(at, Fraction(1)) for at, part in known.items()), start=Fraction(0))
-    return left_h * weight / length_h if length_h else left_h
+    length_h = sum((max(part, Fraction(0)) for part in undone.values()), start=Fraction(0))
+    weight = sum((weights[at] * max(part, Fraction(0)) for at, part in undone.items()), start=Fraction(0))
+    return left_h * weight / length_h
 
 
 def _kilowatts(energy_wh: Fraction, seconds: int) -> Fraction:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
+from vpp.domain.accrual import accrual_period, prices_count_until
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.program import NegativePolicy, Period, TariffRule
@@ -63,17 +64,20 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
 
 
 async def _prices(desk: Desk, grounds: Grounds) -> tuple[PriceRow, ...]:
-    """Return what stands for the event's hours, where its program weighs them by price."""
+    """Return what the month's pay takes for the event's hours, where its program weighs them by price."""
     event = grounds.event
-    if event.terms.tariff.rule is not TariffRule.PER_KW_MONTH_WEIGHTED:
+    month = accrual_period(event.program, event.day)
+    if month is None or event.terms.tariff.rule is not TariffRule.PER_KW_MONTH_WEIGHTED:
         return ()
-    hours = {hour.starts_at for hour in event_hours(event)}
+    program_id, hours = event.program.program_id, {hour.starts_at for hour in event_hours(event)}
+    runs = [run for run in await desk.store.settlements() if run.program_id == program_id]
+    before = prices_count_until(event.program, month, runs)
     standing = {
         each.hour_starts_at: each.per_mwh
-        for each in await desk.store.prices(event.program.program_id)
-        if each.hour_starts_at in hours
+        for each in await desk.store.prices(program_id)
+        if each.hour_starts_at in hours and each.imported_at < before
     }
-    return tuple(PriceRow(event.program.program_id, at, per_mwh) for at, per_mwh in sorted(standing.items()))
+    return tuple(PriceRow(program_id, at, per_mwh) for at, per_mwh in sorted(standing.items()))
 
 
 def _event(history: EventHistory, grounds: Grounds) -> EvidenceEvent:
