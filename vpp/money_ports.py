@@ -1,4 +1,4 @@
-"""The sockets for what money stands on and what is said about it: metered hours, disputes, nominations.
+"""The sockets for what money stands on and is said about it: metered hours, disputes, nominations, prices.
 
 With what a store says of books that it cannot read.
 
@@ -14,6 +14,7 @@ from vpp.domain.metered_hours import HourEnergies
 from vpp.domain.nomination import Nomination
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
+from vpp.domain.wholesale_price import WholesalePrice
 
 
 class AlteredBooks(Exception):
@@ -60,4 +61,16 @@ class Nominations(Protocol):
 
     async def nominations(self) -> Sequence[Nomination]:
         """Return every nomination in the order made."""
+        ...
+
+
+class WholesalePrices(Protocol):
+    """What energy cost on the wholesale market, by program and clock hour."""
+
+    async def add_prices(self, prices: Sequence[WholesalePrice]) -> None:
+        """Append prices, all or none; each stands in place of earlier ones of its hour."""
+        ...
+
+    async def prices(self, program_id: str) -> Sequence[WholesalePrice]:
+        """Return every price of a program in the order made."""
         ...

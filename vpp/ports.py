@@ -21,7 +21,7 @@ from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
-from vpp.money_ports import Disputes, MeteredHours, Nominations
+from vpp.money_ports import Disputes, MeteredHours, Nominations, WholesalePrices
 from vpp.notice_ports import Notices
 
 
@@ -476,6 +476,7 @@ class Store(
     Books,
     Disputes,
     Nominations,
+    WholesalePrices,
     Accounts,
     Notices,
     Protocol,

@@ -29,6 +29,8 @@ from vpp.adapters.sql.backup import BackupRefused, back_up, restore
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.access import TrailEntry
 from vpp.domain.interval import Interval
+from vpp.domain.quantities import MicroDollars
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.ports import StoreUnavailable
 from vpp.wire import facts
 
@@ -45,6 +47,7 @@ async def fill(store: SqlStore) -> int:
     await store.settle(a_settlement())
     await store.post([an_entry("e-1")])
     await store.leave_trail([TrailEntry(NOON, "staff:ana", "start", f"event:{EVENT}", "", "r-1")])
+    await store.add_prices([WholesalePrice("dsgs-3", NOON, MicroDollars(-4_500_000), NOON)])
     return epoch
 
 
@@ -63,6 +66,7 @@ async def content(store: SqlStore) -> list[object]:
         [each.key for each in await store.pending()],
         [column.tolist() for column in (readings.at_s, readings.discharged_wh)],
         await store.trail(),
+        await store.prices("dsgs-3"),
     ]
 
 

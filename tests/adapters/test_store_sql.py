@@ -35,6 +35,8 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import APPEND_ONLY, Row
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.dispute import DisputeWord, WordKind
+from vpp.domain.quantities import MicroDollars
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.ports import StaleEpoch, StoreUnavailable
 from vpp.wire import facts
 
@@ -51,6 +53,7 @@ async def fill(store: SqlStore) -> None:
     await store.settle(a_settlement())
     await store.post([an_entry("e-1")])
     await store.say(DisputeWord("o-ada", EVENT, WordKind.ASKED, NOON, "owner:o-ada", "Why so little?"))
+    await store.add_prices([WholesalePrice("dsgs-3", NOON, MicroDollars(184_250_000), NOON)])
 
 
 async def execute(url: str, statement: str) -> None:

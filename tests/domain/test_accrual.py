@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_event, lo
 from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_first_of_period
 from vpp.domain.enrollment import Consent, Enrollment, OptOut
 from vpp.domain.program import Program, Tariff, TariffRule
-from vpp.domain.quantities import Permille, Price, WattHours, Watts
-from vpp.domain.settlement import Settlement, SettlementState
+from vpp.domain.quantities import MicroDollars, Permille, Price, WattHours, Watts
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 from vpp.domain.tariff import average_power_kw, earned_by_power, earned_in_event
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.wire.program_file import read_program
 
 PROGRAMS = Path(__file__).parents[2] / "config" / "programs"
@@ -115,6 +116,110 @@ def test_a_month_pays_its_own_rate_for_the_mean_power_of_its_hours():
 
     assert [month.event_id for month in months] == ["month-2025-08", "month-2025-09"]
     assert [month.lines[0].amount for month in months] == dollars_of("70.20", "59.88")
+
+
+def a_priced_month(
+    *prices: tuple[int, str],
+    imported_at: datetime = IN_SEASON,
+    opted_out_at: datetime | None = None,
+    alone: bool = False,
+) -> Settlement:
+    """Return September 2025 with one event, 5 kW in one hour and 1 kW in the next, and prices by hour."""
+    program = shipped("dsgs-3")
+    day = date(2025, 9, 10)
+    hours = {local(day, 18): 5_000, local(day, 19): 1_000}
+    event = an_event(local(day, 18), local(day, 20), program)
+    line = settle_one(a_meter(hours), event, opted_out_at=opted_out_at)
+    # Another home stays to the end, so that the hours which one left are known.
+    stays = replace(settle_one(a_meter(hours), event), site_id="s-2", owner_id="o-2")
+    run = Settlement(
+        "sep", program.program_id, SettlementState.FINAL, IN_SEASON, (line,) if alone else (line, stays)
+    )
+    made = [
+        WholesalePrice("dsgs-3", local(day, hour), MicroDollars(int(Decimal(price) * 1_000_000)), imported_at)
+        for hour, price in prices
+    ]
+    (month,) = accrue_events(program, [run], (), {}, at=IN_SEASON, prices=made)
+    return month
+
+
+BEFORE_CLOSE = datetime(2025, 9, 20, tzinfo=UTC)
+
+
+def of_mean(kw: str) -> int:
+    """Return what a mean power earns in September 2025: $14.97 for each kW."""
+    return int((Decimal(kw) * Decimal("14.97") * 100).to_integral_value(ROUND_HALF_UP)) * 10_000
+
+
+@pytest.mark.parametrize(
+    ("prices", "mean_kw"),
+    [
+        ([], "3"),
+        ([(18, "300.00"), (19, "100.00")], "4"),  # (300 x 5 + 100 x 1) / 400
+        ([(18, "300.00"), (19, "100.00"), (19, "300")], "3"),  # the last of an hour stands
+        ([(18, "300.00")], "3"),  # one hour has no price, so all weigh the same
+        ([(18, "300.00"), (19, "0")], "3"),
+        ([(18, "300.00"), (19, "-4.5")], "3"),
+    ],
+)
+def test_a_month_weighs_its_hours_by_price_once_all_are_known(prices: list[tuple[int, str]], mean_kw: str):
+    month = a_priced_month(*prices, imported_at=BEFORE_CLOSE)
+
+    assert [line.amount for line in month.lines] == [of_mean(mean_kw)] * 2
+
+
+def test_hours_that_a_home_left_weigh_by_their_price_as_well():
+    left_at = local(date(2025, 9, 10), 19)
+
+    month = a_priced_month((18, "300"), (19, "100"), imported_at=BEFORE_CLOSE, opted_out_at=left_at)
+
+    assert [line.amount for line in month.lines] == [of_mean("3.75"), of_mean("4")]  # 300 x 5 / 400
+
+
+def test_hours_that_everybody_left_are_not_known_so_all_weigh_the_same():
+    left_at = local(date(2025, 9, 10), 19)
+
+    month = a_priced_month(
+        (18, "300"), (19, "100"), imported_at=BEFORE_CLOSE, opted_out_at=left_at, alone=True
+    )
+
+    assert [line.amount for line in month.lines] == [of_mean("2.5")]
+
+
+def test_an_event_that_a_home_declined_weighs_by_its_prices():
+    program, day = shipped("dsgs-3"), date(2025, 9, 10)
+    gave = an_hour_pair(day, 5_000, 5_000)
+    other = replace(gave, site_id="s-2", owner_id="o-2")
+    runs = [
+        Settlement("sep-1", "dsgs-3", SettlementState.FINAL, IN_SEASON, (gave, other)),
+        Settlement("sep-2", "dsgs-3", SettlementState.FINAL, IN_SEASON,
+                   (replace(an_hour_pair(date(2025, 9, 11), 5_000, 5_000), site_id="s-2", owner_id="o-2"),)),
+    ]  # fmt: skip
+    no = OptOut("s-1", "sep-2", IN_SEASON, "portal")
+    made = [
+        WholesalePrice("dsgs-3", local(each, hour), MicroDollars(dollars * 1_000_000), BEFORE_CLOSE)
+        for each, dollars in ((day, 300), (date(2025, 9, 11), 100))
+        for hour in (18, 19)
+    ]
+
+    (month,) = accrue_events(program, runs, [no], {"s-1": "o-1"}, at=IN_SEASON, prices=made)
+
+    assert [line.amount for line in month.lines] == [of_mean("3.75"), of_mean("5")]  # 300 x 5 / 400
+
+
+def an_hour_pair(day: date, first_wh: int, second_wh: int) -> SettlementLine:
+    program = shipped("dsgs-3")
+    meter = a_meter({local(day, 18): first_wh, local(day, 19): second_wh})
+    return settle_one(meter, an_event(local(day, 18), local(day, 20), program))
+
+
+def test_prices_that_come_after_the_close_of_a_month_change_nothing_that_was_paid():
+    closes_at = datetime(2025, 10, 9, 7, tzinfo=UTC)
+
+    late = a_priced_month((18, "300"), (19, "100"), imported_at=closes_at)
+    in_time = a_priced_month((18, "300"), (19, "100"), imported_at=closes_at - timedelta(seconds=1))
+
+    assert [late.lines[0].amount, in_time.lines[0].amount] == [of_mean("3"), of_mean("4")]
 
 
 def test_hours_weigh_by_their_wholesale_price():

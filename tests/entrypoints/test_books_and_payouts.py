@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.domain.money_world import EVENT_DAY, an_evening_history, local
+from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
 from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory, a_dispatched_home
+from vpp.adapters.clock import SteppedClock
 from vpp.adapters.keys import FileKeys
 from vpp.domain.delivery import Quality
+from vpp.domain.program import NegativePolicy, Program
 from vpp.entrypoints.operations import books, days, money, payouts
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
@@ -110,6 +112,86 @@ async def test_a_correction_reverses_and_books_anew_and_says_who_and_why(tmp_pat
     assert memos[-2].startswith("Reversal: ")
     assert memos[-1].startswith("Correction by operator:ada: late readings: ")
     assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def three_evenings(folder: Path, program: Program) -> tuple[MoneyStory, Desk]:
+    """Return a world with three closed evenings of one home: it lost 3 kWh, and gave 9 kWh twice."""
+    story = MoneyStory(clock=SteppedClock(CLOSED + timedelta(days=2)), program=program)
+    evenings = [EVENT_DAY + timedelta(days=number) for number in range(3)]
+    gave = [[0] * 3, [4_000] * 3, [4_000] * 3]
+    histories = [
+        an_evening_history(gave[number], [*reversed(gave[:number]), *TEN_DAYS], day=day)
+        for number, day in enumerate(evenings)
+    ]
+    await story.home("home", *reversed(histories))
+    for number, day in enumerate(evenings):
+        at = local(day, 18)
+        await story.event(f"ev-{number}", starts_at=at, ends_at=local(day, 21))
+        await story.dispatched(0, event_id=f"ev-{number}", at=at)
+    for number in range(3):
+        await story.settled_and_paid(f"ev-{number}")
+    return story, a_desk(story, folder)
+
+
+async def of_events(story: MoneyStory) -> list[tuple[str, str, int, int]]:
+    """Return what stands of each event: its id, state, watt-hours paid and cents."""
+    return sorted(
+        (run.event_id, run.state.value, int(line.paid_wh), line.amount // 10_000)
+        for run in await story.store.settlements()
+        for line in run.lines
+    )
+
+
+async def test_correcting_an_event_settles_those_after_it_again_where_a_season_nets(tmp_path: Path):
+    nets = a_program(negative_policy=NegativePolicy.NET_SEASON_FLOOR_ZERO)
+    story, desk = await three_evenings(tmp_path, nets)
+    before = await of_events(story)
+    for day in (EVENT_DAY, EVENT_DAY + timedelta(days=2)):  # the first evening, and the last
+        await story.metered("home", [(local(day, 19), 1, 1, Quality.OK)])
+
+    found = await books.correct_event(desk, event_id="ev-0", reason="late", actor="operator:ada")
+    after, owed = await of_events(story), await story.owed("home")
+    again = await books.correct_event(desk, event_id="ev-0", reason="late", actor="operator:ada")
+
+    assert before == [
+        ("ev-0", "final", 0, 0),
+        ("ev-1", "final", 6_000, 1_200),
+        ("ev-2", "final", 9_000, 1_800),
+    ]
+    assert after == [
+        ("ev-0", "corrected", 0, 0),  # two hours of three are not believed now: 1 kWh was lost
+        ("ev-1", "corrected", 8_000, 1_600),
+        ("ev-2", "final", 9_000, 1_800),  # what it earned is the same, so its own late reading waits
+    ]
+    assert owed == (3_400, 0)
+    assert (found["entries"], again["entries"]) == (2, 0)
+    assert await of_events(story) == after
+    memos = [entry.memo for entry in await story.books()]
+    assert memos[-1].startswith("Correction of ev-0 by operator:ada: late: ")
+    assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def test_correction_that_stopped_half_way_is_finished_by_the_next(tmp_path: Path):
+    nets = a_program(negative_policy=NegativePolicy.NET_SEASON_FLOOR_ZERO)
+    story, desk = await three_evenings(tmp_path, nets)
+    await story.metered("home", [(local(EVENT_DAY, 19), 1, 1, Quality.OK)])
+    await story.settled_and_paid("ev-0", correcting=True)
+    await story.settled("ev-1", correcting=True)  # stored, and not booked
+
+    await books.correct_event(desk, event_id="ev-0", reason="late", actor="operator:ada")
+
+    assert await story.owed("home") == (3_400, 0)
+
+
+async def test_correcting_an_event_leaves_those_after_it_where_no_season_nets(tmp_path: Path):
+    story, desk = await three_evenings(tmp_path, a_program())
+    for number in range(3):
+        day = EVENT_DAY + timedelta(days=number)
+        await story.metered("home", [(local(day, 19), 1, 1, Quality.OK)])
+
+    await books.correct_event(desk, event_id="ev-0", reason="late", actor="operator:ada")
+
+    assert [state for _, state, _, _ in await of_events(story)] == ["corrected", "final", "final"]
 
 
 async def test_an_event_that_is_open_needs_no_correction(tmp_path: Path):

@@ -80,6 +80,23 @@ async def test_a_byte_changed_in_an_exported_bundle_is_found(tmp_path: Path):
     assert differences[1] == "totals.csv: home: amount_usd is 18.01, computed 18.00"
 
 
+async def test_cap_on_cycles_takes_nothing_from_what_was_given_on_an_order(tmp_path: Path):
+    cap = 'cap_cycles = { value = 1, source = "decided: a test" }\n'
+    program = shipped(lambda text: text.replace("owner_share = ", cap + "owner_share = "))
+    story = a_story(program)
+    await home(story, "home", [6_000, 6_000, 6_000])
+    await story.event()
+    await story.dispatched(0)
+    await story.settled_and_paid()
+
+    files = await exported(story, tmp_path)
+
+    assert {terms.cap_cycles for terms in program.editions} == {1}
+    assert cap.encode() in files["program.toml"]
+    assert verify_bundle(files).agrees
+    assert amounts(verify_bundle(files)) == {"home": "30.00"}
+
+
 async def test_a_cancelled_event_is_exported_with_its_cancel(tmp_path: Path):
     story = a_story()
     await home(story, "home", [4_000, 4_000, 4_000])

@@ -25,7 +25,9 @@ from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.owner_money import periods_with_steps, show_own_event
 from vpp.entrypoints.operations.owner_words import counting_sentence, what_counts
 from vpp.stages.pay import accrue
+from vpp.wire.program_file import read_program
 
+AUSTRALIA = Path(__file__).parents[2] / "config" / "programs" / "tesla-energy-plan-au.toml"
 NO_RATE = Price(Decimal(0))
 SEASON = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal("82.80"), bonus=Decimal("1.30"))
 
@@ -82,6 +84,32 @@ def test_the_sentence_about_what_counts_is_that_of_the_program(terms: dict[str, 
     (edition,) = a_program(**terms).editions
 
     assert said in counting_sentence(Language("en"), what_counts(edition))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (
+            "en",
+            "; your battery is asked for at most 50 full cycles in a calendar year, and for nothing beyond.",
+        ),
+        (
+            "es",
+            "; a su batería se le piden como máximo 50 ciclos completos en un año natural, y nada más allá.",
+        ),
+    ],
+)
+async def test_a_statement_says_how_many_cycles_a_home_is_asked_for(language: str, said: str, tmp_path: Path):
+    (edition,) = read_program(AUSTRALIA.read_text(encoding="utf-8"), file_name=AUSTRALIA.name).editions
+    desk = await an_evening(tmp_path, a_program(cap_cycles=50), 4_000, 4_000, 4_000)
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    assert counting_sentence(Language(language), what_counts(edition)).endswith(said)
+    assert [counting_sentence(Language(language), each).endswith(said) for each in statement["counts"]] == [
+        True
+    ]
+    assert "at most 50 full cycles" in printed(statement)
 
 
 async def test_a_statement_says_what_counts_where_all_that_is_delivered_is_paid(tmp_path: Path):

@@ -26,10 +26,20 @@ async def a_capped_world(hours: int) -> World:
     return world
 
 
-async def run(world: World, minutes: int) -> None:
-    for _ in range(4 * minutes):
+async def a_world_of_cycles(cap_cycles: int) -> World:
+    """Return six homes of 13.5 kWh whose program asks a home for so many full cycles in a year."""
+    world = await a_capped_world(1)
+    (terms,) = world.programs[PROGRAM].editions
+    terms = replace(terms, cap_cycles=cap_cycles)
+    world.programs[PROGRAM] = replace(world.programs[PROGRAM], editions=(terms,))
+    world.terms = TERMS
+    return world
+
+
+async def run(world: World, minutes: int, *, every_s: int = 15) -> None:
+    for _ in range(60 * minutes // every_s):
         world.deliver(soc_permille=[900] * 6)
-        tick = await world.tick(seconds=15)
+        tick = await world.tick(seconds=every_s)
         if tick is not None and tick.orders:
             await world.answer(tick)
 
@@ -80,3 +90,49 @@ async def test_restart_knows_the_hours_that_were_done() -> None:
     await run(world, 2)
 
     assert not world.board.plans["ev-1"].setpoint_w.any()
+
+
+async def two_evenings(world: World) -> None:
+    """Ask each home for 7.5 kWh, and then for 2.5 kW so long that it passes 12.825 kWh at minute 128."""
+    await world.signal(15_000, hours=3)
+    await run(world, 181, every_s=30)
+    await world.signal(15_000, event_id="ev-2", starts_at=world.clock.now(), hours=3)
+
+
+async def test_home_is_asked_no_more_when_the_cycles_of_its_year_are_done() -> None:
+    world = await a_world_of_cycles(1)
+    await two_evenings(world)
+
+    await run(world, 125, every_s=30)
+    before = world.board.plans["ev-2"].setpoint_w.tolist()
+    await run(world, 9, every_s=30)
+
+    plan = world.board.plans["ev-2"]
+    assert before == [2_500] * 6
+    assert {REASONS[code] for code in plan.reason_code} == {Reason.SEASON_CAP}
+    assert set(world.link.take(Action.RELEASE)) == set(range(6))
+
+
+async def test_cycles_are_known_after_a_restart_and_begin_anew_with_the_year() -> None:
+    world = await a_world_of_cycles(1)
+    await two_evenings(world)
+    await run(world, 134, every_s=30)
+
+    await world.restart()
+    await run(world, 2)
+    after_restart = world.board.plans["ev-2"].setpoint_w.tolist()
+    world.clock.step_to(world.clock.now() + timedelta(days=150))
+    await world.signal(6_000, event_id="ev-3", starts_at=world.clock.now(), hours=1)
+    await run(world, 4)
+
+    assert after_restart == [0] * 6
+    assert world.board.plans["ev-3"].setpoint_w.sum() == 6_000
+
+
+async def test_home_with_cycles_left_is_asked_on() -> None:
+    world = await a_world_of_cycles(2)
+    await two_evenings(world)
+
+    await run(world, 134, every_s=30)
+
+    assert world.board.plans["ev-2"].setpoint_w.tolist() == [2_500] * 6

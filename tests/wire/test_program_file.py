@@ -277,3 +277,28 @@ def test_a_cap_in_kilowatt_hours_is_refused_where_none_are_paid(program_id: str,
         f"changed.toml:{before.count(chr(10)) + 1}: cap_kwh is not used by {rule}, which pays for no kWh; "
         "cap the money with cap_amount"
     )
+
+
+def test_a_home_in_australia_is_asked_for_fifty_cycles_a_year() -> None:
+    text = (PROGRAMS / "tesla-energy-plan-au.toml").read_text(encoding="utf-8")
+
+    assert [terms.cap_cycles for terms in read_program(text, file_name="au.toml").editions] == [50]
+    assert (
+        read_program(text.replace("cap_cycles", "# cap_cycles"), file_name="au.toml").editions[0].cap_cycles
+        is None
+    )
+
+
+@pytest.mark.parametrize("value", ["0", "50.5", '"many"'])
+def test_a_cap_on_cycles_is_a_whole_number(value: str) -> None:
+    text = (PROGRAMS / "tesla-energy-plan-au.toml").read_text(encoding="utf-8")
+    changed = text.replace("cap_cycles = { value = 50", "cap_cycles = { value = " + value)
+    line = text[: text.index("cap_cycles")].count(chr(10)) + 1
+
+    with pytest.raises(ProgramFileError) as refused:
+        read_program(changed, file_name="au.toml")
+
+    assert str(refused.value).startswith(f"au.toml:{line}: cap_cycles is ")
+    assert str(refused.value).endswith(
+        "write whole full cycles that a home is asked for in a calendar year, such as 50"
+    )

@@ -46,6 +46,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "leave_trail": ("trail",),
     "say": ("case",),
     "nominate": ("nomination",),
+    "add_prices": ("prices",),
     "read_homes": ("trail",),
     "keep_answer": ("kept-answer",),
     "keep_contact": ("contact",),

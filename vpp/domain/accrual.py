@@ -4,7 +4,7 @@ Makes of the settlements of a period's events, or of being enrolled, one settlem
 provisional while the period runs and final some days after its end, like an event's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,21 +14,31 @@ from types import MappingProxyType
 
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
-from vpp.domain.program import Period, Program, TariffRule, Terms
+from vpp.domain.program import NegativePolicy, Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
 from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import (
+    COUNTING,
     BaselineDays,
     Settlement,
     SettlementLine,
     SettlementState,
     SiteQuality,
 )
-from vpp.domain.tariff import NOTHING, Earned, average_power_kw, earned_by_power, earned_by_presence
+from vpp.domain.tariff import (
+    NOTHING,
+    Earned,
+    average_power_kw,
+    earned_by_power,
+    earned_by_presence,
+    earned_in_event,
+    paid_energy,
+)
+from vpp.domain.wholesale_price import Weights, WholesalePrice, weights_of
 
 POWERWALL_WH = 13_500
 """Usable energy of one Powerwall; a site's capacity tells how many it has."""
-NO_PRICES: Mapping[datetime, Fraction] = MappingProxyType({})
+_ALL_THE_SAME: Weights = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,45 @@ def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str,
     return carried
 
 
+def later_in_season(event: SettledEvent | None, others: Iterable[SettledEvent]) -> tuple[SettledEvent, ...]:
+    """Return the events that an event's energy is carried on to, in their order.
+
+    Those of the same program and season that begin later, under terms by which a season nets.
+    """
+    season = None if event is None else event.program.season_around(event.day)
+    if event is None or season is None or not event.parts:
+        return ()
+    later = [
+        each
+        for each in others
+        if each.program.program_id == event.program.program_id
+        and each.program.season_around(each.day) == season
+        and each.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
+        and each.parts
+        and each.parts[0].starts_at > event.parts[0].starts_at
+    ]
+    return tuple(sorted(later, key=lambda each: (each.parts, each.event_id)))
+
+
+def netted_again(event: SettledEvent, run: Settlement, runs: Sequence[Settlement]) -> Settlement:
+    """Return an event's settlement as it would be beside these of its season: its energy stays what it was.
+
+    The same settlement where nothing that is carried to it has changed. Only where a season nets.
+    """
+    carried = carried_energy(event, runs)
+    lines = []
+    for line in run.lines:
+        paid_wh = paid_energy(
+            [line.incremental_wh], event.terms.negative_policy, carried.get(line.site_id, Fraction(0))
+        )
+        counts = bool(line.hours) and line.quality in COUNTING
+        earned = earned_in_event(event.terms, paid_wh, counts=counts)
+        lines.append(
+            replace(line, paid_wh=paid_wh, amount=earned.amount, gross=earned.gross, margin=earned.margin)
+        )
+    return replace(run, lines=tuple(lines))
+
+
 def terms_of_period(program: Program, period_id: str) -> Terms | None:
     """Return the terms of a period by its id, such as ``season-2026-06-01`` or ``month-2026-09``.
 
@@ -104,7 +153,7 @@ def accrue_events(
     owner_of: Mapping[str, str],
     *,
     at: datetime,
-    prices: Mapping[datetime, Fraction] = NO_PRICES,
+    prices: Sequence[WholesalePrice] = (),
 ) -> tuple[Settlement, ...]:
     """Return one settlement for each period that has events, by period, for programs that pay for power.
 
@@ -118,15 +167,14 @@ def accrue_events(
         opt_outs: Of those events. Ones taken back do not count.
         owner_of: The owner of each site.
         at: Now.
-        prices: Wholesale price by the start of the clock hour, to weigh a month's hours; all hours
-            weigh the same where none is known.
+        prices: The program's wholesale prices, in the order made, to weigh a month's hours.
     """
     declined = _declined(opt_outs)
     return tuple(
         _settled_period(
             program,
             period,
-            _power_lines(period, gathered, _powers(period, gathered, declined, owner_of, prices)),
+            _power_lines(period, gathered, _powers(program, period, gathered, declined, owner_of, prices)),
             at,
             corrected=any(run.state is SettlementState.CORRECTED for run in gathered),
         )
@@ -144,12 +192,12 @@ def powers_of_periods(
     opt_outs: Sequence[OptOut],
     owner_of: Mapping[str, str],
     *,
-    prices: Mapping[datetime, Fraction] = NO_PRICES,
+    prices: Sequence[WholesalePrice] = (),
 ) -> Mapping[str, Powers]:
     """Return, by period id, the powers that ``accrue_events`` averages."""
     declined = _declined(opt_outs)
     return {
-        period.period_id: _powers(period, gathered, declined, owner_of, prices)
+        period.period_id: _powers(program, period, gathered, declined, owner_of, prices)
         for period, gathered in _by_period(program, runs)
     }
 
@@ -195,27 +243,69 @@ def _power_lines(
     )
 
 
+def _weights(
+    program: Program, period: AccrualPeriod, runs: Sequence[Settlement], prices: Sequence[WholesalePrice]
+) -> Weights:
+    """Return what each hour of a month's events weighs; empty where all weigh the same.
+
+    By price once every one of those hours has a price above zero: some beside none would say nothing, and
+    no mean can be made of hours that weigh nothing or less. And once every one is known: an event in which
+    no home stayed to the end does not tell its last hours.
+    """
+    weights = weights_of(prices, before=prices_count_until(program, period, runs)) if prices else {}
+    for run in runs if weights else ():
+        hours, event_s = _hours_of(run), max((line.event_s for line in run.lines), default=0)
+        told = sum(hours.values(), start=Fraction(0)) * 3600 >= event_s
+        if not told or any(weights.get(at, 0) <= 0 for at in hours):
+            return _ALL_THE_SAME
+    return weights
+
+
+def prices_count_until(program: Program, period: AccrualPeriod, runs: Sequence[Settlement]) -> datetime:
+    """Return before when a price of a period had to come: its close, or the last correction in it."""
+    inside = [run for each, gathered in _by_period(program, runs) if each == period for run in gathered]
+    corrected = [run.settled_at for run in inside if run.state is SettlementState.CORRECTED]
+    return max([_closes_at(program, period), *(at + timedelta(seconds=1) for at in corrected)])
+
+
+def _hours_of(run: Settlement) -> dict[datetime, Fraction]:
+    """Return the part of each clock hour that an event had, as its fullest home shows it."""
+    found: dict[datetime, Fraction] = {}
+    for line in run.lines:
+        for hour in line.hours:
+            at = hour.hour.starts_at
+            found[at] = max(found.get(at, Fraction(0)), hour.fraction)
+    return found
+
+
+def _closes_at(program: Program, period: AccrualPeriod) -> datetime:
+    return period.interval.ends_at + timedelta(days=program.close_after_days)
+
+
 def _powers(
+    program: Program,
     period: AccrualPeriod,
     runs: Sequence[Settlement],
     declined: Mapping[str, Sequence[str]],
     owner_of: Mapping[str, str],
-    prices: Mapping[datetime, Fraction],
+    prices: Sequence[WholesalePrice],
 ) -> dict[tuple[str, str], list[PowerStretch]]:
     """Return each site's powers. One without any event that counts keeps its place, with none."""
     found: dict[tuple[str, str], list[PowerStretch]] = {}
     by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
+    weights = _ALL_THE_SAME if by_event else _weights(program, period, runs, prices)
     for run in runs:
-        event_s = max((line.event_s for line in run.lines), default=0)
+        hours = _hours_of(run) if weights else {}
+        event_h = Fraction(max((line.event_s for line in run.lines), default=0), 3600)
         for line in run.lines:
-            powers = [_event_power(line)] if by_event else _hour_powers(line, prices)
+            powers = [_event_power(line)] if by_event else _hour_powers(line, hours, weights)
             stretches = [PowerStretch(run.event_id, weight, kw) for weight, kw in powers]
             # A home without any event that counts keeps its line: what was booked for it is taken back.
             found.setdefault((line.owner_id, line.site_id), []).extend(stretches if line.event_s else ())
         settled = {line.site_id for line in run.lines if line.event_s}
         for site_id in declined.get(run.event_id, ()):
-            if site_id not in settled and site_id in owner_of and event_s:
-                weight = Fraction(1) if by_event else Fraction(event_s, 3600)
+            if site_id not in settled and site_id in owner_of and event_h:
+                weight = Fraction(1) if by_event else _weight_left(event_h, hours, {}, weights)
                 stayed_out = PowerStretch(run.event_id, weight, Fraction(0))
                 found.setdefault((owner_of[site_id], site_id), []).append(stayed_out)
     return found
@@ -227,18 +317,37 @@ def _event_power(line: SettlementLine) -> tuple[Fraction, Fraction]:
 
 
 def _hour_powers(
-    line: SettlementLine, prices: Mapping[datetime, Fraction]
+    line: SettlementLine, hours: Mapping[datetime, Fraction], weights: Weights
 ) -> list[tuple[Fraction, Fraction]]:
     """Return each hour's power with its weight in a month; what a site left undone counts as zero."""
     found = [
         (
-            hour.fraction * prices.get(hour.hour.starts_at, Fraction(1)),
+            hour.fraction * weights.get(hour.hour.starts_at, Fraction(1)),
             hour.incremental_wh / hour.fraction / 1_000,
         )
         for hour in line.hours
     ]
-    left_s = line.event_s - sum((hour.fraction * 3600 for hour in line.hours), start=Fraction(0))
-    return [*found, (left_s / 3600, Fraction(0))] if left_s > 0 else found
+    given = {hour.hour.starts_at: hour.fraction for hour in line.hours}
+    left_h = Fraction(line.event_s, 3600) - sum(given.values(), start=Fraction(0))
+    return [*found, (_weight_left(left_h, hours, given, weights), Fraction(0))] if left_h > 0 else found
+
+
+def _weight_left(
+    left_h: Fraction,
+    hours: Mapping[datetime, Fraction],
+    given: Mapping[datetime, Fraction],
+    weights: Weights,
+) -> Fraction:
+    """Return what the hours weigh that a home left undone: those of the event without what it was there for.
+
+    Where these are more than it left, because another event held it for some, it left their mean.
+    """
+    if not weights:
+        return left_h
+    undone = {at: part - given.get(at, Fraction(0)) for at, part in hours.items()}
+    length_h = sum((max(part, Fraction(0)) for part in undone.values()), start=Fraction(0))
+    weight = sum((weights[at] * max(part, Fraction(0)) for at, part in undone.items()), start=Fraction(0))
+    return left_h * weight / length_h
 
 
 def _kilowatts(energy_wh: Fraction, seconds: int) -> Fraction:
@@ -330,7 +439,7 @@ def _settled_period(
     *,
     corrected: bool = False,
 ) -> Settlement:
-    closed = at >= period.interval.ends_at + timedelta(days=program.close_after_days)
+    closed = at >= _closes_at(program, period)
     state = SettlementState.CORRECTED if corrected and closed else SettlementState.FINAL
     return Settlement(
         event_id=period.period_id,
@@ -366,7 +475,9 @@ def _line(
     )
 
 
-def as_first_of_period(program: Program, run: Settlement) -> Settlement:
+def as_first_of_period(
+    program: Program, run: Settlement, *, prices: Sequence[WholesalePrice] = ()
+) -> Settlement:
     """Return an event's settlement with the amounts its period would have if it were the only event.
 
     The same settlement where the program pays by the event.
@@ -374,7 +485,7 @@ def as_first_of_period(program: Program, run: Settlement) -> Settlement:
     amounts = {
         line.site_id: line
         for line in chain.from_iterable(
-            each.lines for each in accrue_events(program, [run], (), {}, at=run.settled_at)
+            each.lines for each in accrue_events(program, [run], (), {}, at=run.settled_at, prices=prices)
         )
     }
     return replace(run, lines=tuple(_with_amount(line, amounts.get(line.site_id)) for line in run.lines))

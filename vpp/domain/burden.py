@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.track_record import Asked
 
 USABLE_PERMILLE = 950  # of a pack, between what owners see as empty and as full
 MILLI = 1000
@@ -33,9 +34,14 @@ class Burden:
 
     def milli_cycles(self, energy_full_wh: IntColumn) -> IntColumn:
         """Return thousandths of full cycles: energy given by what the pack holds for its owner."""
-        usable_wh = np.maximum(energy_full_wh * USABLE_PERMILLE // 1000, 1)
-        cycles: IntColumn = self.energy_wh * MILLI // usable_wh
+        cycles: IntColumn = self.energy_wh * MILLI // usable_wh(energy_full_wh)
         return cycles
+
+
+def usable_wh(energy_full_wh: IntColumn) -> IntColumn:
+    """Return what packs hold for their owners, in watt-hours: between what they see as empty and as full."""
+    usable: IntColumn = np.maximum(energy_full_wh * USABLE_PERMILLE // 1000, 1)
+    return usable
 
 
 def jain_permille(shares: IntColumn) -> int:
@@ -53,15 +59,20 @@ def jain_permille(shares: IntColumn) -> int:
 
 @dataclass(slots=True)
 class SeasonUse:
-    """How long each site was asked in its program's season, as read at one moment."""
+    """How long each site was asked in its program's season, as read at one moment.
+
+    ``cycled`` are the sites that did the cycles of their program's calendar year.
+    """
 
     read_at: datetime | None = None
     seconds: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    of_ended: dict[str, IntColumn] = field(default_factory=dict)  # by event id, for events that are over
+    cycled: BoolColumn = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    of_ended: dict[str, Asked] = field(default_factory=dict)  # by event id, for events that are over
 
     def reached(self, cap_s: int | None, sites: int) -> BoolColumn:
-        """Return the sites that have done their part of the season."""
+        """Return the sites that have done their part of the season, or the cycles of the year."""
         done = np.zeros(sites, dtype=np.bool_)
+        done[: len(self.cycled)] = self.cycled[:sites]
         if cap_s is not None:
-            done[: len(self.seconds)] = self.seconds[:sites] >= cap_s
+            done[: len(self.seconds)] |= self.seconds[:sites] >= cap_s
         return done

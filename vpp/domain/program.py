@@ -121,6 +121,7 @@ class Terms:
     negative_policy: NegativePolicy
     holidays: str  # a calendar's name, such as "NERC"
     tariff: Tariff = _INCREMENTAL
+    cap_cycles: int | None = None  # full cycles a home is asked for in a calendar year; what it gave is paid
     also_enrolled: tuple[str, ...] = ()  # programs of others that a home may be in at the same time
 
     @property
@@ -142,6 +143,12 @@ class Program:
     editions: tuple[Terms, ...]
     currency: str = "USD"
     text: str = field(default="", repr=False, compare=False)  # the file it came from, for evidence
+
+    @property
+    def nets_seasons(self) -> bool:
+        """Return whether a season nets under any of its editions."""
+        nets = NegativePolicy.NET_SEASON_FLOOR_ZERO
+        return any(terms.negative_policy is nets for terms in self.editions)
 
     def terms_on(self, day: date) -> Terms | None:
         """Return the terms in force for an event on a local date, or None before the first edition."""

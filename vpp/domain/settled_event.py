@@ -4,7 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from vpp.domain.baseline import LOOKBACK_DAYS, ClockHour, DayOfAdjustment, baseline_method, clock_hour_of
+from vpp.domain.baseline import (
+    LOOKBACK_DAYS,
+    ClockHour,
+    DayDropped,
+    DayOfAdjustment,
+    baseline_method,
+    clock_hour_of,
+)
+from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval, clock_hours, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program, Terms
 from vpp.domain.quantities import IntColumn, column
@@ -63,6 +71,31 @@ def settled_event(
     longest_s = terms.event_max_s if season_left_s is None else min(terms.event_max_s, season_left_s)
     parts = inside_terms(held, program, terms, longest_s=longest_s)
     return SettledEvent(event_id, program, terms, day, parts, on)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteGrounds:
+    """A settled site, when its own opt-out was committed, and when another event held it."""
+
+    enrollment: Enrollment
+    opted_out_at: datetime | None
+    held_elsewhere: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """All that an event's settlement stands on, besides the readings; sites by their number.
+
+    ``on`` are the stretches in which the event was on. ``excluded`` are (site id or ``*``, local day,
+    why), of the settled sites and the days that baselines look back to. What came from ``before`` on was
+    not known to the settlement.
+    """
+
+    event: SettledEvent
+    on: tuple[Interval, ...]
+    sites: tuple[SiteGrounds, ...]
+    excluded: tuple[tuple[str, date, DayDropped], ...]
+    before: datetime
 
 
 def closing_time(ended_at: datetime, program: Program) -> datetime:

@@ -63,7 +63,7 @@ class SiteQuality(StrEnum):
     NO_BASELINE = "NO_BASELINE"
 
 
-_COUNTING = (SiteQuality.OK, SiteQuality.ESTIMATED)
+COUNTING = (SiteQuality.OK, SiteQuality.ESTIMATED)
 
 
 class SettlementReason(StrEnum):
@@ -360,7 +360,7 @@ def _lines(
         carried = sites.carried_wh[site] if sites.carried_wh is not None else _NOTHING_WH
         paid = paid_energy([netted], event.terms.negative_policy, carried)
         lines = _hour_lines(hours, row, fractions, quality)
-        earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in _COUNTING)
+        earned = earned_in_event(event.terms, paid, counts=bool(lines) and quality in COUNTING)
         found.append(
             SettlementLine(
                 site_id=sites.site_ids[site],

@@ -11,7 +11,7 @@ from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, setti
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.rendering import amount, kilowatt_hours, table
-from vpp.wire.evidence import OPTIONAL, REQUIRED
+from vpp.wire.evidence import OPTIONAL, PRICES, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats
 from vpp.wire.table import BadFile
@@ -53,7 +53,7 @@ def _read(folder: Path) -> dict[str, bytes]:
         found.name: found.read_bytes()
         for found in sorted(folder.iterdir())
         if found.is_file()
-        and (found.name in (*REQUIRED, *OPTIONAL) or b'"%s"' % found.name.encode() in named)
+        and (found.name in (*REQUIRED, *OPTIONAL, PRICES) or b'"%s"' % found.name.encode() in named)
     }
 
 

@@ -1,6 +1,7 @@
 """``vpp fleet``, ``vpp trail``, ``vpp program``: what the operator's pages show, in the terminal."""
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,10 +9,13 @@ from rich.console import Console
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
-from vpp.entrypoints.operations import board, counties, health, nominations, rails, traffic, trail
+from vpp.entrypoints.cli_sites import read_file
+from vpp.entrypoints.operations import board, counties, health, nominations, prices, rails, traffic, trail
 
 fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
 program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
+price_app = typer.Typer(no_args_is_help=True, help="Wholesale prices that weigh a month's hours.")
+program_app.add_typer(price_app, name="price")
 
 
 @fleet_app.command("list", help=inspect.getdoc(board.list_fleet))
@@ -150,6 +154,18 @@ def list_nominations(
 ) -> None:
     """List what was nominated."""
     answer(ask(nominations.list_nominations, program_id=program), _show_nominations, as_json=as_json)
+
+
+@price_app.command("import", help=inspect.getdoc(prices.import_prices))
+def import_prices(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV: program_id, hour_starts_at, usd_per_mwh.")
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Store wholesale prices."""
+    found = ask(prices.import_prices, content=read_file(file), file_name=str(file), actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
 
 
 def _show_nominations(console: Console, found: Any) -> None:

@@ -33,6 +33,7 @@ from vpp.domain.command import (
     Unrecorded,
     releases_only,
 )
+from vpp.domain.cycle_cap import cycled_out, limited_in_cycles
 from vpp.domain.demands import in_turn, open_demands
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
@@ -184,7 +185,7 @@ async def control(
     if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
-    if terms.site_season_cap_s is not None:
+    if terms.site_season_cap_s is not None or limited_in_cycles(scene.programs, scene.roster):
         await _count_season(board.season, scene, store)
     if board.stops != stops:
         return None  # everything was stopped while we read what stood before
@@ -336,26 +337,40 @@ def _said_no_since(known: Facts | None, facts: Facts, roster: Roster) -> IntColu
 
 
 async def _count_season(use: SeasonUse, scene: _Scene, store: ControlStore) -> None:
-    """Read how long every site was asked this season, every five minutes; what is over is read once."""
+    """Read what every site was asked this season and year, every five minutes; what is over is read once."""
     now, sites = scene.now, len(scene.fleet)
     if use.read_at is not None and now - use.read_at < COUNT_AGAIN:
         return
-    seconds = np.zeros(sites, dtype=np.int64)
+    seconds, cycled = np.zeros(sites, dtype=np.int64), np.zeros(sites, dtype=np.bool_)
+    capped = {
+        each.program_id: np.zeros(sites, dtype=np.int64)
+        for each in limited_in_cycles(scene.programs, scene.roster)
+    }
     for history in await store.histories():
         event_id, program = history.latest.event_id, scene.programs.get(history.latest.program_id)
-        season = program.season_around(now.astimezone(program.zone).date()) if program else None
         steps = steps_in_force(history)
-        if season is None or not steps or season.overlap(steps[0].interval) is None:
+        if program is None or not steps:
             continue
-        asked_s = use.of_ended.get(event_id)
-        if asked_s is None:
+        day, began = now.astimezone(program.zone).date(), program.local_day(steps[0].interval)
+        season = program.season_around(day)
+        in_season = season is not None and season.overlap(steps[0].interval) is not None
+        in_year = program.program_id in capped and began.year == day.year
+        if not in_season and not in_year:
+            continue
+        asked = use.of_ended.get(event_id)
+        if asked is None:
             ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
             batches = commands_in_order(ticks, revisions, sites)
-            asked_s = asked_of_sites(batches, sites, until_s=to_epoch(now)).seconds
+            asked = asked_of_sites(batches, sites, until_s=to_epoch(now))
             if steps[-1].interval.ends_at < now:
-                use.of_ended[event_id] = asked_s
-        seconds[: len(asked_s)] += asked_s
-    use.seconds, use.read_at = seconds, now
+                use.of_ended[event_id] = asked
+        if in_season:
+            seconds[: len(asked.seconds)] += asked.seconds
+        if in_year:
+            capped[program.program_id][: len(asked.seconds)] += asked.watt_seconds
+    for program_id, asked_ws in capped.items():
+        cycled |= cycled_out(scene.fleet, scene.roster, scene.programs[program_id], asked_ws, at=now)
+    use.seconds, use.cycled, use.read_at = seconds, cycled, now
 
 
 def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:

@@ -9,10 +9,11 @@ from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry, entries_due
 from vpp.domain.program import Period, Program
 from vpp.domain.settlement import Settlement
+from vpp.money_ports import WholesalePrices
 from vpp.ports import Books, Clock, Registry
 
 
-class PayStore(Registry, Books, Protocol):
+class PayStore(Registry, Books, WholesalePrices, Protocol):
     """What accruals are computed from, and where they are booked."""
 
 
@@ -61,12 +62,14 @@ async def accruals(program: Program, *, store: PayStore, clock: Clock) -> tuple[
     now = whole_second(clock.now())
     roster = await store.enrollments()
     events = await _events_of(program, roster, store)
-    return (*accrue_events(program, *events, at=now), *accrue_credits(program, roster, at=now))
+    prices = await store.prices(program.program_id)
+    return (*accrue_events(program, *events, at=now, prices=prices), *accrue_credits(program, roster, at=now))
 
 
 async def powers_of_program(program: Program, *, store: PayStore) -> Mapping[str, Powers]:
     """Return the powers that a program's months or seasons average, by period."""
-    return powers_of_periods(program, *await _events_of(program, await store.enrollments(), store))
+    events = await _events_of(program, await store.enrollments(), store)
+    return powers_of_periods(program, *events, prices=await store.prices(program.program_id))
 
 
 async def _events_of(

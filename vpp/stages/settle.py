@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.accrual import carried_energy
+from vpp.domain.accrual import carried_energy, later_in_season, netted_again
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
@@ -22,7 +22,9 @@ from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
 from vpp.domain.settled_event import (
     READ_AROUND,
+    Grounds,
     SettledEvent,
+    SiteGrounds,
     broken_hours,
     closing_time,
     event_hours,
@@ -72,31 +74,6 @@ class _Case:
     exclusions: tuple[Exclusion, ...]
     carried_wh: Mapping[str, Fraction]
     received_before: datetime | None = None  # what came later is for a correction; None: all counts
-
-
-@dataclass(frozen=True, slots=True)
-class SiteGrounds:
-    """A settled site, when its own opt-out was committed, and when another event held it."""
-
-    enrollment: Enrollment
-    opted_out_at: datetime | None
-    held_elsewhere: tuple[Interval, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Grounds:
-    """All that an event's settlement stands on, besides the readings; sites by their number.
-
-    ``on`` are the stretches in which the event was on. ``excluded`` are (site id or ``*``, local day,
-    why), of the settled sites and the days that baselines look back to. What came from ``before`` on was
-    not known to the settlement.
-    """
-
-    event: SettledEvent
-    on: tuple[Interval, ...]
-    sites: tuple[SiteGrounds, ...]
-    excluded: tuple[tuple[str, date, DayDropped], ...]
-    before: datetime
 
 
 async def settlement_grounds(
@@ -192,6 +169,37 @@ async def settle(
         lines=tuple(line for _, line in sorted(lines, key=lambda each: each[0])),
     )
     return await _keep(run, standing, store)
+
+
+async def settle_later(
+    corrected: Settlement, *, store: SettleStore, programs: Mapping[str, Program], clock: Clock
+) -> tuple[Settlement, ...]:
+    """Return the settlements of a season's later events after an earlier one was corrected, in their order.
+
+    Where the season nets, one that would pay otherwise now is settled again, as by a correction of its own:
+    from all readings there are. The others stand. Doing it again settles nothing by itself.
+    """
+    program = programs.get(corrected.program_id)
+    if program is None or not program.nets_seasons:
+        return ()
+    asked = await _asked(await store.histories(), store)
+    runs = {
+        each.event_id: each for each in await store.settlements() if each.program_id == program.program_id
+    }
+    events = {
+        event_id: settled_event(event_id, program, on, Interval(on[0].starts_at, on[-1].ends_at))
+        for event_id in runs
+        if (on := asked.get(event_id))
+    }
+    later = later_in_season(events.get(corrected.event_id), events.values())
+    for event in later:
+        standing = runs[event.event_id]
+        if not same_result(standing, netted_again(event, standing, tuple(runs.values()))):
+            history = await store.history(event.event_id)
+            assert history is not None, f"event {event.event_id} was settled, so it was committed"
+            again = await settle(history, store=store, programs=programs, clock=clock, correcting=True)
+            runs[event.event_id] = again or standing
+    return tuple(runs[event.event_id] for event in later)
 
 
 def _program_of(history: EventHistory, programs: Mapping[str, Program]) -> Program:

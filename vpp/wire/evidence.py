@@ -34,8 +34,10 @@ from vpp.domain.settlement import (
     SettlementState,
     settle_sites,
 )
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.wire.evidence_csv import EvidenceSite, read_excluded_days, read_sites
 from vpp.wire.meter_file import read_meter_csv
+from vpp.wire.price_file import PriceRow, read_prices
 from vpp.wire.program_file import ProgramFileError, read_program
 from vpp.wire.strict_json import (
     JsonObject,
@@ -50,6 +52,8 @@ from vpp.wire.table import BadCell, BadFile, instant_of
 
 REQUIRED = ("event.json", "program.toml", "sites.csv", "meter.csv", "excluded_days.csv")
 OPTIONAL = ("settlement.csv", "totals.csv", "manifest.json")
+PRICES = "prices.csv"
+"""Only where a month's hours weigh by their wholesale prices; ``price_file.py`` describes it."""
 LARGEST_EVENT = 1_000_000
 """Bytes of ``event.json`` that are read at most."""
 
@@ -103,6 +107,7 @@ class Bundle:
     sites: tuple[EvidenceSite, ...]
     readings: ReadingColumns
     excluded: tuple[tuple[str, date, DayDropped], ...]
+    prices: tuple[PriceRow, ...] = ()
 
 
 def read_bundle(files: Mapping[str, bytes]) -> Bundle:
@@ -137,7 +142,14 @@ def read_bundle(files: Mapping[str, bytes]) -> Bundle:
         sites=sites,
         readings=_with_unused(_renumbered(readings, metered, [each.site_id for each in sites]), len(sites)),
         excluded=read_excluded_days(files["excluded_days.csv"]),
+        prices=_prices(files, program),
     )
+
+
+def _prices(files: Mapping[str, bytes], program: Program) -> tuple[PriceRow, ...]:
+    if PRICES not in files:
+        return ()
+    return read_prices(files[PRICES], file_name=PRICES, zones={program.program_id: program.zone})
 
 
 def _renumbered(readings: ReadingColumns, had: Sequence[str], wanted: Sequence[str]) -> ReadingColumns:
@@ -190,7 +202,11 @@ def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
         settled_at=bundle.event.versions[-1].effective_at,
         lines=tuple(lines[place] for place in sorted(lines)),
     )
-    return as_first_of_period(bundle.program, run).lines
+    prices = [
+        WholesalePrice(each.program_id, each.hour_starts_at, each.per_mwh, each.hour_starts_at)
+        for each in bundle.prices
+    ]
+    return as_first_of_period(bundle.program, run, prices=prices).lines
 
 
 def _settle(event: SettledEvent, bundle: Bundle, members: Sequence[int]) -> tuple[SettlementLine, ...]:

@@ -16,9 +16,10 @@ from fractions import Fraction
 
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.settlement import HourLine, SettlementLine
-from vpp.wire.evidence import OPTIONAL, REQUIRED, Bundle, read_bundle, recompute, write_event
+from vpp.wire.evidence import OPTIONAL, PRICES, REQUIRED, Bundle, read_bundle, recompute, write_event
 from vpp.wire.evidence_csv import SETTLEMENT, TOTALS, write_excluded_days, write_sites
 from vpp.wire.meter_file import write_meter_csv
+from vpp.wire.price_file import write_prices
 from vpp.wire.signed import BadSignature, NotAKey, VerifyingKey, split, verify
 from vpp.wire.strict_json import MalformedMessage, parse, require_object, require_text, time_text
 from vpp.wire.table import (
@@ -139,6 +140,8 @@ def write_bundle(
         "settlement.csv": write_settlement_csv(lines),
         "totals.csv": write_table(TOTALS, (_written(TOTALS, row) for row in _total_rows(lines))),
     }
+    if bundle.prices:
+        files[PRICES] = write_prices(bundle.prices)
     manifest: Json = {
         "schema": SCHEMA,
         "event_id": bundle.event.event_id,
@@ -289,7 +292,7 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
         return
-    ours = {*REQUIRED, *OPTIONAL} - {"manifest.json"}
+    ours = {*REQUIRED, *OPTIONAL, PRICES} - {"manifest.json"}
     for name in sorted(set(hashes) | set(files) & ours):
         if name not in files:
             yield f"{name}: named by manifest.json, but not in the bundle"

@@ -6,6 +6,7 @@
                       for a while, ``held_elsewhere``: ``start/end`` of each stretch, parted by
                       spaces
 ``meter.csv``         see ``meter_file.py``
+``prices.csv``        see ``price_file.py``; only where prices weigh hours
 ``excluded_days.csv`` ``site_id`` (``*``: every site), ``date`` (local), ``reason`` (``event``,
                       ``dual_event`` or ``outage``)
 ``settlement.csv``    one row per site and clock hour: ``site_id, hour_starts_at, metered_wh``,

@@ -21,6 +21,9 @@ s-90b2,2026-09-10T01:00:00Z,,,8812400,903110,ESTIMATED
 *,2026-09-03,event
 s-90b2,2026-08-28,outage
 """,
+    "prices.csv": """program_id,hour_starts_at,usd_per_mwh
+elrp-a4-pge,2026-09-10T01:00:00Z,184.25
+""",
     "settlement.csv": """site_id,hour_starts_at,metered_wh,baseline_wh,fraction,incremental_wh,quality
 s-7f3a,2026-09-10T02:00:00Z,2600,1200,37/60,1860,OK
 """,
@@ -41,6 +44,8 @@ _MEANING = {
     "stands. Two values for one site and instant make the hour BAD.",
     "excluded_days.csv": "Local days kept out of baselines; * is every site. reason: event, dual_event or "
     "outage.",
+    "prices.csv": "Only where a program weighs the hours of a month by their wholesale price; without it, or "
+    "without a price above zero for each hour of the event, all weigh the same.",
     "settlement.csv": "Optional, compared. One row per site and clock hour, Wh exact (a whole number or a "
     "fraction such as 37/3). baseline_wh is of the whole hour, fraction the part of it that counts: "
     "incremental_wh = metered_wh - baseline_wh x fraction; for a grid meter (load) the other way round.",

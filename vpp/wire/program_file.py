@@ -108,6 +108,9 @@ class _Edition(_Strict):
     cap_amount: _Sourced[_Rate] | None = Field(
         default=None, description="money of one owner's site and period, with decimals"
     )
+    cap_cycles: _Sourced[Annotated[int, Field(ge=1, le=8784)]] | None = Field(
+        default=None, description="whole full cycles that a home is asked for in a calendar year, such as 50"
+    )
     minimum_amount: _Sourced[_Rate] | None = Field(
         default=None, description="money of one owner's site and period, with decimals"
     )
@@ -218,6 +221,7 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         negative_policy=edition.negative_policy.value,
         holidays=edition.holidays.value,
         tariff=tariff,
+        cap_cycles=edition.cap_cycles.value if edition.cap_cycles else None,
         also_enrolled=tuple(word.lower() for word in _or(edition.also_enrolled, [])),
     )
 

@@ -10,6 +10,7 @@ from vpp.adapters.memory.disputes import MemoryDisputes
 from vpp.adapters.memory.meter import MemoryMeter
 from vpp.adapters.memory.nominations import MemoryNominations
 from vpp.adapters.memory.notices import MemoryNotices
+from vpp.adapters.memory.prices import MemoryPrices
 from vpp.adapters.memory.signals import MemorySignals
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
@@ -24,6 +25,7 @@ class MemoryStore(
     MemoryBooks,
     MemoryDisputes,
     MemoryNominations,
+    MemoryPrices,
     MemoryAccounts,
     MemoryNotices,
 ):
@@ -37,6 +39,7 @@ class MemoryStore(
         MemoryBooks.__init__(self, chain)
         MemoryDisputes.__init__(self)
         MemoryNominations.__init__(self)
+        MemoryPrices.__init__(self)
         MemoryAccounts.__init__(self)
         MemoryNotices.__init__(self)
         self._open = True

@@ -92,6 +92,17 @@ class DisputeWordRow(Row, table=True):
     body: str
 
 
+class WholesalePriceRow(Row, table=True):
+    """The wholesale price of one clock hour for one program. Never changed; the last one stands."""
+
+    __tablename__ = "wholesale_price"
+    number: int | None = _number()
+    program_id: str = Field(index=True)
+    hour_starts_at_us: int = _big()
+    micro_dollars_per_mwh: int = _big()
+    imported_at_us: int = _big()
+
+
 class NominationRow(Row, table=True):
     """The power nominated for one program and month. Never changed; the last one stands."""
 

@@ -13,11 +13,20 @@ from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
 from vpp.adapters.sql.nominations import SqlNominations
 from vpp.adapters.sql.notices import SqlNotices
+from vpp.adapters.sql.prices import SqlPrices
 from vpp.adapters.sql.signals import SqlSignals
 
 
 class SqlStore(
-    SqlMeter, SqlSignals, SqlDispatch, SqlBooks, SqlDisputes, SqlNominations, SqlAccounts, SqlNotices
+    SqlMeter,
+    SqlSignals,
+    SqlDispatch,
+    SqlBooks,
+    SqlDisputes,
+    SqlNominations,
+    SqlPrices,
+    SqlAccounts,
+    SqlNotices,
 ):
     """``ports.Store`` on SQLite or PostgreSQL. Make one with ``open``."""
 
@@ -29,6 +38,7 @@ class SqlStore(
         SqlBooks.__init__(self, database)
         SqlDisputes.__init__(self, database)
         SqlNominations.__init__(self, database)
+        SqlPrices.__init__(self, database)
         SqlAccounts.__init__(self, database)
         SqlNotices.__init__(self, database)
 

@@ -395,6 +395,7 @@ APPEND_ONLY = (
     "posting",
     "chain_link",
     "dispute_word",
+    "wholesale_price",
 )
 """Tables on which a trigger refuses UPDATE and DELETE."""
 

@@ -30,7 +30,12 @@ from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
 BODY_LIMIT = 64 * 1024
 FILE_LIMIT = 64 * 1024 * 1024
-FILE_PATHS = ("/api/v1/sites", "/api/v1/meter-readings", "/api/v1/ledger/payments")
+FILE_PATHS = (
+    "/api/v1/sites",
+    "/api/v1/meter-readings",
+    "/api/v1/ledger/payments",
+    "/api/v1/wholesale-prices",
+)
 
 Readiness = Callable[[], Awaitable[Json]]
 

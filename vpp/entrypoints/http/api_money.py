@@ -3,7 +3,16 @@
 from fastapi import APIRouter, Request
 
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
-from vpp.entrypoints.operations import books, days, disputes, nominations, payouts, reports, staff_reads
+from vpp.entrypoints.operations import (
+    books,
+    days,
+    disputes,
+    nominations,
+    payouts,
+    prices,
+    reports,
+    staff_reads,
+)
 from vpp.entrypoints.operations.desk import Json
 
 router = APIRouter()
@@ -81,6 +90,11 @@ async def nominate_power(
     return await nominations.nominate_power(
         desk, program_id=program_id, month=month, power_mw=body.power_mw, actor=actor
     )
+
+
+@router.post("/wholesale-prices")
+async def import_prices(desk: AtDesk, actor: Actor, request: Request, file_name: str = "the file") -> Json:
+    return await prices.import_prices(desk, content=await request.body(), file_name=file_name, actor=actor)
 
 
 @router.post("/events/{event_id}/correction")

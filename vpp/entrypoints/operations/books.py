@@ -8,7 +8,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import settlement_facts
 from vpp.ports import ConflictingFact
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import settle
+from vpp.stages.settle import settle, settle_later
 from vpp.wire.ledger_file import read_payments, write_beancount, write_ledger_csv
 from vpp.wire.table import BadFile
 
@@ -88,7 +88,8 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
     """Settle a closed event again from all readings there are now, late ones included.
 
     Each amount that changed is reversed and booked anew; who started it and why stands in the entries. An
-    event that is still open needs no correction.
+    event that is still open needs no correction. Where a season nets, the events after it whose amounts
+    change by that are settled again too.
 
     Returns:
         ``event_id, entries`` (how many were appended) and the settlement's totals as in ``vpp event show``.
@@ -107,8 +108,9 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
     )
     assert corrected is not None
     note = f"Correction by {actor}: {reason}"
-    entries = [
-        *await pay(corrected, books=desk.store, clock=desk.clock, note=note),
-        *await accrue(desk.programs, store=desk.store, clock=desk.clock, note=note),
-    ]
+    entries = list(await pay(corrected, books=desk.store, clock=desk.clock, note=note))
+    for later in await settle_later(corrected, store=desk.store, programs=desk.programs, clock=desk.clock):
+        of_earlier = f"Correction of {event_id} by {actor}: {reason}"
+        entries += await pay(later, books=desk.store, clock=desk.clock, note=of_earlier)
+    entries += await accrue(desk.programs, store=desk.store, clock=desk.clock, note=note)
     return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, corrected)

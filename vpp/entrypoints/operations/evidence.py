@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
+from vpp.domain.accrual import accrual_period, prices_count_until
 from vpp.domain.delivery import ReadingColumns, together
 from vpp.domain.grid_event import EventHistory, EventStatus
-from vpp.domain.program import NegativePolicy, Period
-from vpp.domain.settled_event import reading_intervals
+from vpp.domain.program import NegativePolicy, Period, TariffRule
+from vpp.domain.settled_event import Grounds, event_hours, reading_intervals
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
-from vpp.stages.settle import Grounds, settlement_grounds
+from vpp.stages.settle import settlement_grounds
 from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion, recompute
 from vpp.wire.evidence_check import write_bundle
 from vpp.wire.evidence_csv import EvidenceSite
+from vpp.wire.price_file import PriceRow
 
 SITES_AT_ONCE = 250
 
@@ -50,6 +52,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         sites=tuple(_site(grounds, place) for place in range(len(grounds.sites))),
         readings=await _readings(desk, grounds),
         excluded=grounds.excluded,
+        prices=await _prices(desk, grounds),
     )
     return write_bundle(
         bundle,
@@ -58,6 +61,23 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         sign=desk.keys.sign,
         signer=(desk.keys.kid, base64.urlsafe_b64encode(desk.keys.public_key).decode().rstrip("=")),
     )
+
+
+async def _prices(desk: Desk, grounds: Grounds) -> tuple[PriceRow, ...]:
+    """Return what the month's pay takes for the event's hours, where its program weighs them by price."""
+    event = grounds.event
+    month = accrual_period(event.program, event.day)
+    if month is None or event.terms.tariff.rule is not TariffRule.PER_KW_MONTH_WEIGHTED:
+        return ()
+    program_id, hours = event.program.program_id, {hour.starts_at for hour in event_hours(event)}
+    runs = [run for run in await desk.store.settlements() if run.program_id == program_id]
+    before = prices_count_until(event.program, month, runs)
+    standing = {
+        each.hour_starts_at: each.per_mwh
+        for each in await desk.store.prices(program_id)
+        if each.hour_starts_at in hours and each.imported_at < before
+    }
+    return tuple(PriceRow(program_id, at, per_mwh) for at, per_mwh in sorted(standing.items()))
 
 
 def _event(history: EventHistory, grounds: Grounds) -> EvidenceEvent:

@@ -100,7 +100,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     Returns:
         ``owner_id``, ``currency`` (that of every amount here, whose names end in ``_usd`` in any currency),
         ``sites``, and ``what_counts``, one sentence for each program (``counts``: the
-        keys of its parts).
+        keys of its parts, and its cycles a year at most).
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
         meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
         cap_kwh, cap_amount, minimum_amount`` (None: none), ``event_s`` (its settled length), ``counts``,

@@ -5,12 +5,17 @@ from typing import assert_never
 from vpp.domain.program import MeterOfRecord, NegativePolicy, TariffRule, Terms
 from vpp.entrypoints.language import Language
 
-Counts = tuple[str, str | None]
-"""The keys of two parts of a sentence: what counts, and what becomes of hours below the baseline."""
+Counts = tuple[str, str | None, int | None]
+"""The keys of two parts of a sentence: what counts, and what becomes of hours below the baseline; and how
+many full cycles a home is asked for in a year at most."""
 
 
 def what_counts(terms: Terms) -> Counts:
-    """Return the keys of the one sentence that says what counts under these terms."""
+    """Return the keys and the number of the one sentence that says what counts under these terms."""
+    return *_parts(terms), terms.cap_cycles
+
+
+def _parts(terms: Terms) -> tuple[str, str | None]:
     rule, at_grid = terms.tariff.rule, terms.meter is MeterOfRecord.SITE
     match rule:
         case TariffRule.PER_KWH_INCREMENTAL:
@@ -41,5 +46,10 @@ def _below(terms: Terms) -> str:
 
 def counting_sentence(t: Language, counts: Counts) -> str:
     """Return the sentence in a language."""
-    first, then = counts
-    return f"{t(first)}{'; ' + t(then) if then else ''}."
+    first, then, cycles = counts
+    parts = [
+        t(first),
+        *([t(then)] if then else []),
+        *([t("counts.most_cycles", cycles=cycles)] if cycles else []),
+    ]
+    return f"{'; '.join(parts)}."

@@ -34,7 +34,7 @@ REASON_WORDS = {
     Reason.NOT_ENROLLED: "the home has left the program",
     Reason.OTHER_PROGRAM: "the home is in another program",
     Reason.NOT_TARGETED: "the event is meant for other homes",
-    Reason.SEASON_CAP: "the home has done its hours for this season",
+    Reason.SEASON_CAP: "the home has done all that one home is asked for in this season or year",
     Reason.OPTED_OUT: "the owner opted out of this event",
     Reason.OFFLINE: "the home is offline",
     Reason.STALE: "the home's newest sample is too old to rely on",
