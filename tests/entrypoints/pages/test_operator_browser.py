@@ -120,6 +120,32 @@ async def test_a_preview_of_what_cannot_be_says_so_beside_the_field_and_keeps_th
     await expect(row_of(page, "By county", "Alameda")).to_have_count(0)
 
 
+async def test_a_preview_folds_all_but_the_ten_largest_feeders_and_unfolds_them_without_a_script(
+    window: Window,
+) -> None:
+    for number in range(11):
+        ids = [f"m-{number}-{home}" for home in range(1 + number % 2)]
+        content = an_enrollment_file(*ids, county="Marin", feeder=f"m-{number}")
+        await sites.enroll_sites(window.suburb.desk, content=content, file_name="more.csv")
+    await window.suburb.pass_time(30)
+    context = await window.browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await open_by_password(window, page, "/operator/new-event", "ana")
+    await page.get_by_label("Power in MW").fill("0.01")
+    await page.get_by_role("button", name="Preview").click()
+
+    largest = page.get_by_role("region", name="By feeder").get_by_role("row")
+    await expect(largest).to_have_count(11)  # with the head
+    await expect(largest.nth(1)).to_contain_text("f-112")
+    await expect(row_of(page, "By feeder", "m-1")).to_be_visible()
+    smaller = page.get_by_role("cell", name="m-10", exact=True)
+    await expect(smaller).to_be_hidden()
+    await page.get_by_text("3 smaller feeders").click()
+    await expect(smaller).to_be_visible()
+    await expect(page.get_by_role("region", name="Smaller feeders").get_by_role("row")).to_have_count(4)
+    await expect(page.get_by_text("smaller counties")).to_have_count(0)
+
+
 async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_homes(
     window: Window,
 ) -> None:
