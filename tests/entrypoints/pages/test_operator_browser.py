@@ -31,12 +31,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
-    """Twelve homes in Alameda and four in Kern; Ana and Ben may start events, Vera looks."""
+    """Twelve homes in Alameda and four in Kern; Ana and Ben may start events, Cora approves, Vera looks."""
     suburb = await a_suburb(tmp_path)
     content = an_enrollment_file("k-1", "k-2", "k-3", "k-4", county="Kern", feeder="f-9")
     await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
     await suburb.pass_time(30)
-    for name, role in (("ana", Role.OPERATOR), ("ben", Role.OPERATOR), ("vera", Role.VIEWER)):
+    for name, role in (
+        ("ana", Role.OPERATOR), ("ben", Role.OPERATOR), ("cora", Role.APPROVER), ("vera", Role.VIEWER),
+    ):  # fmt: skip
         await suburb.add(name, role)
     async with a_window(suburb, browser) as opened:
         yield opened
@@ -146,6 +148,59 @@ async def test_a_preview_folds_all_but_the_ten_largest_feeders_and_unfolds_them_
     await expect(smaller).to_be_visible()
     await expect(page.get_by_role("region", name="Smaller feeders").get_by_role("row")).to_have_count(4)
     await expect(page.get_by_text("smaller counties")).to_have_count(0)
+
+
+async def test_a_test_event_says_so_on_each_page_while_it_is_started_and_changed(window: Window) -> None:
+    page = await window.open()
+    await open_by_password(window, page, "/operator/new-event", "ana")
+    banner = page.get_by_text("TEST: never paid, never counted")
+    await page.get_by_label("Power in MW").fill("0.02")
+    await page.get_by_label("Test: never paid, never counted").check()
+    await page.get_by_role("button", name="Preview").click()
+    await expect(banner).to_be_visible()
+    await page.get_by_label("Type 0.02 to start").fill("0.02")
+    await page.get_by_role("button", name="Start event").click()
+    await expect(banner).to_be_visible()
+    await window.suburb.pass_time(120)
+
+    event_id = page.url.rpartition("/")[2]
+    await page.get_by_role("link", name="Change power, length or homes").click()
+    await expect(banner).to_be_visible()
+    await page.get_by_label("Power in MW").fill("0.03")
+    await page.get_by_label(f"Type {event_id} to change it").fill(event_id)
+    await page.get_by_role("button", name="Change event").click()
+    await page.wait_for_url(f"**/operator/events/{event_id}")
+    await window.suburb.pass_time(300)
+
+    await expect(page.get_by_text("On target.")).to_be_visible(timeout=FOLLOWED_MS)
+    await expect(banner).to_be_visible()
+    assert window.suburb.plan(event_id).setpoint_w.sum() == 30_000
+
+
+async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person_approves_on_another(
+    window: Window,
+) -> None:
+    await starting.start_event(
+        window.suburb.desk, event_id="big-1", program_id=PROGRAM, power_mw="1.2", actor="staff:ana"
+    )
+    ana, cora = await window.open(), await window.open(width=390, height=844)
+    for page, name in ((ana, "ana"), (cora, "cora")):
+        await page.clock.install()
+        await open_by_password(window, page, "/operator/events/big-1", name)
+        await expect(page.get_by_text("200.0 kW of it is above its source's limit")).to_be_visible()
+    await expect(ana.get_by_text("Somebody with the role approver has to approve it.")).to_be_visible()
+    await expect(ana.get_by_role("button", name="Approve event")).to_have_count(0)
+
+    await cora.get_by_label("Type big-1 to approve it").fill("big-1")
+    await cora.get_by_role("button", name="Approve event").click()
+
+    await expect(cora.get_by_text("approve by staff:cora").first).to_be_visible()
+    await expect(cora.get_by_role("button", name="Approve event")).to_have_count(0)
+    await expect(cora.get_by_text("above its source's limit")).to_have_count(0)
+    await ana.clock.fast_forward(TURN_MS)
+    await expect(ana.get_by_text("has to approve it")).to_have_count(0, timeout=FOLLOWED_MS)
+    await window.suburb.pass_time(60)
+    assert window.suburb.plan("big-1").requested_w == 1_200_000
 
 
 async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_homes(
