@@ -190,6 +190,9 @@ async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person
         await expect(page.get_by_text("200.0 kW of it is above its source's limit")).to_be_visible()
     await expect(ana.get_by_text("Somebody with the role approver has to approve it.")).to_be_visible()
     await expect(ana.get_by_role("button", name="Approve event")).to_have_count(0)
+    board = await ana.context.new_page()
+    await board.goto(f"{window.address}/operator")
+    await expect(board.get_by_text("200.0 kW of it is above its source's limit")).to_be_visible()
 
     await cora.get_by_label("Type big-1 to approve it").fill("big-1")
     await cora.get_by_role("button", name="Approve event").click()
@@ -197,6 +200,7 @@ async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person
     await expect(cora.get_by_text("approve by staff:cora").first).to_be_visible()
     await expect(cora.get_by_role("button", name="Approve event")).to_have_count(0)
     await expect(cora.get_by_text("above its source's limit")).to_have_count(0)
+    await expect(board.get_by_text("above its source's limit")).to_have_count(0, timeout=FOLLOWED_MS)
     await ana.clock.fast_forward(TURN_MS)
     await expect(ana.get_by_text("has to approve it")).to_have_count(0, timeout=FOLLOWED_MS)
     await window.suburb.pass_time(60)

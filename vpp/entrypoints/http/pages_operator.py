@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +12,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from vpp.domain.access import TrailEntry
-from vpp.entrypoints.http.live import board_html, board_page_values, boards_html, boards_page_values, fragment
+from vpp.entrypoints.http.live import (
+    board_html,
+    board_page_values,
+    boards_html,
+    boards_page_values,
+    fragment,
+    unapproved_w,
+)
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
     Approver,
@@ -86,21 +92,9 @@ async def _event_page(
     if desk.live is not None:
         values["board"] = await board_page_values(desk, event_id)
     values["story"] = _story(values["event"], await desk.store.trail(subject=f"event:{event_id}", limit=20))
-    values["unapproved_w"] = _unapproved_w(values["event"], desk.clock.now())
+    values["unapproved_w"] = unapproved_w(values["event"], desk.clock.now())
     values["words"] = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
     return show(request, "operator_event.html", status, visitor=visitor, fault=fault, typed=typed, **values)
-
-
-def _unapproved_w(event: Any, now: datetime) -> int:
-    """Return what of a power an event asks now, or at its next start, waits for a second person.
-
-    Zero for one that asks for all there is: what its source may use without leave is given at once.
-    """
-    steps = (step for step in event["steps"] if datetime.fromisoformat(step["ends_at"]) > now)
-    asked_w, allowed_w = next((step["power_w"] for step in steps), None), event["authorized_w"]
-    if asked_w is None or allowed_w is None or event["state"] not in ("scheduled", "active"):
-        return 0
-    return max(0, int(asked_w) - int(allowed_w))
 
 
 def _story(event: Any, trail: Sequence[TrailEntry]) -> list[tuple[str, str]]:
