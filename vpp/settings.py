@@ -170,6 +170,12 @@ def variables() -> frozenset[str]:
     return frozenset(names)
 
 
+def chosen_in_environment(setting: str) -> bool:
+    """Return whether a variable names the setting; what is empty there sets nothing."""
+    name = f"{PREFIX}{setting}".upper()
+    return any(each.upper() == name and value for each, value in os.environ.items())
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
     """Values from one origin; ``text`` is the file's content, None for the environment and flags."""

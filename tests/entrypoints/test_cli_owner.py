@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sqlite3
 import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -86,6 +87,24 @@ def test_everything_comes_as_json_or_as_tables_and_the_owner_sees_who_took_it(
     with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
         assert {"events.csv", "hours.csv", "ledger.csv", "readings.csv"} <= set(archive.namelist())
     assert vpp("owner", "export", OWNER, "--out", str(file)).exit_code == 1  # never written over
+
+
+def test_over_altered_books_all_but_the_money_is_written_and_the_command_says_so(
+    vpp: Vpp, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "state" / "vpp.sqlite") as database:
+        database.execute("DROP TRIGGER posting_refuses_update")
+        database.execute("UPDATE posting SET amount_micro_dollars = amount_micro_dollars + 10000")
+    database.close()
+    file = tmp_path / "all.zip"
+
+    written = vpp("owner", "export", OWNER, "--out", str(file))
+
+    assert written.exit_code == 0, written.stderr
+    assert "without statement and payouts; vpp ledger verify says what differs" in written.stderr
+    with zipfile.ZipFile(file) as archive:
+        assert {"events.csv", "readings.csv", "left-out.csv"} <= set(archive.namelist())
+        assert "ledger.csv" not in archive.namelist()
 
 
 def test_green_button_gives_what_the_statement_says_was_discharged(vpp: Vpp) -> None:

@@ -10,6 +10,7 @@ from vpp.settings import (
     PREFIX,
     BadSettings,
     Settings,
+    chosen_in_environment,
     line_of,
     load_programs,
     load_settings,
@@ -77,6 +78,10 @@ def test_a_file_named_by_flag_takes_the_place_of_the_local_one(tmp_path: Path) -
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VPP_DATABASE_URL", "")
+    monkeypatch.setenv("VPP_HTTP_PORT", "8080")
+
+    assert not chosen_in_environment("database_url")
+    assert chosen_in_environment("http_port")
 
     assert load_settings().store_url.startswith("sqlite:///")
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 from vpp.entrypoints.asking import JsonFlag, answer, fail, settings_or_exit, stderr
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.settings import Settings, chosen_in_environment
 
 
 def demo(
@@ -28,7 +30,8 @@ def demo(
     """Play a grid emergency: signal in, batteries out, owners paid, over a real MQTT broker.
 
     While it is open, and afterwards with --keep, every other command works on it: VPP_STATE_DIR=DIR vpp
-    evidence export EVENT FOLDER writes all that its dollars were computed from.
+    evidence export EVENT FOLDER writes all that its dollars were computed from. The pages take the port of
+    VPP_HTTP_PORT, or a free one where that is not set.
 
     With --json the last line is one object: event_id, scenario, sites_enrolled, sites_dispatched,
     requested_wh (asked of the fleet), delivered_wh (battery output), incremental_wh (beyond the baseline),
@@ -50,9 +53,10 @@ def demo(
     async def leave_open(stage: Stage, outcome: Outcome) -> None:
         screen.close()
         tell(outcome)
-        await stay_open(stage, outcome, announce=lambda links: show_links(stderr, links, stage.folder))
+        announce = lambda links: show_links(stderr, links, stage.folder)  # noqa: E731  # one line says it
+        await stay_open(stage, outcome, listener, announce=announce)
 
-    with ExitStack() as screen:
+    with closing(_listener_or_exit(settings, exit_at_end=exit_at_end)) as listener, ExitStack() as screen:
         live = stderr.is_terminal and not as_json
         audience = screen.enter_context(LivePicture(stderr)) if live else PlainLines(stderr)
         try:
@@ -62,3 +66,18 @@ def demo(
             fail("\n".join((*refused.faults, refused.detail)))
     if exit_at_end:
         tell(outcome)
+
+
+def _listener_or_exit(settings: Settings, *, exit_at_end: bool) -> socket.socket:
+    """Return where the pages will be asked for, before anybody waits for the evening; or end with 2.
+
+    The usual port is that of a service which may run beside the demonstration, so only a chosen one counts.
+    """
+    # The whole product; other commands start faster without.
+    from vpp.entrypoints.service import listen
+
+    chosen = not exit_at_end and chosen_in_environment("http_port")
+    try:
+        return listen(settings.http_port if chosen else 0)
+    except OperationRefused as refused:
+        fail(refused.detail, code=2)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr
 from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, own_files, staff_reads
 
 owner_app = typer.Typer(no_args_is_help=True, help="What an owner sees, takes along, and decides.")
@@ -139,6 +139,8 @@ def export(
 ) -> None:
     """Write everything that is stored about an owner."""
     found = ask(own_data.export_owner, owner_id=owner_id, actor=actor(), reason=reason)
+    if found["differs"]:
+        stderr.print("vpp: without statement and payouts; vpp ledger verify says what differs", markup=False)
     if out is not None:
         content = own_files.as_tables(found) if out.suffix == ".zip" else json.dumps(found, indent=1).encode()
         _write_new(out, content)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -16,18 +17,19 @@ from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.service import LOOPBACK, OrderlyServer, listen
+from vpp.entrypoints.service import LOOPBACK, OrderlyServer
 
 STEP_EVERY_S = 1.0
 
 Announce = Callable[[Mapping[str, str]], None]
 
 
-async def stay_open(stage: Stage, outcome: Outcome, *, announce: Announce) -> None:
-    """Serve the pages on a free port until SIGINT or SIGTERM.
+async def stay_open(stage: Stage, outcome: Outcome, listener: socket.socket, *, announce: Announce) -> None:
+    """Serve the pages until SIGINT or SIGTERM.
 
     Args:
         stage: The demonstration, which goes on a second for each second.
+        listener: Where the pages are asked for.
         outcome: Whose best paid owner logs in on the owner's page.
         announce: Hears the address of each page, with a login that works once.
     """
@@ -35,20 +37,17 @@ async def stay_open(stage: Stage, outcome: Outcome, *, announce: Announce) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    with contextlib.closing(listen(0)) as listener:
-        address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        server = OrderlyServer(
-            uvicorn.Config(_door(stage), log_config=None, access_log=False, lifespan="off")
-        )
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        announce(await _links(stage, outcome, address))
-        try:
-            await _live_on(stage, stop)
-        finally:
-            server.should_exit = True
-            await serving
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+    address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    server = OrderlyServer(uvicorn.Config(_door(stage), log_config=None, access_log=False, lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    announce(await _links(stage, outcome, address))
+    try:
+        await _live_on(stage, stop)
+    finally:
+        server.should_exit = True
+        await serving
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 def _door(stage: Stage) -> Callable[..., object]:

@@ -3,14 +3,16 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in
+from tests.entrypoints.builders import a_program, an_enrollment_file
+from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.notice import Alarm, NoticeKind
-from vpp.entrypoints.operations import events, money, starting
+from vpp.entrypoints.operations import events, money, sites, starting
 
 
 @pytest.fixture
@@ -97,3 +99,65 @@ async def test_the_trail_goes_back_to_its_first_entry_and_shows_what_is_about_on
     assert "log in" in about.text
     assert len(rows(await ana.get("/operator/trail.csv"))) >= 450
     assert {each["subject"] for each in rows(await ana.get("/operator/trail.csv?subject=fleet"))} == {"fleet"}
+
+
+def files_of(page: httpx.Response) -> list[str]:
+    """Return where the CSV links of a page lead."""
+    return [found.replace("&amp;", "&") for found in re.findall(r'href="([^"]+\.csv[^"]*)"', page.text)]
+
+
+async def test_a_preview_comes_as_files_for_what_was_asked_by_place_and_by_reason(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    content = an_enrollment_file("k-1", "k-2", "k-3", county="=Kern", feeder="f 9")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.pass_time(30)
+    wish = {"program_id": PROGRAM, "power_mw": "0.005", "minutes": "90", "targets": "=Kern"}
+
+    page = await send(ana, "/operator/new-event", event_id="console-1", **wish)
+    by_utility, by_county, by_feeder, by_reason = [rows(await ana.get(path)) for path in files_of(page)]
+    nobody, shorter = [
+        await ana.get("/operator/preview.csv", params=wish | changed)
+        for changed in ({"by": "street"}, {"by": "feeder", "minutes": "soon"})
+    ]
+
+    assert [each["name"] for each in (*by_utility, *by_county, *by_feeder)] == ["PGE", "'=Kern", "f 9"]
+    (firm,) = by_county
+    assert firm["sites"] == "3"
+    assert 0 < int(firm["p90_w"]) < int(firm["p50_w"]) <= int(firm["p10_w"])
+    assert {each["reason"]: each["sites"] for each in by_reason}["selected"] == "3"
+    assert (nobody.status_code, shorter.status_code) == (422, 422)
+    assert await suburb.desk.store.histories() == []
+
+
+async def test_programs_come_as_a_file_with_their_terms_and_with_empty_cells_without(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    ended = replace(a_program("ended"), name="@ended", editions=())
+    suburb.desk.programs["ended"] = ended  # type: ignore[index]  # a dict in this world
+    page = await ana.get("/operator/events")
+
+    assert "/operator/programs.csv" in files_of(page)
+    running, without = rows(await ana.get("/operator/programs.csv"))
+
+    assert (running["program_id"], running["season_cap_s"], running["window_opens"]) == (
+        PROGRAM, "216000", "16:00",
+    )  # fmt: skip
+    assert running["pays"] == "2.00 USD per kWh beyond the baseline"
+    assert (without["name"], without["season_cap_s"], without["pays"]) == ("'@ended", "", "")
+
+
+async def test_messages_come_as_a_file_with_why_they_were_refused(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    failures = suburb.controller.runner.failures
+    failures.received["telemetry"], failures.stored["telemetry"] = 9, 5
+    failures.refused["telemetry", "bad_signature"], failures.refused["telemetry", "not_enrolled"] = 3, 1
+
+    (path,) = files_of(await ana.get("/operator/health"))
+    (row,) = rows(await ana.get(path))
+
+    assert row == {
+        "kind": "telemetry", "received": "9", "stored": "5", "duplicate": "0", "lost": "0", "refused": "4",
+        "refused_why": "bad_signature:3 not_enrolled:1",
+    }  # fmt: skip

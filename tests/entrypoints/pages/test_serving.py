@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,10 +43,17 @@ def test_somebody_added_on_the_command_line_logs_in_to_the_running_service(
     child.send_signal(signal.SIGTERM)
 
 
-def test_a_demonstration_leaves_both_pages_open_until_it_is_told_to_end(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "vpp", "demo", "--sites", "10", "--json"]
+DEMO = (sys.executable, "-m", "vpp", "demo", "--sites", "10", "--json")
+
+
+def test_a_demonstration_leaves_both_pages_open_on_the_chosen_port_until_it_is_told_to_end(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    chosen = environment(tmp_path) | {"VPP_HTTP_PORT": str(port)}
     with subprocess.Popen(
-        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        DEMO, env=chosen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert child.stderr is not None
@@ -68,3 +76,21 @@ def test_a_demonstration_leaves_both_pages_open_until_it_is_told_to_end(tmp_path
     assert "EEA 2 CAISO Grid" in board.text
     assert again.status_code == 404
     assert home.headers["location"] == "/owner"
+    assert httpx.URL(links["operator"]).port == port
+
+
+def test_a_demonstration_whose_chosen_port_is_taken_says_so_before_the_evening_begins(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = subprocess.run(
+            DEMO, env=environment(tmp_path) | {"VPP_HTTP_PORT": str(port)}, capture_output=True, text=True,
+            timeout=DEMO_WITHIN_S, check=False,
+        )  # fmt: skip
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == (
+        f"vpp: port {port} on 127.0.0.1 is taken by another program; set VPP_HTTP_PORT to a free port, "
+        "or to 0 for any\n"
+    )

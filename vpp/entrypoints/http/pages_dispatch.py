@@ -65,7 +65,7 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
     """Show what the event would get; with the power typed again, start it."""
     fields = _fields(form)
     try:
-        wish = _wish(fields)
+        wish = wish_of(fields)
         found = await previewing.preview_event(desk, **wish)
         season = await _season(desk, fields["program_id"])
         faults = {}
@@ -92,7 +92,8 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
     return RedirectResponse(f"/operator/events/{fields['event_id']}", CONFIRMED)
 
 
-def _wish(form: Form) -> dict[str, Any]:
+def wish_of(form: Form) -> dict[str, Any]:
+    """Return what a preview is asked, as the form has it. Raises OperationRefused."""
     return {
         "program_id": form.get("program_id", ""),
         "power_mw": form.get("power_mw", ""),

@@ -3,15 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from vpp.entrypoints.http.live import staff_zone
+from vpp.entrypoints.http.pages_dispatch import wish_of
 from vpp.entrypoints.http.pages_operator import csv_file, latest_first
-from vpp.entrypoints.http.visitor import AtDesk, TrailReader, Watcher
+from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
 from vpp.entrypoints.http.words import moment
-from vpp.entrypoints.operations import alarms, counties, evening, events, reports, trail
-from vpp.entrypoints.operations.desk import Json
+from vpp.entrypoints.operations import alarms, counties, evening, events, rails, reports, traffic, trail
+from vpp.entrypoints.operations import preview as previewing
+from vpp.entrypoints.operations.desk import Json, OperationRefused
 
 EVENTS = (
     "event_id", "name", "state", "test", "source", "program_id", "starts_at", "starts_at_local", "ends_at",
@@ -26,6 +28,16 @@ COURSE = (
     "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
     "revision",
 )  # fmt: skip
+PLACES = ("utility", "county", "feeder")
+FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w")
+REASONS = ("reason", "sites")
+TERMS = (
+    "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
+    "season_left_s", "season_minimum_s", "season_first", "season_last", "rate_usd_per_kwh", "also_enrolled",
+    "pays",
+)  # fmt: skip
+PROGRAMS = ("program_id", "name", "utility", "time_zone", "currency", "nominated_w", *TERMS)
+MESSAGES = ("kind", "received", "stored", "duplicate", "lost", "refused", "refused_why")
 TRAIL_MOST = 100_000
 
 router = APIRouter(prefix="/operator")
@@ -79,6 +91,46 @@ async def counties_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return what could be had and what is delivered, by county."""
     found: Any = await counties.list_counties(desk)
     return csv_file("counties.csv", COUNTIES, found["counties"])
+
+
+@router.get("/preview.csv")
+async def preview_file(request: Request, _visitor: Dispatcher, desk: AtDesk, by: str = "county") -> Response:
+    """Return what an event would get now, by utility, county, feeder, or reason; asked as the form is."""
+    if by not in (*PLACES, "reason"):
+        raise OperationRefused(f"A preview comes by {', '.join(PLACES)} or reason.")
+    found: Any = await previewing.preview_event(desk, **wish_of(request.query_params))
+    if by == "reason":
+        counts = [{"reason": reason, "sites": sites} for reason, sites in found["reasons"].items()]
+        return csv_file("preview-by-reason.csv", REASONS, counts)
+    return csv_file(f"preview-by-{by}.csv", FIRM, found[f"firm_by_{by}"])
+
+
+@router.get("/programs.csv")
+async def programs_file(_visitor: Watcher, desk: AtDesk) -> Response:
+    """Return what each program allows and has used; without terms in force today their cells are empty."""
+    found: Any = await rails.list_programs(desk)
+    return csv_file("programs.csv", PROGRAMS, [_program_row(each) for each in found["programs"]])
+
+
+def _program_row(program: Any) -> Json:
+    terms: Any = program["terms"] or {**dict.fromkeys(TERMS), "also_enrolled": ()}
+    row: Json = program | terms | {"also_enrolled": " ".join(terms["also_enrolled"])}
+    return row
+
+
+@router.get("/messages.csv")
+async def messages_file(_visitor: Watcher, desk: AtDesk) -> Response:
+    """Return what became of messages since the start, by kind."""
+    found: Any = await traffic.show_traffic(desk)
+    rows = [
+        {"kind": kind, **counts}
+        | {
+            "refused": sum(counts["refused"].values()),
+            "refused_why": " ".join(f"{why}:{count}" for why, count in counts["refused"].items()),
+        }
+        for kind, counts in found["topics"].items()
+    ]
+    return csv_file("messages.csv", MESSAGES, rows)
 
 
 @router.get("/alarms.csv")

@@ -11,9 +11,10 @@ from vpp.domain.enrollment import Enrollment, OptOut, Withdrawal
 from vpp.domain.fleet import enroll
 from vpp.domain.interval import Interval, from_epoch, whole_second
 from vpp.domain.notice import CalendarFeed
+from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none
 from vpp.entrypoints.operations.disputes import own_disputes
-from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.owner import homes_of, own_home, show_own_events
 from vpp.entrypoints.operations.owner_money import show_own_payouts
 from vpp.entrypoints.operations.sites import site_facts
@@ -74,7 +75,8 @@ async def export_owner(
         ``questions`` with their answers;
         ``opt_outs``: ``site_id, event_id, opted_out_at, taken_back_at, origin``; ``readings`` of the
         battery's meter: ``site_id, at, discharged_wh, charged_wh, imported_wh, exported_wh, quality``;
-        ``contact`` and ``notices``.
+        ``contact`` and ``notices``. ``differs`` is None; where somebody changed the books in the database it
+        says so to the owner, and ``statement`` and ``payouts`` are None.
     """
     homes = await homes_for(desk, owner_id, actor, reason, "export everything")
     events = (await show_own_events(desk, owner_id=owner_id))["events"]
@@ -84,14 +86,25 @@ async def export_owner(
         "exported_at": instant(desk.clock.now()),
         "data": await show_own_data(desk, owner_id=owner_id),
         "events": events,
-        "statement": await show_statement(desk, owner_id=owner_id),
-        "payouts": (await show_own_payouts(desk, owner_id=owner_id))["payouts"],
+        **await _books_or_why(desk, owner_id, Language(contact.language if contact else "en")),
         "opt_outs": await _opt_outs(desk, homes),
         "questions": list(await own_disputes(desk, owner_id)),
         "readings": await readings_of(desk, homes),
         "contact": contact and {"address": contact.address, "language": contact.language},
         "notices": await _notices(desk, owner_id),
     }
+
+
+async def _books_or_why(desk: Desk, owner_id: str, language: Language) -> Json:
+    """Return what is made of the ledger; an owner takes all else along even while nothing can be summed."""
+    try:
+        return {
+            "statement": await show_statement(desk, owner_id=owner_id),
+            "payouts": (await show_own_payouts(desk, owner_id=owner_id))["payouts"],
+            "differs": None,
+        }
+    except UNSUMMED:
+        return {"statement": None, "payouts": None, "differs": str(language("page.books_altered"))}
 
 
 async def _notices(desk: Desk, owner_id: str) -> list[Json]:

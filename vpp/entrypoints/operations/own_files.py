@@ -21,6 +21,7 @@ from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
 
 HOUR_S = 3600
+OF_BOOKS = ("hours", "ledger", "payouts")
 
 
 async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
@@ -29,29 +30,34 @@ async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
 
 
 def as_tables(found: Json) -> bytes:
-    """Return an export as a zip of CSV tables."""
-    statement, data = found["statement"], found["data"]
-    assert isinstance(statement, dict)
+    """Return an export as a zip of CSV tables; ``left-out`` names those that cannot be made now, and why."""
+    data = found["data"]
     assert isinstance(data, dict)
+    tables = {
+        "homes": _rows(data["homes"]),
+        "consents": _rows(data["consents"]),
+        "who-looked": _rows(data["reads"]),
+        "events": _rows(found["events"]),
+        **_tables_of_books(found),
+        "opt-outs": _rows(found["opt_outs"]),
+        "readings": _rows(found["readings"]),
+        "notices": _rows(found["notices"]),
+    }
+    return write_tables(tables, at=datetime.fromisoformat(str(found["exported_at"])))
+
+
+def _tables_of_books(found: Json) -> dict[str, Rows]:
+    statement = found["statement"]
+    if statement is None:
+        return {"left-out": [{"table": name, "why": found["differs"]} for name in OF_BOOKS]}
+    assert isinstance(statement, dict)
     hours = [
         {"event_id": line["event_id"], "site_id": line["site_id"], **hour}
         | {"rate_usd_per_kwh": line["rate_usd_per_kwh"]}
         for line in statement["events"]
         for hour in line["hours"]
     ]
-    tables = {
-        "homes": _rows(data["homes"]),
-        "consents": _rows(data["consents"]),
-        "who-looked": _rows(data["reads"]),
-        "events": _rows(found["events"]),
-        "hours": hours,
-        "ledger": _rows(statement["entries"]),
-        "payouts": _rows(found["payouts"]),
-        "opt-outs": _rows(found["opt_outs"]),
-        "readings": _rows(found["readings"]),
-        "notices": _rows(found["notices"]),
-    }
-    return write_tables(tables, at=datetime.fromisoformat(str(found["exported_at"])))
+    return dict(zip(OF_BOOKS, (hours, _rows(statement["entries"]), _rows(found["payouts"])), strict=True))
 
 
 def _rows(value: object) -> Rows:
