@@ -189,8 +189,9 @@ class Controller:
         if collected.stored["meter"]:
             self.runner.readings_stored()
             for event_id, awaited in self._awaited.items():
-                if awaited.answered_by(heard.meter):
-                    self.runner.answered(event_id)
+                if answered := awaited.answered_by(heard.meter):
+                    left = self._awaited[event_id] = awaited.without(answered)
+                    self.runner.answered(event_id, by_all=not left.homes)
         refused = hear(board, heard.acks, self.clock.now())
         behind = hear_in_force(board, collected.samples, collected.online)
         return refused or behind or collected.urgent

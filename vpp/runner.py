@@ -104,6 +104,7 @@ class Runner:
         self._next_settle: datetime | None = None
         self._settled_at: dict[str, datetime] = {}
         self._read_at: datetime | None = None
+        self._complete: set[str] = set()
         self._answered: set[str] = set()
         self._woken = True
         self._signals_pending = True
@@ -114,9 +115,9 @@ class Runner:
         """Let events that are over be settled again: their meters said something new."""
         self._read_at = self._clock.now()
 
-    def answered(self, event_id: str) -> None:
-        """Let an event be settled again within the minute: a home it waited for has spoken."""
-        self._answered.add(event_id)
+    def answered(self, event_id: str, *, by_all: bool) -> None:
+        """Let an event be settled again: of the homes that it waits for some have spoken, or all of them."""
+        (self._complete if by_all else self._answered).add(event_id)
 
     def wake(self) -> None:
         """Let control look at once: an owner spoke, a signal came, a home refused."""
@@ -271,18 +272,21 @@ class Runner:
     async def settle_ended(self, now: datetime) -> bool:
         """Settle and book events that have ended and are due; return whether all of them could be.
 
-        An event is settled within a minute of its end, and within a minute of each reading that it waited
-        for. For other readings, which seldom say anything new, after a minute, then each time four times
-        as long after its end; and once an hour whatever comes, because its close date passes too.
+        An event is settled within a minute of its end, and of the last reading that it waited for. While
+        homes come one by one it is settled after a minute, then each time half as long again after its
+        end: thousands of them may take an hour, and each settlement reads all of them. For readings that
+        nothing waits for, which seldom say anything new, each time four times as long after its end; and
+        once an hour whatever comes, because its close date passes too.
         """
         done = True
         for history in await self._signals.histories():
             event_id, ended_at = history.latest.event_id, _ended_at(history)
             if ended_at > now or not self._due_to_settle(event_id, ended_at, now):
                 continue
+            self._complete.discard(event_id)
             self._answered.discard(event_id)
             if await self._attempt("settle", event_id, self._stages.settle, history) is None:
-                self._answered.add(event_id)
+                self._complete.add(event_id)
                 done = False
             else:
                 self._settled_at[event_id] = now
@@ -290,10 +294,11 @@ class Runner:
 
     def _due_to_settle(self, event_id: str, ended_at: datetime, now: datetime) -> bool:
         settled_at = self._settled_at.get(event_id)
-        if settled_at is None or event_id in self._answered or now - settled_at >= timedelta(hours=1):
+        if settled_at is None or event_id in self._complete or now - settled_at >= timedelta(hours=1):
             return True
-        wait = max(timedelta(minutes=1), 3 * (settled_at - ended_at))
-        return self._read_at is not None and self._read_at >= settled_at and now - settled_at >= wait
+        read = self._read_at is not None and self._read_at >= settled_at
+        wait = (settled_at - ended_at) * (0.5 if event_id in self._answered else 3)
+        return read and now - settled_at >= max(timedelta(minutes=1), wait)
 
     async def _attempt(
         self, stage: str, fact: str, call: Callable[[FactT], Awaitable[ResultT]], argument: FactT

@@ -11,12 +11,13 @@ import pytest
 
 from tests.domain.money_world import a_meter
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.awaited_readings import awaited_readings
 from vpp.domain.command import AckBatch
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.quantities import WattHours
-from vpp.domain.settlement import SettlementState
+from vpp.domain.settlement import Settlement, SettlementState
 from vpp.entrypoints.operations import events, starting
 from vpp.ports import Heard, Packet
 
@@ -44,9 +45,21 @@ class Listening:
         return getattr(self._link, name)
 
 
-async def an_ended_event(folder: Path) -> tuple[Suburb, Listening]:
+class CountingStore(MemoryStore):
+    """Counts how often an event is settled."""
+
+    settled = 0
+
+    async def settle(self, settlement: Settlement) -> None:
+        self.settled += 1
+        await super().settle(settlement)
+
+
+async def an_ended_event(
+    folder: Path, *, homes: int = 2, store: MemoryStore | None = None
+) -> tuple[Suburb, Listening]:
     """Return homes whose event was on for half an hour and ended a moment ago."""
-    suburb = await a_suburb(folder, homes=2)
+    suburb = await a_suburb(folder, homes=homes, store=store)
     await starting.start_event(
         suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.01", starts_at="now", actor="staff:ana"
     )
@@ -93,6 +106,23 @@ async def test_the_last_homes_reading_is_settled_within_a_minute(tmp_path: Path,
     assert await qualities(suburb) == {"s-000": {"OK"}, "s-001": {"OK"}}
 
 
+async def test_homes_that_come_one_by_one_are_settled_a_few_at_a_time_and_the_last_within_a_minute(
+    tmp_path: Path,
+):
+    store = CountingStore()
+    suburb, link = await an_ended_event(tmp_path, homes=40, store=store)
+    store.settled = 0
+    for number in range(40):
+        link.meter = [a_message(suburb, f"s-{number:03}")]
+        await suburb.controller.collect(())
+        if number == 20:
+            assert {"OK"} in (await qualities(suburb)).values()
+        await suburb.pass_time(75)
+
+    assert set(map(tuple, (await qualities(suburb)).values())) == {("OK",)}
+    assert 4 <= store.settled <= 12
+
+
 async def test_only_readings_that_may_complete_an_hour_are_awaited(tmp_path: Path):
     suburb, _ = await an_ended_event(tmp_path)
     settlement = await suburb.desk.store.settlement("hot-1")
@@ -102,7 +132,8 @@ async def test_only_readings_that_may_complete_an_hour_are_awaited(tmp_path: Pat
 
     assert awaited is not None
     assert awaited.missing == {"s-000", "s-001"}
-    assert awaited.answered_by([a_message(suburb, "s-001")])
+    assert awaited.answered_by([a_message(suburb, "s-001")]) == {"s-001"}
+    assert awaited.without({"s-001"}).homes == {"s-000"}
     assert not awaited.answered_by([a_message(suburb, "s-002")])
     later = replace(awaited, starts_at=awaited.starts_at + DAY, ends_at=awaited.ends_at + DAY)
     assert not later.answered_by([a_message(suburb, "s-001")])

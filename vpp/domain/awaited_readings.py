@@ -1,10 +1,10 @@
-"""The homes that a settlement waits for, so that it is made again as soon as one of them has spoken.
+"""The homes that a settlement waits for, so that it is made again once they have spoken.
 
 Knows which readings can say something new. When they are asked for, and how often, is not its business.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from vpp.domain.delivery import CLOSE_NEIGHBOURS_S, FAR_NEIGHBOURS_S, MeterMessage, Quality
@@ -26,15 +26,27 @@ class AwaitedReadings:
     missing: frozenset[str]
     estimated: frozenset[str]
 
-    def answered_by(self, messages: Iterable[MeterMessage]) -> bool:
-        """Return whether one of these readings may complete an hour."""
+    @property
+    def homes(self) -> frozenset[str]:
+        """Return the homes that have not spoken yet."""
+        return self.missing | self.estimated
+
+    def answered_by(self, messages: Iterable[MeterMessage]) -> frozenset[str]:
+        """Return the homes with an hour that one of these readings may complete."""
+        answered = set[str]()
         for message in messages:
             reach = _FAR if message.site_id in self.missing else _CLOSE
             if message.site_id not in self.missing and message.site_id not in self.estimated:
                 continue
             if any(self.starts_at - reach <= each.at <= self.ends_at + reach for each in message.readings):
-                return True
-        return False
+                answered.add(message.site_id)
+        return frozenset(answered)
+
+    def without(self, answered: Collection[str]) -> "AwaitedReadings":
+        """Return what is still waited for when these homes have spoken."""
+        return replace(
+            self, missing=self.missing.difference(answered), estimated=self.estimated.difference(answered)
+        )
 
 
 def awaited_readings(settlement: Settlement) -> AwaitedReadings | None:
