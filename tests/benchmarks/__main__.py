@@ -9,7 +9,7 @@ from importlib import import_module
 
 from tests.benchmarks.measuring import Figure, machine, measure_at_most
 
-NAMES = ("plan", "tick", "ingest", "store", "settle", "ledger", "fanout", "stop", "pages")
+NAMES = ("plan", "tick", "ingest", "store", "settle", "ledger", "fanout", "stop", "pages", "follow")
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import uvicorn
-from playwright.async_api import Browser, Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from tests.entrypoints.pages.world import Suburb
 from vpp.entrypoints.operations import people
@@ -25,7 +25,10 @@ FLAGS = (
     "--disable-sync",
 )
 MISSING = "no chromium here; as root type: apt-get update && apt-get install -y chromium"
-PATIENCE_MS = 10_000
+PATIENCE_MS = 30_000  # ten times what a page needs: a busy machine is no fault of a page
+TURN_MS = 10_000  # how often a page that follows asks again
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass  # without slots: Playwright marks the objects whose methods it calls
@@ -54,6 +57,11 @@ class Window:
         """Log somebody in by a link."""
         link = await people.make_login_link(self.suburb.desk, name=name)
         await page.goto(f"{self.address}{link['path']}")
+
+    async def turn(self, page: Page) -> None:
+        """Let a page with a clock of its own ask again, once its scripts have begun to follow."""
+        await page.wait_for_load_state("load")
+        await page.clock.fast_forward(TURN_MS)
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith(self.address):

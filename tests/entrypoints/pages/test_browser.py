@@ -1,6 +1,5 @@
 """The pages in a real browser: login to result, by keyboard, on a phone; nothing leaves the machine."""
 
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,25 +9,16 @@ import pytest_asyncio
 from axe_core_python.async_playwright import Axe  # type: ignore[import-untyped]  # it carries no types
 from playwright.async_api import Browser, Page, expect
 
-from tests.entrypoints.pages.browser import Window, a_browser, a_window
+from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.screenshots import PAGES, README_PICTURE, write_readme_picture
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
 from vpp.entrypoints.operations import starting
 
-FOLLOWS_WITHIN_S = 2.0
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser serves all of them
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with a_browser() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
     suburb = await a_suburb(tmp_path)
     await suburb.add("ana", Role.OPERATOR)
@@ -69,10 +59,8 @@ async def test_an_operator_goes_from_login_to_a_running_event_whose_board_follow
     await expect(page.get_by_text("Active; no home is asked for power yet.")).to_be_visible()
 
     await window.suburb.pass_time(300)
-    changed = time.monotonic()
-    await expect(page.get_by_text("On target.")).to_be_visible()
 
-    assert time.monotonic() - changed < FOLLOWS_WITHIN_S
+    await expect(page.get_by_text("On target.")).to_be_visible()
     await expect(page.locator(".line.forecast")).to_have_count(1)
 
 

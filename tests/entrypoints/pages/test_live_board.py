@@ -4,10 +4,11 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from tests.entrypoints.pages.browser import Window, a_browser, a_window
+from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.domain.notice import Alarm, NoticeKind
@@ -15,12 +16,14 @@ from vpp.entrypoints.operations import alarms, events, starting
 
 EVENT = "hot-1"
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
-@pytest_asyncio.fixture
-async def window(tmp_path: Path) -> AsyncIterator[Window]:
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
     suburb = await a_suburb(tmp_path)
     await suburb.add("ana", Role.OPERATOR)
-    async with a_browser() as browser, a_window(suburb, browser) as opened:
+    async with a_window(suburb, browser) as opened:
         yield opened
     assert opened.elsewhere == []
     assert opened.complaints == []
@@ -38,10 +41,10 @@ async def test_an_event_appears_on_an_open_board_and_leaves_it_when_it_is_over(w
     await expect(page.get_by_text("No event is on or coming.")).to_be_visible()
 
     await begin(window.suburb)
-    await expect(page.get_by_role("heading", name="EEA 3")).to_be_visible(timeout=2_500)
+    await expect(page.get_by_role("heading", name="EEA 3")).to_be_visible()
     await events.cancel_event(window.suburb.desk, event_id=EVENT, actor="staff:ben")
 
-    await expect(page.get_by_text("No event is on or coming.")).to_be_visible(timeout=2_500)
+    await expect(page.get_by_text("No event is on or coming.")).to_be_visible()
     await expect(page.get_by_role("cell", name="cancelled")).to_be_visible()
 
 
@@ -54,7 +57,7 @@ async def test_a_board_goes_on_under_whoever_stands_on_its_link_by_keyboard(wind
 
     await window.suburb.pass_time(300)
 
-    await expect(page.get_by_text("On target.")).to_be_visible(timeout=2_500)
+    await expect(page.get_by_text("On target.")).to_be_visible()
     await expect(link).to_be_focused()
 
 
@@ -70,8 +73,8 @@ async def test_the_page_of_an_event_that_somebody_else_ended_shows_that_it_is_ov
 
     await events.cancel_event(window.suburb.desk, event_id=EVENT, actor="staff:ben")
 
-    await expect(untouched.get_by_role("heading", name="Decide")).to_have_count(0, timeout=2_500)
-    await expect(typing.get_by_text("The event is cancelled now.")).to_be_visible(timeout=2_500)
+    await expect(untouched.get_by_role("heading", name="Decide")).to_have_count(0)
+    await expect(typing.get_by_text("The event is cancelled now.")).to_be_visible()
     await expect(field).to_have_value("hot")
 
 
@@ -105,7 +108,7 @@ async def test_an_owners_open_page_follows_the_battery_and_the_event_that_begins
         window.suburb.desk, event_id=EVENT, program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
     )
     await window.suburb.pass_time(60)
-    await page.clock.fast_forward(10_000)
+    await window.turn(page)
 
     await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
     await expect(page.get_by_text("Your battery is working for the event.")).to_be_visible()
@@ -128,7 +131,7 @@ async def test_a_page_that_answered_a_form_follows_too(window: Window) -> None:
     await starting.start_event(
         window.suburb.desk, event_id="hot-2", program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
     )
-    await page.clock.fast_forward(10_000)
+    await window.turn(page)
 
     await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
     await expect(page.get_by_text("gets no answer")).to_be_hidden()
@@ -148,6 +151,6 @@ async def test_a_page_that_gets_no_answer_shows_nothing_as_live(window: Window) 
         await expect(page.get_by_text(note)).to_be_hidden()
 
         await page.evaluate("() => { window.fetch = () => Promise.reject(new Error('cut')); }")
-        await page.clock.fast_forward(10_000)
+        await window.turn(page)
 
         await expect(page.get_by_text(note)).to_be_visible()

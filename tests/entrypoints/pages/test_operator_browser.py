@@ -10,26 +10,17 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.entrypoints.builders import an_enrollment_file
-from tests.entrypoints.pages.browser import Window, a_browser, a_window
+from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.test_browser import faults_of
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
 from vpp.domain.notice import Alarm, NoticeKind
 from vpp.entrypoints.operations import sites, starting
 
-FOLLOWED_MS = 2_500
-TURN_MS = 10_000  # how often a page that follows asks again
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser serves all of them
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with a_browser() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
     """Twelve homes in Alameda and four in Kern; Ana and Ben may start events, Cora approves, Vera looks."""
     suburb = await a_suburb(tmp_path)
@@ -97,7 +88,7 @@ async def test_an_event_goes_from_login_over_its_preview_by_place_to_the_board(w
     await page.get_by_role("link", name="Board").click()
     await expect(page.get_by_role("heading", name="EEA 3")).to_be_visible()
     await window.suburb.pass_time(300)
-    await expect(page.get_by_text("On target.")).to_be_visible(timeout=FOLLOWED_MS)
+    await expect(page.get_by_text("On target.")).to_be_visible()
 
 
 async def test_a_preview_of_what_cannot_be_says_so_beside_the_field_and_keeps_the_rest(
@@ -172,7 +163,7 @@ async def test_a_test_event_says_so_on_each_page_while_it_is_started_and_changed
     await page.wait_for_url(f"**/operator/events/{event_id}")
     await window.suburb.pass_time(300)
 
-    await expect(page.get_by_text("On target.")).to_be_visible(timeout=FOLLOWED_MS)
+    await expect(page.get_by_text("On target.")).to_be_visible()
     await expect(banner).to_be_visible()
     assert window.suburb.plan(event_id).setpoint_w.sum() == 30_000
 
@@ -200,9 +191,9 @@ async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person
     await expect(cora.get_by_text("approve by staff:cora").first).to_be_visible()
     await expect(cora.get_by_role("button", name="Approve event")).to_have_count(0)
     await expect(cora.get_by_text("above its source's limit")).to_have_count(0)
-    await expect(board.get_by_text("above its source's limit")).to_have_count(0, timeout=FOLLOWED_MS)
-    await ana.clock.fast_forward(TURN_MS)
-    await expect(ana.get_by_text("has to approve it")).to_have_count(0, timeout=FOLLOWED_MS)
+    await expect(board.get_by_text("above its source's limit")).to_have_count(0)
+    await window.turn(ana)
+    await expect(ana.get_by_text("has to approve it")).to_have_count(0)
     await window.suburb.pass_time(60)
     assert window.suburb.plan("big-1").requested_w == 1_200_000
 
@@ -221,9 +212,9 @@ async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_
         actor="staff:ana",
     )  # fmt: skip
     await window.suburb.pass_time(300)
-    await page.clock.fast_forward(TURN_MS)
+    await window.turn(page)
 
-    await expect(row_of(page, "Counties", "Kern")).to_contain_text("12.0 kW", timeout=FOLLOWED_MS)
+    await expect(row_of(page, "Counties", "Kern")).to_contain_text("12.0 kW")
     tile = page.get_by_role("link", name="Kern: 12.0 kW, 4 homes, 4 online")
     await expect(tile).to_have_class("tile shade4")
     await tile.press("Enter")
@@ -241,9 +232,9 @@ async def test_health_shows_a_home_that_falls_silent_and_leads_to_it(window: Win
     await expect(reported).to_contain_text("16 of 16")
 
     await fall_silent(window.suburb, 3, minutes=11)
-    await page.clock.fast_forward(TURN_MS)
+    await window.turn(page)
 
-    await expect(reported).to_contain_text("Reported within 90 s15", timeout=FOLLOWED_MS)
+    await expect(reported).to_contain_text("Reported within 90 s15")
     await expect(reported).to_contain_text("Within an hour1")
     await page.get_by_role("link", name="whose newest sample is too old").click()
     await expect(page.get_by_role("link", name="s-003", exact=True)).to_be_visible()
@@ -264,7 +255,7 @@ async def test_an_alarm_leads_from_the_board_to_whoever_takes_it_and_everybody_s
     await window.suburb.pass_time(15)
 
     for page in (ana, ben, vera):
-        await page.clock.fast_forward(TURN_MS)
+        await window.turn(page)
         await page.get_by_text("nobody has taken it").get_by_role("link", name="Alarms").click()
     await expect(vera.get_by_text("nobody yet")).to_be_visible()
     await expect(vera.get_by_role("button", name="I take care of")).to_have_count(0)
@@ -273,10 +264,8 @@ async def test_an_alarm_leads_from_the_board_to_whoever_takes_it_and_everybody_s
 
     await expect(ana.get_by_role("cell", name=re.compile("staff:ana"))).to_be_visible()
     for page in (ben, vera):
-        await page.clock.fast_forward(TURN_MS)
-        await expect(page.get_by_role("cell", name=re.compile("staff:ana"))).to_be_visible(
-            timeout=FOLLOWED_MS
-        )
+        await window.turn(page)
+        await expect(page.get_by_role("cell", name=re.compile("staff:ana"))).to_be_visible()
     await expect(ben.get_by_role("button", name="I take care of")).to_have_count(0)
     await window.suburb.pass_time(15)
     await ana.get_by_role("link", name="Board").click()

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from tests.entrypoints.pages.browser import Window, a_browser, a_window
+from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.test_browser import faults_of, width_of
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
@@ -19,16 +19,10 @@ SITE = "s-001"
 OWNER = f"o-{SITE}"
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser serves all of them
+pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with a_browser() as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def window(browser: Browser, tmp_path: Path) -> AsyncIterator[Window]:
     suburb = await a_suburb(tmp_path)
     await suburb.add("rosa", Role.OWNER, OWNER)
