@@ -21,6 +21,11 @@ def at_most(homes: int) -> int:
     return min([homes, *_most])
 
 
+def often(times: int) -> int:
+    """Return how often to measure; twice is enough for the short form."""
+    return min(times, 2) if _most else times
+
+
 def sizes_up_to_most(*sizes: int) -> tuple[int, ...]:
     """Return the sizes to measure; the smallest one always."""
     return tuple(size for size in sizes if size == min(sizes) or size <= at_most(max(sizes)))

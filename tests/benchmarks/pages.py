@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from tests.benchmarks.measuring import Figure, at_most
+from tests.benchmarks.measuring import Figure, at_most, often
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import a_browser, a_window
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
@@ -27,8 +27,7 @@ from vpp.entrypoints.operations import events, money, sites, starting
 
 MANY, SOME = at_most(int(os.environ.get("VPP_BENCH_SITES", "100000"))), at_most(10_000)
 AT_ONCE = 20_000
-ASKED = 20
-PAINTS = 7
+ASKED, PAINTS = often(20), often(7)
 OWNER = "o-s-001"
 PAINT = """() => new Promise((found) => new PerformanceObserver((list) => {
   for (const each of list.getEntries()) if (each.name === "first-contentful-paint") found(each.startTime);
@@ -68,7 +67,7 @@ async def an_evening(folder: Path, homes: int) -> tuple[Suburb, SqlStore]:
     await suburb.add("rosa", Role.OWNER, OWNER)
     for event_id in ("hot-1", "hot-2"):
         await starting.start_event(
-            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=f"{homes * 0.0012:.1f}", minutes=120,
+            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=f"{homes * 0.0012:.6f}", minutes=120,
             actor="staff:ana",
         )  # fmt: skip
         await suburb.pass_time(300)

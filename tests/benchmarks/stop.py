@@ -35,7 +35,7 @@ from vpp.wire.signed import sign
 
 SITES = at_most(10_000)
 TIMES_THE_LOAD, SAMPLE_EVERY_S = 10, 30
-NOES, BETWEEN_S = 200, 0.1
+NOES, BETWEEN_S = at_most(400) // 2, 0.1
 EVENT = "ev-0"
 
 

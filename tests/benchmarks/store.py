@@ -10,14 +10,14 @@ from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # asyncpg carries no types
 
-from tests.benchmarks.measuring import ROUNDS, Figure, medians_awaited
+from tests.benchmarks.measuring import ROUNDS, Figure, at_most, medians_awaited
 from tests.benchmarks.street import EVENING, requests, site_of
 from tests.postgres import Postgres
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.quantities import Permille, WattHours
 
-SITES = 1_000
+SITES = at_most(1_000)
 AT_ONCE = 12  # readings in a message
 ROWS = SITES * AT_ONCE
 BOOT = "b91c5e7702d144f8b91c5e7702d144f8"

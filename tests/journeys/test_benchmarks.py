@@ -6,7 +6,7 @@ import sys
 
 from tests.benchmarks.__main__ import NAMES
 
-HOMES = 300
+HOMES = 20
 
 
 def test_every_benchmark_gives_its_figures() -> None:

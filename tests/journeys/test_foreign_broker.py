@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.journeys.operator import Operator, always_in_season, enrolled, notification, stamp, until
+from tests.journeys.operator import SOON_S, Operator, always_in_season, enrolled, notification, stamp, until
 from tests.mosquitto import Mosquitto
 
 HOMES = 12
@@ -49,8 +49,8 @@ async def _homes_answer_a_signal(operator: Operator) -> None:
         newest = {body["site_id"]: body["battery_w"] for body in operator.said("telemetry")}
         return sum(watts for watts in newest.values() if watts > 0) >= ASKED_KW * 900
 
-    assert await until(accepted, "the receipt") < 10
-    assert await until(acknowledged, "every command to be acknowledged") < 10
+    await until(accepted, "the receipt", within_s=SOON_S)
+    await until(acknowledged, "every command to be acknowledged", within_s=SOON_S)
     await until(delivering, "measured power")
 
 
@@ -66,7 +66,7 @@ async def _duplicate_and_smaller_version(operator: Operator) -> None:
     async def duplicate() -> bool:
         return bool(operator.said("receipt", state="duplicate"))
 
-    await until(duplicate, "the duplicate's receipt", within_s=10)
+    await until(duplicate, "the duplicate's receipt", within_s=SOON_S)
 
     await operator.signal(
         "caiso", notification("UPDATE", EVENT, modified_at=stamp(), kw=ASKED_KW - 5, minutes=60)
@@ -75,7 +75,7 @@ async def _duplicate_and_smaller_version(operator: Operator) -> None:
     async def lowered() -> bool:
         return sum(_commanded(operator).values()) == (ASKED_KW - 5) * 1000
 
-    await until(lowered, "the smaller version's commands", within_s=20)
+    await until(lowered, "the smaller version's commands", within_s=SOON_S)
 
 
 async def _owner_opts_out(operator: Operator) -> None:
@@ -88,7 +88,7 @@ async def _owner_opts_out(operator: Operator) -> None:
             and _commanded(operator)[leaving] == 0
         )
 
-    assert await until(released, "the owner's release") < 5
+    await until(released, "the owner's release", within_s=SOON_S)
     why = await operator.vpp("site", "why", leaving, "--event", EVENT)
     assert why["reason"] == "opted_out"
 
@@ -104,7 +104,7 @@ async def _cancel_releases_everyone(operator: Operator) -> None:
     async def all_released() -> bool:
         return not any(_commanded(operator).values())
 
-    assert await until(all_released, "everyone's release") < 5
+    await until(all_released, "everyone's release", within_s=SOON_S)
     # A command, a change, a release and a few repeats each: nobody is told the same thing in a loop.
     assert len(operator.said("command")) < 8 * HOMES
 

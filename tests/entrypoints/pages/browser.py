@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -27,6 +27,7 @@ FLAGS = (
 MISSING = "no chromium here; as root type: apt-get update && apt-get install -y chromium"
 PATIENCE_MS = 30_000  # ten times what a page needs: a busy machine is no fault of a page
 TURN_MS = 10_000  # how often a page that follows asks again
+TURNS = 10  # a page whose scripts have not begun yet misses one
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -58,10 +59,13 @@ class Window:
         link = await people.make_login_link(self.suburb.desk, name=name)
         await page.goto(f"{self.address}{link['path']}")
 
-    async def turn(self, page: Page) -> None:
-        """Let a page with a clock of its own ask again, once its scripts have begun to follow."""
-        await page.wait_for_load_state("load")
-        await page.clock.fast_forward(TURN_MS)
+    async def turn_until(self, page: Page, check: Callable[..., Awaitable[None]], *asked: object) -> None:
+        """Let the time of a page with a clock of its own pass until a check of what it shows holds."""
+        for _ in range(TURNS):
+            await page.clock.fast_forward(TURN_MS)
+            with contextlib.suppress(AssertionError):
+                return await check(*asked, timeout=PATIENCE_MS / TURNS)
+        return await check(*asked)
 
     def _note_request(self, request: Request) -> None:
         if not request.url.startswith(self.address):

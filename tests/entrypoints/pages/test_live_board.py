@@ -108,9 +108,7 @@ async def test_an_owners_open_page_follows_the_battery_and_the_event_that_begins
         window.suburb.desk, event_id=EVENT, program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
     )
     await window.suburb.pass_time(60)
-    await window.turn(page)
-
-    await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
+    await window.turn_until(page, expect(page.get_by_role("heading", name="Event now")).to_be_visible)
     await expect(page.get_by_text("Your battery is working for the event.")).to_be_visible()
     await expect(page.get_by_label("Reserve in percent")).to_have_value("40")
     await page.get_by_role("button", name="Opt out of this event").click()
@@ -131,9 +129,7 @@ async def test_a_page_that_answered_a_form_follows_too(window: Window) -> None:
     await starting.start_event(
         window.suburb.desk, event_id="hot-2", program_id=PROGRAM, power_mw="0.05", actor="staff:ben"
     )
-    await window.turn(page)
-
-    await expect(page.get_by_role("heading", name="Event now")).to_be_visible()
+    await window.turn_until(page, expect(page.get_by_role("heading", name="Event now")).to_be_visible)
     await expect(page.get_by_text("gets no answer")).to_be_hidden()
 
 
@@ -151,6 +147,4 @@ async def test_a_page_that_gets_no_answer_shows_nothing_as_live(window: Window) 
         await expect(page.get_by_text(note)).to_be_hidden()
 
         await page.evaluate("() => { window.fetch = () => Promise.reject(new Error('cut')); }")
-        await window.turn(page)
-
-        await expect(page.get_by_text(note)).to_be_visible()
+        await window.turn_until(page, expect(page.get_by_text(note)).to_be_visible)

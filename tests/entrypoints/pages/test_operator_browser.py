@@ -192,8 +192,7 @@ async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person
     await expect(cora.get_by_role("button", name="Approve event")).to_have_count(0)
     await expect(cora.get_by_text("above its source's limit")).to_have_count(0)
     await expect(board.get_by_text("above its source's limit")).to_have_count(0)
-    await window.turn(ana)
-    await expect(ana.get_by_text("has to approve it")).to_have_count(0)
+    await window.turn_until(ana, expect(ana.get_by_text("has to approve it")).to_have_count, 0)
     await window.suburb.pass_time(60)
     assert window.suburb.plan("big-1").requested_w == 1_200_000
 
@@ -205,6 +204,7 @@ async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_
     await page.clock.install()
     await open_by_password(window, page, "/operator/map", "vera")
     await page.get_by_role("link", name="Delivered now").click()
+    await page.wait_for_url("**/operator/map?*")
     await expect(row_of(page, "Counties", "Kern")).to_contain_text("0.0 kW")
 
     await starting.start_event(
@@ -212,9 +212,7 @@ async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_
         actor="staff:ana",
     )  # fmt: skip
     await window.suburb.pass_time(300)
-    await window.turn(page)
-
-    await expect(row_of(page, "Counties", "Kern")).to_contain_text("12.0 kW")
+    await window.turn_until(page, expect(row_of(page, "Counties", "Kern")).to_contain_text, "12.0 kW")
     tile = page.get_by_role("link", name="Kern: 12.0 kW, 4 homes, 4 online")
     await expect(tile).to_have_class("tile shade4")
     await tile.press("Enter")
@@ -232,9 +230,7 @@ async def test_health_shows_a_home_that_falls_silent_and_leads_to_it(window: Win
     await expect(reported).to_contain_text("16 of 16")
 
     await fall_silent(window.suburb, 3, minutes=11)
-    await window.turn(page)
-
-    await expect(reported).to_contain_text("Reported within 90 s15")
+    await window.turn_until(page, expect(reported).to_contain_text, "Reported within 90 s15")
     await expect(reported).to_contain_text("Within an hour1")
     await page.get_by_role("link", name="whose newest sample is too old").click()
     await expect(page.get_by_role("link", name="s-003", exact=True)).to_be_visible()
@@ -255,8 +251,9 @@ async def test_an_alarm_leads_from_the_board_to_whoever_takes_it_and_everybody_s
     await window.suburb.pass_time(15)
 
     for page in (ana, ben, vera):
-        await window.turn(page)
-        await page.get_by_text("nobody has taken it").get_by_role("link", name="Alarms").click()
+        note = page.get_by_text("nobody has taken it")
+        await window.turn_until(page, expect(note).to_be_visible)
+        await note.get_by_role("link", name="Alarms").click()
     await expect(vera.get_by_text("nobody yet")).to_be_visible()
     await expect(vera.get_by_role("button", name="I take care of")).to_have_count(0)
     assert await faults_of(ana) == []
@@ -264,8 +261,8 @@ async def test_an_alarm_leads_from_the_board_to_whoever_takes_it_and_everybody_s
 
     await expect(ana.get_by_role("cell", name=re.compile("staff:ana"))).to_be_visible()
     for page in (ben, vera):
-        await window.turn(page)
-        await expect(page.get_by_role("cell", name=re.compile("staff:ana"))).to_be_visible()
+        cell = page.get_by_role("cell", name=re.compile("staff:ana"))
+        await window.turn_until(page, expect(cell).to_be_visible)
     await expect(ben.get_by_role("button", name="I take care of")).to_have_count(0)
     await window.suburb.pass_time(15)
     await ana.get_by_role("link", name="Board").click()
