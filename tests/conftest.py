@@ -3,10 +3,18 @@
 from collections.abc import Generator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
+# A traceback drawn with frames and local variables takes half a second, at each failure that a test provokes.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -55,11 +55,12 @@ class Postgres:
         os.kill(self._server.get_pid(), signal.SIGKILL)
 
     def start_again(self) -> None:
-        """Start the killed server on the same files."""
+        """Start the killed server on the same files; it answers when this returns."""
         deadline = time.monotonic() + 30
         while True:
             try:
                 self._server.ensure_postgres_running()
+                self._server.psql("SELECT 1")
             except subprocess.CalledProcessError:  # what is left of the killed one still lets go
                 assert time.monotonic() < deadline, "PostgreSQL does not start again"
                 time.sleep(0.2)

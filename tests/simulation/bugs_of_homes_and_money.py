@@ -181,7 +181,7 @@ def home_passes_over(patch: pytest.MonkeyPatch, refusal: Refusal) -> None:
     patch.setattr(simulators.powerwall.Gateway, "_home_refusal", lenient)
 
 
-@planted("I5", seed=52, needs=(Fault.DELAY, Fault.REPLAY))
+@planted("I5", seed=213, needs=(Fault.DELAY, Fault.REPLAY))
 def a_gateway_takes_an_expired_command(patch: pytest.MonkeyPatch) -> None:
     gateway_passes_over(patch, Refusal.EXPIRED)
 
@@ -249,7 +249,7 @@ def a_gateway_acts_before_it_stores(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("simulators.command_disk.MemoryDisk.store", lambda *_: None)
 
 
-@planted("I2", seed=150, minutes=15, needs=(Fault.OUTAGE, Fault.GATEWAY_CRASH))
+@planted("I2", seed=231, minutes=15, needs=(Fault.OUTAGE, Fault.GATEWAY_CRASH))
 def a_home_resumes_what_it_had_ended(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(simulators.powerwall.Gateway, "_forget_lease", lambda *_: None)
 

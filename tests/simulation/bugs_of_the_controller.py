@@ -265,7 +265,7 @@ def a_signal_sent_twice_makes_two_versions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.stages.intake._contradicted", never)
 
 
-@planted("I16", seed=170, needs=(Fault.EVENT_MODIFIED, Fault.DELAY))
+@planted("I16", seed=408, needs=(Fault.EVENT_MODIFIED, Fault.DELAY))
 def an_older_version_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.domain.verdict._order", lambda _: (datetime(2026, 1, 1, tzinfo=UTC), 0))
 

@@ -1,14 +1,11 @@
 """``vpp demo``: the whole line in one command."""
 
 import asyncio
-import logging
 import socket
-import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from vpp.entrypoints.asking import JsonFlag, answer, fail, settings_or_exit, stderr
@@ -42,10 +39,10 @@ def demo(
     from vpp.entrypoints.demo import Outcome, Stage, Wanted, play
     from vpp.entrypoints.demo_pages import stay_open
     from vpp.entrypoints.demo_view import LivePicture, PlainLines, show_links, show_outcome
+    from vpp.entrypoints.service import log_to_stderr
 
     settings = settings_or_exit()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    log_to_stderr()
 
     def tell(outcome: Outcome) -> None:
         answer(outcome.summary, lambda console, _: show_outcome(console, outcome), as_json=as_json)
