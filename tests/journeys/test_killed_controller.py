@@ -8,6 +8,7 @@ from tests.mosquitto import Mosquitto
 from tests.postgres import Postgres
 
 HOMES = 8
+TICK_S = 5
 ASKED_KW = 12
 EVENT = "ev-killed"
 
@@ -21,6 +22,7 @@ async def test_controller_killed_in_mid_event_goes_on_where_it_was(tmp_path: Pat
                 programs=always_in_season(tmp_path / "programs"),
                 database_url=await postgres.database(),
             )
+            operator.environment["VPP_DISPATCH__TICK_S"] = str(TICK_S)
             homes = await enrolled(operator, HOMES)
             fleet = ("simulators", "fleet", "--broker", broker.url, "--sites", str(homes / "sites.csv"))
             async with operator.listening(), operator.served() as first, operator.running(*fleet):
@@ -62,7 +64,7 @@ async def _dispatched(operator: Operator) -> None:
 
 async def _moves_nobody(operator: Operator, commanded: dict[str, int], said_before: int) -> None:
     """Watch two ticks: leases are young, so the restarted controller has nothing to say."""
-    await asyncio.sleep(35)
+    await asyncio.sleep(2.5 * TICK_S)
     assert operator.said("command")[said_before:] == []
     assert _commanded(operator) == commanded
     shown = await operator.vpp("event", "show", EVENT)
