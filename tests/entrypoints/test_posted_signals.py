@@ -285,3 +285,23 @@ async def test_a_signal_leaves_no_trail_and_needs_no_token(grid: Grid) -> None:
 async def test_where_no_controller_runs_nobody_takes_a_signal(grid: Grid) -> None:
     with pytest.raises(signals.OperationRefused, match="start vpp serve"):
         await signals.post_signal(replace(grid.suburb.desk, live=None), source="caiso", message=said())
+
+
+async def test_the_description_shows_both_ways_with_messages_that_are_what_they_say(grid: Grid) -> None:
+    document = (await grid.http.get("/openapi.json")).json()
+    page = (await grid.http.get("/docs")).text
+
+    about = document["paths"]["/api/v1/sources/{name}/signals"]["post"]
+    example = about["requestBody"]["content"]["text/plain"]["example"].encode()
+    await grid.store.add_source(
+        GridSource("caiso", SigningKey(bytes(32)).verifying_key.raw, Watts(10**9), EVENING)
+    )
+    receipt = about["responses"]["200"]["content"]["text/plain"]["example"].encode()
+    assert grid.state_of(await grid.post(example)) == ("accepted", None)
+    assert decode_receipt(split(receipt, max_bytes=4_096).body, source="caiso").event_id == "ev-2026-09-09-1"
+    assert "security" not in about
+    for text in (document["info"]["description"], page):
+        assert "grid/v1/{source}/event" in text
+        assert "vpp/v1/{shard}/{site_id}/command" in text
+        assert "openadr_report" in text
+    assert "&#34;objectType&#34;:&#34;EVENT&#34;" in page
