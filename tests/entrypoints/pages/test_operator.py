@@ -108,13 +108,19 @@ async def test_a_form_that_cannot_be_used_says_why_and_keeps_what_was_typed(
     assert 'value="kept &lt;b&gt;name&lt;/b&gt;"' in page.text
 
 
-async def test_an_event_for_a_county_that_nobody_lives_in_is_not_started(
+async def test_an_event_for_a_county_that_nobody_lives_in_is_neither_offered_nor_started(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
-    preview = await send(ana, "/operator/new-event", **(WISH | {"targets": "Almeda"}))
+    preview = await send(ana, "/operator/new-event", **(WISH | {"targets": "Alameda, Almeda"}))
     started = await start(ana, targets="Almeda")
 
-    assert "Nothing is called Almeda" in preview.text
+    assert preview.status_code == 422
+    assert re.search(
+        r'value="Alameda, Almeda".*id="targets-fault">No utility, group, county or feeder is called Almeda<',
+        preview.text,
+        re.DOTALL,
+    )
+    assert "Start event" not in preview.text
     assert started.status_code == 422
     assert not await suburb.desk.store.histories()
 

@@ -65,7 +65,7 @@ async def preview_event(
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
         ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
-        unknown_targets, limit_w`` (needs no second person). Of what can be held to the end, with charge
+        limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
         ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
         (looked at for the track record) and ``prior`` (what holds without one). ``selection``
@@ -77,8 +77,7 @@ async def preview_event(
     wish = read_wish(desk, program_id, power_mw, starts_at, minutes, targets)
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
-    demand, unknown = demand_of(wish, live, begins, ends)
-    outlook = _Outlook.of(live, demand, now)
+    outlook = _Outlook.of(live, demand_of(wish, live, begins, ends), now)
     record = await track_record(desk, program_id)
     roster, fleet = live.controller.roster, live.controller.fleet
     plan, held_w = outlook.plan, outlook.held_w
@@ -104,7 +103,6 @@ async def preview_event(
         "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
         "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
         "out_of_program": list(out),
-        "unknown_targets": list(unknown),
         "limit_w": (await console_of(desk)).max_power_w,
         **_firm_blocks(held_w, record, live),
         "selection": outlook.selection(wish, record, confidence_pct),
