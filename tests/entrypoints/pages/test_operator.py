@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from tests.entrypoints.builders import an_event, take_event
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.command import Action
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Watts
 
 
 @pytest.fixture
@@ -272,6 +274,48 @@ async def test_an_event_above_the_limit_waits_for_a_second_person(tmp_path: Path
     await suburb.pass_time(60)
 
     assert suburb.plan("console-1").setpoint_w.sum() == 20_000
+
+
+async def limited(suburb: Suburb, limit_w: int) -> None:
+    """Let the console ask that much without a second person."""
+    keys = suburb.desk.keys
+    await suburb.desk.store.add_source(GridSource("console", keys.public_key, Watts(limit_w), EVENING))
+
+
+async def test_all_there_is_above_the_limit_waits_for_a_second_person_beside_what_runs(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await limited(suburb, 15_000)
+    await suburb.add("cora", Role.APPROVER)
+    cora = await logged_in(suburb, "cora")
+    await start(ana, power_mw="all", minutes="60")
+    before = await cora.get("/operator/events/console-1")
+    await suburb.pass_time(60)
+    running = await cora.get("/operator/events/console-1")
+    within_limit = suburb.plan("console-1").setpoint_w.sum()
+
+    await send(cora, "/operator/events/console-1/approve", typed="console-1")
+    await suburb.pass_time(60)
+    after = await cora.get("/operator/events/console-1")
+
+    for page in (before, running):
+        assert "45.0 kW of it is above its source's limit" in page.text
+        assert "Type <code>console-1</code> to approve it" in page.text
+    assert within_limit == 15_000
+    assert suburb.plan("console-1").setpoint_w.sum() == 60_000
+    assert "above its source" not in after.text
+    assert "Approve event" not in after.text
+
+
+async def test_all_there_is_below_the_limit_waits_for_nobody(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await suburb.add("cora", Role.APPROVER)
+    await start(ana, power_mw="all", minutes="60")
+    await suburb.pass_time(60)
+
+    page = await (await logged_in(suburb, "cora")).get("/operator/events/console-1")
+
+    assert suburb.plan("console-1").setpoint_w.sum() == 60_000
+    assert "Approve event" not in page.text
 
 
 async def test_the_fleet_table_finds_homes_by_name_and_by_reason(

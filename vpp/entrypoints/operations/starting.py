@@ -146,7 +146,7 @@ def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> Deman
     roster = live.controller.roster
     program_no = roster.programs.find(wish.program.program_id)
     return Demand(
-        event_id="preview",
+        event_id="",  # no event's, so that no home serves it
         event_no=-1,
         version=1,
         program_no=-1 if program_no is None else program_no,
