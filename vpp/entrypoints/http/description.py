@@ -41,6 +41,8 @@ TOPICS = (
 SIGNALS = (
     "A grid source signals over MQTT on grid/v1/{source}/event, or by POST /api/v1/sources/{name}/signals: "
     "the same signed message, judged the same way and answered by the same signed receipt.",
+    "This service listens on loopback only: to let a grid operator's server in, put a proxy with TLS before "
+    "that one path, and let it ask for the host 127.0.0.1.",
     "A signed message is two lines: the JSON body, and a detached JWS (Ed25519, RFC 7797) over its exact "
     "bytes. GET /api/v1/keys has the key that receipts and commands are signed with.",
     "What an event delivered comes back as an OpenADR 3.1 report: openadr_report of GET "
