@@ -14,7 +14,7 @@ from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.messages import AppriseMessenger
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
-from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed, posted_topic
 from vpp.domain.awaited_readings import AwaitedReadings, awaited_readings
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
@@ -196,8 +196,24 @@ class Controller:
         behind = hear_in_force(board, collected.samples, collected.online)
         return refused or behind or collected.urgent
 
-    async def arrive(self, signals: Sequence[RawSignal]) -> tuple[Counter[str], frozenset[str]]:
-        """Keep grid signals; return a count of those refused at sight, and the keys of those to judge."""
+    async def take_signal(self, source: str, message: bytes, *, within_s: float) -> Receipt | str | None:
+        """Take a signal that was posted, in its turn among all others, and return what became of it.
+
+        Returns:
+            The receipt; why the message was not even kept; None where neither is known in time, or another
+            controller leads: sending it again is harmless.
+        """
+        if self.replaced:
+            return None
+        asker = self.runner.take(Packet(posted_topic(source), message))
+        await asyncio.wait((asker,), timeout=within_s)
+        if asker.done():
+            return asker.result()
+        asker.cancel()
+        return None
+
+    async def arrive(self, signals: Sequence[RawSignal]) -> tuple[Mapping[str, str], frozenset[str]]:
+        """Keep grid signals; return by key why some are refused at sight, and the keys of those to judge."""
         arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
         self.odd_fields.update(arrival.unknown_fields)
         return arrival.refused, arrival.readable

@@ -149,13 +149,18 @@ class DeviceLink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A grid message that says nothing usable; ids are None where they could not be read."""
+    """A grid message that says nothing usable; ids are None where they could not be read.
+
+    ``vouched`` is false where neither a broker nor a signature says whose message it is: then it is answered
+    to nobody and kept nowhere.
+    """
 
     reason: str
     source: str
     event_id: str | None = None
     operation: str | None = None
     modified_at: datetime | None = None
+    vouched: bool = True
 
 
 class SignalFeed(Protocol):

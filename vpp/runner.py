@@ -22,8 +22,13 @@ from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 FactT = TypeVar("FactT")
 ResultT = TypeVar("ResultT")
 
+Answer = Receipt | str | None
+"""What is told a sender who waits: the receipt, or why the message was not even kept; None: send it again."""
+
 logger = structlog.get_logger()
 
+ASKERS_MOST = 100  # who post signals and wait; a turn judges all of them before anything else is done
+TOO_MANY_WAIT = "too_many_wait"
 SETTLE_AGAIN = timedelta(
     seconds=15
 )  # after a failure: owners are told within the minute, the store may breathe
@@ -34,7 +39,7 @@ class Stages:
     """The verbs, bound to their ports."""
 
     collect: Callable[[Sequence[Packet]], Awaitable[bool]]  # returns whether control should look at once
-    arrive: Callable[[Sequence[RawSignal]], Awaitable[tuple[Counter[str], frozenset[str]]]]
+    arrive: Callable[[Sequence[RawSignal]], Awaitable[tuple[Mapping[str, str], frozenset[str]]]]
     intake: Callable[[RawSignal], Awaitable[Receipt]]
     control: Callable[[bool], Awaitable[bool]]  # told whether something new was stored
     settle: Callable[[EventHistory], Awaitable[bool]]
@@ -109,6 +114,8 @@ class Runner:
         self._woken = True
         self._signals_pending = True
         self._unjudged: set[str] = set()
+        self._posts: list[tuple[Packet, asyncio.Future[Answer]]] = []
+        self._askers: dict[str, tuple[asyncio.Future[Answer], str | None]] = {}  # by key; why it is unread
         self._bell = asyncio.Event()
 
     def readings_stored(self) -> None:
@@ -123,6 +130,19 @@ class Runner:
         """Let control look at once: an owner spoke, a signal came, a home refused."""
         self._woken = True
         self._bell.set()
+
+    def take(self, packet: Packet) -> "asyncio.Future[Answer]":
+        """Take a signal whose sender waits, and let it have its turn with those that the broker brings."""
+        asker: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._askers = {key: each for key, each in self._askers.items() if not each[0].done()}
+        if len(self._posts) + len(self._askers) >= ASKERS_MOST:
+            self.failures.received["event"] += 1
+            self.failures.refuse({("event", TOO_MANY_WAIT): 1})
+            asker.set_result(TOO_MANY_WAIT)
+        else:
+            self._posts.append((packet, asker))
+            self._bell.set()
+        return asker
 
     async def turn(self, packets: Sequence[Packet] | None = None) -> bool:
         """Handle what has arrived and what is due now; return whether anything was done."""
@@ -170,6 +190,8 @@ class Runner:
                 if each is not settling or not stop.is_set():  # told to stop, it ends by itself
                     each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for asker in [each for _, each in self._posts] + [each for each, _ in self._askers.values()]:
+                _tell(asker, None)
 
     async def _settle_beside(self, stopping: asyncio.Task[bool]) -> None:
         while not stopping.done():
@@ -189,7 +211,9 @@ class Runner:
 
     async def _take_signals(self, packets: Sequence[Packet], now: datetime) -> None:
         """Store signals as they came, then answer whatever is unanswered, oldest first."""
-        if packets and await self._attempt("keep", "signals", self._keep, packets) is None:
+        posts, self._posts = self._posts, []
+        arrived = [*((packet, None) for packet in packets), *posts]
+        if arrived and await self._attempt("keep", "signals", self._keep, arrived) is None:
             self._signals_pending = True  # they may be kept all the same: the store did not say
         if not self._signals_pending:
             return
@@ -201,12 +225,17 @@ class Runner:
         self.failures.keep_only("keep", ())  # what is not pending now is the operator's to send again
         for key in self._unjudged - {raw.key for raw in pending}:
             self._count(key, None)
+        for key in self._askers.keys() - {raw.key for raw in pending}:
+            asker, unread = self._askers.pop(key)
+            _tell(asker, unread)
         for raw in pending:
             receipt = await self._attempt("intake", raw.key, self._stages.intake, raw)
             if receipt is None:
                 self._signals_pending = True
             else:
                 self._count(raw.key, receipt)
+                if raw.key in self._askers:
+                    _tell(self._askers.pop(raw.key)[0], receipt)
             self._woken = True
 
     def _count(self, key: str, receipt: Receipt | None) -> None:
@@ -222,11 +251,11 @@ class Runner:
         else:
             self.failures.stored["event"] += 1
 
-    async def _keep(self, packets: Sequence[Packet]) -> bool:
+    async def _keep(self, arrived: Sequence[tuple[Packet, "asyncio.Future[Answer] | None"]]) -> bool:
         """Hand over the signals that came; what cannot even be kept is counted by reason."""
         raws, refused = [], Counter[tuple[str, str]]()
-        self.failures.received["event"] += len(packets)
-        for packet in packets:
+        self.failures.received["event"] += len(arrived)
+        for packet, asker in arrived:
             _, _, source, kind = packet.topic.split("/") if packet.topic.count("/") == 3 else ("", "", "", "")
             if kind != "event":
                 refused["event", "unknown_topic"] += 1
@@ -236,11 +265,16 @@ class Runner:
             else:
                 key = self._ids.new("raw")
                 raws.append(RawSignal(key, source, packet.topic, packet.payload, self._clock.now()))
+                if asker is not None:
+                    self._askers[key] = asker, None
         self.failures.lost["event"] += len(raws)  # until they are kept and judged
         unread, readable = await self._stages.arrive(raws)
         self.failures.lost["event"] -= len(raws) - len(readable)
         self._unjudged |= readable
-        refused.update({("event", reason): count for reason, count in unread.items()})
+        refused.update(("event", reason) for reason in unread.values())
+        self._askers.update(
+            {key: (self._askers[key][0], unread[key]) for key in unread if key in self._askers}
+        )
         self.failures.refuse(refused)
         self._signals_pending = self._signals_pending or bool(raws)
         return True
@@ -313,6 +347,12 @@ class Runner:
             return None
         self.failures.pending.pop((stage, fact), None)
         return result
+
+
+def _tell(asker: "asyncio.Future[Answer]", answer: Answer) -> None:
+    """Answer a sender who still waits."""
+    if not asker.done():
+        asker.set_result(answer)
 
 
 def _ended_at(history: EventHistory) -> datetime:

@@ -1,12 +1,16 @@
 """The API does what its own description says, tried by machine: no crash, no undocumented answer."""
 
 import asyncio
+import contextlib
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import schemathesis
+from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.types import Receive, Scope, Send
 
 from tests.entrypoints.builders import an_event, take_event
 from tests.entrypoints.pages.world import Suburb, a_suburb
@@ -28,10 +32,35 @@ async def readiness() -> dict[str, object]:
     return {"database": True, "broker": True}
 
 
-desk = asyncio.run(a_product()).desk
-schema = schemathesis.openapi.from_asgi(
-    "/openapi.json", create_api(lambda: desk, token=TOKEN, readiness=readiness)
-).exclude(path_regex="/stream$")  # it never ends by itself; test_streaming reads it
+class Turning:
+    """The application beside a controller that turns while a request is answered, as in ``vpp serve``."""
+
+    def __init__(self, app: FastAPI, suburb: Suburb) -> None:
+        self._app, self._suburb = app, suburb
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._turning():
+            await self._app(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _turning(self) -> AsyncIterator[None]:
+        async def turn() -> None:
+            while True:
+                await self._suburb.controller.turn()
+                await asyncio.sleep(0.001)
+
+        turning = asyncio.create_task(turn())
+        try:
+            yield
+        finally:
+            turning.cancel()
+
+
+suburb = asyncio.run(a_product())
+api = create_api(lambda: suburb.desk, token=TOKEN, readiness=readiness)
+schema = schemathesis.openapi.from_asgi("/openapi.json", Turning(api, suburb)).exclude(
+    path_regex="/stream$"  # it never ends by itself; test_streaming reads it
+)
 
 
 @schema.parametrize()

@@ -94,6 +94,7 @@ def test_a_source_is_told_its_topics(vpp: Vpp) -> None:
     added = json_of(vpp("source", "add", "caiso", "--max-mw", "1.5", "--json"))
 
     assert (added["event_topic"], added["max_w"]) == ("grid/v1/caiso/event", 1_500_000)
+    assert added["signals_path"] == "/api/v1/sources/caiso/signals"
     assert json_of(vpp("source", "list", "--json")) == {"sources": [added]}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
@@ -13,10 +14,12 @@ from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
+from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.events import force_event, show_event
 from vpp.entrypoints.operations.people import make_login_link
+from vpp.entrypoints.operations.sites import opt_out_site
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
 
 ANA, BEN = "staff:ana", "operator:ben"
@@ -53,6 +56,29 @@ async def test_part_within_the_limit_goes_at_once_and_the_rest_after_a_second_pe
     assert at_once_w == 8_000
     assert approved["approved_by"] == BEN
     assert asked_w(suburb) == 20_000
+
+
+async def test_of_all_there_is_the_part_that_homes_could_hold_above_the_limit_waits(suburb: Suburb) -> None:
+    """Twelve homes of 5 kW: whom another event holds, or whose owner said no, has nothing that waits."""
+    await limit(suburb, 40_000)
+    await start(suburb, power_mw="all", minutes=60)
+    await start(suburb, "ev-2", power_mw="0.02", minutes=60)  # newer, so it has the homes
+    busy = int(suburb.live.serving("ev-2", suburb.clock.now()).sum())
+    free_w = 5_000 * (12 - busy)
+
+    beside = await show_board(suburb.desk, event_id="ev-1")
+    site_id = suburb.controller.roster.enrollments[
+        int(np.flatnonzero(suburb.plan("ev-1").setpoint_w)[0])
+    ].site_id
+    await opt_out_site(suburb.desk, site_id=site_id, event_id="ev-1", actor="owner:o-1")
+    await suburb.pass_time(15)
+    without_one = await show_board(suburb.desk, event_id="ev-1")
+    await approve_event(suburb.desk, event_id="ev-1", actor=BEN)
+
+    assert busy > 0
+    assert beside["unapproved_w"] == free_w - 20_000
+    assert without_one["unapproved_w"] == free_w - 5_000 - 20_000
+    assert (await show_board(suburb.desk, event_id="ev-1"))["unapproved_w"] == 0
 
 
 @pytest.mark.parametrize("same_person", ["staff:ana", "operator:ana"])

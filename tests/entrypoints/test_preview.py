@@ -16,6 +16,7 @@ from vpp.domain.quantities import WattHours
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.nominations import nominate_power
 from vpp.entrypoints.operations.preview import preview_event
+from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.starting import start_event
 
 
@@ -170,3 +171,14 @@ async def test_preview_is_asked_over_the_api(suburb: Suburb) -> None:
 
     assert answer.status_code == 200
     assert answer.json()["selection"]["confidence_pct"] == 80
+
+
+async def test_a_place_that_names_nobody_is_refused_and_not_shown_as_a_plan_of_nothing(
+    suburb: Suburb,
+) -> None:
+    with pytest.raises(OperationRefused, match="called Almeda") as refused:
+        await preview(suburb, power_mw="0.02", targets=("Alameda", "Almeda"))
+    with pytest.raises(OperationRefused, match="called Almeda"):
+        await rehearse_event(suburb.desk, program_id=PROGRAM, power_mw="0.02", targets=["Almeda"])
+
+    assert refused.value.field == "targets"

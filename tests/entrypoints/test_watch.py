@@ -39,6 +39,19 @@ async def test_the_board_in_a_terminal_has_the_figures_of_the_page_and_a_bar_of_
     assert "━" in shown
 
 
+async def test_the_board_in_a_terminal_says_what_waits_for_a_second_person(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path)
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="1.2", actor="staff:ana"
+    )
+    await suburb.pass_time(60)
+    console = Console(file=io.StringIO(), width=100, record=True)
+
+    console.print(board(await show_board(suburb.desk, event_id="hot-1")))
+
+    assert re.search(r"for a second person +▲ 200\.0 kW", console.export_text())
+
+
 def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
     serve: Serve, tmp_path: Path
 ) -> None:

@@ -1,7 +1,6 @@
 """Settling never keeps homes, owners or the grid waiting."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -24,8 +23,8 @@ async def test_an_owners_no_is_obeyed_while_an_event_of_before_is_settled() -> N
     async def collect(_: Sequence[Packet]) -> bool:
         return False
 
-    async def arrive(_: Sequence[RawSignal]) -> tuple[Counter[str], frozenset[str]]:
-        return Counter(), frozenset()
+    async def arrive(_: Sequence[RawSignal]) -> tuple[dict[str, str], frozenset[str]]:
+        return {}, frozenset()
 
     async def intake(_: RawSignal) -> Receipt:
         raise AssertionError("no signal came")

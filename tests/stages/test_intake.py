@@ -300,9 +300,8 @@ async def test_signal_that_nobody_can_be_told_about_is_only_counted(
     arrival = await world.publish(payload, source=source)
 
     assert arrival.kept == ()
-    ((counted, times),) = arrival.refused.items()
+    (counted,) = arrival.refused.values()
     assert counted.startswith(reason)
-    assert times == 1
     assert await world.store.pending() == []
     assert world.heard() == []
 

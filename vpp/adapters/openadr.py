@@ -1,4 +1,4 @@
-"""Grid signals over the broker: OpenADR 3.1 notifications in, signed receipts out.
+"""Grid signals over the broker or posted over HTTP: OpenADR 3.1 notifications in, signed receipts out.
 
 Knows the topics of grid sources and whose signature a source needs. Refuses to know what was said
 before; that is the stage's and the store's.
@@ -7,6 +7,7 @@ before; that is the stage's and the store's.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vpp.domain.grid_event import GridSource, RawSignal, Receipt, Signal
 from vpp.ports import Keys, Malformed, Packet, Transport
@@ -17,6 +18,7 @@ from vpp.wire.strict_json import GRID_MESSAGE_BYTES, MalformedMessage
 EVENT_FILTER = "grid/v1/+/event"
 BAD_SIGNATURE = "bad_signature"
 UNKNOWN_KEY = "unknown_key"
+SOURCE_WITHOUT_KEY = "source_without_key"
 
 _EVENT_TOPIC = re.compile(r"grid/v1/([^/+#]{1,64})/event")
 
@@ -24,6 +26,11 @@ _EVENT_TOPIC = re.compile(r"grid/v1/([^/+#]{1,64})/event")
 def event_topic(source: str) -> str:
     """Return the topic on which a grid source signals."""
     return f"grid/v1/{source}/event"
+
+
+def posted_topic(source: str) -> str:
+    """Return what a signal that came over HTTP is kept under; it is no topic of the broker."""
+    return f"http/v1/{source}/event"
 
 
 def receipt_topic(source: str) -> str:
@@ -52,29 +59,40 @@ class OpenAdrFeed:
         A source with a key must sign, under its own name as ``kid``. One without may send the bare
         JSON; a second line with a signature is then nobody's word and is passed over. ``unknown`` counts
         fields that the standard does not have.
+
+        A broker knows whom it lets publish; HTTP lets in anybody who reaches the port, a foreign page in an
+        operator's browser too. There a source must have a key, and nothing but its signature vouches for it.
         """
+        by_broker = source_of(raw.topic) is not None
+        if source.public_key is None and not by_broker:
+            return Malformed(SOURCE_WITHOUT_KEY, source.name, vouched=False)
         try:
             message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)
         except MalformedMessage:
             if source.public_key is None:
                 return decode_notification(raw.payload, source=source.name, unknown=unknown)
             first_line = raw.payload.partition(b"\n")[0]
-            return refuse_notification(first_line, source=source.name, reason=BAD_SIGNATURE)
+            refused = refuse_notification(first_line, source=source.name, reason=BAD_SIGNATURE)
+            return replace(refused, vouched=by_broker)
         if source.public_key is None:
             return decode_notification(message.body, source=source.name, unknown=unknown)
         if message.kid != source.name:
-            return refuse_notification(message.body, source=source.name, reason=UNKNOWN_KEY)
+            refused = refuse_notification(message.body, source=source.name, reason=UNKNOWN_KEY)
+            return replace(refused, vouched=by_broker)
         try:
             verify(message, VerifyingKey(source.public_key))
         except BadSignature:
-            return refuse_notification(message.body, source=source.name, reason=BAD_SIGNATURE)
+            refused = refuse_notification(message.body, source=source.name, reason=BAD_SIGNATURE)
+            return replace(refused, vouched=by_broker)
         return decode_notification(message.body, source=source.name, unknown=unknown)
 
     async def answer(self, receipts: Sequence[Receipt]) -> None:
         """Sign and send receipts to their sources."""
         await self._transport.send(
-            [
-                Packet(receipt_topic(receipt.source), self._keys.sign(encode_receipt(receipt)))
-                for receipt in receipts
-            ]
+            [Packet(receipt_topic(each.source), signed_receipt(each, self._keys)) for each in receipts]
         )
+
+
+def signed_receipt(receipt: Receipt, keys: Keys) -> bytes:
+    """Return the answer as a source reads it; the same receipt gives the same bytes each time."""
+    return keys.sign(encode_receipt(receipt))

@@ -66,9 +66,10 @@ def demo(
 
 
 def _listener_or_exit(settings: Settings, *, exit_at_end: bool) -> socket.socket:
-    """Return where the pages will be asked for, before anybody waits for the evening; or end with 2.
+    """Return where the pages will be asked for, before anybody waits for the evening; or end with 1.
 
-    The usual port is that of a service which may run beside the demonstration, so only a chosen one counts.
+    A taken port is nobody's misuse: the same command succeeds once it is free, as with vpp serve. The usual
+    port is that of a service which may run beside the demonstration, so only a chosen one counts.
     """
     # The whole product; other commands start faster without.
     from vpp.entrypoints.service import listen
@@ -77,4 +78,4 @@ def _listener_or_exit(settings: Settings, *, exit_at_end: bool) -> socket.socket
     try:
         return listen(settings.http_port if chosen else 0)
     except OperationRefused as refused:
-        fail(refused.detail, code=2)
+        fail(refused.detail)

@@ -22,6 +22,7 @@ PASSING = (
     "newest_age_s",
     "energy_needed_wh",
     "energy_left_wh",
+    "unapproved_w",
     "newest",
     "forecast",
 )

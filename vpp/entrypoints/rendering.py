@@ -386,6 +386,7 @@ def show_source(console: Console, answer: dict[str, Any]) -> None:
     console.print(
         f"{answer['name']} may signal up to {kilowatts(answer['max_w'])} {signed} "
         f"on {answer['event_topic']}; "
-        f"receipts come on {answer['receipt_topic']}",
+        f"receipts come on {answer['receipt_topic']}"
+        + (f"; over HTTP, POST {answer['signals_path']}" if answer["public_key"] else ""),
         markup=False,
     )

@@ -25,6 +25,8 @@ def board(facts: dict[str, Any]) -> RenderableType:
     figures.add_row(
         "energy above reserves", energy(facts["energy_left_wh"]), "needed", energy(facts["energy_needed_wh"])
     )
+    if facts["unapproved_w"]:
+        figures.add_row("for a second person", Text(f"▲ {power(facts['unapproved_w'])}", style="bold yellow"))
     figures.add_row("newest reading", _age(facts["newest_age_s"]), "homes asked", f"{facts['sites']:,}")
     return Panel(Group(figures, *_proof(facts)), title=title, border_style="dim", width=78)
 

@@ -36,15 +36,16 @@ class UnreadableSignal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came of raw signals: those kept for judging and answering, and counts.
+    """What came of raw signals: those kept for judging and answering, and why others cannot be judged.
 
-    ``readable`` are the keys of those kept whose verdict is still open; ``refused`` counts by reason what
-    cannot be believed or read, answered or not; ``unknown_fields`` what the standard does not know.
+    ``readable`` are the keys of those kept whose verdict is still open; ``refused`` has by key the reason of
+    what cannot be believed or read, answered or not; ``unknown_fields`` counts what the standard does not
+    know.
     """
 
     kept: tuple[RawSignal, ...]
     readable: frozenset[str] = frozenset()
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Mapping[str, str] = field(default_factory=dict)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
@@ -53,26 +54,26 @@ async def arrive(
 ) -> Arrival:
     """Keep the raw signals that can be answered; the others change nothing and are only counted.
 
-    Not kept are sources that were never added, and messages out of which the event id, operation
-    and modification time cannot be read, so that no receipt could name them. Other messages that cannot
-    be read are kept for their receipt, and counted as refused all the same.
+    Not kept are sources that were never added, messages that nobody vouches for, and messages out of which
+    the event id, operation and modification time cannot be read, so that no receipt could name them. Other
+    messages that cannot be read are kept for their receipt, and counted as refused all the same.
     """
     sources = {source.name: source for source in await registry.sources()}
     kept: list[RawSignal] = []
     readable: set[str] = set()
-    refused: Counter[str] = Counter()
+    refused: dict[str, str] = {}
     unknown_fields: Counter[str] = Counter()
     for raw in signals:
         source = sources.get(raw.source)
         if source is None:
-            refused[UNKNOWN_SOURCE] += 1
+            refused[raw.key] = UNKNOWN_SOURCE
             continue
         decoded = feed.decode(raw, source, unknown_fields)
         if isinstance(decoded, Malformed):
-            refused[decoded.reason] += 1
+            refused[raw.key] = decoded.reason
         else:
             readable.add(raw.key)
-        if not isinstance(decoded, Malformed) or _addressee(decoded) is not None:
+        if not isinstance(decoded, Malformed) or (decoded.vouched and _addressee(decoded) is not None):
             kept.append(raw)
     await store.keep(kept)
     return Arrival(tuple(kept), frozenset(readable), refused, unknown_fields)

@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from tests.entrypoints.builders import an_event, take_event
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.command import Action
+from vpp.domain.grid_event import GridSource
+from vpp.domain.quantities import Watts
 
 
 @pytest.fixture
@@ -108,13 +110,19 @@ async def test_a_form_that_cannot_be_used_says_why_and_keeps_what_was_typed(
     assert 'value="kept &lt;b&gt;name&lt;/b&gt;"' in page.text
 
 
-async def test_an_event_for_a_county_that_nobody_lives_in_is_not_started(
+async def test_an_event_for_a_county_that_nobody_lives_in_is_neither_offered_nor_started(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
-    preview = await send(ana, "/operator/new-event", **(WISH | {"targets": "Almeda"}))
+    preview = await send(ana, "/operator/new-event", **(WISH | {"targets": "Alameda, Almeda"}))
     started = await start(ana, targets="Almeda")
 
-    assert "Nothing is called Almeda" in preview.text
+    assert preview.status_code == 422
+    assert re.search(
+        r'value="Alameda, Almeda".*id="targets-fault">No utility, group, county or feeder is called Almeda<',
+        preview.text,
+        re.DOTALL,
+    )
+    assert "Start event" not in preview.text
     assert started.status_code == 422
     assert not await suburb.desk.store.histories()
 
@@ -266,6 +274,48 @@ async def test_an_event_above_the_limit_waits_for_a_second_person(tmp_path: Path
     await suburb.pass_time(60)
 
     assert suburb.plan("console-1").setpoint_w.sum() == 20_000
+
+
+async def limited(suburb: Suburb, limit_w: int) -> None:
+    """Let the console ask that much without a second person."""
+    keys = suburb.desk.keys
+    await suburb.desk.store.add_source(GridSource("console", keys.public_key, Watts(limit_w), EVENING))
+
+
+async def test_all_there_is_above_the_limit_waits_for_a_second_person_beside_what_runs(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await limited(suburb, 15_000)
+    await suburb.add("cora", Role.APPROVER)
+    cora = await logged_in(suburb, "cora")
+    await start(ana, power_mw="all", minutes="60")
+    before = await cora.get("/operator/events/console-1")
+    await suburb.pass_time(60)
+    running = await cora.get("/operator/events/console-1")
+    within_limit = suburb.plan("console-1").setpoint_w.sum()
+
+    await send(cora, "/operator/events/console-1/approve", typed="console-1")
+    await suburb.pass_time(60)
+    after = await cora.get("/operator/events/console-1")
+
+    for page in (before, running):
+        assert "45.0 kW of it is above its source's limit" in page.text
+        assert "Type <code>console-1</code> to approve it" in page.text
+    assert within_limit == 15_000
+    assert suburb.plan("console-1").setpoint_w.sum() == 60_000
+    assert "above its source" not in after.text
+    assert "Approve event" not in after.text
+
+
+async def test_all_there_is_below_the_limit_waits_for_nobody(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await suburb.add("cora", Role.APPROVER)
+    await start(ana, power_mw="all", minutes="60")
+    await suburb.pass_time(60)
+
+    page = await (await logged_in(suburb, "cora")).get("/operator/events/console-1")
+
+    assert suburb.plan("console-1").setpoint_w.sum() == 60_000
+    assert "Approve event" not in page.text
 
 
 async def test_the_fleet_table_finds_homes_by_name_and_by_reason(

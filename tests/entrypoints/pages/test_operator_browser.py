@@ -12,10 +12,14 @@ from playwright.async_api import Browser, Locator, Page, expect
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.test_browser import faults_of
-from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
+from tests.entrypoints.pages.world import EVENING, PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
+from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.notice import Alarm, NoticeKind
+from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations import sites, starting
+from vpp.ports import Packet
+from vpp.wire.openadr import Ask, encode_notification
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
@@ -195,6 +199,43 @@ async def test_what_is_above_the_limit_waits_on_one_screen_until_a_second_person
     await window.turn_until(ana, expect(ana.get_by_text("has to approve it")).to_have_count, 0)
     await window.suburb.pass_time(60)
     assert window.suburb.plan("big-1").requested_w == 1_200_000
+
+
+async def test_a_grid_event_outside_its_program_is_flagged_until_somebody_forces_it_by_its_name(
+    window: Window,
+) -> None:
+    await window.suburb.desk.store.add_source(GridSource("caiso", None, Watts(10**6), EVENING))
+    half_an_hour = encode_notification(
+        Operation.CREATE, event_id="short-1", program_id=PROGRAM, name="EEA 2", created_at=EVENING,
+        modified_at=EVENING, asks=(Ask(1_800, power_w=20_000),), starts_at=EVENING,
+    )  # fmt: skip
+    await window.suburb.controller.runner.turn([Packet("grid/v1/caiso/event", half_an_hour)])
+    await window.suburb.pass_time(60)
+    ben, vera = await window.open(width=390, height=844), await window.open()
+    for page, name in ((ben, "ben"), (vera, "vera")):
+        await page.clock.install()
+        await open_by_password(window, page, "/operator/events/short-1", name)
+        await expect(page.get_by_text("Outside its program: too short.")).to_be_visible()
+        await expect(page.get_by_text("Nothing is dispatched unless somebody forces it.")).to_be_visible()
+    await expect(vera.get_by_role("button", name="Force event")).to_have_count(0)
+    assert await faults_of(ben) == []
+
+    await ben.get_by_label("Type short-1 to dispatch it outside its program").fill("short")
+    await ben.get_by_role("button", name="Force event").click()
+    await expect(ben.get_by_text("Type short-1 to force this event. Nothing was changed.")).to_be_visible()
+    assert window.suburb.live.plan("short-1") is None
+    window.complaints.clear()  # the browser reports the 422 that came before
+    await ben.get_by_label("Type short-1 to dispatch it outside its program").fill("short-1")
+    await ben.get_by_role("button", name="Force event").click()
+
+    await expect(ben.get_by_text("Forced; paid only inside the terms.")).to_be_visible()
+    await expect(ben.get_by_role("button", name="Force event")).to_have_count(0)
+    await expect(ben.get_by_text("force by staff:ben").first).to_be_visible()
+    await window.suburb.pass_time(300)
+    for page in (ben, vera):
+        await window.turn(page)
+        await expect(page.get_by_text("On target.")).to_be_visible()
+    assert window.suburb.plan("short-1").setpoint_w.sum() == 20_000
 
 
 async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_homes(

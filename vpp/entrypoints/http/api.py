@@ -1,7 +1,7 @@
 """The loopback API: the operations under ``/api/v1``, with a bearer token, problem documents and size limits.
 
 Knows HTTP and nothing of what an operation does. Errors are RFC 9457 documents; a body is at most 64 KiB,
-an enrolment or meter file at most 64 MiB.
+an enrolment or meter file at most 64 MiB. Grid sources need no token: they sign.
 """
 
 import os
@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vpp.entrypoints.http import api_money, api_operator, api_owner
+from vpp.entrypoints.http import api_grid, api_money, api_operator, api_owner
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, GrantBody, Limit, Reason, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
@@ -95,6 +95,9 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
             dependencies=[Depends(authorized), Depends(known_query)],
             responses=dict(USUAL),
         )
+    app.include_router(
+        api_grid.router, prefix="/api/v1", dependencies=[Depends(known_query)], responses=dict(USUAL)
+    )
     describe(app)
     return app
 

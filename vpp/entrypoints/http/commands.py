@@ -25,6 +25,8 @@ from vpp.ports import StoreUnavailable
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
 """They are posted because of what they are told; nothing is stored."""
+SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
+"""What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
 TOLD_ONCE = "/api/v1/users"
 """Answers below it hold passwords and links, which stand in no database."""
 OWN_TRAIL = ("start_event", "modify_event", "add_source", "add_user", "make_login_link")
@@ -34,6 +36,11 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _KINDS = {"event_id": "event", "site_id": "site", "run_id": "payout", "name": "name"}
 
 logger = structlog.get_logger()
+
+
+def is_command(method: str, path: str) -> bool:
+    """Return whether a request is some person's command, done once under its key and told in the trail."""
+    return method in WRITES and path not in NO_COMMANDS and not SIGNALS.fullmatch(path)
 
 
 class CommandsOnce:
@@ -58,7 +65,7 @@ class CommandsOnce:
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
             await send(message)
 
-        commands = scope["method"] in WRITES and scope["path"] not in NO_COMMANDS
+        commands = is_command(scope["method"], scope["path"])
         if not commands or not self._is_known(headers) or scope["method"] not in methods_at(scope):
             await self._app(scope, receive, send_with_id)
             return

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes themselves: problems, and the key of a command."""
+"""What the OpenAPI document says beyond the routes: problems, the key of a command, topics of MQTT."""
 
 from collections.abc import Iterator, Mapping
 from inspect import getdoc
@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from vpp.entrypoints.http.commands import NO_COMMANDS, WRITES
+from vpp.entrypoints.http.commands import is_command
 from vpp.entrypoints.http.problems import USUAL, Problem
 from vpp.entrypoints.routes import ROUTES
 
@@ -26,13 +26,45 @@ _REASON = {
     "schema": {"type": "string", "maxLength": 500},
 }
 
+TOPICS = (
+    ("grid/v1/{source}/event", "grid operator to controller", "by the source", "OpenADR 3.1 notification"),
+    ("grid/v1/{source}/receipt", "controller to grid operator", "by the controller", "vpp.signal-receipt/1"),
+    ("vpp/v1/{shard}/{site_id}/command", "controller to gateway", "by the controller", "vpp.command/1"),
+    ("vpp/v1/{shard}/{site_id}/ack", "gateway to controller", "by the gateway", "vpp.ack/1"),
+    ("vpp/v1/{shard}/{site_id}/telemetry", "gateway to controller", "no", "vpp.telemetry/1"),
+    ("vpp/v1/{shard}/{site_id}/meter", "gateway to controller", "by the gateway", "vpp.meter/1"),
+    ("vpp/v1/{shard}/{site_id}/receipt", "controller to gateway", "by the controller", "vpp.receipt/1"),
+    ("vpp/v1/{shard}/{site_id}/status", "gateway to controller, retained", "no", "vpp.status/1"),
+)
+"""What goes over the broker: topic, from whom to whom, who signs, and the body."""
+
+SIGNALS = (
+    "A grid source signals over MQTT on grid/v1/{source}/event, or by POST /api/v1/sources/{name}/signals: "
+    "the same signed message, judged the same way and answered by the same signed receipt.",
+    "This service listens on loopback only: to let a grid operator's server in, put a proxy with TLS before "
+    "that one path, and let it ask for the host 127.0.0.1.",
+    "A signed message is two lines: the JSON body, and a detached JWS (Ed25519, RFC 7797) over its exact "
+    "bytes. GET /api/v1/keys has the key that receipts and commands are signed with.",
+    "What an event delivered comes back as an OpenADR 3.1 report: openadr_report of GET "
+    "/api/v1/events/{event_id}/report, after the event is settled.",
+)
+"""How to signal, what signed means, and where usage is reported."""
+
+
+def _about() -> str:
+    """Return the head of the document, as Markdown."""
+    head = ("Topic", "From and to", "Signed", "Body")
+    rows = [head, ("---",) * 4, *((f"`{topic}`", *rest) for topic, *rest in TOPICS)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return "\n\n".join(("# Signals, and the topics of MQTT", *SIGNALS, table))
+
 
 def describe(app: FastAPI) -> None:
     """Complete the application's description."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            made = get_openapi(title=app.title, version=app.version, description=_about(), routes=app.routes)
             made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             said = {(route.method, route.path): getdoc(each) for each, route in ROUTES.items()}
             for path, methods in made["paths"].items():
@@ -45,7 +77,7 @@ def describe(app: FastAPI) -> None:
                         about["responses"] = about["responses"] | {
                             str(status): answer for status, answer in USUAL.items()
                         }
-                        if method.upper() in WRITES and path not in NO_COMMANDS:
+                        if is_command(method.upper(), path):
                             about.setdefault("parameters", []).extend((_KEY, _REASON))
             app.openapi_schema = made
         return app.openapi_schema
@@ -54,9 +86,9 @@ def describe(app: FastAPI) -> None:
 
 
 def listed(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every operation for people: ``method, path, description``, and each of its ``arguments``.
+    """Return every operation for people: ``method, path, description, arguments, examples``.
 
-    An argument is its name, where it stands, its type and what it means.
+    An argument is its name, where it stands, its type and what it means; an example what it shows, and text.
     """
     return [
         {
@@ -64,6 +96,7 @@ def listed(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "path": path,
             "description": about.get("description", ""),
             "arguments": [*_parameters(about), *_fields(document, about)],
+            "examples": [*_examples(about)],
         }
         for path, methods in document["paths"].items()
         for method, about in methods.items()
@@ -84,6 +117,16 @@ def _fields(document: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[t
     fields = document["components"]["schemas"][named.rpartition("/")[2]]["properties"]
     for name, each in fields.items():
         yield name, "body", _kind(each), each.get("description", "")
+
+
+def _examples(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, part in (
+        ("request", about.get("requestBody", {})),
+        ("answer", about["responses"].get("200", {})),
+    ):
+        for body in part.get("content", {}).values():
+            if "example" in body:
+                yield name, body["example"]
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -120,20 +120,7 @@ def _board(facts: Json) -> dict[str, Any]:
         "states": states,
         "bar": share_bar([(tone, count) for _, count, tone in states]) if states else None,
         "verdict": _verdict(facts),
-        "unapproved_w": unapproved_w(facts, datetime.fromisoformat(str(facts["now"]))),
     }
-
-
-def unapproved_w(event: Any, now: datetime) -> int:
-    """Return what of a power an event asks now, or at its next start, waits for a second person.
-
-    Zero for one that asks for all there is: what its source may use without leave is given at once.
-    """
-    steps = (step for step in event["steps"] if datetime.fromisoformat(step["ends_at"]) > now)
-    asked_w, allowed_w = next((step["power_w"] for step in steps), None), event["authorized_w"]
-    if asked_w is None or allowed_w is None or event["state"] not in ("scheduled", "active"):
-        return 0
-    return max(0, int(asked_w) - int(allowed_w))
 
 
 def _chart(facts: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from vpp.entrypoints.http import (
     pages_owner_money,
 )
 from vpp.entrypoints.http.api import BodyLimit
-from vpp.entrypoints.http.description import listed
+from vpp.entrypoints.http.description import SIGNALS, TOPICS, listed
 from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.pages_faults import tell_faults
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
@@ -91,7 +91,8 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
     @pages.get("/docs")
     async def api_page(request: Request) -> Response:
         """Show every operation of the API."""
-        return show(request, "docs.html", operations=listed(api_document()))
+        operations = listed(api_document())
+        return show(request, "docs.html", operations=operations, signals=SIGNALS, topics=TOPICS)
 
     pages.mount("/static", StaticFiles(directory=STATIC))
     return pages

@@ -18,7 +18,6 @@ from vpp.entrypoints.http.live import (
     boards_html,
     boards_page_values,
     fragment,
-    unapproved_w,
 )
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import (
@@ -92,7 +91,6 @@ async def _event_page(
     if desk.live is not None:
         values["board"] = await board_page_values(desk, event_id)
     values["story"] = _story(values["event"], await desk.store.trail(subject=f"event:{event_id}", limit=20))
-    values["unapproved_w"] = unapproved_w(values["event"], desk.clock.now())
     values["words"] = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
     return show(request, "operator_event.html", status, visitor=visitor, fault=fault, typed=typed, **values)
 

@@ -17,6 +17,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.outlook import unapproved_w
 from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
@@ -35,7 +36,8 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
         What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
         planned_w, measured_w, shortfall_w`` (W), ``energy_left_wh`` (above every floor),
         ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state), ``reasons``
-        (sites by reason), ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
+        (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
+        ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
         ``course``: ``at, asked_w, planned_w, measured_w`` since the controller started; ``forecast``:
         ``at, power_w`` to the end.
     """
@@ -72,6 +74,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "planned_w": planned_w,
         "measured_w": live.measured_w(serving),
         "shortfall_w": shortfall_w if asking else 0,
+        "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
         "energy_needed_wh": planned_w * (remaining_s - starts_in_s) // 3600,
         "sites": int(serving.sum()),
@@ -105,6 +108,16 @@ def _asked_now(history: EventHistory, now: datetime, authorized_w: int | None) -
     powers = [step.power for step in steps_in_force(history) if step.interval.contains(now)]
     asked_w = powers[0] or 0 if powers else 0
     return asked_w if authorized_w is None else min(asked_w, authorized_w)
+
+
+def _unapproved_w(desk: Desk, live: Live, history: EventHistory, facts: Json, now: datetime) -> int:
+    """Return what waits for a second person beside what is dispatched; an event that waits whole says so."""
+    if facts["state"] not in ("scheduled", "active"):
+        return 0
+    event, authorized_w = history.latest, facts["authorized_w"]
+    assert authorized_w is None or isinstance(authorized_w, int)
+    program = desk.programs.get(event.program_id)
+    return unapproved_w(live, event, program, event.steps, now=now, authorized_w=authorized_w)
 
 
 def _forecast(live: Live, serving: BoolColumn, now: datetime, remaining_s: int) -> list[Json]:

@@ -11,11 +11,10 @@ from vpp.domain.grid_event import GridEvent, Operation, Step
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
 from vpp.domain.season_hours import counted_intervals
-from vpp.domain.targets import resolve_targets
 from vpp.domain.verdict import asked_span, out_of_program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
-from vpp.entrypoints.operations.starting import MINUTES_MOST, read_megawatts
+from vpp.entrypoints.operations.starting import MINUTES_MOST, read_megawatts, read_targets
 
 
 async def modify_event(
@@ -54,7 +53,8 @@ async def modify_event(
         steps = _at_power(steps, read_megawatts(power_mw))
     if minutes:
         steps = _until(steps, minutes, now)
-    words = latest.targets if targets is None else _known_targets(desk, latest, targets)
+    program = desk.programs.get(latest.program_id)
+    words = latest.targets if targets is None else read_targets(desk, program, targets)
     if (steps, words) != (latest.steps, latest.targets):
         version = replace(
             latest,
@@ -92,24 +92,6 @@ def _until(steps: Sequence[Step], minutes: int, now: datetime) -> tuple[Step, ..
     kept = [step for step in steps if step.interval.starts_at < ends_at]
     last = kept[-1]
     return (*kept[:-1], replace(last, interval=Interval(last.interval.starts_at, ends_at)))
-
-
-def _known_targets(desk: Desk, latest: GridEvent, targets: Sequence[str]) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in targets if word.strip())
-    if desk.live is not None:
-        roster, program = desk.live.controller.roster, desk.programs.get(latest.program_id)
-        unknown = resolve_targets(
-            words,
-            utilities=roster.utilities.words,
-            groups=program.groups if program else (),
-            counties=roster.counties.words,
-            feeders=roster.feeders.words,
-        ).unknown
-        if unknown:
-            raise OperationRefused(
-                f"no utility, group, county or feeder is called {', '.join(unknown)}", field="targets"
-            )
-    return words
 
 
 def _fingerprint(steps: Sequence[Step], targets: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from vpp.domain.dispatch_plan import sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.grid_event import Receipt
 from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
@@ -39,6 +40,10 @@ class Dispatching(Protocol):
 
     async def stop_everything(self, actor: str) -> int:
         """Release every home before the database knows of it; return how many were asked for power."""
+        ...
+
+    async def take_signal(self, source: str, message: bytes, *, within_s: float) -> Receipt | str | None:
+        """Take a signal that was posted; return its receipt, why it was not kept, or None: not known yet."""
         ...
 
     @property

@@ -17,17 +17,13 @@ from vpp.domain.capacity import (
     firm_power,
     over_select,
 )
-from vpp.domain.dispatch_plan import REASONS, Offers, Profile, Reason, plan_dispatch, reason_code
-from vpp.domain.dispatch_terms import network_limits
-from vpp.domain.eligibility import eligibility
-from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
-from vpp.domain.headroom import Limits, offers_of
-from vpp.domain.interval import to_epoch
+from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.board import by_word
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.live import Live
+from vpp.entrypoints.operations.outlook import Outlook
 from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import Wish, console_of, demand_of, departures_of, read_wish
 
@@ -65,7 +61,7 @@ async def preview_event(
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
         ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
-        unknown_targets, limit_w`` (needs no second person). Of what can be held to the end, with charge
+        limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
         ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
         (looked at for the track record) and ``prior`` (what holds without one). ``selection``
@@ -77,11 +73,10 @@ async def preview_event(
     wish = read_wish(desk, program_id, power_mw, starts_at, minutes, targets)
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
-    demand, unknown = demand_of(wish, live, begins, ends)
-    outlook = _Outlook.of(live, demand, now)
+    outlook = Outlook.of(live, demand_of(wish, live, begins, ends), now)
     record = await track_record(desk, program_id)
     roster, fleet = live.controller.roster, live.controller.fleet
-    plan, held_w = outlook.plan, outlook.held_w
+    plan, held_w = outlook.plan(), outlook.held_w
     counts = np.bincount(plan.reason_code, minlength=len(REASONS))
     out = await departures_of(desk, wish, now)
     return {
@@ -104,10 +99,9 @@ async def preview_event(
         "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
         "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
         "out_of_program": list(out),
-        "unknown_targets": list(unknown),
         "limit_w": (await console_of(desk)).max_power_w,
         **_firm_blocks(held_w, record, live),
-        "selection": outlook.selection(wish, record, confidence_pct),
+        "selection": _selection(outlook, wish, record, confidence_pct),
     }
 
 
@@ -124,62 +118,20 @@ def _firm_blocks(held_w: IntColumn, record: TrackRecord, live: Live) -> Json:
     }
 
 
-class _Outlook:
-    """The fleet as one event would find it; columns indexed by ``site_no``, offers by eligible site."""
-
-    def __init__(self, offers: Offers, limits: Limits, seconds: int, plan: EventPlan) -> None:
-        self.offers, self.limits, self.seconds, self.plan = offers, limits, seconds, plan
-        self.held_w = self.shared(None)
-
-    @classmethod
-    def of(cls, live: Live, demand: Demand, now: datetime) -> "_Outlook":
-        """Return the outlook beside the events that are on, within what they leave of the network."""
-        fleet, board = live.controller.fleet, live.controller.board
-        sites, now_s = len(fleet), to_epoch(now)
-        nobody = np.zeros(sites, dtype=np.bool_)
-        season_capped, held_back, limits = (
-            nobody,
-            nobody.copy(),
-            network_limits(live.controller.terms, live.controller.roster),
-        )
-        if board is not None:
-            known = len(board.held_back_until_s)
-            season_capped = board.season.reached(live.controller.terms.site_season_cap_s, sites)
-            held_back[:known] = board.held_back_until_s[:sites] > to_epoch(demand.starts_at)
-            limits = limits.less(np.where(live.busy(now), live.setpoint_w(), 0), fleet)
-        codes = eligibility(
-            fleet, demand, opted_out=nobody, held_back=held_back, busy=live.busy(now), planned=nobody,
-            waiting=nobody, now_s=now_s, season_capped=season_capped,
-        )  # fmt: skip
-        zero = np.zeros(sites, dtype=np.int64)
-        delivered = Delivered(zero, nobody, nobody, nobody)
-        plan = plan_event(EventPlan.empty(sites), demand, fleet, codes, limits, delivered)
-        rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
-        return cls(offers_of(fleet, rows, limits), limits, demand.profile.seconds, plan)
-
-    def shared(self, asked_w: int | None) -> IntColumn:
-        """Return each site's setpoint when that much is asked of the fleet; None: all there is."""
-        profile = Profile(asked_w, asked_w, self.seconds)
-        feeder_caps_w, zone_caps_w = self.limits.feeder_caps_w, self.limits.zone_caps_w
-        setpoint_w = np.zeros(len(self.plan.setpoint_w), dtype=np.int64)
-        share = plan_dispatch(profile, self.offers, feeder_caps_w=feeder_caps_w, zone_caps_w=zone_caps_w)
-        setpoint_w[self.offers.site_no] = share.setpoint_w
-        return setpoint_w
-
-    def selection(self, wish: Wish, record: TrackRecord, confidence_pct: int) -> Json | None:
-        """Return how much to ask so that what is wished is reached that surely."""
-        if wish.power_w is None:
-            return None
-        share_out: Callable[[int], IntColumn] = self.shared
-        most_w = int(self.held_w.sum())
-        found = over_select(wish.power_w, most_w, record, share_out, confidence_permille=10 * confidence_pct)
-        return {
-            "confidence_pct": confidence_pct,
-            "ask_w": found.asked_w,
-            "sites": int((found.setpoint_w > 0).sum()),
-            "reaches_w": found.reaches_w,
-            "enough": found.reaches_w >= wish.power_w,
-        }
+def _selection(outlook: Outlook, wish: Wish, record: TrackRecord, confidence_pct: int) -> Json | None:
+    """Return how much to ask so that what is wished is reached that surely."""
+    if wish.power_w is None:
+        return None
+    share_out: Callable[[int], IntColumn] = outlook.shared
+    most_w = int(outlook.held_w.sum())
+    found = over_select(wish.power_w, most_w, record, share_out, confidence_permille=10 * confidence_pct)
+    return {
+        "confidence_pct": confidence_pct,
+        "ask_w": found.asked_w,
+        "sites": int((found.setpoint_w > 0).sum()),
+        "reaches_w": found.reaches_w,
+        "enough": found.reaches_w >= wish.power_w,
+    }
 
 
 async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -> Json:

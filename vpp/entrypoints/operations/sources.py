@@ -38,7 +38,8 @@ async def add_source(
         actor: Who says so.
 
     Returns:
-        ``name, public_key, max_w, event_topic, receipt_topic, added_at``.
+        ``name, public_key, max_w, event_topic, receipt_topic, signals_path, added_at``; the path takes over
+        HTTP what the topic takes, from a source with a key.
     """
     if not _SOURCE_NAME.fullmatch(name):
         raise OperationRefused(f"source name {name[:70]!r} is not 1-64 of a-z, 0-9 and '-'")
@@ -92,6 +93,7 @@ def source_facts(source: GridSource) -> Json:
         "max_w": source.max_power_w,
         "event_topic": f"grid/v1/{source.name}/event",
         "receipt_topic": f"grid/v1/{source.name}/receipt",
+        "signals_path": f"/api/v1/sources/{source.name}/signals",
         "added_at": instant(source.added_at),
     }
 

@@ -29,7 +29,7 @@ from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
 from vpp.domain.quantities import Watts
 from vpp.domain.season_hours import counted_intervals
-from vpp.domain.targets import resolve_targets
+from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
@@ -74,8 +74,35 @@ def read_wish(
         raise OperationRefused(
             f"the start {instant(begins)} is over; give a later one, or now", field="starts_at"
         )
+    power_w = read_megawatts(power_mw)
+    return Wish(program, power_w, begins, minutes * 60, read_targets(desk, program, targets))
+
+
+def read_targets(desk: Desk, program: Program | None, targets: Sequence[str]) -> tuple[str, ...]:
+    """Return target words without what is empty. Raises OperationRefused where one names nobody.
+
+    Who enrolled is known to a running controller only; without one every word is taken.
+    """
     words = tuple(word.strip() for word in targets if word.strip())
-    return Wish(program, read_megawatts(power_mw), begins, minutes * 60, words)
+    if desk.live is not None:
+        unknown = whom(words, program, desk.live).unknown
+        if unknown:
+            raise OperationRefused(
+                f"no utility, group, county or feeder is called {', '.join(unknown)}", field="targets"
+            )
+    return words
+
+
+def whom(words: Sequence[str], program: Program | None, live: Live) -> Targets:
+    """Return what target words name among the enrolled homes."""
+    roster = live.controller.roster
+    return resolve_targets(
+        words,
+        utilities=roster.utilities.words,
+        groups=program.groups if program else (),
+        counties=roster.counties.words,
+        feeders=roster.feeders.words,
+    )
 
 
 def read_megawatts(text: str) -> int | None:
@@ -114,30 +141,22 @@ def read_start(text: str, program: Program) -> datetime:
     return whole_second((at if at.tzinfo else at.replace(tzinfo=program.zone)).astimezone(UTC))
 
 
-def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> tuple[Demand, tuple[str, ...]]:
-    """Return what the wish would ask of the fleet, and its targets that name nothing."""
+def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> Demand:
+    """Return what the wish would ask of the fleet."""
     roster = live.controller.roster
-    words = resolve_targets(
-        wish.targets,
-        utilities=roster.utilities.words,
-        groups=wish.program.groups,
-        counties=roster.counties.words,
-        feeders=roster.feeders.words,
-    )
     program_no = roster.programs.find(wish.program.program_id)
-    demand = Demand(
-        event_id="preview",
+    return Demand(
+        event_id="",  # no event's, so that no home serves it
         event_no=-1,
         version=1,
         program_no=-1 if program_no is None else program_no,
-        targeted=targeted_sites(words, live.controller.fleet, roster),
+        targeted=targeted_sites(whom(wish.targets, wish.program, live), live.controller.fleet, roster),
         stretches=((wish.power_w, wish.seconds),),
         authorized_w=None,
         starts_at=begins,
         ends_at=ends,
         test=False,
     )
-    return demand, words.unknown
 
 
 async def departures_of(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...]:
@@ -236,12 +255,6 @@ async def start_event(
     if not _EVENT_ID.fullmatch(event_id):
         raise OperationRefused(f"event id {event_id[:70]!r} is not 1-64 of A-Z, a-z, 0-9 and '._-'")
     wish, now = read_wish(desk, program_id, power_mw, starts_at, minutes, targets), desk.clock.now()
-    if desk.live is not None:
-        unknown = demand_of(wish, desk.live, now, now)[1]
-        if unknown:
-            raise OperationRefused(
-                f"no utility, group, county or feeder is called {', '.join(unknown)}", field="targets"
-            )
     console = await console_of(desk)
     signal = _signal(wish, event_id, name[:120] or f"Console {event_id}", test, now)
     known = await desk.store.history(event_id)
