@@ -17,6 +17,7 @@ import structlog
 
 from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
+from vpp.domain.settling_times import SettlingTimes
 from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 
 FactT = TypeVar("FactT")
@@ -107,10 +108,7 @@ class Runner:
         self._settle_every = timedelta(seconds=settle_s)
         self._next_tick: datetime | None = None
         self._next_settle: datetime | None = None
-        self._settled_at: dict[str, datetime] = {}
-        self._read_at: datetime | None = None
-        self._complete: set[str] = set()
-        self._answered: set[str] = set()
+        self._settling = SettlingTimes()
         self._woken = True
         self._signals_pending = True
         self._unjudged: set[str] = set()
@@ -120,11 +118,11 @@ class Runner:
 
     def readings_stored(self) -> None:
         """Let events that are over be settled again: their meters said something new."""
-        self._read_at = self._clock.now()
+        self._settling.note_readings(self._clock.now())
 
     def answered(self, event_id: str, *, by_all: bool) -> None:
         """Let an event be settled again: of the homes that it waits for some have spoken, or all of them."""
-        (self._complete if by_all else self._answered).add(event_id)
+        self._settling.note_answered(event_id, by_all=by_all)
 
     def wake(self) -> None:
         """Let control look at once: an owner spoke, a signal came, a home refused."""
@@ -304,35 +302,19 @@ class Runner:
         return await self._attempt(stage, "due", call, self._clock.now())
 
     async def settle_ended(self, now: datetime) -> bool:
-        """Settle and book events that have ended and are due; return whether all of them could be.
-
-        An event is settled within a minute of its end, and of the last reading that it waited for. While
-        homes come one by one it is settled after a minute, then each time half as long again after its
-        end: thousands of them may take an hour, and each settlement reads all of them. For readings that
-        nothing waits for, which seldom say anything new, each time four times as long after its end; and
-        once an hour whatever comes, because its close date passes too.
-        """
+        """Settle and book events that have ended and are due; return whether all of them could be."""
         done = True
         for history in await self._signals.histories():
             event_id, ended_at = history.latest.event_id, _ended_at(history)
-            if ended_at > now or not self._due_to_settle(event_id, ended_at, now):
+            if ended_at > now or not self._settling.is_due(event_id, ended_at, now):
                 continue
-            self._complete.discard(event_id)
-            self._answered.discard(event_id)
+            self._settling.begin(event_id)
             if await self._attempt("settle", event_id, self._stages.settle, history) is None:
-                self._complete.add(event_id)
+                self._settling.note_failed(event_id)
                 done = False
             else:
-                self._settled_at[event_id] = now
+                self._settling.note_settled(event_id, now)
         return done
-
-    def _due_to_settle(self, event_id: str, ended_at: datetime, now: datetime) -> bool:
-        settled_at = self._settled_at.get(event_id)
-        if settled_at is None or event_id in self._complete or now - settled_at >= timedelta(hours=1):
-            return True
-        read = self._read_at is not None and self._read_at >= settled_at
-        wait = (settled_at - ended_at) * (0.5 if event_id in self._answered else 3)
-        return read and now - settled_at >= max(timedelta(minutes=1), wait)
 
     async def _attempt(
         self, stage: str, fact: str, call: Callable[[FactT], Awaitable[ResultT]], argument: FactT
