@@ -4,7 +4,7 @@ Makes of the settlements of a period's events, or of being enrolled, one settlem
 provisional while the period runs and final some days after its end, like an event's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,11 +14,9 @@ from types import MappingProxyType
 
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
-from vpp.domain.program import NegativePolicy, Period, Program, TariffRule, Terms
+from vpp.domain.program import Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
-from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import (
-    COUNTING,
     BaselineDays,
     Settlement,
     SettlementLine,
@@ -31,8 +29,6 @@ from vpp.domain.tariff import (
     average_power_kw,
     earned_by_power,
     earned_by_presence,
-    earned_in_event,
-    paid_energy,
 )
 from vpp.domain.wholesale_price import Weights, WholesalePrice, weights_of
 
@@ -67,61 +63,6 @@ def accrual_period(program: Program, day: date) -> AccrualPeriod | None:
     return AccrualPeriod(
         f"month-{first:%Y-%m}" if by_month else f"year-{first:%Y}", Interval(edges[0], edges[1]), terms
     )
-
-
-def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str, Fraction]:
-    """Return each site's signed watt-hours in the season's earlier events of the program, by site id."""
-    season = event.program.season_around(event.day)
-    carried: dict[str, Fraction] = {}
-    if season is None or not event.parts:
-        return carried
-    for earlier in runs:
-        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
-            continue
-        for line in earlier.lines:
-            starts_at = None if line.settled is None else line.settled.starts_at
-            if starts_at is not None and season.starts_at <= starts_at < event.parts[0].starts_at:
-                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
-    return carried
-
-
-def later_in_season(event: SettledEvent | None, others: Iterable[SettledEvent]) -> tuple[SettledEvent, ...]:
-    """Return the events that an event's energy is carried on to, in their order.
-
-    Those of the same program and season that begin later, under terms by which a season nets.
-    """
-    season = None if event is None else event.program.season_around(event.day)
-    if event is None or season is None or not event.parts:
-        return ()
-    later = [
-        each
-        for each in others
-        if each.program.program_id == event.program.program_id
-        and each.program.season_around(each.day) == season
-        and each.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
-        and each.parts
-        and each.parts[0].starts_at > event.parts[0].starts_at
-    ]
-    return tuple(sorted(later, key=lambda each: (each.parts, each.event_id)))
-
-
-def netted_again(event: SettledEvent, run: Settlement, runs: Sequence[Settlement]) -> Settlement:
-    """Return an event's settlement as it would be beside these of its season: its energy stays what it was.
-
-    The same settlement where nothing that is carried to it has changed. Only where a season nets.
-    """
-    carried = carried_energy(event, runs)
-    lines = []
-    for line in run.lines:
-        paid_wh = paid_energy(
-            [line.incremental_wh], event.terms.negative_policy, carried.get(line.site_id, Fraction(0))
-        )
-        counts = bool(line.hours) and line.quality in COUNTING
-        earned = earned_in_event(event.terms, paid_wh, counts=counts)
-        lines.append(
-            replace(line, paid_wh=paid_wh, amount=earned.amount, gross=earned.gross, margin=earned.margin)
-        )
-    return replace(run, lines=tuple(lines))
 
 
 def terms_of_period(program: Program, period_id: str) -> Terms | None:

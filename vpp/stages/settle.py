@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.accrual import carried_energy, later_in_season, netted_again
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
@@ -20,6 +19,7 @@ from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
+from vpp.domain.season_netting import carried_energy, later_in_season, netted_again
 from vpp.domain.settled_event import (
     READ_AROUND,
     Grounds,
