@@ -18,6 +18,7 @@ from vpp.domain.ledger import (
     balances,
     currencies,
     live_settlements,
+    owed_by,
 )
 from vpp.domain.program import Program, Terms
 from vpp.domain.settled_event import NoTerms
@@ -136,7 +137,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
             behind = await days_behind(desk, program, terms, line) if with_days else []
             lines.append(_line_facts(desk, settlement, line, version, live) | {"days_behind": behind})
     counted = _what_counts(desk, homes, of_events)
-    booked = {settles: _owed(entry, owner_id) for settles, entry in live.items()}
+    booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
@@ -251,7 +252,7 @@ def _line_facts(
         "incremental_wh": exact(line.incremental_wh),
         "paid_wh": exact(line.paid_wh),
         "amount_usd": usd(line.amount),
-        "booked_usd": usd(_owed(booked, line.owner_id)) if booked else usd(0),
+        "booked_usd": usd(owed_by(booked, line.owner_id)) if booked else usd(0),
         "quality": line.quality.value,
         "reason": line.reason,
         "test": version.test,
@@ -295,21 +296,13 @@ def _hour_facts(hour: HourLine) -> Json:
     }
 
 
-def _owed(entry: JournalEntry, owner_id: str) -> int:
-    return -sum(
-        posting.amount
-        for posting in entry.postings
-        if posting.account is Account.OWNER_PAYABLE and posting.party == owner_id
-    )
-
-
 def _entry_facts(entry: JournalEntry, owner_id: str) -> Json:
     return {
         "entry_id": entry.entry_id,
         "at": instant(entry.at),
         "state": entry.state.value,
         "memo": entry.memo,
-        "amount_usd": usd(_owed(entry, owner_id)),
+        "amount_usd": usd(owed_by(entry, owner_id)),
         "resolves": entry.resolves,
         "corrects": entry.corrects,
     }
