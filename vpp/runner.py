@@ -17,6 +17,7 @@ import structlog
 
 from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
+from vpp.domain.season_netting import in_order_of_time
 from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 
 FactT = TypeVar("FactT")
@@ -279,7 +280,7 @@ class Runner:
         once an hour whatever comes, because its close date passes too.
         """
         done = True
-        for history in await self._signals.histories():
+        for history in in_order_of_time(await self._signals.histories()):
             event_id, ended_at = history.latest.event_id, _ended_at(history)
             if ended_at > now or not self._due_to_settle(event_id, ended_at, now):
                 continue

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.domain.money_world import EVENT_DAY, a_meter, local
-from tests.entrypoints.test_evidence_export import PROGRAM, a_story, amounts, exported, shipped
+from tests.entrypoints.test_evidence_export import PROGRAM, a_desk, a_story, amounts, exported, shipped
 from tests.stages.money_story import MoneyStory
 from vpp.domain.ledger import live_settlements, owed_by
 from vpp.domain.program import Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.wholesale_price import WholesalePrice
+from vpp.entrypoints.operations.money import settle_ended
 from vpp.stages.pay import accrue
 from vpp.wire.evidence_check import verify_bundle
 from vpp.wire.program_file import read_program
@@ -43,7 +44,7 @@ MONTH = for_power(
 NETS = shipped(lambda text: text.replace('"net_event_floor_zero"', '"net_season_floor_zero"'))
 
 
-async def a_season(program: Program, given: Given) -> MoneyStory:
+async def a_season(program: Program, given: Given, days: Mapping[str, date] = DAYS) -> MoneyStory:
     """Settle and book an event on each of three evenings, by the Wh that homes gave in its hours."""
     story = a_story(program)
     story.clock.step_to(local(DAYS["ev-3"], 22))
@@ -55,11 +56,11 @@ async def a_season(program: Program, given: Given) -> MoneyStory:
         hours = dict(usual)
         for event_id, evening in given.items():
             hours |= {
-                local(DAYS[event_id], 18 + at): wh for at, wh in enumerate(evening.get(name, [0, 0, 0]))
+                local(days[event_id], 18 + at): wh for at, wh in enumerate(evening.get(name, [0, 0, 0]))
             }
         await story.home(name, hours)
     for event_id, evening in given.items():
-        begins = local(DAYS[event_id], 18)
+        begins = local(days[event_id], 18)
         await story.event(event_id, starts_at=begins, ends_at=begins + timedelta(hours=3))
         await story.dispatched(*(names.index(name) for name in evening), event_id=event_id, at=begins)
     return story
@@ -109,6 +110,18 @@ async def test_a_season_that_nets_takes_back_in_one_event_what_another_had_earne
         "other,ev-2,2026-09-11T01:00:00Z,3000",
     ]
     assert await booked(story, "ev-2") == {"home": "-6.00"}
+
+
+async def test_events_settled_at_once_net_in_the_order_of_time_whatever_their_names(tmp_path: Path):
+    days = {"a-later": DAYS["ev-2"], "z-earlier": DAYS["ev-1"]}
+    given = {"z-earlier": {"home": [0] * 3}, "a-later": {"home": [4_000] * 3}}
+    story = await a_season(NETS, given, days)
+    story.clock.step_to(local(date(2026, 10, 1), 12))
+
+    await settle_ended(a_desk(story, tmp_path))
+
+    assert await booked(story, "a-later") == {"home": "12.00"}
+    assert verify_bundle(await exported(story, tmp_path, "a-later")).agrees
 
 
 async def test_the_mean_power_of_a_season_is_proved_from_the_bundle_of_any_of_its_events(tmp_path: Path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 
+from vpp.domain.grid_event import EventHistory
 from vpp.domain.program import NegativePolicy
 from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import COUNTING, Settlement
@@ -55,6 +56,20 @@ def summed(energies: Iterable[EarlierEnergy]) -> dict[str, Fraction]:
 def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str, Fraction]:
     """Return each site's signed watt-hours in the season's earlier events of the program, by site id."""
     return summed(earlier_energies(event, runs))
+
+
+def in_order_of_time(histories: Iterable[EventHistory]) -> list[EventHistory]:
+    """Return events as they begin, those that begin together by id: the order in which they are settled.
+
+    In another order an event that is settled for the first time at its close, after days without a
+    controller, would not know what earlier ones carry to it, and nothing would settle it again.
+    """
+    return sorted(histories, key=lambda each: (_begins(each), each.latest.event_id))
+
+
+def _begins(history: EventHistory) -> datetime:
+    asking = [each.interval for each in history.versions if each.interval is not None]
+    return asking[-1].starts_at if asking else history.latest.committed_at
 
 
 def later_in_season(event: SettledEvent | None, others: Iterable[SettledEvent]) -> tuple[SettledEvent, ...]:

@@ -21,6 +21,7 @@ from vpp.domain.ledger import (
     owed_by,
 )
 from vpp.domain.program import Program, Terms
+from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.language import Language
@@ -75,7 +76,7 @@ async def settle_ended(desk: Desk) -> Json:
     """
     settled: list[Json] = []
     unsettled: list[Json] = []
-    for history in await desk.store.histories():
+    for history in in_order_of_time(await desk.store.histories()):
         event_id = history.latest.event_id
         if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
             continue
