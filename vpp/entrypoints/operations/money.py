@@ -8,7 +8,7 @@ from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import GridEvent
+from vpp.domain.grid_event import EventHistory, GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import (
     HOME_CURRENCY,
@@ -25,7 +25,9 @@ from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.language import Language
+from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
+from vpp.entrypoints.operations.carried import carried_wh
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
@@ -106,7 +108,10 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
         meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
         cap_kwh, cap_amount, minimum_amount`` (None: none), ``event_s`` (its settled length), ``counts``,
-        ``adjustment`` (what a grid meter's baseline was multiplied by),
+        ``adjustment`` (what a grid meter's baseline was multiplied by) and ``adjusted_by`` (``hours``, what
+        they ``metered_wh`` that day, ``usual_wh`` on the days behind the baseline, and ``lowest`` and
+        ``highest``, the bounds of their ratio), ``carried_wh`` (of the season's earlier events, where it
+        nets); both None where there is nothing to say or readings came since.
         ``hours, baseline_days, dropped_days, days_behind`` (``date`` and ``metered_wh`` of each hour: what
         the baseline is the average of; empty where readings came since); ``incremental_wh, paid_wh``
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
@@ -127,16 +132,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     if not homes and not entries:
         raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
     live = live_settlements(entries)
-    lines: list[Json] = []
-    of_events: list[Terms | None] = []
-    for settlement in await desk.store.settlements(owner_id=owner_id):
-        version = await _last_asking(desk, settlement.event_id)
-        program = desk.programs.get(settlement.program_id)
-        terms = _terms(program, version.interval)
-        of_events.append(terms)
-        for line in settlement.lines:
-            behind = await days_behind(desk, program, terms, line) if with_days else []
-            lines.append(_line_facts(desk, settlement, line, version, live) | {"days_behind": behind})
+    lines, of_events = await _event_lines(desk, owner_id, live, with_days=with_days)
     counted = _what_counts(desk, homes, of_events)
     booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
     found = balances(entries)
@@ -160,6 +156,35 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "paid_out_usd": usd(-paid.posted if paid else 0),
         "chain_head": await desk.store.chain_head(),
     }
+
+
+async def _event_lines(
+    desk: Desk,
+    owner_id: str,
+    live: Mapping[tuple[str, str, str, str], JournalEntry],
+    *,
+    with_days: bool,
+) -> tuple[list[Json], list[Terms | None]]:
+    """Return a statement's lines by event and home, and the terms of each event."""
+    lines: list[Json] = []
+    of_events: list[Terms | None] = []
+    settlements = await desk.store.settlements(owner_id=owner_id)
+    for settlement in settlements:
+        history = await desk.history(settlement.event_id)
+        version = _last_asking(history)
+        program = desk.programs.get(settlement.program_id)
+        terms = _terms(program, version.interval)
+        of_events.append(terms)
+        for line in settlement.lines:
+            behind = await days_behind(desk, program, terms, line) if with_days else []
+            carried = carried_wh(program, terms, line, settlements)
+            facts = {
+                "days_behind": behind,
+                "adjusted_by": await adjusted_by(desk, program, terms, line, history, behind),
+                "carried_wh": None if carried is None else exact(carried),
+            }
+            lines.append(_line_facts(desk, settlement, line, version, live) | facts)
+    return lines, of_events
 
 
 def _what_counts(desk: Desk, homes: Sequence[Enrollment], of_events: Sequence[Terms | None]) -> list[Counts]:
@@ -214,9 +239,8 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
     ]
 
 
-async def _last_asking(desk: Desk, event_id: str) -> GridEvent:
+def _last_asking(history: EventHistory) -> GridEvent:
     """Return the last version that asked for something, flagged by how any version left the terms."""
-    history = await desk.history(event_id)
     version = next((each for each in reversed(history.versions) if each.steps), history.latest)
     return replace(version, out_of_program=departures_ever(history))
 
