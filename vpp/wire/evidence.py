@@ -301,7 +301,7 @@ def _notes(bundle: Bundle, *, nets: bool, period_id: str | None) -> Iterator[str
         )
         yield f"amounts are those of {period_id}, {known}"
     elif bundle.powers:
-        yield f"{PERIOD} is not used: the program does not pay for mean power"
+        yield f"{PERIOD} is not used: no mean power is paid for an event of that day"
 
 
 def _settle(
