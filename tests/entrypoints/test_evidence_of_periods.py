@@ -15,6 +15,7 @@ from vpp.domain.ledger import live_settlements, owed_by
 from vpp.domain.program import Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.wholesale_price import WholesalePrice
+from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.money import settle_ended
 from vpp.stages.pay import accrue
 from vpp.wire.evidence_check import verify_bundle
@@ -122,6 +123,23 @@ async def test_events_settled_at_once_net_in_the_order_of_time_whatever_their_na
 
     assert await booked(story, "a-later") == {"home": "12.00"}
     assert verify_bundle(await exported(story, tmp_path, "a-later")).agrees
+
+
+async def test_an_event_is_settled_again_before_its_evidence_when_an_earlier_one_was(tmp_path: Path):
+    given = {"ev-1": {"home": [4_000] * 3}, "ev-2": {"home": [0] * 3}}
+    story = await a_season(NETS, given)
+    await story.opted_out("home", event_id="ev-1", at=local(EVENT_DAY, 18, 30))
+    await settled(story, "ev-1", "ev-2")
+    assert await booked(story, "ev-2") == {"home": "-3.00"}
+    await story.store.take_back_opt_out("home", "ev-1", at=local(EVENT_DAY, 20))
+    await settled(story, "ev-1")
+
+    with pytest.raises(OperationRefused, match="settled again since ev-2 was; vpp settle ev-2 takes in"):
+        await exported(story, tmp_path, "ev-2")
+
+    await settled(story, "ev-2")
+    report = verify_bundle(await exported(story, tmp_path, "ev-2"))
+    assert (amounts(report), report.agrees) == ({"home": "-6.00"}, True)
 
 
 async def test_the_mean_power_of_a_season_is_proved_from_the_bundle_of_any_of_its_events(tmp_path: Path):

@@ -421,5 +421,5 @@ def dollars(event: Event, home: Home, results: dict[str, Result]) -> str:
         owner = min(owner, terms.cap_amount)
     if counts and terms.minimum:
         owner = max(owner, terms.minimum)
-    cents = int((owner * 100 + Fraction(1, 2)) // 1)
-    return f"{'-' if cents < 0 else ''}{abs(cents) // 100}.{abs(cents) % 100:02d}"
+    cents = int((abs(owner) * 100 + Fraction(1, 2)) // 1)
+    return f"{'-' if owner < 0 and cents else ''}{cents // 100}.{cents % 100:02d}"

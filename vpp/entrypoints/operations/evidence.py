@@ -11,9 +11,9 @@ from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.ledger import live_settlements, owed_by
 from vpp.domain.program import NegativePolicy, TariffRule
 from vpp.domain.quantities import MicroDollars
-from vpp.domain.season_netting import EarlierEnergy, earlier_energies
+from vpp.domain.season_netting import EarlierEnergy, earlier_energies, netted_again
 from vpp.domain.settled_event import Grounds, event_hours, reading_intervals
-from vpp.domain.settlement import Settlement, SettlementLine
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState, same_result
 from vpp.domain.tariff import MICRO_DOLLARS
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.stages.pay import powers_of_program
@@ -34,7 +34,8 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
     add to it; where a season nets, ``carried.csv`` holds what its earlier events carried to this one.
 
     Raises:
-        OperationRefused: The event is not known or not settled, or its program's file is not here.
+        OperationRefused: The event is not known or not settled, or not since an earlier one of its season
+            was settled again; or its program's file is not here.
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
@@ -51,6 +52,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         raise OperationRefused(
             f"event {event_id} was never on, so there is no evidence of it", HTTPStatus.CONFLICT
         )
+    carried = await _carried(desk, grounds, settlement)
     bundle = Bundle(
         event=_event(history, grounds),
         program_text=program.text,
@@ -59,7 +61,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
         readings=await _readings(desk, grounds),
         excluded=grounds.excluded,
         prices=await _prices(desk, grounds),
-        carried=await _carried(desk, grounds),
+        carried=carried,
         powers=await _powers(desk, grounds),
     )
     return write_bundle(
@@ -93,13 +95,20 @@ def _period(grounds: Grounds) -> AccrualPeriod | None:
     return accrual_period(event.program, event.day) if event.terms.tariff.for_power else None
 
 
-async def _carried(desk: Desk, grounds: Grounds) -> tuple[EarlierEnergy, ...] | None:
+async def _carried(desk: Desk, grounds: Grounds, settlement: Settlement) -> tuple[EarlierEnergy, ...] | None:
     """Return what the season's earlier events carried to the settled sites, where it nets."""
     event = grounds.event
     if event.terms.negative_policy is not NegativePolicy.NET_SEASON_FLOOR_ZERO:
         return None
     settled = {site.enrollment.site_id for site in grounds.sites}
     runs = await _runs(desk, event.program.program_id)
+    provisional = settlement.state is SettlementState.PROVISIONAL
+    if provisional and not same_result(settlement, netted_again(event, settlement, runs)):
+        raise OperationRefused(
+            f"an earlier event of the season was settled again since {event.event_id} was; "
+            f"vpp settle {event.event_id} takes in what it carries now",
+            HTTPStatus.CONFLICT,
+        )
     return tuple(each for each in earlier_energies(event, runs) if each.site_id in settled)
 
 
