@@ -17,6 +17,7 @@ import structlog
 
 from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
+from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settling_times import SettlingTimes
 from vpp.ports import Clock, Ids, Packet, SignalStore, Transport
 
@@ -304,7 +305,7 @@ class Runner:
     async def settle_ended(self, now: datetime) -> bool:
         """Settle and book events that have ended and are due; return whether all of them could be."""
         done = True
-        for history in await self._signals.histories():
+        for history in in_order_of_time(await self._signals.histories()):
             event_id, ended_at = history.latest.event_id, _ended_at(history)
             if ended_at > now or not self._settling.is_due(event_id, ended_at, now):
                 continue

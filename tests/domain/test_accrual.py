@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_event, local, settle_one
-from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_first_of_period
+from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_part_of_period
 from vpp.domain.enrollment import Consent, Enrollment, OptOut
 from vpp.domain.program import Program, Tariff, TariffRule
 from vpp.domain.quantities import MicroDollars, Permille, Price, WattHours, Watts
@@ -339,12 +339,14 @@ def test_a_program_that_pays_by_the_event_has_no_other_period():
     run = an_afternoon(program, 9_000, EVENT_DAY, "ev-1")
 
     assert accrual_period(program, EVENT_DAY) is None
-    assert as_first_of_period(program, run) == run
+    assert as_part_of_period(program, run) is None
 
 
 def test_an_event_alone_is_worth_what_its_season_would_be():
     program = a_program_for_power("275")
 
-    line = as_first_of_period(program, an_afternoon(program, 15_000, EVENT_DAY, "ev-1")).lines[0]
+    part = as_part_of_period(program, an_afternoon(program, 15_000, EVENT_DAY, "ev-1"))
 
+    assert part is not None
+    (line,) = part.run.lines
     assert (line.amount, line.incremental_wh) == (dollars_of("1375.00")[0], 15_000)

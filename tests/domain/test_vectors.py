@@ -15,16 +15,24 @@ from tests.domain.money_world import (
     a_program,
     an_evening_history,
     an_event,
+    columns,
     local,
     settle_one,
     weekdays_before,
 )
 from tests.domain.test_dispatch_plan import four_homes, offers, plan
 from vpp.domain.accrual import accrue_events
-from vpp.domain.delivery import Quality
+from vpp.domain.delivery import Quality, counter_track
 from vpp.domain.dispatch_plan import sustainable_w
-from vpp.domain.interval import Interval
-from vpp.domain.power_integral import PowerSample, Sampling, counters_agree, integrated_wh
+from vpp.domain.interval import Interval, from_epoch
+from vpp.domain.power_integral import (
+    PowerColumns,
+    PowerSample,
+    Sampling,
+    counters_agree,
+    cross_check,
+    integrated_wh,
+)
 from vpp.domain.powerwall import (
     app_charge_pct,
     energy_above_reserve_wh,
@@ -36,7 +44,7 @@ from vpp.domain.powerwall import (
     sustained_w,
 )
 from vpp.domain.program import Departure, MeterOfRecord, Program, seconds_within
-from vpp.domain.quantities import WattHours, Watts, dollars
+from vpp.domain.quantities import WattHours, Watts, column, dollars
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 from vpp.wire.program_file import read_program
 
@@ -73,6 +81,12 @@ def test_the_gateways_charge_becomes_the_owners(raw_pct: str, app_pct: float):
     assert raw_charge_pct(found) == Fraction(raw_pct)
 
 
+def test_the_share_of_a_pack_that_is_left_becomes_the_owners_charge():
+    raw_pct = Fraction(16_693 * 100, 25_995)
+
+    assert (rounded(raw_pct, 4), rounded(app_charge_pct(raw_pct), 4)) == (64.2162, 62.3328)
+
+
 @pytest.mark.parametrize(("app_pct", "raw_pct"), [(20, "24"), (0, "5"), (30, "33.5"), (100, "100")])
 def test_the_owners_reserve_becomes_the_gateways(app_pct: int, raw_pct: str):
     assert raw_charge_pct(Fraction(app_pct)) == Fraction(raw_pct)
@@ -100,7 +114,7 @@ def test_the_planner_asks_no_more_than_that_and_a_tenth_of_a_percent_of_charge_l
 
 
 def test_losses_between_pack_and_meter_take_their_share():
-    root_of_ninety_percent = Fraction("0.948683")
+    root_of_ninety_percent = Fraction(Decimal("0.90").sqrt())
 
     energy_wh = energy_above_reserve_wh(
         WattHours(13_500),
@@ -109,7 +123,8 @@ def test_losses_between_pack_and_meter_take_their_share():
         efficiency=root_of_ninety_percent,
     )
 
-    assert rounded(energy_wh / 1000, 5) == 7.17204
+    assert rounded(root_of_ninety_percent, 6) == 0.948683
+    assert rounded(energy_wh / 1000, 6) == 7.172046
 
 
 def test_a_charge_under_the_reserve_gives_nothing():
@@ -146,12 +161,28 @@ def test_power_samples_are_integrated_as_what_they_are():
     assert rounded(integrated_wh(means, sampling=Sampling.MEAN, until_s=HOUR_S), 3) == 4_166.667
 
 
+def test_the_same_samples_as_means_of_the_stretch_after_or_before_are_rectangles():
+    samples = every_five_minutes(0, *[5_000] * 12)
+    at_s, powers = column(each.at_s for each in samples), column(int(each.power) for each in samples)
+    track = counter_track(
+        columns([(from_epoch(0), 0, 0, Quality.OK), (from_epoch(HOUR_S), 5_000, 0, Quality.OK)]),
+        MeterOfRecord.DEVICE,
+    )
+
+    of_the_stretch_after = integrated_wh(samples, sampling=Sampling.MEAN, until_s=HOUR_S)
+    of_the_stretch_before = cross_check(PowerColumns(column([0] * 13), at_s, powers), track, 1)
+
+    assert rounded(of_the_stretch_after, 3) == 4_583.333  # left
+    assert of_the_stretch_before.integrated_mwh.tolist() == [5_000_000]  # right
+
+
 def test_a_counter_within_half_a_percent_of_its_power_wins():
     counted = WattHours(12_323_700 - 12_319_540)
     means = every_five_minutes(0, 2_500, *[5_000] * 9, 2_500)
 
-    assert counted == 4_160
-    assert counters_agree(counted, integrated_wh(means, sampling=Sampling.MEAN, until_s=HOUR_S))
+    integrated = integrated_wh(means, sampling=Sampling.MEAN, until_s=HOUR_S)
+    assert (counted, rounded((counted - integrated) / integrated * 100, 2)) == (4_160, -0.16)
+    assert counters_agree(counted, integrated)
 
 
 # 6, 10, 12: a battery's own counters

@@ -195,7 +195,7 @@ async def test_a_statement_says_bonus_bounds_and_what_raised_a_grid_meters_basel
     text = shown.export_text()
     assert "× bonus 1.30 × share 1.00" in text
     assert ", at most 9.5 kWh, at least $2.00" in text
-    assert "baseline × 1.40: so much the hours before the event were above those days" in text
+    assert "baseline × 1.40, the ratio of the hours beside the event to those of the days below" in text
     assert "not in it: 2026-09-04, dual event" in text
     assert "load" in text
 

@@ -1,7 +1,7 @@
 """Whatever a program pays for, its owners read what counts there and each factor that leads to the cent."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from io import StringIO
@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
+from tests.domain.money_world import (
+    EVENT_DAY,
+    a_meter,
+    a_program,
+    an_evening_history,
+    local,
+    weekdays_before,
+)
 from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
 from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
@@ -161,23 +168,123 @@ async def test_hours_that_do_not_count_against_the_others_are_said(tmp_path: Pat
     ]
 
 
-async def test_a_season_is_the_mean_of_events_and_a_product_that_can_be_made_by_hand(tmp_path: Path):
-    program = a_program(tariff=SEASON, rate=NO_RATE, baseline_method="none")
+async def two_evenings(folder: Path, program: Program, *evenings: list[int]) -> Desk:
+    """Return a desk at which a home's two evenings in a row are settled, after ten days of 1 kWh an hour."""
     story = MoneyStory(clock=SteppedClock(ENDS_AT + timedelta(days=2)), program=program)
     thursday = EVENT_DAY + timedelta(days=1)
-    evenings = [
-        an_evening_history([4_000, 4_000, 4_001], []),
-        an_evening_history([5_000] * 3, [], day=thursday),
-    ]
-    await story.home("home", *evenings)
+    first, second = evenings
+    await story.home(
+        "home", an_evening_history(first, TEN_DAYS), an_evening_history(second, [], day=thursday)
+    )
     await story.event()
     await story.dispatched(0)
     later = local(thursday, 18)
     await story.event("ev-2", starts_at=later, ends_at=later + (ENDS_AT - STARTS_AT))
     await story.dispatched(0, event_id="ev-2", at=later)
-    desk = a_desk(story, tmp_path)
+    desk = a_desk(story, folder)
     for event_id in ("ev-1", "ev-2"):
         await settle_event(desk, event_id=event_id)
+    return desk
+
+
+async def test_what_a_netting_season_carried_to_an_event_is_said(tmp_path: Path):
+    program = a_program(negative_policy=NegativePolicy.NET_SEASON_FLOOR_ZERO)
+    desk = await two_evenings(tmp_path, program, [0] * 3, [4_000] * 3)
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+    found: Any = await show_own_event(desk, owner_id="owner-home", event_id="ev-2")
+
+    assert [(each["carried_wh"], each["paid_wh"]) for each in statement["events"]] == [
+        (0, 0),
+        (-3_000, 6_000),
+    ]
+    assert (
+        "the season's earlier events carry -3.00 kWh to it; by the program's rule 6.00 kWh of it count"
+        in printed(statement)
+    )
+    assert [step["text"] for step in found["lines"][0]["steps"]][1:3] == [
+        "All hours together: 9.00 kWh.",
+        "The season's earlier events carry -3.00 kWh to it; what the sum is above zero now and was not "
+        "before counts: 6.00 kWh.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "morning_wh", "ratio", "amount"),
+    [
+        ("ten_of_ten", 1_500, ("9/5", "1", "7/5"), "4.80"),
+        ("ten_of_ten", 1_000, ("6/5", "1", "7/5"), "4.00"),
+        ("ten_of_ten", 700, ("21/25", "1", "7/5"), "3.20"),
+        ("caiso_ten_of_ten", 700, ("21/25", "4/5", "6/5"), "2.56"),
+    ],
+)
+async def test_what_a_grid_meters_baseline_is_multiplied_by_can_be_divided_by_hand(
+    method: str, morning_wh: int, ratio: tuple[str, str, str], amount: str, tmp_path: Path
+):
+    """Load: 2 kWh in the hour of the event usually and 2.5 kWh in the three before, 0.4 kWh in it now."""
+    hours = {local(EVENT_DAY, 18): -400} | {local(EVENT_DAY, hour): -morning_wh for hour in (14, 15, 16)}
+    for day in weekdays_before(EVENT_DAY, 10):
+        hours |= {local(day, 18): -2_000}
+        hours |= {local(day, hour): -wh for hour, wh in ((14, 800), (15, 800), (16, 900))}
+    program = a_program(meter=MeterOfRecord.SITE, baseline_method=method)
+    story = MoneyStory(clock=SteppedClock(CLOSED), program=program)
+    await story.home("home")
+    await story.metered("home", a_meter(hours), at_grid=True, received_at=ENDS_AT)
+    await story.event(ends_at=local(EVENT_DAY, 19))
+    await story.dispatched(0)
+    desk = a_desk(story, tmp_path)
+    await settle_event(desk, event_id="ev-1")
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    (event,) = statement["events"]
+    by = event["adjusted_by"]
+    assert (Fraction(by["metered_wh"], by["usual_wh"]), by["lowest"], by["highest"]) == (
+        Fraction(ratio[0]), ratio[1], ratio[2]
+    )  # fmt: skip
+    times = min(max(Fraction(ratio[0]), Fraction(by["lowest"])), Fraction(by["highest"]))
+    assert (Fraction(event["adjustment"]), event["amount_usd"]) == (times, amount)
+    said = f"{3 * morning_wh / 1000:.2f}".rstrip("0").ljust(4, "0")
+    assert f"hours from 2:00 PM PDT, 3:00 PM PDT, 4:00 PM PDT: {said} kWh that day, 2.50 kWh on" in printed(
+        statement
+    )
+    assert any(
+        each.startswith(f"In the hours from 14:00, 15:00, 16:00: {said} kWh that day ÷ 2.50 kWh on average")
+        for each in await steps(desk)
+    )
+
+
+async def test_days_that_weigh_more_weigh_more_in_the_ratio_too(tmp_path: Path):
+    """Of five rest days the three highest, 50, 30 and 20 %; three hours before and three after the event."""
+    saturday, around = date(2026, 9, 12), (14, 15, 16, 20, 21, 22)
+    loads = {"09-07": (2_000, 300), "09-06": (3_000, 400), "09-05": (1_000, 900), "08-30": (2_500, 500)}
+    loads |= {"08-29": (900, 900)}
+    hours = {local(saturday, 18): -400} | {local(saturday, hour): -500 for hour in around}
+    for day, (in_event_wh, around_wh) in loads.items():
+        rest_day = date.fromisoformat(f"2026-{day}")
+        hours |= {local(rest_day, 18): -in_event_wh} | {local(rest_day, hour): -around_wh for hour in around}
+    for day in weekdays_before(saturday, 10):
+        hours |= {local(day, hour): -5_000 for hour in (18, *around)}
+    program = a_program(meter=MeterOfRecord.SITE, baseline_method="five_of_ten")
+    story = MoneyStory(clock=SteppedClock(CLOSED), program=program)
+    await story.home("home")
+    await story.metered("home", a_meter(hours), at_grid=True, received_at=local(saturday, 23))
+    await story.event(starts_at=local(saturday, 18), ends_at=local(saturday, 19))
+    await story.dispatched(0, at=local(saturday, 18))
+    desk = a_desk(story, tmp_path)
+    await settle_event(desk, event_id="ev-1")
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    (event,) = statement["events"]
+    usual_wh = (400 * 50 + 500 * 30 + 300 * 20) // 100 * 6
+    assert (event["adjusted_by"]["metered_wh"], event["adjusted_by"]["usual_wh"]) == (3_000, usual_wh)
+    assert Fraction(event["adjustment"]) == Fraction(3_000, usual_wh)
+
+
+async def test_a_season_is_the_mean_of_events_and_a_product_that_can_be_made_by_hand(tmp_path: Path):
+    program = a_program(tariff=SEASON, rate=NO_RATE, baseline_method="none")
+    desk = await two_evenings(tmp_path, program, [4_000, 4_000, 4_001], [5_000] * 3)
 
     statement: Any = await show_statement(desk, owner_id="owner-home")
 
@@ -196,6 +303,7 @@ async def test_a_season_is_the_mean_of_events_and_a_product_that_can_be_made_by_
         "4.5001666… kW × $82.80 per kW × bonus 1.30 × share 1.00, rounded once to the cent, = $484.40" in text
     )
     assert "ev-1: 4.0003333… kW" in text
+    assert "15.00 kWh ÷ 3.00 h = 5.00 kW; this program pays by the month" in text
 
 
 async def test_an_event_of_a_season_shows_its_power_and_does_not_say_that_nothing_was_given(tmp_path: Path):

@@ -57,8 +57,13 @@ class MoneyStory:
         in_time = min(self.clock.now(), ENDS_AT + timedelta(minutes=20))
         await self.metered(name, a_meter(hours), received_at=in_time)
 
-    async def metered(self, name: str, rows: Sequence[Row], *, received_at: datetime | None = None) -> None:
-        """Store readings as one boot of the home's gateway, received now unless a time is given."""
+    async def metered(
+        self, name: str, rows: Sequence[Row], *, received_at: datetime | None = None, at_grid: bool = False
+    ) -> None:
+        """Store readings as one boot of the home's gateway, received now unless a time is given.
+
+        With ``at_grid`` the home has no load, so its grid meter counts what the battery does.
+        """
         self.boots += 1
         readings = tuple(
             MeterReading(
@@ -70,6 +75,8 @@ class MoneyStory:
                 WattHours(charged),
                 None,
                 quality,
+                imported_wh=WattHours(charged) if at_grid else None,
+                exported_wh=WattHours(discharged) if at_grid else None,
             )
             for index, (at, discharged, charged, quality) in enumerate(rows, start=1)
         )

@@ -1,10 +1,10 @@
-"""Settling never keeps homes, owners or the grid waiting."""
+"""Settling never keeps homes, owners or the grid waiting, and goes through events as they were."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
-from tests.domain.grid_world import version
+from tests.domain.grid_world import START, version
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
@@ -14,20 +14,50 @@ from vpp.ports import Packet
 from vpp.runner import Runner, Stages
 
 
+async def collect(_: Sequence[Packet]) -> bool:
+    return False
+
+
+async def arrive(_: Sequence[RawSignal]) -> tuple[dict[str, str], frozenset[str]]:
+    return {}, frozenset()
+
+
+async def intake(_: RawSignal) -> Receipt:
+    raise AssertionError("no signal came")
+
+
+async def idle(fresh: bool) -> bool:
+    return fresh
+
+
+async def test_events_that_wait_for_settlement_are_settled_in_the_order_of_time() -> None:
+    store, settled = MemoryStore(), list[str]()
+    await store.append_version(
+        version(event_id="a-later", starts_at=START + timedelta(days=1)), actor="story"
+    )
+    await store.append_version(version(event_id="z-earlier"), actor="story")
+
+    async def settle(history: EventHistory) -> bool:
+        settled.append(history.latest.event_id)
+        return True
+
+    clock = SteppedClock(START + timedelta(days=30))
+    async with MemoryTransport(MemoryBroker(), "controller") as transport:
+        stages = Stages(collect, arrive, intake, idle, settle)
+        runner = Runner(
+            stages, clock=clock, ids=RandomIds(), transport=transport, signals=store, tick_s=60, settle_s=60
+        )
+
+        assert await runner.settle_ended(clock.now())
+
+    assert settled == ["z-earlier", "a-later"]
+
+
 async def test_an_owners_no_is_obeyed_while_an_event_of_before_is_settled() -> None:
     ended, told = version(), asyncio.Event()
     store = MemoryStore()
     await store.append_version(ended, actor="story")
     settling, settled = asyncio.Event(), asyncio.Event()
-
-    async def collect(_: Sequence[Packet]) -> bool:
-        return False
-
-    async def arrive(_: Sequence[RawSignal]) -> tuple[dict[str, str], frozenset[str]]:
-        return {}, frozenset()
-
-    async def intake(_: RawSignal) -> Receipt:
-        raise AssertionError("no signal came")
 
     async def control(fresh: bool) -> bool:
         if settling.is_set():

@@ -12,7 +12,7 @@ import pytest
 from tests.domain.money_world import EVENT_DAY, Row, a_meter, an_evening_history, columns, local
 from vpp.domain.delivery import Quality
 from vpp.domain.program import MeterOfRecord
-from vpp.wire.evidence import OPTIONAL, REQUIRED, read_bundle, read_event, recompute, write_event
+from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED, read_bundle, read_event, recompute, write_event
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle, write_bundle
 from vpp.wire.evidence_help import EXAMPLE, formats
 from vpp.wire.meter_file import read_meter_csv, write_meter_csv
@@ -73,7 +73,7 @@ def a_signed_bundle(names: Sequence[str] = ("one", "two")) -> dict[str, bytes]:
     key = SigningKey(bytes(range(32)))
     return write_bundle(
         bundle,
-        recompute(bundle),
+        recompute(bundle).lines,
         chain_head="ab" * 32,
         sign=lambda body: sign(body, key, "vpp-test"),
         signer=("vpp-test", key.verifying_key.text),
@@ -206,7 +206,7 @@ def test_what_we_write_agrees_with_itself_and_comes_back_equal():
     assert report.differences == ()
     assert report.absent == ()
     bundle = read_bundle(files)
-    assert recompute(bundle) == report.lines
+    assert recompute(bundle) == report.computed
     again = write_bundle(bundle, report.lines, chain_head="ab" * 32)
     assert all(again[name] == files[name] for name in again if name != "manifest.json")
 
@@ -333,7 +333,7 @@ def test_a_needed_file_that_is_absent_is_named(name: str):
 def test_a_text_that_a_spreadsheet_would_run_is_written_harmless_and_read_back():
     files = a_foreign_bundle({"s-1": an_evening()}, sites="s-1,=HYPERLINK(1),device,\n")
     bundle = read_bundle(files)
-    written = write_bundle(bundle, recompute(bundle), chain_head="00" * 32)
+    written = write_bundle(bundle, recompute(bundle).lines, chain_head="00" * 32)
 
     assert b",'=HYPERLINK(1)," in written["totals.csv"]
     assert read_bundle(written).sites[0].owner_id == "=HYPERLINK(1)"
@@ -398,7 +398,9 @@ def test_the_example_that_people_are_shown_can_be_read():
 
     assert [site.meter for site in bundle.sites] == [MeterOfRecord.DEVICE, MeterOfRecord.SITE]
     assert len(bundle.readings) == 2
-    assert all(name in formats() for name in (*REQUIRED, *OPTIONAL))
+    assert [each.incremental_wh for each in bundle.carried or ()] == [-1_860, Fraction(37, 3)]
+    assert [each.kw for each in (bundle.powers or {})["s-7f3a"]] == [Fraction("4.8"), Fraction(37, 30)]
+    assert all(name in formats() for name in (*REQUIRED, *OPTIONAL, *EXTRA))
 
 
 def test_a_byte_order_mark_and_carriage_returns_change_nothing():

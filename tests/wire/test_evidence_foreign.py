@@ -160,6 +160,51 @@ def test_a_manifest_may_name_a_file_of_its_own_which_is_checked_too(tmp_path):
     )
 
 
+NETTING = {"terms": {'"net_event_floor_zero"': '"net_season_floor_zero"'}}
+BOSTON = {
+    "day": date(2026, 7, 22), "program": "connectedsolutions-ma", "zone": "America/New_York",
+    "versions": [("10:00", "scheduled", [("15:00", "18:00")])],
+    "helped": {15: 5_000, 16: 5_000, 17: 4_400},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "file", "alone", "whole", "notes"),
+    [
+        (
+            NETTING, "carried.csv",
+            "site_id,event_id,starts_at,incremental_wh\nhome,ev-0,2026-06-02T01:00:00Z,-2500.5\n",
+            "16.00", "11.00",  # 8,000 - 2,500.5 = 5,499.5 Wh
+            ("carried.csv is absent; computed as if no event of the season had come", "everything agrees"),
+        ),
+        (
+            BOSTON, "period.csv", "site_id,event_id,weight,kw\nhome,ev-0,1,4.2\nhome,ev-2,1,0\n",
+            "1080.00", "675.00",  # (4.8 + 4.2 + 0) / 3 kW
+            (
+                "amounts are those of season-2026-06-01, as if this were its only event, because period.csv",
+                "amounts are those of season-2026-06-01, with the other events in period.csv",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_what_other_events_bring_is_taken_from_files_that_anyone_can_write(
+    case, name: str, file: str, alone: str, whole: str, notes: tuple[str, str], tmp_path
+):
+    for each, content in Hand(**case).files().items():
+        (tmp_path / each).write_bytes(content)
+
+    without = CliRunner().invoke(app, ["evidence", "verify", str(tmp_path)])
+    (tmp_path / name).write_text(file)
+    beside = CliRunner().invoke(app, ["evidence", "verify", str(tmp_path)])
+    as_json = json.loads(CliRunner().invoke(app, ["evidence", "verify", str(tmp_path), "--json"]).stdout)
+
+    assert (without.exit_code, beside.exit_code) == (0, 0)
+    assert notes[0] in without.stdout
+    assert f"${alone}" in without.stdout
+    assert notes[1] in beside.stdout
+    assert as_json["sites"][0]["amount_usd"] == whole
+
+
 GRID = {"meter": "site", "versions": ONE_HOUR}
 MORNING = {14: 1_000, 15: 1_000, 16: 1_000}
 CAISO = {'baseline_method = { value = "ten_of_ten"': 'baseline_method = { value = "caiso_ten_of_ten"'}

@@ -4,21 +4,18 @@ Makes of the settlements of a period's events, or of being enrolled, one settlem
 provisional while the period runs and final some days after its end, like an event's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from itertools import chain
 from types import MappingProxyType
 
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.interval import Interval
-from vpp.domain.program import NegativePolicy, Period, Program, TariffRule, Terms
+from vpp.domain.program import Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
-from vpp.domain.settled_event import SettledEvent
 from vpp.domain.settlement import (
-    COUNTING,
     BaselineDays,
     Settlement,
     SettlementLine,
@@ -31,8 +28,6 @@ from vpp.domain.tariff import (
     average_power_kw,
     earned_by_power,
     earned_by_presence,
-    earned_in_event,
-    paid_energy,
 )
 from vpp.domain.wholesale_price import Weights, WholesalePrice, weights_of
 
@@ -67,61 +62,6 @@ def accrual_period(program: Program, day: date) -> AccrualPeriod | None:
     return AccrualPeriod(
         f"month-{first:%Y-%m}" if by_month else f"year-{first:%Y}", Interval(edges[0], edges[1]), terms
     )
-
-
-def carried_energy(event: SettledEvent, runs: Sequence[Settlement]) -> dict[str, Fraction]:
-    """Return each site's signed watt-hours in the season's earlier events of the program, by site id."""
-    season = event.program.season_around(event.day)
-    carried: dict[str, Fraction] = {}
-    if season is None or not event.parts:
-        return carried
-    for earlier in runs:
-        if earlier.program_id != event.program.program_id or earlier.event_id == event.event_id:
-            continue
-        for line in earlier.lines:
-            starts_at = None if line.settled is None else line.settled.starts_at
-            if starts_at is not None and season.starts_at <= starts_at < event.parts[0].starts_at:
-                carried[line.site_id] = carried.get(line.site_id, Fraction(0)) + line.incremental_wh
-    return carried
-
-
-def later_in_season(event: SettledEvent | None, others: Iterable[SettledEvent]) -> tuple[SettledEvent, ...]:
-    """Return the events that an event's energy is carried on to, in their order.
-
-    Those of the same program and season that begin later, under terms by which a season nets.
-    """
-    season = None if event is None else event.program.season_around(event.day)
-    if event is None or season is None or not event.parts:
-        return ()
-    later = [
-        each
-        for each in others
-        if each.program.program_id == event.program.program_id
-        and each.program.season_around(each.day) == season
-        and each.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
-        and each.parts
-        and each.parts[0].starts_at > event.parts[0].starts_at
-    ]
-    return tuple(sorted(later, key=lambda each: (each.parts, each.event_id)))
-
-
-def netted_again(event: SettledEvent, run: Settlement, runs: Sequence[Settlement]) -> Settlement:
-    """Return an event's settlement as it would be beside these of its season: its energy stays what it was.
-
-    The same settlement where nothing that is carried to it has changed. Only where a season nets.
-    """
-    carried = carried_energy(event, runs)
-    lines = []
-    for line in run.lines:
-        paid_wh = paid_energy(
-            [line.incremental_wh], event.terms.negative_policy, carried.get(line.site_id, Fraction(0))
-        )
-        counts = bool(line.hours) and line.quality in COUNTING
-        earned = earned_in_event(event.terms, paid_wh, counts=counts)
-        lines.append(
-            replace(line, paid_wh=paid_wh, amount=earned.amount, gross=earned.gross, margin=earned.margin)
-        )
-    return replace(run, lines=tuple(lines))
 
 
 def terms_of_period(program: Program, period_id: str) -> Terms | None:
@@ -252,7 +192,7 @@ def _weights(
     no mean can be made of hours that weigh nothing or less. And once every one is known: an event in which
     no home stayed to the end does not tell its last hours.
     """
-    weights = weights_of(prices, before=prices_count_until(program, period, runs)) if prices else {}
+    weights = weights_of(prices, before=_prices_count_until(program, period, runs)) if prices else {}
     for run in runs if weights else ():
         hours, event_s = _hours_of(run), max((line.event_s for line in run.lines), default=0)
         told = sum(hours.values(), start=Fraction(0)) * 3600 >= event_s
@@ -261,11 +201,29 @@ def _weights(
     return weights
 
 
-def prices_count_until(program: Program, period: AccrualPeriod, runs: Sequence[Settlement]) -> datetime:
+def prices_that_count(
+    program: Program, period: AccrualPeriod, runs: Sequence[Settlement], prices: Sequence[WholesalePrice]
+) -> Weights:
+    """Return the prices by which a period's hours weigh, by hour; none where all weigh the same.
+
+    Args:
+        program: Whose period it is.
+        period: A month; nothing else is weighed by prices.
+        runs: The newest settlement of each of the program's events.
+        prices: The program's wholesale prices, in the order made.
+    """
+    return _weights(program, period, _inside(program, period, runs), prices)
+
+
+def _prices_count_until(program: Program, period: AccrualPeriod, runs: Sequence[Settlement]) -> datetime:
     """Return before when a price of a period had to come: its close, or the last correction in it."""
-    inside = [run for each, gathered in _by_period(program, runs) if each == period for run in gathered]
+    inside = _inside(program, period, runs)
     corrected = [run.settled_at for run in inside if run.state is SettlementState.CORRECTED]
     return max([_closes_at(program, period), *(at + timedelta(seconds=1) for at in corrected)])
+
+
+def _inside(program: Program, period: AccrualPeriod, runs: Sequence[Settlement]) -> list[Settlement]:
+    return [run for each, gathered in _by_period(program, runs) if each == period for run in gathered]
 
 
 def _hours_of(run: Settlement) -> dict[datetime, Fraction]:
@@ -475,23 +433,41 @@ def _line(
     )
 
 
-def as_first_of_period(
-    program: Program, run: Settlement, *, prices: Sequence[WholesalePrice] = ()
-) -> Settlement:
-    """Return an event's settlement with the amounts its period would have if it were the only event.
+@dataclass(frozen=True, slots=True)
+class PartOfPeriod:
+    """One event's settlement with the amounts of its period, and the mean power of each site there."""
 
-    The same settlement where the program pays by the event.
+    period: AccrualPeriod
+    run: Settlement
+    average_kw: Mapping[str, Fraction]
+
+
+def as_part_of_period(
+    program: Program,
+    run: Settlement,
+    others: Mapping[str, Sequence[PowerStretch]] = MappingProxyType({}),
+    *,
+    prices: Sequence[WholesalePrice] = (),
+) -> PartOfPeriod | None:
+    """Return an event's settlement with what its month or season has come to; None where no power is paid.
+
+    Args:
+        program: Whose event it is.
+        run: The event's settlement.
+        others: The powers of the period's other events by site; without any the event is its only one.
+        prices: Of the program's hours, to weigh those of the event.
     """
-    amounts = {
-        line.site_id: line
-        for line in chain.from_iterable(
-            each.lines for each in accrue_events(program, [run], (), {}, at=run.settled_at, prices=prices)
-        )
-    }
-    return replace(run, lines=tuple(_with_amount(line, amounts.get(line.site_id)) for line in run.lines))
+    for period, runs in _by_period(program, [run]):
+        powers = _powers(program, period, runs, {}, {}, prices)
+        whole = {site_id: [*own, *others.get(site_id, ())] for (_, site_id), own in powers.items()}
+        lines = [
+            _with_amount(line, power_line(period, line.owner_id, line.site_id, (), whole[line.site_id]))
+            for line in run.lines
+        ]
+        means = {site_id: mean_kw(stretches) for site_id, stretches in whole.items()}
+        return PartOfPeriod(period, replace(run, lines=tuple(lines)), means)
+    return None
 
 
-def _with_amount(line: SettlementLine, of_period: SettlementLine | None) -> SettlementLine:
-    if of_period is None:
-        return line
+def _with_amount(line: SettlementLine, of_period: SettlementLine) -> SettlementLine:
     return replace(line, amount=of_period.amount, gross=of_period.gross, margin=of_period.margin)

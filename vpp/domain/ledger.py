@@ -188,6 +188,15 @@ def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str,
     return live
 
 
+def owed_by(entry: JournalEntry, owner_id: str) -> int:
+    """Return what an entry owes an owner, in micro-dollars; below zero where it takes back."""
+    return -sum(
+        posting.amount
+        for posting in entry.postings
+        if posting.account is Account.OWNER_PAYABLE and posting.party == owner_id
+    )
+
+
 def entries_due(
     settlement: Settlement, booked: Sequence[JournalEntry], *, at: datetime, note: str = ""
 ) -> tuple[JournalEntry, ...]:

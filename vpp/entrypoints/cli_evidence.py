@@ -11,7 +11,7 @@ from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, setti
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.rendering import amount, kilowatt_hours, table
-from vpp.wire.evidence import OPTIONAL, PRICES, REQUIRED
+from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats
 from vpp.wire.table import BadFile
@@ -53,7 +53,7 @@ def _read(folder: Path) -> dict[str, bytes]:
         found.name: found.read_bytes()
         for found in sorted(folder.iterdir())
         if found.is_file()
-        and (found.name in (*REQUIRED, *OPTIONAL, PRICES) or b'"%s"' % found.name.encode() in named)
+        and (found.name in (*REQUIRED, *OPTIONAL, *EXTRA) or b'"%s"' % found.name.encode() in named)
     }
 
 
@@ -105,6 +105,8 @@ def _show_report(console: Console, report: dict[str, Any]) -> None:
     console.print(table(*columns, rows=rows, right=columns[1:3]))
     for name in report["absent"]:
         console.print(f"{name} is absent; it was computed")
+    for note in report["notes"]:
+        console.print(note, markup=False, soft_wrap=True)
     for difference in report["differences"]:
         console.print(difference, markup=False, soft_wrap=True)
     verdict = "everything agrees" if report["agrees"] else "the bundle and its own numbers differ"

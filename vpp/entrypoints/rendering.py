@@ -271,6 +271,8 @@ def _show_period(console: Console, period: dict[str, Any]) -> None:
         weighed = "" if Fraction(part["weight"]) == 1 else f", weight {weight}"
         kw = owner_money.decimal_text(Fraction(part["kw"]))
         console.print(f"  {part['event_id']}: {kw} kW{weighed}", markup=False)
+    if any(Fraction(part["weight"]) != 1 for part in period["parts"]):
+        console.print("  (weights are hours, times their wholesale price in $/MWh where all hours have one)")
     kw, rate = period["average_kw"], amount(period["rate_usd"], period["currency"])
     product = "" if kw is None else f"{owner_money.decimal_text(Fraction(kw))} kW × "
     console.print(
@@ -310,15 +312,23 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         for hour in event["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
-    if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]):
+    carried = event["carried_wh"] or 0
+    if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]) or Fraction(carried):
+        before = (
+            f" the season's earlier events carry {exact_kilowatt_hours(carried)} to it;" if carried else ""
+        )
         console.print(
-            f"the hours sum to {exact_kilowatt_hours(event['incremental_wh'])}; by the program's rule "
-            f"{exact_kilowatt_hours(event['paid_wh'])} of it count"
+            f"the hours sum to {exact_kilowatt_hours(event['incremental_wh'])};{before} "
+            f"by the program's rule {exact_kilowatt_hours(event['paid_wh'])} of it count"
         )
     console.print(f"{_worked_out(event)} ({event['state']}){_why(event)}", markup=False)
     if Fraction(event["adjustment"]) != 1:
         times = owner_money.decimal_text(Fraction(event["adjustment"]))
-        console.print(f"baseline × {times}: so much the hours before the event were above those days")
+        console.print(
+            f"baseline × {times}, the ratio of the hours beside the event to those of the days below"
+        )
+    if event["adjusted_by"]:
+        _show_ratio(console, event["adjusted_by"], zone)
     if event["days_behind"]:
         hours = [local(hour["starts_at"], zone).split(" ", 4)[4] for hour in event["hours"]]
         days = [
@@ -335,11 +345,21 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)
 
 
+def _show_ratio(console: Console, adjusted: dict[str, Any], zone: str) -> None:
+    hours = ", ".join(local(each, zone).split(" ", 4)[4] for each in adjusted["hours"])
+    lowest, highest = (owner_money.decimal_text(Fraction(adjusted[each])) for each in ("lowest", "highest"))
+    console.print(
+        f"hours from {hours}: {exact_kilowatt_hours(adjusted['metered_wh'])} that day, "
+        f"{exact_kilowatt_hours(adjusted['usual_wh'])} on average on those days; the baseline is multiplied "
+        f"by their ratio, at least {lowest} and at most {highest}, by 1 where those days drew nothing"
+    )
+
+
 def _worked_out(event: dict[str, Any]) -> str:
     """Return the last step of an event, from its energy to the cent."""
     energy, currency = exact_kilowatt_hours(event["paid_wh"]), event["currency"]
     if not Decimal(event["rate_usd_per_kwh"] or 0):
-        return f"{energy}; this program pays by the month, season or year, not by the event"
+        return f"{energy}{_power_of(event)}; this program pays by the month, season or year, not by the event"
     bonus = Decimal(event["bonus_multiplier"])
     bounds = [
         f"at most {event['cap_kwh']} kWh" if event["cap_kwh"] else "",
@@ -353,6 +373,15 @@ def _worked_out(event: dict[str, Any]) -> str:
         + amount(event["amount_usd"], currency)
         + "".join(f", {each}" for each in bounds if each)
     )
+
+
+def _power_of(event: dict[str, Any]) -> str:
+    """Return how an event's energy becomes its mean power."""
+    hours = Fraction(event["event_s"], 3600)
+    if not hours or not (event["tariff"] or "").startswith("per_kw_"):
+        return ""
+    kw = owner_money.decimal_text(Fraction(event["paid_wh"]) / 1000 / hours)
+    return f" ÷ {owner_money.decimal_text(hours)} h = {kw} kW"
 
 
 def _why(event: dict[str, Any]) -> str:

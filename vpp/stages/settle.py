@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.accrual import carried_energy, later_in_season, netted_again
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
@@ -20,6 +19,7 @@ from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
+from vpp.domain.season_netting import carried_energy, later_in_season, netted_again
 from vpp.domain.settled_event import (
     READ_AROUND,
     Grounds,
@@ -96,15 +96,16 @@ async def settlement_grounds(
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
+    settled = sorted([*commanded.tolist(), *(site_no for site_no, _ in _stayed_out(case, commanded))])
     sites = []
-    for site_no in commanded.tolist():
+    for site_no in settled:
         out_s = int(case.opted_out_s[site_no])
         opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
         sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
-    return Grounds(case.event, on, tuple(sites), _excluded(case, commanded), before)
+    return Grounds(case.event, on, tuple(sites), _excluded(case, column(settled)), before)
 
 
-def _excluded(case: _Case, commanded: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
+def _excluded(case: _Case, of_sites: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
     found: list[tuple[str, date, DayDropped]] = []
     for site_nos, day, reason in case.exclusions:
         if not 0 < (case.event.day - day).days <= LOOKBACK_DAYS:
@@ -112,7 +113,7 @@ def _excluded(case: _Case, commanded: IntColumn) -> tuple[tuple[str, date, DayDr
         if site_nos is None:
             found.append(("*", day, reason))
         else:
-            settled = np.intersect1d(site_nos, commanded)
+            settled = np.intersect1d(site_nos, of_sites)
             found.extend((case.roster[site_no].site_id, day, reason) for site_no in settled.tolist())
     return tuple(sorted(found))
 

@@ -11,20 +11,22 @@ same way.
 """
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
-from vpp.domain.accrual import as_first_of_period
+from vpp.domain.accrual import PowerStretch, as_part_of_period
 from vpp.domain.baseline import DayDropped, excluded_days
 from vpp.domain.delivery import NOT_METERED, ReadingColumns
 from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
-from vpp.domain.program import MeterOfRecord, Program
+from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
 from vpp.domain.quantities import IntColumn, column
+from vpp.domain.season_netting import EarlierEnergy, is_earlier, summed
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
 from vpp.domain.settlement import (
     NEVER_OPTED_OUT,
@@ -35,7 +37,13 @@ from vpp.domain.settlement import (
     settle_sites,
 )
 from vpp.domain.wholesale_price import WholesalePrice
-from vpp.wire.evidence_csv import EvidenceSite, read_excluded_days, read_sites
+from vpp.wire.evidence_csv import (
+    EvidenceSite,
+    read_carried,
+    read_excluded_days,
+    read_period,
+    read_sites,
+)
 from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.price_file import PriceRow, read_prices
 from vpp.wire.program_file import ProgramFileError, read_program
@@ -48,12 +56,17 @@ from vpp.wire.strict_json import (
     require_text,
     time_text,
 )
-from vpp.wire.table import BadCell, BadFile, instant_of
+from vpp.wire.table import MOST_FAULTS, BadCell, BadFile, instant_of
 
 REQUIRED = ("event.json", "program.toml", "sites.csv", "meter.csv", "excluded_days.csv")
 OPTIONAL = ("settlement.csv", "totals.csv", "manifest.json")
 PRICES = "prices.csv"
 """Only where a month's hours weigh by their wholesale prices; ``price_file.py`` describes it."""
+CARRIED = "carried.csv"
+"""Only where a season nets: what its earlier events bring to this one."""
+PERIOD = "period.csv"
+"""Only where a month or a season pays for mean power: the powers of its other events."""
+EXTRA = (PRICES, CARRIED, PERIOD)
 LARGEST_EVENT = 1_000_000
 """Bytes of ``event.json`` that are read at most."""
 
@@ -108,6 +121,23 @@ class Bundle:
     readings: ReadingColumns
     excluded: tuple[tuple[str, date, DayDropped], ...]
     prices: tuple[PriceRow, ...] = ()
+    carried: tuple[EarlierEnergy, ...] | None = None  # None: nothing is known of earlier events
+    powers: Mapping[str, Sequence[PowerStretch]] | None = None  # by site; None: nothing of other events
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """What a bundle computes to; lines in the order of its sites.
+
+    ``period_id`` is the month or season whose amounts they have, None where the event is paid by itself;
+    then ``average_kw`` holds each site's mean power in it. ``notes`` are sentences on what was assumed.
+    """
+
+    lines: tuple[SettlementLine, ...]
+    carried_wh: Mapping[str, Fraction] | None  # by site, where a season nets
+    period_id: str | None
+    average_kw: Mapping[str, Fraction]
+    notes: tuple[str, ...]
 
 
 def read_bundle(files: Mapping[str, bytes]) -> Bundle:
@@ -143,6 +173,8 @@ def read_bundle(files: Mapping[str, bytes]) -> Bundle:
         readings=_with_unused(_renumbered(readings, metered, [each.site_id for each in sites]), len(sites)),
         excluded=read_excluded_days(files["excluded_days.csv"]),
         prices=_prices(files, program),
+        carried=read_carried(files[CARRIED]) if CARRIED in files else None,
+        powers=read_period(files[PERIOD]) if PERIOD in files else None,
     )
 
 
@@ -178,23 +210,26 @@ def _rows(readings: ReadingColumns, rows: IntColumn) -> ReadingColumns:
     return ReadingColumns(*(getattr(readings, name)[rows] for name in ReadingColumns.__slots__))
 
 
-def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
-    """Return every site's settlement line, computed from the bundle alone, in the order of its sites.
+def recompute(bundle: Bundle) -> Recomputed:
+    """Return every site's settlement line, computed from the bundle alone.
 
     Each site is settled by the meter that ``sites.csv`` names for it. Where a program nets or pays over a
-    month, a season or a year, the event is computed as if it were the only one: a bundle holds one event.
+    month or a season, the bundle's other events of it come from ``carried.csv`` and ``period.csv``; without
+    them the event is computed as if it were the only one, and a note says so.
 
     Raises:
-        BadFile: The event cannot be settled under the program.
+        BadFile: The event cannot be settled under the program, or a row of another event is none.
     """
     event = bundle.event.settled(bundle.program)
+    nets = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
+    carried = _carried(bundle, event) if nets else {}
     lines: dict[int, SettlementLine] = {}
     groups: dict[tuple[MeterOfRecord, tuple[Interval, ...]], list[int]] = {}
     for place, site in enumerate(bundle.sites):
         groups.setdefault((site.meter, site.held_elsewhere), []).append(place)
     for (meter, held), members in groups.items():
         of_group = replace(without(event, held), terms=replace(event.terms, meter=meter))
-        lines.update(zip(members, _settle(of_group, bundle, members), strict=True))
+        lines.update(zip(members, _settle(of_group, bundle, members, carried), strict=True))
     run = Settlement(
         event_id=bundle.event.event_id,
         program_id=bundle.program.program_id,
@@ -202,14 +237,76 @@ def recompute(bundle: Bundle) -> tuple[SettlementLine, ...]:
         settled_at=bundle.event.versions[-1].effective_at,
         lines=tuple(lines[place] for place in sorted(lines)),
     )
-    prices = [
+    part = as_part_of_period(bundle.program, run, _others(bundle), prices=_as_prices(bundle.prices))
+    return Recomputed(
+        lines=run.lines if part is None else part.run.lines,
+        carried_wh=carried if nets else None,
+        period_id=None if part is None else part.period.period_id,
+        average_kw={} if part is None else part.average_kw,
+        notes=tuple(_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id)),
+    )
+
+
+def _carried(bundle: Bundle, event: SettledEvent) -> dict[str, Fraction]:
+    """Return what is carried to each site. Raises BadFile where a row is of no earlier event."""
+    energies = bundle.carried or ()
+    if event.parts:  # nothing is added to an event that was never on, so nothing can be wrong about it
+        wrong = [each for each in energies if not is_earlier(event, each.starts_at)]
+        if wrong:
+            raise BadFile(
+                [
+                    f"{CARRIED}: {each.site_id}: event {each.event_id} of {time_text(each.starts_at)} "
+                    "does not come before this one in its season"
+                    for each in wrong[:MOST_FAULTS]
+                ]
+            )
+    return summed(energies)
+
+
+def _others(bundle: Bundle) -> Mapping[str, Sequence[PowerStretch]]:
+    """Return the powers of other events. Raises BadFile where one is the bundle's own event."""
+    others = bundle.powers or {}
+    own = sorted(
+        site_id
+        for site_id, stretches in others.items()
+        if any(each.event_id == bundle.event.event_id for each in stretches)
+    )
+    if own:
+        raise BadFile(
+            [
+                f"{PERIOD}: {each}: event {bundle.event.event_id} is the bundle's own"
+                for each in own[:MOST_FAULTS]
+            ]
+        )
+    return others
+
+
+def _as_prices(rows: Sequence[PriceRow]) -> list[WholesalePrice]:
+    return [
         WholesalePrice(each.program_id, each.hour_starts_at, each.per_mwh, each.hour_starts_at)
-        for each in bundle.prices
+        for each in rows
     ]
-    return as_first_of_period(bundle.program, run, prices=prices).lines
 
 
-def _settle(event: SettledEvent, bundle: Bundle, members: Sequence[int]) -> tuple[SettlementLine, ...]:
+def _notes(bundle: Bundle, *, nets: bool, period_id: str | None) -> Iterator[str]:
+    if nets and bundle.carried is None:
+        yield f"{CARRIED} is absent; computed as if no event of the season had come before"
+    if not nets and bundle.carried:
+        yield f"{CARRIED} is not used: the program does not net over a season"
+    if period_id is not None:
+        known = (
+            f"with the other events in {PERIOD}"
+            if bundle.powers is not None
+            else f"as if this were its only event, because {PERIOD} is absent"
+        )
+        yield f"amounts are those of {period_id}, {known}"
+    elif bundle.powers:
+        yield f"{PERIOD} is not used: no mean power is paid for an event of that day"
+
+
+def _settle(
+    event: SettledEvent, bundle: Bundle, members: Sequence[int], carried: Mapping[str, Fraction]
+) -> tuple[SettlementLine, ...]:
     number = np.full(len(bundle.sites), -1, dtype=np.int64)
     number[list(members)] = np.arange(len(members))
     site = number[bundle.readings.site]
@@ -227,6 +324,7 @@ def _settle(event: SettledEvent, bundle: Bundle, members: Sequence[int]) -> tupl
             NEVER_OPTED_OUT if each.opted_out_at is None else to_epoch(each.opted_out_at) for each in chosen
         ),
         excluded=excluded_days(event.day, len(chosen), exclusions),
+        carried_wh=tuple(carried.get(each.site_id, Fraction(0)) for each in chosen),
     )
     readings = _rows(replace(bundle.readings, site=site), np.flatnonzero(site >= 0))
     return settle_sites(event, sites, readings)

@@ -16,8 +16,27 @@ from fractions import Fraction
 
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.domain.settlement import HourLine, SettlementLine
-from vpp.wire.evidence import OPTIONAL, PRICES, REQUIRED, Bundle, read_bundle, recompute, write_event
-from vpp.wire.evidence_csv import SETTLEMENT, TOTALS, write_excluded_days, write_sites
+from vpp.wire.evidence import (
+    CARRIED,
+    EXTRA,
+    OPTIONAL,
+    PERIOD,
+    PRICES,
+    REQUIRED,
+    Bundle,
+    Recomputed,
+    read_bundle,
+    recompute,
+    write_event,
+)
+from vpp.wire.evidence_csv import (
+    SETTLEMENT,
+    TOTALS,
+    write_carried,
+    write_excluded_days,
+    write_period,
+    write_sites,
+)
 from vpp.wire.meter_file import write_meter_csv
 from vpp.wire.price_file import write_prices
 from vpp.wire.signed import BadSignature, NotAKey, VerifyingKey, split, verify
@@ -50,9 +69,14 @@ class EvidenceReport:
     event_id: str
     program_id: str
     currency: str
-    lines: tuple[SettlementLine, ...]
+    computed: Recomputed
     absent: tuple[str, ...]  # optional files that the bundle does not hold
     differences: tuple[str, ...]  # the first twenty
+
+    @property
+    def lines(self) -> tuple[SettlementLine, ...]:
+        """Return each site's line, in the order of the bundle's sites."""
+        return self.computed.lines
 
     @property
     def agrees(self) -> bool:
@@ -63,12 +87,15 @@ class EvidenceReport:
         """Return the report with stable keys.
 
         ``event_id, program_id, currency`` (of all amounts, whatever their names end in)``, agrees,
-        differences, absent``, ``total_usd`` and ``sites``: ``site_id,
-        owner_id, incremental_wh`` (exact, signed, before the negative policy), ``paid_wh, amount_usd,
-        quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at, metered_wh,
-        baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
-        ``incremental_wh, quality``. Watt-hours are exact: whole numbers, or fractions as text.
+        differences, absent, period`` (the month or season that all amounts are of; null where the event
+        is paid by itself), ``notes`` (sentences on what was assumed), ``total_usd`` and ``sites``: ``site_id,
+        owner_id, incremental_wh`` (exact, signed, before the negative policy), ``carried_wh`` (of the
+        season's earlier events, where it nets; else null), ``paid_wh, average_kw`` (of the period; else
+        null), ``amount_usd, quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at,
+        metered_wh, baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
+        ``incremental_wh, quality``. Watt-hours and kW are exact: whole numbers, or fractions as text.
         """
+        computed = self.computed
         return {
             "event_id": self.event_id,
             "program_id": self.program_id,
@@ -76,9 +103,20 @@ class EvidenceReport:
             "agrees": self.agrees,
             "differences": list(self.differences),
             "absent": list(self.absent),
+            "period": computed.period_id,
+            "notes": list(computed.notes),
             "total_usd": dollars(sum_of(self.lines)),
-            "sites": [_site_json(line) for line in self.lines],
+            "sites": [_site_json(line) | _around(line, computed) for line in self.lines],
         }
+
+
+def _around(line: SettlementLine, computed: Recomputed) -> Json:
+    """Return what a site's amount follows from besides this event."""
+    carried, mean = computed.carried_wh, computed.average_kw.get(line.site_id)
+    return {
+        "carried_wh": None if carried is None else exact(carried.get(line.site_id, Fraction(0))),
+        "average_kw": None if mean is None else exact(mean),
+    }
 
 
 def sum_of(lines: Sequence[SettlementLine]) -> MicroDollars:
@@ -98,17 +136,17 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     differences = list(_manifest_differences(files))
     try:
         bundle = read_bundle(files)
-        lines = recompute(bundle)
+        computed = recompute(bundle)
     except BadFile as failure:
         # A file that was changed after signing explains why it cannot be read.
         raise BadFile([*differences, *failure.faults]) from failure
-    differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(lines), 2))
-    differences.extend(_table_differences(files, "totals.csv", _total_rows(lines), 1))
+    differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(computed.lines), 2))
+    differences.extend(_table_differences(files, "totals.csv", _total_rows(computed.lines), 1))
     return EvidenceReport(
         event_id=bundle.event.event_id,
         program_id=bundle.event.program_id,
         currency=bundle.program.currency,
-        lines=lines,
+        computed=computed,
         absent=tuple(name for name in OPTIONAL if name not in files),
         differences=tuple(differences[:MOST_DIFFERENCES]),
     )
@@ -142,6 +180,10 @@ def write_bundle(
     }
     if bundle.prices:
         files[PRICES] = write_prices(bundle.prices)
+    if bundle.carried is not None:
+        files[CARRIED] = write_carried(bundle.carried)
+    if bundle.powers is not None:
+        files[PERIOD] = write_period(bundle.powers)
     manifest: Json = {
         "schema": SCHEMA,
         "event_id": bundle.event.event_id,
@@ -292,7 +334,7 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
         return
-    ours = {*REQUIRED, *OPTIONAL, PRICES} - {"manifest.json"}
+    ours = {*REQUIRED, *OPTIONAL, *EXTRA} - {"manifest.json"}
     for name in sorted(set(hashes) | set(files) & ours):
         if name not in files:
             yield f"{name}: named by manifest.json, but not in the bundle"

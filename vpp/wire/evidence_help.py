@@ -24,6 +24,14 @@ s-90b2,2026-08-28,outage
     "prices.csv": """program_id,hour_starts_at,usd_per_mwh
 elrp-a4-pge,2026-09-10T01:00:00Z,184.25
 """,
+    "carried.csv": """site_id,event_id,starts_at,incremental_wh
+s-7f3a,ev-2026-08-17-1,2026-08-18T01:00:00Z,-1860
+s-7f3a,ev-2026-09-01-1,2026-09-02T01:00:00Z,37/3
+""",
+    "period.csv": """site_id,event_id,weight,kw
+s-7f3a,ev-2026-08-17-1,1,4.8
+s-7f3a,ev-2026-09-01-1,1,37/30
+""",
     "settlement.csv": """site_id,hour_starts_at,metered_wh,baseline_wh,fraction,incremental_wh,quality
 s-7f3a,2026-09-10T02:00:00Z,2600,1200,37/60,1860,OK
 """,
@@ -46,6 +54,16 @@ _MEANING = {
     "outage.",
     "prices.csv": "Only where a program weighs the hours of a month by their wholesale price; without it, or "
     "without a price above zero for each hour of the event, all weigh the same.",
+    "carried.csv": "Only where a season nets (negative_policy net_season_floor_zero): incremental_wh of each "
+    "earlier event of the season, as that event's own bundle computes it; exact. With C their sum and E this "
+    "event's incremental_wh, paid_wh = max(0, C + E) - max(0, C). Without it C is 0, and a note says so.",
+    "period.csv": "Only where a month or a season pays for mean power: kw of its other events, before and "
+    "after, as their own bundles compute it; exact. A season has one row per event, its paid_wh over its "
+    "length, weighing 1; a month one per clock hour, incremental_wh over the part of the hour that counts, "
+    "weighing that part in hours, times usd_per_mwh where prices.csv is there. What an owner left undone "
+    "counts with 0 kW. amount_usd is then what the whole period has come to: the weighted mean kw times the "
+    "rate. It stands in the bundle of each of its events: amounts of several bundles are not to be added up. "
+    "Without the file this event is taken as the only one, and a note says so.",
     "settlement.csv": "Optional, compared. One row per site and clock hour, Wh exact (a whole number or a "
     "fraction such as 37/3). baseline_wh is of the whole hour, fraction the part of it that counts: "
     "incremental_wh = metered_wh - baseline_wh x fraction; for a grid meter (load) the other way round.",

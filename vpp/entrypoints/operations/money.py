@@ -8,7 +8,7 @@ from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import GridEvent
+from vpp.domain.grid_event import EventHistory, GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import (
     HOME_CURRENCY,
@@ -18,12 +18,16 @@ from vpp.domain.ledger import (
     balances,
     currencies,
     live_settlements,
+    owed_by,
 )
 from vpp.domain.program import Program, Terms
+from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settled_event import NoTerms
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 from vpp.entrypoints.language import Language
+from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
+from vpp.entrypoints.operations.carried import carried_wh
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
@@ -74,7 +78,7 @@ async def settle_ended(desk: Desk) -> Json:
     """
     settled: list[Json] = []
     unsettled: list[Json] = []
-    for history in await desk.store.histories():
+    for history in in_order_of_time(await desk.store.histories()):
         event_id = history.latest.event_id
         if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
             continue
@@ -104,7 +108,10 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
         meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
         cap_kwh, cap_amount, minimum_amount`` (None: none), ``event_s`` (its settled length), ``counts``,
-        ``adjustment`` (what a grid meter's baseline was multiplied by),
+        ``adjustment`` (what a grid meter's baseline was multiplied by) and ``adjusted_by`` (``hours``, what
+        they ``metered_wh`` that day, ``usual_wh`` on the days behind the baseline, and ``lowest`` and
+        ``highest``, the bounds of their ratio), ``carried_wh`` (of the season's earlier events, where it
+        nets); both None where there is nothing to say or readings came since.
         ``hours, baseline_days, dropped_days, days_behind`` (``date`` and ``metered_wh`` of each hour: what
         the baseline is the average of; empty where readings came since); ``incremental_wh, paid_wh``
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
@@ -125,18 +132,9 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     if not homes and not entries:
         raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
     live = live_settlements(entries)
-    lines: list[Json] = []
-    of_events: list[Terms | None] = []
-    for settlement in await desk.store.settlements(owner_id=owner_id):
-        version = await _last_asking(desk, settlement.event_id)
-        program = desk.programs.get(settlement.program_id)
-        terms = _terms(program, version.interval)
-        of_events.append(terms)
-        for line in settlement.lines:
-            behind = await days_behind(desk, program, terms, line) if with_days else []
-            lines.append(_line_facts(desk, settlement, line, version, live) | {"days_behind": behind})
+    lines, of_events = await _event_lines(desk, owner_id, live, with_days=with_days)
     counted = _what_counts(desk, homes, of_events)
-    booked = {settles: _owed(entry, owner_id) for settles, entry in live.items()}
+    booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
@@ -158,6 +156,35 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "paid_out_usd": usd(-paid.posted if paid else 0),
         "chain_head": await desk.store.chain_head(),
     }
+
+
+async def _event_lines(
+    desk: Desk,
+    owner_id: str,
+    live: Mapping[tuple[str, str, str, str], JournalEntry],
+    *,
+    with_days: bool,
+) -> tuple[list[Json], list[Terms | None]]:
+    """Return a statement's lines by event and home, and the terms of each event."""
+    lines: list[Json] = []
+    of_events: list[Terms | None] = []
+    settlements = await desk.store.settlements(owner_id=owner_id)
+    for settlement in settlements:
+        history = await desk.history(settlement.event_id)
+        version = _last_asking(history)
+        program = desk.programs.get(settlement.program_id)
+        terms = _terms(program, version.interval)
+        of_events.append(terms)
+        for line in settlement.lines:
+            behind = await days_behind(desk, program, terms, line) if with_days else []
+            carried = carried_wh(program, terms, line, settlements)
+            facts = {
+                "days_behind": behind,
+                "adjusted_by": await adjusted_by(desk, program, terms, line, history, behind),
+                "carried_wh": None if carried is None else exact(carried),
+            }
+            lines.append(_line_facts(desk, settlement, line, version, live) | facts)
+    return lines, of_events
 
 
 def _what_counts(desk: Desk, homes: Sequence[Enrollment], of_events: Sequence[Terms | None]) -> list[Counts]:
@@ -212,9 +239,8 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
     ]
 
 
-async def _last_asking(desk: Desk, event_id: str) -> GridEvent:
+def _last_asking(history: EventHistory) -> GridEvent:
     """Return the last version that asked for something, flagged by how any version left the terms."""
-    history = await desk.history(event_id)
     version = next((each for each in reversed(history.versions) if each.steps), history.latest)
     return replace(version, out_of_program=departures_ever(history))
 
@@ -251,7 +277,7 @@ def _line_facts(
         "incremental_wh": exact(line.incremental_wh),
         "paid_wh": exact(line.paid_wh),
         "amount_usd": usd(line.amount),
-        "booked_usd": usd(_owed(booked, line.owner_id)) if booked else usd(0),
+        "booked_usd": usd(owed_by(booked, line.owner_id)) if booked else usd(0),
         "quality": line.quality.value,
         "reason": line.reason,
         "test": version.test,
@@ -295,21 +321,13 @@ def _hour_facts(hour: HourLine) -> Json:
     }
 
 
-def _owed(entry: JournalEntry, owner_id: str) -> int:
-    return -sum(
-        posting.amount
-        for posting in entry.postings
-        if posting.account is Account.OWNER_PAYABLE and posting.party == owner_id
-    )
-
-
 def _entry_facts(entry: JournalEntry, owner_id: str) -> Json:
     return {
         "entry_id": entry.entry_id,
         "at": instant(entry.at),
         "state": entry.state.value,
         "memo": entry.memo,
-        "amount_usd": usd(_owed(entry, owner_id)),
+        "amount_usd": usd(owed_by(entry, owner_id)),
         "resolves": entry.resolves,
         "corrects": entry.corrects,
     }

@@ -1,10 +1,12 @@
 """An owner's money so that it can be followed with pencil and paper."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
 from itertools import zip_longest
+from zoneinfo import ZoneInfo
 
 from vpp.domain.payout import payouts
 from vpp.entrypoints.operations.desk import (
@@ -97,16 +99,33 @@ def _steps_to_energy(line: Json) -> list[Step]:
     adjustment = Fraction(str(line["adjustment"]))
     if adjustment != 1:
         steps.append(("statement.step_adjusted", {"times": decimal_text(adjustment)}))
+    if line["adjusted_by"] is not None:
+        steps.append(("statement.step_ratio", _ratio(line["adjusted_by"], str(line["time_zone"]))))
     steps.append(("statement.step_sum", {"sum": f"{kilowatt_hours(line['incremental_wh'])} kWh"}))
     summed, paid = Fraction(str(line["incremental_wh"])), Fraction(str(line["paid_wh"]))
-    if paid != summed:
+    carried = Fraction(str(line["carried_wh"] or 0))
+    if paid != summed or carried:
         by_rule = {
             "clamp_interval": "statement.step_clamp",
             "net_season_floor_zero": "statement.step_season",
         }
         step = by_rule.get(str(line["negative_policy"]), "statement.step_floor")
-        steps.append((step, {"paid": f"{kilowatt_hours(paid)} kWh"}))
+        known = "…" if line["carried_wh"] is None else f"{kilowatt_hours(carried)} kWh"
+        steps.append((step, {"paid": f"{kilowatt_hours(paid)} kWh", "carried": known}))
     return steps
+
+
+def _ratio(adjusted: object, time_zone: str) -> Mapping[str, str]:
+    """Return the two energies by whose ratio a baseline is adjusted, with its bounds."""
+    assert isinstance(adjusted, dict)
+    local = (datetime.fromisoformat(at).astimezone(ZoneInfo(time_zone)) for at in adjusted["hours"])
+    return {
+        "hours": ", ".join(f"{at:%H:%M}" for at in local),
+        "metered": f"{kilowatt_hours(adjusted['metered_wh'])} kWh",
+        "usual": f"{kilowatt_hours(adjusted['usual_wh'])} kWh",
+        "lowest": decimal_text(Fraction(adjusted["lowest"])),
+        "highest": decimal_text(Fraction(adjusted["highest"])),
+    }
 
 
 def _steps_to_money(line: Json) -> list[Step]:
