@@ -1,14 +1,13 @@
 """Settle: from readings and terms to what each owner earned in one event."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
-from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
+from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
@@ -32,7 +31,6 @@ from vpp.domain.settled_event import (
     likely_hours,
     reading_intervals,
     settled_event,
-    without,
 )
 from vpp.domain.settlement import (
     NEVER_OPTED_OUT,
@@ -44,16 +42,14 @@ from vpp.domain.settlement import (
     same_result,
     settle_metered,
     settle_sites,
-    stayed_out,
 )
+from vpp.domain.settlement_case import Exclusion, SettlementCase, held_alike
 from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
 
 CHUNK_SITES = 10_000
 """Homes whose hours are held at once, about 100 MB."""
 CHUNK_SITES_READ = 250
 """Homes whose readings are held at once: 46 evenings of five-minute readings are about 80 MB."""
-
-Exclusion = tuple[IntColumn | None, date, DayDropped]  # site numbers (None: every site), local day, why
 
 
 class UnknownProgram(Exception):
@@ -62,18 +58,6 @@ class UnknownProgram(Exception):
 
 class SettleStore(Registry, SignalStore, DispatchStore, MeterStore, Books, Protocol):
     """What settlement reads, and where it writes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """All that is known of an event besides the readings; columns are indexed by ``site_no``."""
-
-    event: SettledEvent
-    roster: Sequence[Enrollment]
-    opted_out_s: IntColumn
-    exclusions: tuple[Exclusion, ...]
-    carried_wh: Mapping[str, Fraction]
-    received_before: datetime | None = None  # what came later is for a correction; None: all counts
 
 
 async def settlement_grounds(
@@ -96,26 +80,13 @@ async def settlement_grounds(
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
-    settled = sorted([*commanded.tolist(), *(site_no for site_no, _ in _stayed_out(case, commanded))])
+    settled = sorted([*commanded.tolist(), *(site_no for site_no, _ in case.stayed_out(commanded))])
     sites = []
     for site_no in settled:
         out_s = int(case.opted_out_s[site_no])
         opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
         sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
-    return Grounds(case.event, on, tuple(sites), _excluded(case, column(settled)), before)
-
-
-def _excluded(case: _Case, of_sites: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
-    found: list[tuple[str, date, DayDropped]] = []
-    for site_nos, day, reason in case.exclusions:
-        if not 0 < (case.event.day - day).days <= LOOKBACK_DAYS:
-            continue
-        if site_nos is None:
-            found.append(("*", day, reason))
-        else:
-            settled = np.intersect1d(site_nos, of_sites)
-            found.extend((case.roster[site_no].site_id, day, reason) for site_no in settled.tolist())
-    return tuple(sorted(found))
+    return Grounds(case.event, on, tuple(sites), case.excluded(column(settled)), before)
 
 
 async def settle(
@@ -158,8 +129,8 @@ async def settle(
     before = closes_at if now >= closes_at and not closed else None
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
-    lines = list(_stayed_out(case, commanded))
-    for held, site_nos in _by_held(case.event, commanded, taken):
+    lines = list(case.stayed_out(commanded))
+    for held, site_nos in held_alike(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
     state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
     run = Settlement(
@@ -263,7 +234,7 @@ async def _case(
     on: Sequence[Interval],
     store: SettleStore,
     before: datetime | None,
-) -> _Case:
+) -> SettlementCase:
     event = settled_event(
         history.latest.event_id,
         program,
@@ -273,7 +244,7 @@ async def _case(
     )
     roster = await store.enrollments()
     nets_season = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
-    return _Case(
+    return SettlementCase(
         event=event,
         roster=roster,
         opted_out_s=await _opted_out_s(event.event_id, roster, on[-1].ends_at, store),
@@ -360,7 +331,7 @@ async def _excluded_by_command(
 
 
 async def _taken(
-    case: _Case,
+    case: SettlementCase,
     others: Sequence[EventHistory],
     asked: Mapping[str, tuple[Interval, ...]],
     store: SettleStore,
@@ -379,31 +350,8 @@ async def _taken(
     return held_elsewhere(await course(event_id, case.opted_out_s), beside) if beside else {}
 
 
-def _stayed_out(case: _Case, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:
-    """Yield the lines of sites that were never commanded because their owners had said no, with numbers."""
-    event = case.event
-    if event.on is None or not event.parts or not event.terms.tariff.for_power:
-        return
-    said_no = np.flatnonzero(case.opted_out_s < to_epoch(event.on.ends_at))
-    for site_no in np.setdiff1d(said_no, commanded).tolist():
-        home = case.roster[site_no]
-        if home.program_id == event.program.program_id:
-            yield site_no, stayed_out(event, home.site_id, home.owner_id)
-
-
-def _by_held(
-    event: SettledEvent, site_nos: IntColumn, taken: Mapping[int, tuple[Interval, ...]]
-) -> Iterator[tuple[SettledEvent, IntColumn]]:
-    """Yield the sites in groups that were held by the event at the same instants; most often one group."""
-    groups: dict[tuple[Interval, ...], list[int]] = {}
-    for site_no in site_nos.tolist():
-        groups.setdefault(taken.get(site_no, ()), []).append(site_no)
-    for intervals, members in sorted(groups.items()):
-        yield without(event, intervals), column(members)
-
-
 async def _settle_group(
-    case: _Case, site_nos: IntColumn, meters: MeterStore
+    case: SettlementCase, site_nos: IntColumn, meters: MeterStore
 ) -> list[tuple[int, SettlementLine]]:
     """Return each site's line with its number, chunk by chunk.
 
@@ -420,14 +368,18 @@ async def _settle_group(
     return lines
 
 
-async def _by_readings(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
-    sites = _sites(case, site_nos)
+async def _by_readings(
+    case: SettlementCase, site_nos: IntColumn, meters: MeterStore
+) -> Sequence[SettlementLine]:
+    sites = case.sites(site_nos)
     intervals, before = reading_intervals(case.event), case.received_before
     readings = await meters.readings(sites.site_ids, intervals, before=before)
     return settle_sites(case.event, sites, readings)
 
 
-async def _by_hours(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Sequence[SettlementLine]:
+async def _by_hours(
+    case: SettlementCase, site_nos: IntColumn, meters: MeterStore
+) -> Sequence[SettlementLine]:
     """Return lines from hourly values; only what is no whole hour is read as readings.
 
     Nearly every baseline is found in the latest days; sites whose is not are settled again from all. Of a
@@ -445,7 +397,7 @@ async def _by_hours(case: _Case, site_nos: IntColumn, meters: MeterStore) -> Seq
             changed = await meters.sites_changed_since(site_ids, starts_s, case.received_before)
             late.update(undecided[changed].tolist())
             undecided = np.delete(undecided, changed)
-        sites = _sites(case, undecided)
+        sites = case.sites(undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
         readings = await _readings_of_parts(case, sites, meters)
         energy = by_hours(hours, counter_track(readings, event.terms.meter))
@@ -461,7 +413,7 @@ def _needs_every_hour(line: SettlementLine) -> bool:
     return line.quality is SiteQuality.NO_BASELINE or not line.hours
 
 
-async def _readings_of_parts(case: _Case, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
+async def _readings_of_parts(case: SettlementCase, sites: SettledSites, meters: MeterStore) -> ReadingColumns:
     """Return the readings around hours that do not count whole.
 
     Everyone's, where the event itself begins or ends within an hour; of the others only the readings of
@@ -479,22 +431,3 @@ async def _readings_of_parts(case: _Case, sites: SettledSites, meters: MeterStor
             part = await meters.readings(site_ids, near, before=before)
             found.append(replace(part, site=some[part.site]))
     return together(found)
-
-
-def _sites(case: _Case, chunk: IntColumn) -> SettledSites:
-    enrolled = [case.roster[site_no] for site_no in chunk]
-    return SettledSites(
-        site_ids=tuple(each.site_id for each in enrolled),
-        owner_ids=tuple(each.owner_id for each in enrolled),
-        opted_out_s=case.opted_out_s[chunk],
-        excluded=excluded_days(case.event.day, len(chunk), _positions(case.exclusions, chunk)),
-        carried_wh=tuple(case.carried_wh.get(each.site_id, Fraction(0)) for each in enrolled),
-    )
-
-
-def _positions(exclusions: Iterable[Exclusion], chunk: IntColumn) -> list[Exclusion]:
-    """Return exclusions with positions in a sorted chunk instead of site numbers."""
-    return [
-        (None if site_nos is None else np.flatnonzero(np.isin(chunk, site_nos)), day, reason)
-        for site_nos, day, reason in exclusions
-    ]
