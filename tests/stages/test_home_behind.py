@@ -182,3 +182,34 @@ async def test_owner_who_says_no_to_what_the_home_may_still_run_does_not_wait_fo
     await world.tick(seconds=1)
 
     assert set(world.link.take(Action.DISCHARGE)) == {ADA}
+
+
+async def test_home_that_doubts_its_release_after_a_restart_stops_nobody_else() -> None:
+    world, _ = await two_homes_discharging()
+    for _ in range(8):  # to the end of the event
+        tick = await world.tick(seconds=900)
+        if tick is not None:
+            await world.answer(tick)
+        world.sample(soc_permille=[900, 900])
+    for _ in range(9):  # Ada takes each release, and says afterwards that she has heard of nothing
+        world.clock.step_to(world.clock.now() + timedelta(minutes=5))
+        world.sample(soc_permille=[150, 900])
+        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [])
+        tick = await world.tick()
+        if tick is not None:
+            await world.answer(tick)
+    await world.signal(3_000, event_id="ev-2", starts_at=world.clock.now())
+    tick = await world.tick()
+    assert tick is not None
+    await world.answer(tick)
+    await world.restart()
+
+    for _ in range(2):
+        world.clock.step_to(world.clock.now() + timedelta(seconds=30))
+        world.sample(soc_permille=[150, 900], battery_w=[0, 3_000])
+        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [])
+    await world.store.opt_out(OptOut("s-0001", "ev-2", world.clock.now(), "portal"))
+    world.link.sent.clear()
+    await world.tick(seconds=5)
+
+    assert BEN in world.link.take(Action.RELEASE)

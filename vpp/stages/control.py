@@ -107,19 +107,22 @@ async def resume(
     board.judged_from_s = to_epoch(now) + 2 * sample_period_s
     board.ramp.since_s = to_epoch(now)
     since = now - LONGEST_LEASE
-    running = {history.latest.event_id for history in await store.histories(ending_after=since)}
+    ticks = await store.ticks(since=since)
+    # A home may have to be released again by an event that was over long before.
+    spoken_of = {history.latest.event_id for history in await store.histories(ending_after=since)}
+    spoken_of |= {order.event_id for tick in ticks for order in tick.orders}
+    recent = {each.latest.event_id for each in await store.histories(ending_after=now - HOLDS_READ_BACK)}
+    revisions = {event_id: await store.revisions(event_id) for event_id in sorted(spoken_of | recent)}
     lowered: list[Lowered] = []
-    for history in await store.histories(ending_after=now - HOLDS_READ_BACK):
-        event_id = history.latest.event_id
-        revisions = await store.revisions(event_id)
-        lowered += lowered_for_too_little(revisions, sites)
-        if revisions and event_id in running:
-            board.plans[event_id] = plan_at(revisions, revisions[-1].revision, sites)
+    for event_id, each in revisions.items():
+        if event_id in recent:
+            lowered += lowered_for_too_little(each, sites)
+        if each and event_id in spoken_of:
+            board.plans[event_id] = plan_at(each, each[-1].revision, sites)
     for basis in await store.bases(since=since):
         remember(fleet, basis.samples)
         write_stored(board.stored, basis.samples)
-    ticks = await store.ticks(since=since)
-    told = [(batch, board.events.number(batch.order.event_id)) for batch in await _told(ticks, store, sites)]
+    told = [(batch, board.events.number(batch.order.event_id)) for batch in _told(ticks, revisions, sites)]
     note_told(board.leases, told, await store.acks(since=since))
     board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
     doubt_releases(board.leases)
@@ -132,8 +135,10 @@ async def resume(
     return board
 
 
-async def _told(ticks: Sequence[DispatchTick], store: ControlStore, sites: int) -> list[CommandBatch]:
-    """Return what ticks told, in order; each event's revisions are read once."""
+def _told(
+    ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
+) -> list[CommandBatch]:
+    """Return what ticks told, in order."""
     told: list[CommandBatch] = []
     for event_id in sorted({order.event_id for tick in ticks for order in tick.orders}):
         mine = [
@@ -141,7 +146,7 @@ async def _told(ticks: Sequence[DispatchTick], store: ControlStore, sites: int) 
             for tick in ticks
             if any(order.event_id == event_id for order in tick.orders)
         ]
-        told += [batch for batch, _ in commands_in_order(mine, await store.revisions(event_id), sites)]
+        told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
     return sorted(told, key=lambda batch: batch.sequence)
 
 
