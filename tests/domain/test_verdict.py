@@ -67,6 +67,7 @@ def judge(
 def accepted(verdict: Verdict) -> GridEvent:
     """Return the version of a verdict that must be an acceptance."""
     assert isinstance(verdict, Accepted), verdict
+    assert verdict.version is not None
     return verdict.version
 
 
@@ -154,6 +155,16 @@ def test_delete_of_an_unseen_event_is_kept_and_final() -> None:
 
     assert unseen.version == 1
     assert create == Rejected(CANCELLED)
+
+
+def test_delete_that_comes_again_with_a_newer_time_is_accepted_and_moves_nothing() -> None:
+    created = accepted(judge(signal()))
+    deleted = accepted(judge(signal(operation=Operation.DELETE), history(created), late=MINUTE))
+
+    resent = signal(operation=Operation.DELETE, modified_at=COMMIT + MINUTE)
+    again = judge(resent, history(created, deleted), late=2 * MINUTE)
+
+    assert again == Accepted(None, None)
 
 
 def test_cancel_by_duration_is_not_final() -> None:
@@ -251,7 +262,7 @@ def test_any_order_with_copies_leads_to_the_same_latest_version(
             seen=said.content_sha256 in judged,
             late=timedelta(hours=5),
         )
-        if isinstance(verdict, Accepted):
+        if isinstance(verdict, Accepted) and verdict.version is not None:
             versions.append(verdict.version)
         if isinstance(verdict, Accepted | Superseded):
             judged.add(said.content_sha256)

@@ -12,7 +12,7 @@ import pytest
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
-from vpp.domain.grid_event import GridSource
+from vpp.domain.grid_event import GridSource, cancelled
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
@@ -319,3 +319,15 @@ async def test_events_are_changed_and_approved_over_the_api(suburb: Suburb) -> N
     assert changed.json()["version"] == 2
     await suburb.pass_time(15)
     assert asked_w(suburb) == 10_000
+
+
+async def test_an_event_that_is_over_stays_so_when_its_source_deletes_it_afterwards(suburb: Suburb) -> None:
+    await start(suburb, minutes=15)
+    await suburb.pass_time(1_000)
+    over = await show_event(suburb.desk, event_id="ev-1")
+    latest = (await suburb.desk.history("ev-1")).latest
+
+    await suburb.desk.store.append_version(cancelled(latest, at=suburb.clock.now()), actor="caiso")
+
+    shown = await show_event(suburb.desk, event_id="ev-1")
+    assert (shown["state"], shown["cancelled_at"], shown["ends_at"]) == ("ended", None, over["ends_at"])

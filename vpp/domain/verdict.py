@@ -28,9 +28,12 @@ FURTHEST_AHEAD = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The signal counts; ``version`` is to be stored. ``reason`` says what the operator should know."""
+    """The signal counts; ``version`` is to be stored, None where what it asks stands already.
 
-    version: GridEvent
+    ``reason`` says what the operator should know.
+    """
+
+    version: GridEvent | None
     reason: str | None
 
 
@@ -94,6 +97,10 @@ def accept(
         return Duplicate()
     if contradicted:
         return Rejected(CONFLICTING_CONTENT)
+    if signal.operation is Operation.DELETE and is_final(history):
+        return Accepted(
+            None, None
+        )  # the event ended at the commit of its first cancel, and nothing moves that
     if signal.operation is Operation.DELETE:
         return Accepted(_version(signal, history, (), (), now), None)
     if is_final(history):

@@ -47,6 +47,8 @@ def event_state(history: EventHistory, now: datetime, *, authorized_w: int | Non
     """
     latest = history.latest
     interval = latest.interval
+    if latest.status is EventStatus.CANCELLED and _cancelled_at(history) is None:
+        return "ended"
     if latest.status is EventStatus.CANCELLED or interval is None:
         return "cancelled"
     if interval.ends_at <= now:
@@ -56,6 +58,14 @@ def event_state(history: EventHistory, now: datetime, *, authorized_w: int | Non
     if authorized_w == 0 and any(step.power != 0 for step in latest.steps):
         return "waiting_for_approval"
     return "active" if interval.starts_at <= now else "scheduled"
+
+
+def _cancelled_at(history: EventHistory) -> datetime | None:
+    """Return when an event was cancelled; None where it was not, or was over by then."""
+    if history.latest.status is not EventStatus.CANCELLED:
+        return None
+    ends = [version.interval.ends_at for version in history.versions if version.interval is not None]
+    return history.latest.committed_at if not ends or history.latest.committed_at < ends[-1] else None
 
 
 def _forced(history: EventHistory, version: int) -> bool:
@@ -75,7 +85,7 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
     interval = asked.interval
-    cancelled_at = latest.committed_at if latest.status is EventStatus.CANCELLED else None
+    cancelled_at = _cancelled_at(history)
     ends_at = interval.ends_at if interval else None
     if interval and cancelled_at and cancelled_at > interval.starts_at:
         ends_at = min(interval.ends_at, cancelled_at)

@@ -166,7 +166,7 @@ async def departures_of(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...
 
 async def version_of(desk: Desk, wish: Wish, now: datetime) -> GridEvent:
     """Return the version that the wish would be, under an id that nothing is stored by."""
-    return (await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)).version
+    return await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)
 
 
 def _signal(wish: Wish, event_id: str, name: str, test: bool, now: datetime) -> Signal:
@@ -201,7 +201,7 @@ def _signal(wish: Wish, event_id: str, name: str, test: bool, now: datetime) -> 
     )
 
 
-async def _judge(desk: Desk, signal: Signal, wish: Wish, now: datetime) -> Accepted:
+async def _judge(desk: Desk, signal: Signal, wish: Wish, now: datetime) -> GridEvent:
     sources = {source.name: source for source in await desk.store.sources()}
     others = [each for each in await desk.store.histories() if each.latest.event_id != signal.event_id]
     verdict = accept(
@@ -215,7 +215,8 @@ async def _judge(desk: Desk, signal: Signal, wish: Wish, now: datetime) -> Accep
         now=now,
     )
     assert isinstance(verdict, Accepted)  # a new id, a known program and a time of now leave nothing else
-    return verdict
+    assert verdict.version is not None
+    return verdict.version
 
 
 async def console_of(desk: Desk) -> GridSource:
@@ -264,9 +265,9 @@ async def start_event(
                 f"another event has the id {event_id}; nothing changed", HTTPStatus.CONFLICT
             )
         return await _facts(desk, known) | {"limit_w": console.max_power_w}
-    verdict = await _judge(desk, signal, wish, now)
+    version = await _judge(desk, signal, wish, now)
     await desk.store.leave_trail([desk.trail_entry(actor, "start", f"event:{event_id}", f"{power_mw} MW")])
-    await desk.store.append_version(verdict.version, actor=actor)
+    await desk.store.append_version(version, actor=actor)
     desk.changed()
     return await _facts(desk, await desk.history(event_id)) | {"limit_w": console.max_power_w}
 
