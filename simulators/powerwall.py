@@ -72,7 +72,7 @@ class Gateway:
         self.opted_out = disk.load().opted_out
         self.fault: str | None = None
         self.clock_offset_ms: int | None = 0
-        self.dropped: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()  # by kind of topic and reason
         self.unknown_fields: Counter[str] = Counter()  # by kind of message; ignored, never an error
         self.commands_received = 0
         self._disk = disk
@@ -162,7 +162,7 @@ class Gateway:
         elif packet.topic == self._topics[GatewayKind.RECEIPT]:
             self._on_receipt(packet)
         else:
-            self.dropped["not_my_topic"] += 1
+            self.dropped["other not_my_topic"] += 1
         return out
 
     def owner_opts_out(self, opted_out: bool, now_s: int) -> list[Packet]:
@@ -392,13 +392,13 @@ class Gateway:
             message = split(packet.payload, max_bytes=GATEWAY_MESSAGE_BYTES)
             key = self.controller_keys.get(message.kid)
             if key is None:
-                self.dropped["unknown_key"] += 1
+                self.dropped["receipt unknown_key"] += 1
                 return
             receipt = decode_receipt(
                 verify(message, key), site_id=self.identity.site_id, unknown=self.unknown_fields
             )
         except (MalformedMessage, BadSignature) as untrusted:
-            self.dropped[str(untrusted)] += 1
+            self.dropped[f"receipt {untrusted}"] += 1
             return
         for buffer in self.buffers:
             if buffer.boot_id == receipt.boot_id:
@@ -407,12 +407,12 @@ class Gateway:
     def _on_command(self, packet: Packet, now_s: int, out: list[Packet]) -> None:
         self.commands_received += 1
         if packet.retain:
-            self.dropped["retained"] += 1
+            self.dropped["command retained"] += 1
             return
         keys, unknown = self.controller_keys, self.unknown_fields
         match read_command(packet.payload, site_id=self.identity.site_id, keys=keys, unknown=unknown):
             case Dropped(reason):
-                self.dropped[reason] += 1
+                self.dropped[f"command {reason}"] += 1
             case Refused(event_id, epoch, sequence, refusal):
                 out.append(self._ack(event_id, epoch, sequence, refusal, now_s))
             case Trusted() as trusted:

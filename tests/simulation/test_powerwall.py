@@ -38,7 +38,7 @@ def test_retained_command_is_dropped_in_silence() -> None:
     gateway = a_gateway()
 
     assert told(gateway, signed(a_command(), retain=True)) == []
-    assert gateway.dropped["retained"] == 1
+    assert gateway.dropped["command retained"] == 1
 
 
 def test_message_that_is_not_signed_gets_no_answer() -> None:
@@ -104,14 +104,14 @@ def test_false_signature_gets_no_answer() -> None:
     gateway = a_gateway()
 
     assert told(gateway, signed(a_command(), key=STRANGER)) == []
-    assert gateway.dropped["bad_signature"] == 1
+    assert gateway.dropped["command bad_signature"] == 1
 
 
 def test_command_of_another_home_gets_no_answer() -> None:
     gateway = a_gateway()
 
     assert told(gateway, a_command(site_id="s-0000")) == []
-    assert gateway.dropped["wrong_site"] == 1
+    assert gateway.dropped["command wrong_site"] == 1
 
 
 def test_next_controller_key_works_once_it_is_pinned() -> None:

@@ -88,7 +88,7 @@ def test_what_spreadsheets_write_is_taken(content: bytes) -> None:
     [
         ({"site_id": "S 1"}, "site_id: site id 'S 1' is not 1-36"),
         ({"owner_id": ""}, "owner_id: '' is not 1-80 printable"),
-        ({"full_energy_wh": "0"}, "full_energy_wh: '0' is not a positive whole number"),
+        ({"full_energy_wh": "0"}, "full_energy_wh: '0' is not a whole number from 1 to 999999999"),
         ({"full_energy_wh": "13.5"}, "full_energy_wh: '13.5' is not a positive"),
         ({"max_discharge_w": "-5"}, "max_discharge_w: '-5' is not a positive"),
         ({"reserve_pct": "20.55"}, "reserve_pct: '20.55' is not 0 to 100 with at most one decimal"),

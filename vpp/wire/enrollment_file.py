@@ -217,7 +217,7 @@ def _name(text: str) -> str:
 
 def _positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-        raise _BadCell(f"{text[:30]!r} is not a positive whole number")
+        raise _BadCell(f"{text[:30]!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 

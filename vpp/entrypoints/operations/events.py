@@ -123,9 +123,14 @@ def _steps(version: GridEvent) -> list[Json]:
 
 
 async def list_events(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
-    """Return ``events`` by id: ids, ``state``, times, ``steps`` with ``power_w`` (W), flags; ``next_cursor``.
+    """Return every event, by id.
 
-    ``authorized_w`` is the power that needs no further leave, in W; None means no bound.
+    Returns:
+        ``events``: ``event_id, name, state, version, status`` (of the newest version), ``source, program_id,
+        time_zone, priority, targets, starts_at, ends_at, cancelled_at`` (None where it was not, or was over
+        by then), ``steps`` (``starts_at, ends_at, power_w`` in W; None asks for all that can be sustained),
+        ``authorized_w`` (what needs no further leave, in W; None: no bound), ``out_of_program`` (reasons) and
+        ``forced``, which stay for good, ``test``. Over HTTP also ``next_cursor``, where more follow.
     """
     histories, following = page(
         await desk.store.histories(), lambda each: each.latest.event_id, cursor=cursor, limit=limit
@@ -144,12 +149,16 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     """Return everything about one event.
 
     Returns:
-        What ``vpp event list`` has, and ``versions``, ``grants``, ``receipts``; ``plan`` (``requested_w``,
-        ``planned_w``, ``shortfall_w``, ``sites``, ``level_pct``, ``reasons``: sites by reason);
-        ``commands`` (``sent, accepted, refused`` by reason, ``sites_dispatched``, and how many of those
-        were last told to stop, ``sites_released``); ``settlement``
-        (``state, delivered_wh`` (gross battery output)``, incremental_wh`` (beyond the baseline)``, paid_usd,
-        gross_usd``) or None before one; ``requested_wh``, what was asked in all.
+        What ``vpp event list`` has, and ``requested_wh``, what was asked in all. ``versions``: ``version,
+        operation, status, modified_at`` (the source's), ``committed_at`` (ours), ``steps, out_of_program``.
+        ``grants``: ``kind`` (force or approve), ``version, actor, granted_at``. ``receipts``: ``operation,
+        modified_at, state, reason, at``. ``plan``, None before one: ``revision, version, planned_at,
+        requested_w, planned_w, shortfall_w, level_pct, sites`` (asked for power), ``reasons`` (sites by
+        reason). ``commands``: ``ticks, sent, accepted, refused`` (by reason), ``sites_dispatched``, and how
+        many of those were last told to stop, ``sites_released``. ``settlement``, None before one: ``state,
+        settled_at, sites, delivered_wh`` (battery output while the program's terms held; what was forced
+        outside of them is metered and not settled), ``incremental_wh`` (beyond the baseline), ``currency,
+        paid_usd, gross_usd`` (before the owner's share), ``qualities`` (sites by quality).
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
