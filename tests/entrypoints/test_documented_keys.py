@@ -8,8 +8,9 @@ from typing import Any
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
 from vpp.entrypoints.operations.events import force_event, list_events, show_event
 from vpp.entrypoints.operations.money import settle_event, show_statement
-from vpp.entrypoints.operations.sites import why_site
+from vpp.entrypoints.operations.sites import enroll_sites, why_site
 from vpp.entrypoints.operations.starting import start_event
+from vpp.wire.enrollment_file import HEADER
 
 COUNTED_BY = {"reasons", "refused", "qualities"}  # their keys are words of lists, with counts
 
@@ -33,6 +34,10 @@ def undocumented(answer: object, *operations: Callable[..., Any]) -> set[str]:
         word for quoted in re.findall(r"``(.+?)``", text, re.DOTALL) for word in re.findall(r"\w+", quoted)
     }
     return set(keys(answer)) - named
+
+
+def test_every_column_of_an_enrollment_file_is_in_the_help_of_its_command() -> None:
+    assert set(HEADER) <= set(re.findall(r"\w+", enroll_sites.__doc__ or ""))
 
 
 async def test_every_key_that_a_command_prints_is_in_its_help(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def list_sources(as_json: JsonFlag = False) -> None:
 
 @site_app.command("enroll", help=inspect.getdoc(sites.enroll_sites))
 def enroll_sites(
-    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="CSV; see config and the README.")],
+    file: Annotated[Path, typer.Option("--file", metavar="FILE", help="CSV, one home in each row.")],
     as_json: JsonFlag = False,
 ) -> None:
     """Enrol every home of a file, or none."""

@@ -53,6 +53,13 @@ REASON_WORDS = {
 async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
     """Enrol every home of a file, or none.
 
+    Args:
+        content: CSV with the header ``site_id,owner_id,program_id,utility,county,feeder,full_energy_wh,
+            max_discharge_w,reserve_pct,gateway_public_key,consent_version,consent_at`` and, where wanted,
+            ``other_programs``: energy in Wh, power in W, the reserve in percent of the app's scale, the key
+            base64url of 32 bytes, the time RFC 3339 with its zone.
+        file_name: What the file is called in complaints about it.
+
     Returns:
         ``sites``: one ``{site_id, shard}`` for each row, in the order of the file.
     """
