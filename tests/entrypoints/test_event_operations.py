@@ -276,8 +276,11 @@ async def test_stop_all_leaves_what_is_hours_away(suburb: Suburb) -> None:
     assert (stopped["cancelled"], stopped["scheduled"]) == ([], ["ev-1"])
 
 
-async def test_test_event_is_marked_in_every_command_and_never_settled(suburb: Suburb) -> None:
-    await start(suburb, test=True)
+@pytest.mark.parametrize("marked", [{"test": True}, {"name": "TEST drill"}])
+async def test_test_event_is_marked_in_every_command_and_never_settled(
+    suburb: Suburb, marked: dict[str, Any]
+) -> None:
+    await start(suburb, **marked)
     await suburb.pass_time(3_600 + 60)
     await suburb.controller.settle_event("ev-1")
 
