@@ -13,7 +13,7 @@ DAYS_LATER = (
 
 BY_BROWSER = (
     "session", "login", "logout", "contact", "notice", "notice-delivery", "alarm", "alarm-notice",
-    "alarm-answer", "alarm-end", "calendar", "calendar-end", "case",
+    "alarm-answer", "alarm-end", "calendar", "calendar-end", "case", "forgetting",
 )  # fmt: skip
 """Points that only people with a browser, and messages to them, pass; no kill of ours comes by there."""
 

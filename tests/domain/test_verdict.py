@@ -1,6 +1,7 @@
 """What becomes of each grid signal: versions, ownership, cancel, program and order of arrival."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -77,6 +78,14 @@ def test_first_signal_of_an_event_becomes_its_first_version() -> None:
     assert (event.version, event.status, event.committed_at) == (1, EventStatus.SCHEDULED, COMMIT)
     assert event.steps == (Step(Interval(START, START + 2 * HOUR), Watts(5_000_000)),)
     assert event.out_of_program == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "test"),
+    [("TEST drill", True), (" TEST", True), ("TESTING", False), ("EEA 2 TEST", False), ("", False)],
+)
+def test_test_as_the_first_word_of_a_name_makes_a_test(name: str, test: bool) -> None:
+    assert accepted(judge(replace(signal(), name=name))).test is test
 
 
 def test_same_signal_again_is_a_duplicate() -> None:

@@ -18,6 +18,10 @@ from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.events import force_event, show_event
+from vpp.entrypoints.operations.money import show_statement
+from vpp.entrypoints.operations.own_data import open_calendar
+from vpp.entrypoints.operations.own_files import calendar_by_secret
+from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.people import make_login_link
 from vpp.entrypoints.operations.sites import opt_out_site
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
@@ -272,8 +276,11 @@ async def test_stop_all_leaves_what_is_hours_away(suburb: Suburb) -> None:
     assert (stopped["cancelled"], stopped["scheduled"]) == ([], ["ev-1"])
 
 
-async def test_test_event_is_marked_in_every_command_and_never_settled(suburb: Suburb) -> None:
-    await start(suburb, test=True)
+@pytest.mark.parametrize("marked", [{"test": True}, {"name": "TEST drill"}])
+async def test_test_event_is_marked_in_every_command_and_never_settled(
+    suburb: Suburb, marked: dict[str, Any]
+) -> None:
+    await start(suburb, **marked)
     await suburb.pass_time(3_600 + 60)
     await suburb.controller.settle_event("ev-1")
 
@@ -299,6 +306,31 @@ async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_e
     shown = await show_event(suburb.desk, event_id="ev-1")
     assert {order.test for tick in ticks for order in tick.orders} == {begun_as_test}
     assert (shown["test"], shown["settlement"] is None) == (begun_as_test, begun_as_test)
+
+
+@pytest.mark.parametrize("begun_as_test", [True, False])
+async def test_an_owner_reads_everywhere_what_an_event_was_when_it_began(
+    suburb: Suburb, begun_as_test: bool
+) -> None:
+    await start(suburb, test=begun_as_test)
+    latest = (await suburb.desk.history("ev-1")).latest
+    now = suburb.clock.now()
+    other = replace(latest, version=2, modified_at=now, committed_at=now, test=not begun_as_test)
+    await suburb.desk.store.append_version(other, actor="caiso")
+    await suburb.pass_time(3_600 + 60)
+    await suburb.controller.settle_event("ev-1")
+    (asked, *_) = np.flatnonzero(suburb.plan("ev-1").setpoint_w)
+    owner_id = suburb.controller.roster.enrollments[int(asked)].owner_id
+
+    feed = await open_calendar(suburb.desk, owner_id=owner_id)
+    secret = str(feed["path"]).removeprefix("/calendar/").removesuffix(".ics")
+    calendar = (await calendar_by_secret(suburb.desk, secret=secret)).decode()
+    own: Any = await show_own_events(suburb.desk, owner_id=owner_id)
+    statement: Any = await show_statement(suburb.desk, owner_id=owner_id)
+
+    assert ("SUMMARY:TEST" in calendar) == begun_as_test
+    assert own["events"][0]["test"] == (own["events"][0]["why"] == "test_event") == begun_as_test
+    assert [line["test"] for line in statement["events"]] == ([] if begun_as_test else [False])
 
 
 async def test_events_are_changed_and_approved_over_the_api(suburb: Suburb) -> None:

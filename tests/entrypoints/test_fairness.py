@@ -10,7 +10,7 @@ import pytest
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.entrypoints.operations.desk import OperationRefused
-from vpp.entrypoints.operations.fairness import show_fairness, site_history
+from vpp.entrypoints.operations.fairness import SeasonShare, show_fairness, site_history
 from vpp.entrypoints.operations.starting import start_event
 
 
@@ -75,6 +75,16 @@ async def test_cap_of_one_home_is_told(suburb: Suburb) -> None:
     suburb.controller.terms = replace(suburb.controller.terms, site_season_cap_s=30 * 3_600)
 
     assert (await history(suburb, "s-000"))["cap_hours"] == 30
+
+
+async def test_index_is_published_as_one_number_of_thousandths(
+    suburb: Suburb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for permille in (0, 7, 250, 979, 1_000):
+        monkeypatch.setattr(SeasonShare, "index_permille", permille)
+        of_program, of_home = await fairness(suburb), await history(suburb, "s-001")
+
+        assert repr(of_program["fairness_index"]) == repr(of_home["fairness_index"]) == repr(permille / 1000)
 
 
 async def test_unknown_program_is_refused(suburb: Suburb) -> None:

@@ -1,6 +1,7 @@
 """Notices from stored facts to a real receiver over HTTP: each once, none lost, and alarms until answered."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.access import Role
 from vpp.domain.grid_event import GridSource, Operation
+from vpp.domain.interval import Interval
 from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations import alarms, changing, contacts, events, payouts, sites, starting
@@ -39,10 +41,12 @@ async def suburb(tmp_path: Path) -> Suburb:
     return suburb
 
 
-async def begin(suburb: Suburb, *, starts_at: str = IN_AN_HOUR, mw: str = "0.02", minutes: int = 60) -> None:
+async def begin(
+    suburb: Suburb, *, starts_at: str = IN_AN_HOUR, mw: str = "0.02", minutes: int = 60, test: bool = False
+) -> None:
     await starting.start_event(
         suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw=mw, starts_at=starts_at, minutes=minutes,
-        actor="staff:ana",
+        test=test, actor="staff:ana",
     )  # fmt: skip
 
 
@@ -132,6 +136,24 @@ async def test_an_owner_of_homes_that_an_event_does_not_mean_is_not_written_to(
     await changing.modify_event(suburb.desk, event_id="hot-1", targets=["alameda"], actor="staff:ana")
     await tell(suburb)
     assert len(receiver.took) == 1
+
+
+@pytest.mark.parametrize("begun_as_test", [True, False])
+async def test_notices_are_marked_by_what_an_event_was_when_it_began(
+    suburb: Suburb, receiver: Receiver, begun_as_test: bool
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb, starts_at="now", test=begun_as_test)
+    await tell(suburb, 60)
+    latest, now = (await suburb.desk.history("hot-1")).latest, suburb.clock.now()
+    (step,) = latest.steps
+    longer = replace(step, interval=Interval(step.interval.starts_at, now + timedelta(hours=2)))
+    other = replace(latest, version=2, committed_at=now, steps=(longer,), test=not begun_as_test)
+    await suburb.desk.store.append_version(other, actor="caiso")
+    await tell(suburb, 60)
+
+    marked = [title.startswith("TEST, never paid: ") for title in receiver.titles]
+    assert marked == [begun_as_test, begun_as_test]  # of its beginning, and of its change
 
 
 async def test_a_receiver_that_was_away_gets_everything_once_when_it_is_back(

@@ -86,6 +86,26 @@ async def test_fall_between_two_powers_of_an_event_keeps_to_the_cap() -> None:
     assert max(course[4 * 60 :]) <= 40_500
 
 
+async def test_version_that_asks_for_less_is_followed_at_once() -> None:
+    world = await forty_homes(fleet_ramp_w_per_min=MINUTE_CAP_W)
+    await world.signal(140_000, hours=1)
+    before = (await course_of(world, 14))[-1]
+    await world.signal(20_000, hours=1)
+
+    (after,) = await course_of(world, 1)
+
+    assert (before, after) == (140_000, 20_000)
+
+
+async def test_fall_between_two_powers_is_not_wound_down_by_zone() -> None:
+    world = await forty_homes(zone_ramp_w_per_min={"Marin": 20_000})
+    await world.signal(None, hours=1, steps=[140_000, 40_000])
+
+    course = await course_of(world, 4 * 60 + 4)
+
+    assert set(course[100:]) == {140_000, 40_000}  # nothing between them, in any zone
+
+
 async def test_homes_under_a_ramp_cap_start_when_told_and_the_others_spread() -> None:
     world = await forty_homes(zone_ramp_w_per_min={"Marin": MINUTE_CAP_W})
     await world.signal(140_000)

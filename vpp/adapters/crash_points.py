@@ -58,6 +58,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "clear_alarm": ("alarm-end",),
     "open_calendar": ("calendar",),
     "close_calendar": ("calendar-end",),
+    "forget_owner": ("forgetting",),
 }
 """What each writing method of the store may commit, by the method's name."""
 

@@ -1,7 +1,10 @@
 """How fast the fleet's power may change: ramp caps in watts per minute, in total and for each zone.
 
-Rises wait for their turn, and what ends on schedule is wound down ahead of its end. Releases know no
-brake: whoever said no is let go at once. A zone is a county.
+Rises wait for their turn, and what falls on schedule is wound down ahead of that: to nothing in the fleet
+and in each zone, between two powers of an event in the fleet only. Nothing else is braked downwards. Whoever
+said no, or is cancelled, is released at once. A newer version that asks for less is followed at once, and for
+one that ends earlier power falls at once to what can still be wound down: nobody goes on with what is no
+longer asked. A zone is a county.
 """
 
 from collections.abc import Sequence
@@ -23,7 +26,9 @@ _NO_ZONES: IntColumn = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class RampCaps:
-    """Most change of power in a minute; ``zone_w_per_min`` is indexed by zone, empty without zone caps.
+    """Most rise, or scheduled fall, of power in a minute.
+
+    ``zone_w_per_min`` is indexed by zone, empty without zone caps; it bounds rises and falls to nothing.
 
     A decision is made once in ``pace_s`` at least: no more than that part of a minute's change is let
     through in as long.
@@ -159,8 +164,10 @@ def brake_for(
         planned_w: What the event's plan asks already.
         events: How many events share the caps.
 
-    A fall between two powers of one event is wound down for the fleet; zones only where nothing is
-    asked any more.
+    The ceilings come down ahead of each scheduled fall and are down one pace before it. A zone has one only
+    ahead of a stretch that asks for nothing: what it keeps of a smaller power depends on which homes are
+    emptiest by then, so a fall between two powers may pass a zone's cap. What a stretch will ask that asks
+    for all that can be sustained is not known ahead.
     """
     if not caps.slows:
         return NO_BRAKE

@@ -16,7 +16,7 @@ from vpp.domain.quantities import IntColumn
 class DispatchTerms:
     """How this fleet is driven: leases, spread and ramp in seconds, and the limits of the network.
 
-    ``fleet_ramp_w_per_min`` None and zones without a ramp cap change as fast as asked. A home that was
+    ``fleet_ramp_w_per_min`` None and zones without a ramp cap rise and end as fast as asked. A home that was
     asked for ``site_season_cap_s`` in a season is asked no more; None: as often as its program allows.
     """
 

@@ -189,8 +189,12 @@ def plan_event(
     who are not asked again. Otherwise sites are held where they are, lowered where their limit fell or they
     proved short, and only what is missing beyond the deadband is solved, over all sites with room; what is
     given too much is taken from the emptiest, who were asked last. Where all that can be sustained is
-    asked, that is looked at again each time. Under a brake that slows, sites are always held: power is
-    added or taken away piece by piece. The reasons are those of now, whatever is told.
+    asked, that is looked at again each time.
+
+    Under a brake that slows, a plan with a power to reach is never solved afresh once it is there. Power is
+    added as the brake lets it rise, and taken piece by piece as its ceiling comes down ahead of a scheduled
+    fall. What a newer version no longer asks is taken at once: the brake holds back what is more, never a
+    word to do less. The reasons are those of now, whatever is told.
     """
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))

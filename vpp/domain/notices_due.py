@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent
+from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, is_test
 from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
 from vpp.domain.payout import Payout, PayoutState
@@ -93,7 +93,7 @@ def event_notices(
         "starts_at": _instant(moment.interval.starts_at),
         "ends_at": _instant(moment.interval.ends_at),
         "name": latest.name,
-        "test": "yes" if latest.test else "",
+        "test": "yes" if is_test(moment.history) else "",
         "cancelled": "yes" if latest.status is EventStatus.CANCELLED else "",
     }
     found = []

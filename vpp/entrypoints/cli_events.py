@@ -132,7 +132,9 @@ def start_event(
     minutes: Minutes = 60,
     hours: Hours = 0,
     target: Target = None,
-    name: Annotated[str, typer.Option(help="What people call it.")] = "",
+    name: Annotated[
+        str, typer.Option(help="What people call it; with TEST as its first word it is a test.")
+    ] = "",
     test: Annotated[bool, typer.Option("--test", help="Never paid, never counted.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -49,7 +49,6 @@ from vpp.wire.strict_json import (
 
 RECEIPT_SCHEMA = "vpp.signal-receipt/1"
 TEST_PAYLOAD = "TEST_EVENT"
-TEST_NAME = "TEST "
 DISPATCHING_LEVEL = 2  # SIMPLE 0 and 1 only announce
 HIGHEST_LEVEL = 3
 LARGEST_SETPOINT_KW = 10**9
@@ -173,7 +172,7 @@ def _signal(notification: JsonObject, source: str) -> Signal:
         targets=_targets(event),
         steps=steps,
         cancels=cancels,
-        test=test or (name or "").startswith(TEST_NAME),
+        test=test,
     )
 
 

@@ -127,12 +127,19 @@ async def test_an_event_that_was_never_planned_has_nothing_to_replay(
     assert "nothing to replay" in page.text
 
 
-async def test_every_screen_of_a_test_event_says_so(suburb: Suburb, ana: httpx.AsyncClient) -> None:
-    preview = await send(ana, "/operator/new-event", **(WISH | {"test": "yes"}))
-    await start(ana, test="yes")
+@pytest.mark.parametrize("marked", [{"test": "yes"}, {"name": "TEST drill"}])
+async def test_every_screen_of_a_test_event_says_so(
+    suburb: Suburb, ana: httpx.AsyncClient, marked: dict[str, str]
+) -> None:
+    banner = "TEST: never paid, never counted"
+    preview = await send(ana, "/operator/new-event", **(WISH | marked))
+    await start(ana, **marked)
     await suburb.pass_time(60)
     paths = ["", "/events", *(f"/events/console-1{rest}" for rest in ("", "/board", "/change", "/replay"))]
 
     screens = [preview, *[await ana.get(f"/operator{path}") for path in paths]]
 
-    assert [screen.url.path for screen in screens if "TEST" not in screen.text] == []
+    unmarked = [each for each in screens if banner not in each.text]
+    assert [each.url.path for each in unmarked] == ["/operator/events"]
+    assert '<strong class="testmark">TEST</strong>' in unmarked[0].text
+    assert (await suburb.desk.history("console-1")).latest.test

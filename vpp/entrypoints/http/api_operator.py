@@ -57,7 +57,7 @@ class RehearsalBody(WishBody):
 
 
 class StartBody(WishBody):
-    """A wish with a power, a name, and whether it is a test."""
+    """A wish with a power, a name, and whether it is a test; TEST as the name's first word makes it one."""
 
     power_mw: str
     name: str = ""

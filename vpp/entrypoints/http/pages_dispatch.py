@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from vpp.domain.dispatch_plan import Reason
 from vpp.domain.program import Program
+from vpp.domain.verdict import names_a_test
 from vpp.entrypoints.http.live import replay_chart
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Form, Visitor, Watcher
@@ -78,6 +79,7 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
             return show(
                 request, "operator_preview.html", _status(faults), visitor=visitor, fields=fields,
                 preview=found, faults=faults, typed=form.get("typed", ""), season=season, words=_words(),
+                test=fields["test"] == "yes" or names_a_test(fields["name"]),
             )  # fmt: skip
         await starting.start_event(
             desk,

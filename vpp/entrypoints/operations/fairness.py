@@ -15,7 +15,7 @@ from vpp.domain.interval import Interval
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.track_record import Asked
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.records import asked_in_event, delivered_by_sites
 
 KEPT_FOR = timedelta(minutes=10)
@@ -130,9 +130,9 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
         ``site_id, program_id, season_from, season_until``; ``events`` (count)``, hours`` (asked),
         ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the pack)``,
         mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
-        fairness_index`` (0 to 1, of the program) and ``fairness_index_means``; ``rows``: ``event_id, name,
-        starts_at, test, hours, asked_wh, delivered_wh`` (None where no meter says) for each event that
-        asked it.
+        fairness_index`` (0 to 1 in thousandths, of the program) and ``fairness_index_means``; ``rows``:
+        ``event_id, name, starts_at, test, hours, asked_wh, delivered_wh`` (None where no meter says) for
+        each event that asked it.
     """
     enrollment = await desk.enrollment(site_id)
     found = await season_share(desk, _program(desk, enrollment.program_id))
@@ -177,10 +177,11 @@ async def show_fairness(desk: Desk, *, program_id: str) -> Json:
     """Say how a program's season was shared by its homes, with one published index.
 
     Returns:
-        ``program_id, season_from, season_until, fairness_index`` (0 to 1)``, fairness_index_means,
-        mean_cycles``; ``sites`` (enrolled)``, asked`` (of them, at least once)``, events, energy_wh``;
-        ``cycles``: ``least, quarter, half, three_quarters, most`` of the enrolled homes; ``most_burdened``:
-        ``site_id, events, hours, energy_wh, cycles`` of up to 20 homes, the most cycles first.
+        ``program_id, season_from, season_until, fairness_index`` (0 to 1 in thousandths)``,
+        fairness_index_means, mean_cycles``; ``sites`` (enrolled)``, asked`` (of them, at least once)``,
+        events, energy_wh``; ``cycles``: ``least, quarter, half, three_quarters, most`` of the enrolled
+        homes; ``most_burdened``: ``site_id, events, hours, energy_wh, cycles`` of up to 20 homes, the most
+        cycles first.
     """
     found = await season_share(desk, _program(desk, program_id))
     rows = np.flatnonzero(found.enrolled)
@@ -216,7 +217,7 @@ def _season_facts(found: SeasonShare, program_id: str) -> Json:
         "program_id": program_id,
         "season_from": instant(found.season.starts_at),
         "season_until": instant(found.season.ends_at),
-        "fairness_index": percent(found.index_permille) / 100,
+        "fairness_index": found.index_permille / 1000,
         "fairness_index_means": INDEX_WORDS,
         "mean_cycles": round(mean / 1000, 3),
     }

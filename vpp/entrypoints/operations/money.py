@@ -8,7 +8,7 @@ from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, GridEvent
+from vpp.domain.grid_event import EventHistory, GridEvent, is_test
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import (
     HOME_CURRENCY,
@@ -240,9 +240,9 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
 
 
 def _last_asking(history: EventHistory) -> GridEvent:
-    """Return the last version that asked for something, flagged by how any version left the terms."""
+    """Return the last version that asked for something, flagged by what is true of the whole event."""
     version = next((each for each in reversed(history.versions) if each.steps), history.latest)
-    return replace(version, out_of_program=departures_ever(history))
+    return replace(version, out_of_program=departures_ever(history), test=is_test(history))
 
 
 def _line_facts(

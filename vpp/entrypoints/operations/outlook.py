@@ -118,6 +118,6 @@ def _sustained_w(live: Live, event: GridEvent, program: Program, ahead: Sequence
         authorized_w=None,
         starts_at=begins,
         ends_at=ends,
-        test=event.test,
+        test=False,  # nobody is told anything of an outlook
     )
     return int(Outlook.of(live, demand, now).held_w.sum())

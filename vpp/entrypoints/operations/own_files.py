@@ -7,7 +7,7 @@ from http import HTTPStatus
 import numpy as np
 
 from vpp.domain.delivery import QUALITY_CODES, ReadingColumns, counter_track, net_energy
-from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
@@ -136,7 +136,7 @@ def _entry(history: EventHistory, language: Language) -> CalendarEntry | None:
         changed_at=latest.committed_at,
         sequence=latest.version - 1,
         cancelled=latest.status is EventStatus.CANCELLED,
-        summary=str(language("calendar.test" if latest.test else "calendar.event")),
+        summary=str(language("calendar.test" if is_test(history) else "calendar.event")),
         description=str(language("calendar.means")),
     )
 

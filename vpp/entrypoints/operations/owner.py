@@ -202,7 +202,7 @@ async def _past(
         why: str | None = await _why_nothing(desk, home, history)
         row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
     else:
-        why = _why_so(line, test=is_test(history), by_event=_paid_by_event(desk, history))
+        why = _why_so(line, by_event=_paid_by_event(desk, history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
             "incremental_wh": round(line.incremental_wh),
@@ -212,9 +212,7 @@ async def _past(
     return row | {"why": why, "sentence": str(ENGLISH.word("why", why)) if why else None}
 
 
-def _why_so(line: SettlementLine, *, test: bool, by_event: bool) -> str | None:
-    if test:
-        return "test_event"
+def _why_so(line: SettlementLine, *, by_event: bool) -> str | None:
     if line.reason:
         return str(line.reason)
     if not by_event:
@@ -238,4 +236,6 @@ async def _why_nothing(desk: Desk, home: Enrollment, history: EventHistory) -> s
     if not codes:
         return "never_on" if latest.status is EventStatus.CANCELLED else "never_dispatched"
     reason = REASONS[codes[home.site_no]] if home.site_no < len(codes) else Reason.NOT_ENROLLED
-    return "not_computed" if reason is Reason.SELECTED else reason.value
+    if reason is not Reason.SELECTED:
+        return reason.value
+    return "test_event" if is_test(history) else "not_computed"  # a test is never settled

@@ -246,7 +246,7 @@ async def start_event(
         starts_at: ``now``, or a time; without an offset it is local in the program's zone.
         minutes: The length.
         targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
-        name: What people call it.
+        name: What people call it; with TEST as its first word it is a test.
         test: Never paid and never counted.
         actor: Who starts it.
 
