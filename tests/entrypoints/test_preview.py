@@ -150,6 +150,46 @@ async def test_homes_of_a_running_event_are_not_promised_twice(suburb: Suburb) -
     assert found["firm"]["p50_w"] == 0
 
 
+async def a_full_evening(suburb: Suburb) -> None:
+    """Ask every home for 13.2 kWh in three hours, and let a new process take over when nothing is on."""
+    suburb.charge_permille = 900
+    for event_id in ("ev-1", "ev-2"):
+        await start_event(
+            suburb.desk,
+            event_id=event_id,
+            program_id=PROGRAM,
+            power_mw="0.054",
+            minutes=88,
+            actor="staff:ana",
+        )
+        await suburb.pass_time(88 * 60 + 15)
+    await suburb.pass_time(45 * 60)
+    suburb.controller.board = None
+    suburb.controller.runner.wake()
+    await suburb.pass_time(15)
+
+
+@pytest.mark.parametrize(("hours", "cycles"), [(2, None), (None, 1)])
+async def test_homes_that_did_their_part_are_not_promised_after_a_restart(
+    suburb: Suburb, hours: int | None, cycles: int | None
+) -> None:
+    program = suburb.desk.programs[PROGRAM]
+    limited = tuple(replace(terms, cap_cycles=cycles) for terms in program.editions)
+    suburb.controller.programs = {PROGRAM: replace(program, editions=limited)}
+    suburb.desk = replace(suburb.desk, programs=suburb.controller.programs)
+    cap_s = None if hours is None else 3_600 * hours
+    suburb.controller.terms = replace(suburb.controller.terms, site_season_cap_s=cap_s)
+    before = await preview(suburb, power_mw="0.04")
+    await a_full_evening(suburb)
+
+    found = await preview(suburb, power_mw="0.04")
+    rehearsed = await rehearse_event(suburb.desk, program_id=PROGRAM, power_mw="0.04", minutes=30)
+
+    assert (before["planned_w"], before["reasons"]) == (40_000, {"selected": 12})
+    assert (found["planned_w"], found["firm"]["p90_w"], found["reasons"]) == (0, 0, {"season_cap": 12})
+    assert (rehearsed["delivered_wh"], rehearsed["reasons"]) == (0, {"season_cap": 12})
+
+
 async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> None:
     found = await preview(suburb, power_mw="0.02", minutes=90)
 
