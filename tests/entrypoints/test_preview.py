@@ -1,23 +1,29 @@
 """Before anybody is asked: what an event would get, how firm it is, how much to ask, and what it costs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import OptOut
-from vpp.domain.quantities import WattHours
+from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.quantities import Price, WattHours
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.nominations import nominate_power
 from vpp.entrypoints.operations.preview import preview_event
 from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.starting import start_event
+from vpp.entrypoints.rendering_capacity import show_preview
 
 
 @pytest.fixture
@@ -195,6 +201,45 @@ async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> Non
 
     assert found["cost_usd"] == "60.00"
     assert found["cost_p50_usd"] == "54.00"
+    assert found["paid_by"] == "event"
+    for key in ("firm_by_utility", "firm_by_county", "firm_by_feeder"):
+        assert [(each["planned_w"], each["cost_usd"]) for each in found[key]] == [(20_000, "60.00")]
+
+
+def paying(suburb: Suburb, tariff: Tariff, rate: str = "0") -> None:
+    """Let the program pay otherwise."""
+    program = suburb.desk.programs[PROGRAM]
+    editions = tuple(replace(terms, tariff=tariff, rate=Price(Decimal(rate))) for terms in program.editions)
+    suburb.controller.programs = {PROGRAM: replace(program, editions=editions)}
+    suburb.desk = replace(suburb.desk, programs=suburb.controller.programs)
+
+
+@pytest.mark.parametrize(
+    ("tariff", "paid_by"),
+    [
+        (Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(275)), "season"),
+        (Tariff(TariffRule.PER_KW_MONTH_WEIGHTED, per_kw_month=((9, Decimal("14.97")),)), "month"),
+    ],
+)
+async def test_what_is_paid_for_power_has_no_cost_by_event(
+    suburb: Suburb, tariff: Tariff, paid_by: str
+) -> None:
+    paying(suburb, tariff)
+
+    found = await preview(suburb, power_mw="0.02")
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), found)
+
+    assert (found["cost_usd"], found["cost_p50_usd"], found["paid_by"]) == (None, None, paid_by)
+    assert [each["cost_usd"] for each in found["firm_by_county"]] == [None]
+    assert re.search(rf"cost at most\W+paid by the {paid_by}", printed.getvalue())
+    assert "None" not in printed.getvalue()
+
+
+async def test_a_bonus_is_part_of_the_most_that_an_event_can_cost(suburb: Suburb) -> None:
+    paying(suburb, Tariff(bonus=Decimal("1.30")), rate="2.00")
+
+    assert (await preview(suburb, power_mw="0.02", minutes=90))["cost_usd"] == "78.00"
 
 
 async def test_confidence_that_cannot_be_meant_is_refused(suburb: Suburb) -> None:

@@ -1,13 +1,17 @@
 """Before and after a dispatch: firm figures, errors beside fields, change, replay, test events."""
 
 import re
+from dataclasses import replace
+from decimal import Decimal
 
 import httpx
 import pytest
 
 from tests.entrypoints.pages.test_operator import WISH, start
-from tests.entrypoints.pages.world import Suburb, logged_in, send
+from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role
+from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.quantities import Price
 
 
 @pytest.fixture
@@ -29,7 +33,26 @@ async def test_a_preview_says_what_is_sure_likely_and_at_best_by_utility_county_
     for title, name in (("By utility", "PGE"), ("By county", "Alameda"), ("By feeder", "f-1")):
         assert re.search(rf'<h2>{title}</h2>.*?<td class="head">{name}</td>', page.text, re.DOTALL)
     assert re.search(r"Costs likely</dt><dd>\$\d+\.\d\d", page.text)
+    assert re.search(
+        r'data-label="Planned">[\d.]+ kW</td><td class="number" data-label="Costs at most">\$\d', page.text
+    )
     assert "this event adds 1.0 h" in page.text
+
+
+async def test_a_preview_of_a_program_that_pays_for_the_season_says_so_and_names_no_cost(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    assert isinstance(suburb.desk.programs, dict)
+    program = suburb.desk.programs[PROGRAM]
+    tariff = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(275))
+    editions = tuple(replace(terms, tariff=tariff, rate=Price(Decimal(0))) for terms in program.editions)
+    suburb.desk.programs[PROGRAM] = replace(program, editions=editions)
+
+    page = await send(ana, "/operator/new-event", **WISH)
+
+    assert "<dt>Costs</dt><dd>paid by the season</dd>" in page.text
+    assert "Costs at most" not in page.text
+    assert "$" not in page.text
 
 
 @pytest.mark.parametrize(
