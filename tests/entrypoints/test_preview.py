@@ -196,6 +196,51 @@ async def test_homes_that_did_their_part_are_not_promised_after_a_restart(
     assert (rehearsed["delivered_wh"], rehearsed["reasons"]) == (0, {"season_cap": 12})
 
 
+async def test_what_is_scheduled_in_the_same_window_is_named_beside_what_is_promised(
+    suburb: Suburb,
+) -> None:
+    later = [(suburb.clock.now() + timedelta(minutes=minutes)).isoformat() for minutes in (60, 120, 180)]
+    before = await preview(suburb, starts_at=later[0], minutes=120)
+    for event_id, starts_at, power_mw in (
+        ("tonight", later[0], "0.055"), ("next", later[1], "0.02"), ("last", later[2], "0.03"),
+    ):  # fmt: skip
+        await start_event(
+            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=power_mw, minutes=60,
+            starts_at=starts_at, actor="staff:ana",
+        )  # fmt: skip
+    await suburb.pass_time(30)
+
+    both = await preview(suburb, starts_at=later[0], minutes=120)
+    one = await preview(suburb, starts_at=later[1], minutes=60)
+    now = await preview(suburb, minutes=30)
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), both)
+
+    assert (before["scheduled"], before["scheduled_w"]) == ([], 0)
+    assert (both["scheduled"], both["scheduled_w"]) == (["next", "tonight"], 55_000)
+    assert (one["scheduled"], one["scheduled_w"]) == (["next"], 20_000)
+    assert now["scheduled"] == []
+    assert "55.0 kW, scheduled in this window by next, tonight" in printed.getvalue()
+
+
+async def test_what_is_on_is_subtracted_and_so_not_named_as_scheduled(suburb: Suburb) -> None:
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="all", minutes=60, actor="staff:ana"
+    )
+    starts_at = (suburb.clock.now() + timedelta(minutes=30)).isoformat()
+    await suburb.pass_time(60)
+    on = await preview(suburb)
+    await start_event(
+        suburb.desk, event_id="ev-2", program_id=PROGRAM, power_mw="all", minutes=60, starts_at=starts_at,
+        actor="staff:ana",
+    )  # fmt: skip
+
+    beside = await preview(suburb)
+
+    assert (on["scheduled"], on["scheduled_w"]) == ([], 0)
+    assert (beside["scheduled"], beside["scheduled_w"]) == (["ev-2"], None)
+
+
 async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> None:
     found = await preview(suburb, power_mw="0.02", minutes=90)
 

@@ -22,6 +22,7 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         ("firm, in 50 of 100", kilowatts(firm["p50_w"])),
         ("firm, in 10 of 100", kilowatts(firm["p10_w"])),
         ("nominated this month", _nominated(found)),
+        ("not subtracted", _scheduled(found)),
         ("cost at most", _cost(found, "cost_usd")),
         ("expected cost", _cost(found, "cost_p50_usd")),
         ("outside its program", ", ".join(found["out_of_program"]) or "no"),
@@ -51,6 +52,13 @@ def _cost(found: dict[str, Any], key: str) -> str:
     if found[key] is None:
         return f"paid by the {found['paid_by']}"
     return amount(found[key], found["currency"])
+
+
+def _scheduled(found: dict[str, Any]) -> str:
+    if not found["scheduled"]:
+        return "nothing is scheduled in this window"
+    power = "all there is" if found["scheduled_w"] is None else kilowatts(found["scheduled_w"])
+    return f"{power}, scheduled in this window by {', '.join(found['scheduled'])}"
 
 
 def _nominated(found: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import httpx
@@ -37,6 +38,23 @@ async def test_a_preview_says_what_is_sure_likely_and_at_best_by_utility_county_
         r'data-label="Planned">[\d.]+ kW</td><td class="number" data-label="Costs at most">\$\d', page.text
     )
     assert "this event adds 1.0 h" in page.text
+
+
+async def test_a_preview_names_what_is_already_scheduled_in_its_window(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    begins = (suburb.clock.now() + timedelta(hours=1)).astimezone(suburb.desk.programs[PROGRAM].zone)
+    later = WISH | {"starts_at": begins.strftime("%Y-%m-%dT%H:%M")}
+    alone = await send(ana, "/operator/new-event", **later)
+    await start(ana, starts_at=later["starts_at"])
+
+    beside = await send(ana, "/operator/new-event", **(later | {"event_id": "console-2"}))
+
+    assert "already scheduled" not in alone.text
+    told = re.search(r"<p[^>]*>.*?Beside events that are on now.*</p>", beside.text)
+    assert told is not None
+    assert re.search(r"[1-9][\d.]* kW of the same homes is already scheduled", told[0])
+    assert 'href="/operator/events/console-1"' in told[0]
 
 
 async def test_a_preview_of_a_program_that_pays_for_the_season_says_so_and_names_no_cost(

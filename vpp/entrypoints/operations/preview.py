@@ -17,8 +17,12 @@ from vpp.domain.capacity import (
     firm_power,
     over_select,
 )
+from vpp.domain.demands import has_begun, most_asked_w, targeted_sites, targets_of
 from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.fleet import Names
+from vpp.domain.grid_event import Step, steps_in_force
+from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.program import Period, Terms
 from vpp.domain.quantities import IntColumn
@@ -49,6 +53,9 @@ async def preview_event(
 ) -> Json:
     """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
 
+    It stands beside events that are on now, whose homes are not to be had. Homes that an event will use
+    which only begins later are not subtracted: ``scheduled_w`` says how much that is.
+
     Args:
         program_id: Whose homes.
         power_mw: Megawatts, or ``all`` that can be sustained.
@@ -64,6 +71,8 @@ async def preview_event(
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
         ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``, both None where the program pays
         by the month, season or year, whatever one event gives; ``paid_by`` (``event`` or one of these);
+        ``scheduled`` (ids of other events that are not on yet and ask the same homes in this window, also
+        where they wait for approval), ``scheduled_w`` (the most they ask together; None: all there is);
         ``out_of_program, limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
         ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites``, the same three, and of the plan
@@ -77,11 +86,10 @@ async def preview_event(
     wish = read_wish(desk, program_id, power_mw, starts_at, minutes, targets)
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
-    outlook = Outlook.of(live, demand_of(wish, live, begins, ends), now)
+    demand = demand_of(wish, live, begins, ends)
+    outlook = Outlook.of(live, demand, now)
     record = await track_record(desk, program_id)
-    roster, fleet = live.controller.roster, live.controller.fleet
     plan, held_w = outlook.plan(), outlook.held_w
-    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
     out = await departures_of(desk, wish, now)
     return {
         "program_id": program_id,
@@ -91,6 +99,23 @@ async def preview_event(
         "asked_w": wish.power_w,
         "now_w": int(outlook.offers.limit_w.sum()),
         "window_w": int(held_w.sum()),
+        **_plan_facts(plan, live),
+        **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
+        "currency": wish.program.currency,
+        **_costs(wish, begins, int(plan.setpoint_w.sum()), firm_power(plan.setpoint_w, record).p50_w),
+        **await _scheduled(desk, demand, wish, now),
+        "out_of_program": list(out),
+        "limit_w": (await console_of(desk)).max_power_w,
+        **_firm_blocks(held_w, record, live, plan.setpoint_w, lambda power_w: _cost(wish, begins, power_w)),
+        "selection": _selection(outlook, wish, record, confidence_pct),
+    }
+
+
+def _plan_facts(plan: EventPlan, live: Live) -> Json:
+    """Return what is planned, in all and by place, and why homes are in or out."""
+    roster, fleet = live.controller.roster, live.controller.fleet
+    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
+    return {
         "planned_w": int(plan.setpoint_w.sum()),
         "shortfall_w": plan.shortfall_w,
         "sites": int((plan.setpoint_w > 0).sum()),
@@ -98,13 +123,6 @@ async def preview_event(
         "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
         "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
-        **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
-        "currency": wish.program.currency,
-        **_costs(wish, begins, int(plan.setpoint_w.sum()), firm_power(plan.setpoint_w, record).p50_w),
-        "out_of_program": list(out),
-        "limit_w": (await console_of(desk)).max_power_w,
-        **_firm_blocks(held_w, record, live, plan.setpoint_w, lambda power_w: _cost(wish, begins, power_w)),
-        "selection": _selection(outlook, wish, record, confidence_pct),
     }
 
 
@@ -150,6 +168,23 @@ def _selection(outlook: Outlook, wish: Wish, record: TrackRecord, confidence_pct
         "reaches_w": found.reaches_w,
         "enough": found.reaches_w >= wish.power_w,
     }
+
+
+async def _scheduled(desk: Desk, demand: Demand, wish: Wish, now: datetime) -> Json:
+    """Return what events that are not on yet ask, in the same window, of homes that the wish names."""
+    live, window = desk.running, Interval(demand.starts_at, demand.ends_at)
+    fleet, roster = live.controller.fleet, live.controller.roster
+    found: dict[str, list[Step]] = {}
+    for history in await desk.store.histories(ending_after=demand.starts_at):
+        event = history.latest
+        if event.program_id != wish.program.program_id or has_begun(history, now):
+            continue
+        asked = targeted_sites(targets_of(event, wish.program, roster), fleet, roster)
+        steps = [step for step in steps_in_force(history) if step.interval.overlap(window) is not None]
+        if steps and (asked & demand.targeted).any():
+            found[event.event_id] = steps
+    together = (step for steps in found.values() for step in steps)
+    return {"scheduled": sorted(found), "scheduled_w": most_asked_w(together, window)}
 
 
 async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -> Json:
