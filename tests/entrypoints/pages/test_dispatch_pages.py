@@ -34,9 +34,7 @@ async def test_a_preview_says_what_is_sure_likely_and_at_best_by_utility_county_
     for title, name in (("By utility", "PGE"), ("By county", "Alameda"), ("By feeder", "f-1")):
         assert re.search(rf'<h2>{title}</h2>.*?<td class="head">{name}</td>', page.text, re.DOTALL)
     assert re.search(r"Costs likely</dt><dd>\$\d+\.\d\d", page.text)
-    assert re.search(
-        r'data-label="Planned">[\d.]+ kW</td><td class="number" data-label="Costs at most">\$\d', page.text
-    )
+    assert re.search(r'data-label="Planned, cost"><span>[\d.]+ kW<br><small>\$\d+\.\d\d<', page.text)
     assert "this event adds 1.0 h" in page.text
 
 
@@ -70,6 +68,7 @@ async def test_a_preview_of_a_program_that_pays_for_the_season_says_so_and_names
 
     assert "<dt>Costs</dt><dd>paid by the season</dd>" in page.text
     assert "Costs at most" not in page.text
+    assert "Planned, cost" not in page.text
     assert "$" not in page.text
 
 
