@@ -1,23 +1,29 @@
 """Before anybody is asked: what an event would get, how firm it is, how much to ask, and what it costs."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import OptOut
-from vpp.domain.quantities import WattHours
+from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.quantities import Price, WattHours
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.nominations import nominate_power
 from vpp.entrypoints.operations.preview import preview_event
 from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.starting import start_event
+from vpp.entrypoints.rendering_capacity import show_preview
 
 
 @pytest.fixture
@@ -150,11 +156,135 @@ async def test_homes_of_a_running_event_are_not_promised_twice(suburb: Suburb) -
     assert found["firm"]["p50_w"] == 0
 
 
+async def a_full_evening(suburb: Suburb) -> None:
+    """Ask every home for 13.2 kWh in three hours, and let a new process take over when nothing is on."""
+    suburb.charge_permille = 900
+    for event_id in ("ev-1", "ev-2"):
+        await start_event(
+            suburb.desk,
+            event_id=event_id,
+            program_id=PROGRAM,
+            power_mw="0.054",
+            minutes=88,
+            actor="staff:ana",
+        )
+        await suburb.pass_time(88 * 60 + 15)
+    await suburb.pass_time(45 * 60)
+    suburb.controller.board = None
+    suburb.controller.runner.wake()
+    await suburb.pass_time(15)
+
+
+@pytest.mark.parametrize(("hours", "cycles"), [(2, None), (None, 1)])
+async def test_homes_that_did_their_part_are_not_promised_after_a_restart(
+    suburb: Suburb, hours: int | None, cycles: int | None
+) -> None:
+    program = suburb.desk.programs[PROGRAM]
+    limited = tuple(replace(terms, cap_cycles=cycles) for terms in program.editions)
+    suburb.controller.programs = {PROGRAM: replace(program, editions=limited)}
+    suburb.desk = replace(suburb.desk, programs=suburb.controller.programs)
+    cap_s = None if hours is None else 3_600 * hours
+    suburb.controller.terms = replace(suburb.controller.terms, site_season_cap_s=cap_s)
+    before = await preview(suburb, power_mw="0.04")
+    await a_full_evening(suburb)
+
+    found = await preview(suburb, power_mw="0.04")
+    rehearsed = await rehearse_event(suburb.desk, program_id=PROGRAM, power_mw="0.04", minutes=30)
+
+    assert (before["planned_w"], before["reasons"]) == (40_000, {"selected": 12})
+    assert (found["planned_w"], found["firm"]["p90_w"], found["reasons"]) == (0, 0, {"season_cap": 12})
+    assert (rehearsed["delivered_wh"], rehearsed["reasons"]) == (0, {"season_cap": 12})
+
+
+async def test_what_is_scheduled_in_the_same_window_is_named_beside_what_is_promised(
+    suburb: Suburb,
+) -> None:
+    later = [(suburb.clock.now() + timedelta(minutes=minutes)).isoformat() for minutes in (60, 120, 180)]
+    before = await preview(suburb, starts_at=later[0], minutes=120)
+    for event_id, starts_at, power_mw in (
+        ("tonight", later[0], "0.055"), ("next", later[1], "0.02"), ("last", later[2], "0.03"),
+    ):  # fmt: skip
+        await start_event(
+            suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=power_mw, minutes=60,
+            starts_at=starts_at, actor="staff:ana",
+        )  # fmt: skip
+    await suburb.pass_time(30)
+
+    both = await preview(suburb, starts_at=later[0], minutes=120)
+    one = await preview(suburb, starts_at=later[1], minutes=60)
+    now = await preview(suburb, minutes=30)
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), both)
+
+    assert (before["scheduled"], before["scheduled_w"]) == ([], 0)
+    assert (both["scheduled"], both["scheduled_w"]) == (["next", "tonight"], 55_000)
+    assert (one["scheduled"], one["scheduled_w"]) == (["next"], 20_000)
+    assert now["scheduled"] == []
+    assert "55.0 kW, scheduled in this window by next, tonight" in printed.getvalue()
+
+
+async def test_what_is_on_is_subtracted_and_so_not_named_as_scheduled(suburb: Suburb) -> None:
+    await start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="all", minutes=60, actor="staff:ana"
+    )
+    starts_at = (suburb.clock.now() + timedelta(minutes=30)).isoformat()
+    await suburb.pass_time(60)
+    on = await preview(suburb)
+    await start_event(
+        suburb.desk, event_id="ev-2", program_id=PROGRAM, power_mw="all", minutes=60, starts_at=starts_at,
+        actor="staff:ana",
+    )  # fmt: skip
+
+    beside = await preview(suburb)
+
+    assert (on["scheduled"], on["scheduled_w"]) == ([], 0)
+    assert (beside["scheduled"], beside["scheduled_w"]) == (["ev-2"], None)
+
+
 async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> None:
     found = await preview(suburb, power_mw="0.02", minutes=90)
 
     assert found["cost_usd"] == "60.00"
     assert found["cost_p50_usd"] == "54.00"
+    assert found["paid_by"] == "event"
+    for key in ("firm_by_utility", "firm_by_county", "firm_by_feeder"):
+        assert [(each["planned_w"], each["cost_usd"]) for each in found[key]] == [(20_000, "60.00")]
+
+
+def paying(suburb: Suburb, tariff: Tariff, rate: str = "0") -> None:
+    """Let the program pay otherwise."""
+    program = suburb.desk.programs[PROGRAM]
+    editions = tuple(replace(terms, tariff=tariff, rate=Price(Decimal(rate))) for terms in program.editions)
+    suburb.controller.programs = {PROGRAM: replace(program, editions=editions)}
+    suburb.desk = replace(suburb.desk, programs=suburb.controller.programs)
+
+
+@pytest.mark.parametrize(
+    ("tariff", "paid_by"),
+    [
+        (Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(275)), "season"),
+        (Tariff(TariffRule.PER_KW_MONTH_WEIGHTED, per_kw_month=((9, Decimal("14.97")),)), "month"),
+    ],
+)
+async def test_what_is_paid_for_power_has_no_cost_by_event(
+    suburb: Suburb, tariff: Tariff, paid_by: str
+) -> None:
+    paying(suburb, tariff)
+
+    found = await preview(suburb, power_mw="0.02")
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), found)
+
+    assert (found["cost_usd"], found["cost_p50_usd"], found["paid_by"]) == (None, None, paid_by)
+    assert [each["cost_usd"] for each in found["firm_by_county"]] == [None]
+    assert re.search(rf"cost at most\W+paid by the {paid_by}", printed.getvalue())
+    assert "None" not in printed.getvalue()
+
+
+async def test_a_bonus_is_part_of_the_most_that_an_event_can_cost(suburb: Suburb) -> None:
+    paying(suburb, Tariff(bonus=Decimal("1.30")), rate="2.00")
+
+    assert (await preview(suburb, power_mw="0.02", minutes=90))["cost_usd"] == "78.00"
 
 
 async def test_confidence_that_cannot_be_meant_is_refused(suburb: Suburb) -> None:

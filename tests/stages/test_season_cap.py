@@ -136,3 +136,21 @@ async def test_home_with_cycles_left_is_asked_on() -> None:
     await run(world, 134, every_s=30)
 
     assert world.board.plans["ev-2"].setpoint_w.tolist() == [2_500] * 6
+
+
+async def test_hours_are_counted_while_nothing_is_on_and_no_more_often_than_in_an_event() -> None:
+    world = await a_capped_world(1)
+    await world.signal(12_000, hours=2)
+    await run(world, 66)
+    world.clock.step_to(world.clock.now() + timedelta(hours=3))
+    await world.restart()
+    counted = []
+
+    for _ in range(4 * 11):
+        await world.tick(seconds=15)
+        counted.append(world.board.season.read_at)
+
+    assert world.board.facts is not None
+    assert not world.board.facts.histories
+    assert world.board.season.reached(3_600, 6).all()
+    assert len(set(counted)) == 3

@@ -1,5 +1,6 @@
 """How the season's burden was shared: hours, energy and cycles of every home, and one index of fairness."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -61,13 +62,28 @@ def jain_permille(shares: IntColumn) -> int:
 class SeasonUse:
     """How long each site was asked in its program's season, as read at one moment.
 
-    ``cycled`` are the sites that did the cycles of their program's calendar year.
+    ``cycled`` are the sites that did the cycles of their program's calendar year; ``year_ws`` is what that
+    year asked, by program that limits cycles. ``before`` is what was asked where this store knows nothing of
+    it: a count begins with it.
     """
 
     read_at: datetime | None = None
     seconds: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     cycled: BoolColumn = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    year_ws: dict[str, IntColumn] = field(default_factory=dict)
     of_ended: dict[str, Asked] = field(default_factory=dict)  # by event id, for events that are over
+    before: "SeasonUse | None" = None
+
+    def begun(self, program_ids: Iterable[str], sites: int) -> tuple[IntColumn, dict[str, IntColumn]]:
+        """Return where a count begins: seconds by site, and by program watt-seconds of the year by site."""
+        seconds: IntColumn = np.zeros(sites, dtype=np.int64)
+        year_ws = {program_id: np.zeros(sites, dtype=np.int64) for program_id in program_ids}
+        if self.before is not None:
+            seconds[: len(self.before.seconds)] += self.before.seconds[:sites]
+            for program_id in year_ws.keys() & self.before.year_ws:
+                earlier_ws = self.before.year_ws[program_id]
+                year_ws[program_id][: len(earlier_ws)] += earlier_ws[:sites]
+        return seconds, year_ws
 
     def reached(self, cap_s: int | None, sites: int) -> BoolColumn:
         """Return the sites that have done their part of the season, or the cycles of the year."""

@@ -5,13 +5,14 @@ nothing, so there is nothing more to pay, and what it gave on an order before co
 of ours never goes unpaid. An event belongs to the year in which it begins, on the program's clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 
 from vpp.domain.burden import usable_wh
 from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.grid_event import EventHistory, steps_in_force
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn
 
@@ -20,6 +21,19 @@ def limited_in_cycles(programs: Mapping[str, Program], roster: Roster) -> list[P
     """Return the programs of homes here that ever limit the cycles of a home in a year."""
     here = (each for program_id, each in programs.items() if roster.programs.find(program_id) is not None)
     return [each for each in here if any(terms.cap_cycles is not None for terms in each.editions)]
+
+
+def counts_in(
+    history: EventHistory, program: Program | None, limited: Sequence[Program], now: datetime
+) -> tuple[bool, bool]:
+    """Return whether an event counts in the season around now, and in this year's cycles of its program."""
+    steps = steps_in_force(history)
+    if program is None or not steps:
+        return False, False
+    day = now.astimezone(program.zone).date()
+    season = program.season_around(day)
+    in_season = season is not None and season.overlap(steps[0].interval) is not None
+    return in_season, program in limited and program.local_day(steps[0].interval).year == day.year
 
 
 def cycled_out(

@@ -1,6 +1,6 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -269,6 +269,23 @@ def has_begun(history: EventHistory, now: datetime) -> bool:
         step.interval.starts_at - LEAD <= now < step.interval.ends_at
         for version in history.versions
         for step in version.steps
+    )
+
+
+def most_asked_w(steps: Iterable[Step], window: Interval) -> int | None:
+    """Return the most that steps of any events ask together at one instant of a window, in W.
+
+    None where one of them asks for all that can be sustained.
+    """
+    inside = [(part, step.power) for step in steps if (part := step.interval.overlap(window)) is not None]
+    if any(power is None for _, power in inside):
+        return None
+    return max(
+        (
+            sum(power for part, power in inside if power is not None and part.contains(first.starts_at))
+            for first, _ in inside  # the sum is greatest where one begins
+        ),
+        default=0,
     )
 
 

@@ -22,8 +22,9 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         ("firm, in 50 of 100", kilowatts(firm["p50_w"])),
         ("firm, in 10 of 100", kilowatts(firm["p10_w"])),
         ("nominated this month", _nominated(found)),
-        ("cost at most", amount(found["cost_usd"], found["currency"])),
-        ("expected cost", amount(found["cost_p50_usd"], found["currency"])),
+        ("not subtracted", _scheduled(found)),
+        ("cost at most", _cost(found, "cost_usd")),
+        ("expected cost", _cost(found, "cost_p50_usd")),
         ("outside its program", ", ".join(found["out_of_program"]) or "no"),
     ]
     selection = found["selection"]
@@ -45,6 +46,19 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         columns = (title, "homes", "90 of 100", "50 of 100", "10 of 100")
         console.print(table(*columns, rows=lines, right=columns[1:]))
     console.print(f"{found['events']} events looked at; {found['prior']}", soft_wrap=True)
+
+
+def _cost(found: dict[str, Any], key: str) -> str:
+    if found[key] is None:
+        return f"paid by the {found['paid_by']}"
+    return amount(found[key], found["currency"])
+
+
+def _scheduled(found: dict[str, Any]) -> str:
+    if not found["scheduled"]:
+        return "nothing is scheduled in this window"
+    power = "all there is" if found["scheduled_w"] is None else kilowatts(found["scheduled_w"])
+    return f"{power}, scheduled in this window by {', '.join(found['scheduled'])}"
 
 
 def _nominated(found: dict[str, Any]) -> str:

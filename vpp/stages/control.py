@@ -33,7 +33,7 @@ from vpp.domain.command import (
     Unrecorded,
     releases_only,
 )
-from vpp.domain.cycle_cap import cycled_out, limited_in_cycles
+from vpp.domain.cycle_cap import counts_in, cycled_out, limited_in_cycles
 from vpp.domain.demands import in_turn, open_demands
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
@@ -187,11 +187,11 @@ async def control(
         board.grow(len(fleet))
         doubt_answers(board.leases, _said_no_since(known, board.facts, roster))
     board.grow(len(fleet))
+    # Also while nothing is on: whoever asks what an event would get must know who has done his part.
+    await count_season(board.season, store, fleet, roster, programs, terms=terms, now=now)
     if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
-    if terms.site_season_cap_s is not None or limited_in_cycles(scene.programs, scene.roster):
-        await _count_season(board.season, scene, store)
     if board.stops != stops:
         return None  # everything was stopped while we read what stood before
     response = Response(terms.spread_s, terms.ramp_s, terms.sample_period_s)
@@ -341,41 +341,46 @@ def _said_no_since(known: Facts | None, facts: Facts, roster: Roster) -> IntColu
     return np.array(sorted(sites), dtype=np.int64)
 
 
-async def _count_season(use: SeasonUse, scene: _Scene, store: ControlStore) -> None:
-    """Read what every site was asked this season and year, every five minutes; what is over is read once."""
-    now, sites = scene.now, len(scene.fleet)
+async def count_season(
+    use: SeasonUse,
+    store: ControlStore,
+    fleet: FleetState,
+    roster: Roster,
+    programs: Mapping[str, Program],
+    *,
+    terms: DispatchTerms,
+    now: datetime,
+) -> None:
+    """Read what every site was asked this season and year, every five minutes; what is over is read once.
+
+    Nothing is read where neither is limited.
+    """
+    limited = limited_in_cycles(programs, roster)
+    if terms.site_season_cap_s is None and not limited:
+        return
     if use.read_at is not None and now - use.read_at < COUNT_AGAIN:
         return
-    seconds, cycled = np.zeros(sites, dtype=np.int64), np.zeros(sites, dtype=np.bool_)
-    capped = {
-        each.program_id: np.zeros(sites, dtype=np.int64)
-        for each in limited_in_cycles(scene.programs, scene.roster)
-    }
+    seconds, year_ws = use.begun((each.program_id for each in limited), len(fleet))
+    cycled = np.zeros(len(fleet), dtype=np.bool_)
     for history in await store.histories():
-        event_id, program = history.latest.event_id, scene.programs.get(history.latest.program_id)
-        steps = steps_in_force(history)
-        if program is None or not steps:
-            continue
-        day, began = now.astimezone(program.zone).date(), program.local_day(steps[0].interval)
-        season = program.season_around(day)
-        in_season = season is not None and season.overlap(steps[0].interval) is not None
-        in_year = program.program_id in capped and began.year == day.year
+        event_id, program_id = history.latest.event_id, history.latest.program_id
+        in_season, in_year = counts_in(history, programs.get(program_id), limited, now)
         if not in_season and not in_year:
             continue
         asked = use.of_ended.get(event_id)
         if asked is None:
             ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
-            batches = commands_in_order(ticks, revisions, sites)
-            asked = asked_of_sites(batches, sites, until_s=to_epoch(now))
-            if steps[-1].interval.ends_at < now:
+            batches = commands_in_order(ticks, revisions, len(seconds))
+            asked = asked_of_sites(batches, len(seconds), until_s=to_epoch(now))
+            if steps_in_force(history)[-1].interval.ends_at < now:
                 use.of_ended[event_id] = asked
         if in_season:
             seconds[: len(asked.seconds)] += asked.seconds
         if in_year:
-            capped[program.program_id][: len(asked.seconds)] += asked.watt_seconds
-    for program_id, asked_ws in capped.items():
-        cycled |= cycled_out(scene.fleet, scene.roster, scene.programs[program_id], asked_ws, at=now)
-    use.seconds, use.cycled, use.read_at = seconds, cycled, now
+            year_ws[program_id][: len(asked.seconds)] += asked.watt_seconds
+    for each in limited:
+        cycled |= cycled_out(fleet, roster, each, year_ws[each.program_id], at=now)
+    use.seconds, use.year_ws, use.cycled, use.read_at = seconds, year_ws, cycled, now
 
 
 def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:

@@ -1,13 +1,18 @@
 """Before and after a dispatch: firm figures, errors beside fields, change, replay, test events."""
 
 import re
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
 
 from tests.entrypoints.pages.test_operator import WISH, start
-from tests.entrypoints.pages.world import Suburb, logged_in, send
+from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role
+from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.quantities import Price
 
 
 @pytest.fixture
@@ -29,7 +34,42 @@ async def test_a_preview_says_what_is_sure_likely_and_at_best_by_utility_county_
     for title, name in (("By utility", "PGE"), ("By county", "Alameda"), ("By feeder", "f-1")):
         assert re.search(rf'<h2>{title}</h2>.*?<td class="head">{name}</td>', page.text, re.DOTALL)
     assert re.search(r"Costs likely</dt><dd>\$\d+\.\d\d", page.text)
+    assert re.search(r'data-label="Planned, cost"><span>[\d.]+ kW<br><small>\$\d+\.\d\d<', page.text)
     assert "this event adds 1.0 h" in page.text
+
+
+async def test_a_preview_names_what_is_already_scheduled_in_its_window(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    begins = (suburb.clock.now() + timedelta(hours=1)).astimezone(suburb.desk.programs[PROGRAM].zone)
+    later = WISH | {"starts_at": begins.strftime("%Y-%m-%dT%H:%M")}
+    alone = await send(ana, "/operator/new-event", **later)
+    await start(ana, starts_at=later["starts_at"])
+
+    beside = await send(ana, "/operator/new-event", **(later | {"event_id": "console-2"}))
+
+    assert "already scheduled" not in alone.text
+    told = re.search(r"<p[^>]*>.*?Beside events that are on now.*</p>", beside.text)
+    assert told is not None
+    assert re.search(r"[1-9][\d.]* kW of the same homes is already scheduled", told[0])
+    assert 'href="/operator/events/console-1"' in told[0]
+
+
+async def test_a_preview_of_a_program_that_pays_for_the_season_says_so_and_names_no_cost(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    assert isinstance(suburb.desk.programs, dict)
+    program = suburb.desk.programs[PROGRAM]
+    tariff = Tariff(TariffRule.PER_KW_SEASON_AVERAGE, per_kw_season=Decimal(275))
+    editions = tuple(replace(terms, tariff=tariff, rate=Price(Decimal(0))) for terms in program.editions)
+    suburb.desk.programs[PROGRAM] = replace(program, editions=editions)
+
+    page = await send(ana, "/operator/new-event", **WISH)
+
+    assert "<dt>Costs</dt><dd>paid by the season</dd>" in page.text
+    assert "Costs at most" not in page.text
+    assert "Planned, cost" not in page.text
+    assert "$" not in page.text
 
 
 @pytest.mark.parametrize(

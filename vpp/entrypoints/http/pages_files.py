@@ -29,7 +29,7 @@ COURSE = (
     "revision",
 )  # fmt: skip
 PLACES = ("utility", "county", "feeder")
-FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w")
+FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
 REASONS = ("reason", "sites")
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",

@@ -17,8 +17,14 @@ from vpp.domain.capacity import (
     firm_power,
     over_select,
 )
+from vpp.domain.demands import has_begun, most_asked_w, targeted_sites, targets_of
 from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.event_plan import Demand, EventPlan
+from vpp.domain.fleet import Names
+from vpp.domain.grid_event import Step, steps_in_force
+from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
+from vpp.domain.program import Period, Terms
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.board import by_word
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
@@ -47,6 +53,9 @@ async def preview_event(
 ) -> Json:
     """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
 
+    It stands beside events that are on now, whose homes are not to be had. Homes that an event will use
+    which only begins later are not subtracted: ``scheduled_w`` says how much that is.
+
     Args:
         program_id: Whose homes.
         power_mw: Megawatts, or ``all`` that can be sustained.
@@ -60,11 +69,15 @@ async def preview_event(
         ``window_w`` (what they can hold to the end within the network's limits), ``planned_w, shortfall_w,
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
-        ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``; ``out_of_program,
-        limit_w`` (needs no second person). Of what can be held to the end, with charge
+        ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``, both None where the program pays
+        by the month, season or year, whatever one event gives; ``paid_by`` (``event`` or one of these);
+        ``scheduled`` (ids of other events that are not on yet and ask the same homes in this window, also
+        where they wait for approval), ``scheduled_w`` (the most they ask together; None: all there is);
+        ``out_of_program, limit_w`` (needs no second person). Of what can be held to the end, with charge
         as it is now: ``firm`` (``p90_w, p50_w, p10_w``: reached in 90, 50, 10 of 100 such events),
-        ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites`` and the same three), ``events``
-        (looked at for the track record) and ``prior`` (what holds without one). ``selection``
+        ``firm_by_utility, firm_by_county, firm_by_feeder`` (``name, sites``, the same three, and of the plan
+        ``planned_w, cost_usd``, each cut to the cent), ``events`` (looked at for the track record) and
+        ``prior`` (what holds without one). ``selection``
         (``confidence_pct, ask_w, sites, reaches_w, enough``): how much to ask so that ``asked_w`` is
         reached that surely; None without a power.
     """
@@ -73,11 +86,10 @@ async def preview_event(
     wish = read_wish(desk, program_id, power_mw, starts_at, minutes, targets)
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
-    outlook = Outlook.of(live, demand_of(wish, live, begins, ends), now)
+    demand = demand_of(wish, live, begins, ends)
+    outlook = Outlook.of(live, demand, now)
     record = await track_record(desk, program_id)
-    roster, fleet = live.controller.roster, live.controller.fleet
     plan, held_w = outlook.plan(), outlook.held_w
-    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
     out = await departures_of(desk, wish, now)
     return {
         "program_id": program_id,
@@ -87,6 +99,23 @@ async def preview_event(
         "asked_w": wish.power_w,
         "now_w": int(outlook.offers.limit_w.sum()),
         "window_w": int(held_w.sum()),
+        **_plan_facts(plan, live),
+        **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
+        "currency": wish.program.currency,
+        **_costs(wish, begins, int(plan.setpoint_w.sum()), firm_power(plan.setpoint_w, record).p50_w),
+        **await _scheduled(desk, demand, wish, now),
+        "out_of_program": list(out),
+        "limit_w": (await console_of(desk)).max_power_w,
+        **_firm_blocks(held_w, record, live, plan.setpoint_w, lambda power_w: _cost(wish, begins, power_w)),
+        "selection": _selection(outlook, wish, record, confidence_pct),
+    }
+
+
+def _plan_facts(plan: EventPlan, live: Live) -> Json:
+    """Return what is planned, in all and by place, and why homes are in or out."""
+    roster, fleet = live.controller.roster, live.controller.fleet
+    counts = np.bincount(plan.reason_code, minlength=len(REASONS))
+    return {
         "planned_w": int(plan.setpoint_w.sum()),
         "shortfall_w": plan.shortfall_w,
         "sites": int((plan.setpoint_w > 0).sum()),
@@ -94,25 +123,32 @@ async def preview_event(
         "reasons": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "by_utility": by_word(fleet.utility_no, roster.utilities.words, plan.setpoint_w),
         "by_county": by_word(fleet.county_no, roster.counties.words, plan.setpoint_w),
-        **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
-        "currency": wish.program.currency,
-        "cost_usd": _cost(wish, begins, int(plan.setpoint_w.sum())),
-        "cost_p50_usd": _cost(wish, begins, firm_power(plan.setpoint_w, record).p50_w),
-        "out_of_program": list(out),
-        "limit_w": (await console_of(desk)).max_power_w,
-        **_firm_blocks(held_w, record, live),
-        "selection": _selection(outlook, wish, record, confidence_pct),
     }
 
 
-def _firm_blocks(held_w: IntColumn, record: TrackRecord, live: Live) -> Json:
+def _firm_blocks(
+    held_w: IntColumn,
+    record: TrackRecord,
+    live: Live,
+    planned_w: IntColumn,
+    cost: Callable[[int], str | None],
+) -> Json:
     """Return what is firm of the power that can be held: in all, by place, and what that rests on."""
     roster, fleet = live.controller.roster, live.controller.fleet
+
+    def by_name(group_no: Numbers, names: Names) -> list[Json]:
+        """Return firm power by name, and beside it what is planned there."""
+        planned = np.bincount(group_no, weights=planned_w, minlength=len(names.words)).astype(np.int64)
+        return [
+            row | {"planned_w": int(planned[place]), "cost_usd": cost(int(planned[place]))}
+            for place, row in _by_name(held_w, record, group_no, names.words)
+        ]
+
     return {
         "firm": _firm_facts(firm_power(held_w, record)),
-        "firm_by_utility": _by_name(held_w, record, fleet.utility_no, roster.utilities.words),
-        "firm_by_county": _by_name(held_w, record, fleet.county_no, roster.counties.words),
-        "firm_by_feeder": _by_name(held_w, record, fleet.feeder_no, roster.feeders.words),
+        "firm_by_utility": by_name(fleet.utility_no, roster.utilities),
+        "firm_by_county": by_name(fleet.county_no, roster.counties),
+        "firm_by_feeder": by_name(fleet.feeder_no, roster.feeders),
         "events": len(record.fleet_shares_permille),
         "prior": PRIOR,
     }
@@ -134,6 +170,23 @@ def _selection(outlook: Outlook, wish: Wish, record: TrackRecord, confidence_pct
     }
 
 
+async def _scheduled(desk: Desk, demand: Demand, wish: Wish, now: datetime) -> Json:
+    """Return what events that are not on yet ask, in the same window, of homes that the wish names."""
+    live, window = desk.running, Interval(demand.starts_at, demand.ends_at)
+    fleet, roster = live.controller.fleet, live.controller.roster
+    found: dict[str, list[Step]] = {}
+    for history in await desk.store.histories(ending_after=demand.starts_at):
+        event = history.latest
+        if event.program_id != wish.program.program_id or has_begun(history, now):
+            continue
+        asked = targeted_sites(targets_of(event, wish.program, roster), fleet, roster)
+        steps = [step for step in steps_in_force(history) if step.interval.overlap(window) is not None]
+        if steps and (asked & demand.targeted).any():
+            found[event.event_id] = steps
+    together = (step for steps in found.values() for step in steps)
+    return {"scheduled": sorted(found), "scheduled_w": most_asked_w(together, window)}
+
+
 async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -> Json:
     """Return what the program was told to count on in the month of the event, and what is asked beyond it."""
     month = month_of(begins.astimezone(wish.program.zone).date())
@@ -144,24 +197,50 @@ async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -
     return {"nominated_w": int(found.power), "over_nominated_w": max(0, asked_w - found.power)}
 
 
-def _cost(wish: Wish, begins: datetime, power_w: int) -> str:
-    """Return dollars for the power held over the window, cut to the cent; a forecast, never a booking."""
-    terms = wish.program.terms_on(begins.astimezone(wish.program.zone).date())
-    exact = terms.rate.micro_dollars_per_wh * Fraction(power_w * wish.seconds, 3600) if terms else 0
-    return usd(int(exact) // 10_000 * 10_000)
+def _costs(wish: Wish, begins: datetime, planned_w: int, likely_w: int) -> Json:
+    """Return what the plan can cost and what it will likely cost, and what a payment is for."""
+    terms = _terms(wish, begins)
+    return {
+        "cost_usd": _cost(wish, begins, planned_w),
+        "cost_p50_usd": _cost(wish, begins, likely_w),
+        "paid_by": (terms.tariff.period if terms else Period.EVENT).value,
+    }
+
+
+def _cost(wish: Wish, begins: datetime, power_w: int) -> str | None:
+    """Return dollars for the power held over the window, cut to the cent; a forecast, never a booking.
+
+    None where the program pays no kilowatt-hours: what one event adds to a month or season is not known.
+    """
+    terms = _terms(wish, begins)
+    if terms is None:
+        return usd(0)
+    if terms.tariff.period is not Period.EVENT:
+        return None
+    rate = terms.rate.micro_dollars_per_wh * Fraction(terms.tariff.bonus)
+    return usd(int(rate * Fraction(power_w * wish.seconds, 3600)) // 10_000 * 10_000)
+
+
+def _terms(wish: Wish, begins: datetime) -> Terms | None:
+    return wish.program.terms_on(begins.astimezone(wish.program.zone).date())
 
 
 def _firm_facts(firm: Firm) -> Json:
     return {"p90_w": firm.p90_w, "p50_w": firm.p50_w, "p10_w": firm.p10_w}
 
 
-def _by_name(power_w: IntColumn, record: TrackRecord, group_no: Numbers, words: Sequence[str]) -> list[Json]:
-    """Return firm power by name, the largest first; groups without power are left out."""
+def _by_name(
+    power_w: IntColumn, record: TrackRecord, group_no: Numbers, words: Sequence[str]
+) -> list[tuple[int, Json]]:
+    """Return group numbers with firm power by name, the largest first; without power they are left out."""
     columns = firm_by_group(power_w, record, group_no, len(words))
     sites = np.bincount(group_no[power_w > 0], minlength=len(words))
     order = [place for place in np.argsort(-columns[1], kind="stable").tolist() if sites[place]]
     return [
-        {"name": words[place], "sites": int(sites[place])}
-        | _firm_facts(Firm(*(int(column[place]) for column in columns)))
+        (
+            place,
+            {"name": words[place], "sites": int(sites[place])}
+            | _firm_facts(Firm(*(int(column[place]) for column in columns))),
+        )
         for place in order[:GROUPS_SHOWN]
     ]

@@ -15,6 +15,7 @@ import numpy as np
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.board import Board, hear
+from vpp.domain.burden import SeasonUse
 from vpp.domain.command import AckBatch, CommandBatch
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.demands import LEAD
@@ -33,7 +34,7 @@ from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import read_wish, version_of
 from vpp.ports import Heard, Packet
 from vpp.stages.collect import collect
-from vpp.stages.control import control, resume
+from vpp.stages.control import control, count_season, resume
 
 CURVE_EVERY_S = 60
 SETTLED_AFTER_S = 300
@@ -216,6 +217,7 @@ async def _set_stage(desk: Desk, live: Live, history: EventHistory, span: Interv
     period_s = live.controller.terms.sample_period_s
     board = await resume(store=store, fleet=fleet, clock=clock, sample_period_s=period_s)
     board.ramp.since_s = 0
+    board.season.before = await _asked_before(desk, live, fleet, clock.now())
     if live.controller.board is not None:
         known = len(live.controller.board.held_back_until_s)
         board.held_back_until_s[:known] = live.controller.board.held_back_until_s
@@ -224,6 +226,15 @@ async def _set_stage(desk: Desk, live: Live, history: EventHistory, span: Interv
     stage = _Stage(desk, store, clock, fleet, roster, board, homes, link, live.controller.terms)
     await stage.hear(report=True)
     return stage
+
+
+async def _asked_before(desk: Desk, live: Live, fleet: FleetState, at: datetime) -> SeasonUse:
+    """Return what earlier events asked of the homes: the rehearsal's own store does not hold them."""
+    board = live.controller.board
+    use = SeasonUse(of_ended={} if board is None else dict(board.season.of_ended))
+    roster, terms = live.controller.roster, live.controller.terms
+    await count_season(use, desk.store, fleet, roster, desk.programs, terms=terms, now=at)
+    return use
 
 
 async def _store(desk: Desk, live: Live, history: EventHistory, now: datetime) -> MemoryStore:
