@@ -233,8 +233,7 @@ async def test_a_grid_event_outside_its_program_is_flagged_until_somebody_forces
     await expect(ben.get_by_text("force by staff:ben").first).to_be_visible()
     await window.suburb.pass_time(300)
     for page in (ben, vera):
-        await window.turn(page)
-        await expect(page.get_by_text("On target.")).to_be_visible()
+        await window.turn_until(page, expect(page.get_by_text("On target.")).to_be_visible)
     assert window.suburb.plan("short-1").setpoint_w.sum() == 20_000
 
 
