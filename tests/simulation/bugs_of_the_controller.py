@@ -200,10 +200,7 @@ def an_unanswered_command_is_repeated_without_end(patch: pytest.MonkeyPatch) -> 
 
 @planted("I20", seed=3)
 def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
-    async def nothing(*_: Any) -> list[Any]:
-        return []
-
-    patch.setattr(vpp.stages.control, "_told", nothing)
+    patch.setattr(vpp.stages.control, "_told", lambda *_: [])
 
 
 @planted("I13", seed=1)
