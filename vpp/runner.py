@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import structlog
 
-from vpp.domain.grid_event import EventHistory, EventStatus, RawSignal, Receipt, ReceiptState
+from vpp.domain.event_end import ended_at
+from vpp.domain.grid_event import EventHistory, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
 from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settling_times import SettlingTimes
@@ -306,8 +307,8 @@ class Runner:
         """Settle and book events that have ended and are due; return whether all of them could be."""
         done = True
         for history in in_order_of_time(await self._signals.histories()):
-            event_id, ended_at = history.latest.event_id, _ended_at(history)
-            if ended_at > now or not self._settling.is_due(event_id, ended_at, now):
+            event_id, over_at = history.latest.event_id, ended_at(history)
+            if over_at > now or not self._settling.is_due(event_id, over_at, now):
                 continue
             self._settling.begin(event_id)
             if await self._attempt("settle", event_id, self._stages.settle, history) is None:
@@ -336,11 +337,3 @@ def _tell(asker: "asyncio.Future[Answer]", answer: Answer) -> None:
     """Answer a sender who still waits."""
     if not asker.done():
         asker.set_result(answer)
-
-
-def _ended_at(history: EventHistory) -> datetime:
-    """Return when an event was over: at its last end, or at its cancel where that came before."""
-    event = history.latest
-    ends = [version.interval.ends_at for version in history.versions if version.interval is not None]
-    ended_at = event.interval.ends_at if event.interval is not None else max(ends, default=event.committed_at)
-    return min(ended_at, event.committed_at) if event.status is EventStatus.CANCELLED else ended_at

@@ -269,4 +269,4 @@ def an_older_version_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I19", seed=1)
 def an_event_never_closes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vpp.runner, "_ended_at", lambda _: datetime(2036, 1, 1, tzinfo=UTC))
+    patch.setattr(vpp.runner, "ended_at", lambda _: datetime(2036, 1, 1, tzinfo=UTC))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.event_end import ended_at
 from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, is_test
 from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
@@ -58,7 +59,7 @@ def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[M
     new = now - latest.committed_at < CHANGE_IS_NEWS_FOR
     if new and (_moved(asked) or (cancelled and latest.committed_at < interval.ends_at)):
         found.append(_moment(NoticeKind.CHANGED, str(latest.version), history, interval))
-    over = min(interval.ends_at, latest.committed_at) if cancelled else interval.ends_at
+    over = ended_at(history)
     began = over > interval.starts_at
     if began and now >= over + RESULT_AFTER and goes_ahead:
         found.append(_moment(NoticeKind.ENDED, "", history, interval))

@@ -97,12 +97,8 @@ def accept(
         return Duplicate()
     if contradicted:
         return Rejected(CONFLICTING_CONTENT)
-    if signal.operation is Operation.DELETE and is_final(history):
-        return Accepted(
-            None, None
-        )  # the event ended at the commit of its first cancel, and nothing moves that
     if signal.operation is Operation.DELETE:
-        return Accepted(_version(signal, history, (), (), now), None)
+        return Accepted(None if is_final(history) else _version(signal, history, (), (), now), None)
     if is_final(history):
         return Rejected(CANCELLED)
     if program is None:

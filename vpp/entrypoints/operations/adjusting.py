@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from vpp.domain.baseline import clock_hour_of
 from vpp.domain.delivery import QUALITY_CODES, Quality
-from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.event_end import ended_at
+from vpp.domain.grid_event import EventHistory
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.metered_hours import HOUR_S
 from vpp.domain.program import MeterOfRecord, Program, Terms
@@ -84,8 +85,7 @@ def _as_it_was_on(history: EventHistory, program: Program, terms: Terms) -> Sett
     if not asking:
         return None
     starts_at = max(asking[-1].starts_at, history.versions[0].committed_at.replace(microsecond=0))
-    cancelled = history.latest.status is EventStatus.CANCELLED
-    ends_at = min(asking[-1].ends_at, history.latest.committed_at) if cancelled else asking[-1].ends_at
+    ends_at = ended_at(history)
     if starts_at >= ends_at:
         return None
     day = program.local_day(asking[-1])

@@ -10,6 +10,7 @@ import numpy as np
 from vpp.domain.access import Right
 from vpp.domain.command import Action, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import (
     EventHistory,
     EventStatus,
@@ -47,7 +48,7 @@ def event_state(history: EventHistory, now: datetime, *, authorized_w: int | Non
     """
     latest = history.latest
     interval = latest.interval
-    if latest.status is EventStatus.CANCELLED and _cancelled_at(history) is None:
+    if latest.status is EventStatus.CANCELLED and cancelled_at(history) is None:
         return "ended"
     if latest.status is EventStatus.CANCELLED or interval is None:
         return "cancelled"
@@ -58,14 +59,6 @@ def event_state(history: EventHistory, now: datetime, *, authorized_w: int | Non
     if authorized_w == 0 and any(step.power != 0 for step in latest.steps):
         return "waiting_for_approval"
     return "active" if interval.starts_at <= now else "scheduled"
-
-
-def _cancelled_at(history: EventHistory) -> datetime | None:
-    """Return when an event was cancelled; None where it was not, or was over by then."""
-    if history.latest.status is not EventStatus.CANCELLED:
-        return None
-    ends = [version.interval.ends_at for version in history.versions if version.interval is not None]
-    return history.latest.committed_at if not ends or history.latest.committed_at < ends[-1] else None
 
 
 def _forced(history: EventHistory, version: int) -> bool:
@@ -85,10 +78,10 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
     latest = history.latest
     asked = next((each for each in reversed(history.versions) if each.steps), latest)
     interval = asked.interval
-    cancelled_at = _cancelled_at(history)
+    called_off_at = cancelled_at(history)
     ends_at = interval.ends_at if interval else None
-    if interval and cancelled_at and cancelled_at > interval.starts_at:
-        ends_at = min(interval.ends_at, cancelled_at)
+    if interval and called_off_at and called_off_at > interval.starts_at:
+        ends_at = called_off_at
     return {
         "event_id": latest.event_id,
         "name": latest.name,
@@ -102,7 +95,7 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "targets": list(latest.targets),
         "starts_at": instant(interval.starts_at) if interval else None,
         "ends_at": instant_or_none(ends_at),
-        "cancelled_at": instant_or_none(cancelled_at),
+        "cancelled_at": instant_or_none(called_off_at),
         "steps": _steps(asked),
         "authorized_w": authorized_w,
         "out_of_program": list(departures_ever(history)),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 
+from vpp.domain.event_end import ended_at
 from vpp.domain.event_plan import EventPlan
-from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.interval import to_epoch
 from vpp.domain.replay_otherwise import PlanPair, PlansOtherwise
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
@@ -45,7 +45,7 @@ async def replay_otherwise(desk: Desk, *, event_id: str, floor: str) -> Json:
                 pair = otherwise.at(basis, event_id) if basis.number == tick.number else None
                 if pair is not None:
                     pairs.append(pair)
-    ends_at = _end(history, desk.clock.now())
+    ends_at = min(desk.clock.now(), ended_at(history))
     return {
         "event_id": event_id,
         "floor_pct": percent(floor_permille),
@@ -66,13 +66,6 @@ def _pair_facts(pair: PlanPair) -> Json:
             f"{prefix}level_pct": percent(plan.level_permille),
         }
     return facts
-
-
-def _end(history: EventHistory, now: datetime) -> datetime:
-    latest = history.latest
-    if latest.status is EventStatus.CANCELLED:
-        return latest.committed_at
-    return min(now, latest.interval.ends_at) if latest.interval else now
 
 
 def _energy_wh(plans: Sequence[tuple[datetime, EventPlan]], ends_at: datetime) -> int:

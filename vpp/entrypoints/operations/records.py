@@ -9,6 +9,7 @@ from vpp.domain.capacity import TrackRecord
 from vpp.domain.command import AckBatch
 from vpp.domain.delivery import QUALITY_CODES, Quality, counter_track, net_energy
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.event_end import ended_at
 from vpp.domain.grid_event import EventHistory
 from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.program import MeterOfRecord
@@ -38,7 +39,7 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
         for history in await desk.store.histories()
         if history.latest.program_id == program_id and _over(history, now)
     ]
-    latest = sorted(ended, key=_ended_at)[-EVENTS_LOOKED_AT:]
+    latest = sorted(ended, key=ended_at)[-EVENTS_LOOKED_AT:]
     acks: AckBatch | None = None
     for history in latest:
         event_id = history.latest.event_id
@@ -61,19 +62,11 @@ async def asked_in_event(store: Store, history: EventHistory, sites: int, *, unt
     event_id = history.latest.event_id
     ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
     batches = commands_in_order(ticks, revisions, sites)
-    return asked_of_sites(batches, sites, until_s=to_epoch(min(until, _ended_at(history))))
-
-
-def _ended_at(history: EventHistory) -> datetime:
-    ends = [version.interval.ends_at for version in history.versions if version.interval is not None]
-    latest = history.latest
-    if latest.interval is not None:
-        return latest.interval.ends_at
-    return min(latest.committed_at, max(ends, default=latest.committed_at))
+    return asked_of_sites(batches, sites, until_s=to_epoch(min(until, ended_at(history))))
 
 
 def _over(history: EventHistory, now: datetime) -> bool:
-    return _ended_at(history) <= now
+    return ended_at(history) <= now
 
 
 async def delivered_by_sites(
