@@ -290,10 +290,8 @@ async def test_test_event_is_marked_in_every_command_and_never_settled(
     assert (await show_event(suburb.desk, event_id="ev-1"))["test"] is True
 
 
-@pytest.mark.parametrize("begun_as_test", [True, False])
-async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_event_a_test(
-    suburb: Suburb, begun_as_test: bool
-) -> None:
+async def to_the_end_of_an_event_that_changes_its_mind(suburb: Suburb, begun_as_test: bool) -> None:
+    """Let an event begin as a test or as none, be called the other thing, end and be settled."""
     await start(suburb, test=begun_as_test)
     latest = (await suburb.desk.history("ev-1")).latest
     now = suburb.clock.now()
@@ -301,6 +299,13 @@ async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_e
     await suburb.desk.store.append_version(other, actor="caiso")
     await suburb.pass_time(3_600 + 60)
     await suburb.controller.settle_event("ev-1")
+
+
+@pytest.mark.parametrize("begun_as_test", [True, False])
+async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_event_a_test(
+    suburb: Suburb, begun_as_test: bool
+) -> None:
+    await to_the_end_of_an_event_that_changes_its_mind(suburb, begun_as_test)
 
     ticks = await suburb.desk.store.event_ticks("ev-1")
     shown = await show_event(suburb.desk, event_id="ev-1")
@@ -312,13 +317,7 @@ async def test_a_word_in_the_middle_of_an_event_makes_no_test_paid_and_no_paid_e
 async def test_an_owner_reads_everywhere_what_an_event_was_when_it_began(
     suburb: Suburb, begun_as_test: bool
 ) -> None:
-    await start(suburb, test=begun_as_test)
-    latest = (await suburb.desk.history("ev-1")).latest
-    now = suburb.clock.now()
-    other = replace(latest, version=2, modified_at=now, committed_at=now, test=not begun_as_test)
-    await suburb.desk.store.append_version(other, actor="caiso")
-    await suburb.pass_time(3_600 + 60)
-    await suburb.controller.settle_event("ev-1")
+    await to_the_end_of_an_event_that_changes_its_mind(suburb, begun_as_test)
     (asked, *_) = np.flatnonzero(suburb.plan("ev-1").setpoint_w)
     owner_id = suburb.controller.roster.enrollments[int(asked)].owner_id
 

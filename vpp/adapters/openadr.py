@@ -63,8 +63,7 @@ class OpenAdrFeed:
         A broker knows whom it lets publish; HTTP lets in anybody who reaches the port, a foreign page in an
         operator's browser too. There a source must have a key, and nothing but its signature vouches for it.
         """
-        by_broker = source_of(raw.topic) is not None
-        if source.public_key is None and not by_broker:
+        if source.public_key is None and not _by_broker(raw):
             return Malformed(SOURCE_WITHOUT_KEY, source.name, vouched=False)
         try:
             message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)
@@ -72,18 +71,15 @@ class OpenAdrFeed:
             if source.public_key is None:
                 return decode_notification(raw.payload, source=source.name, unknown=unknown)
             first_line = raw.payload.partition(b"\n")[0]
-            refused = refuse_notification(first_line, source=source.name, reason=BAD_SIGNATURE)
-            return replace(refused, vouched=by_broker)
+            return _refuse(first_line, raw, BAD_SIGNATURE)
         if source.public_key is None:
             return decode_notification(message.body, source=source.name, unknown=unknown)
         if message.kid != source.name:
-            refused = refuse_notification(message.body, source=source.name, reason=UNKNOWN_KEY)
-            return replace(refused, vouched=by_broker)
+            return _refuse(message.body, raw, UNKNOWN_KEY)
         try:
             verify(message, VerifyingKey(source.public_key))
         except BadSignature:
-            refused = refuse_notification(message.body, source=source.name, reason=BAD_SIGNATURE)
-            return replace(refused, vouched=by_broker)
+            return _refuse(message.body, raw, BAD_SIGNATURE)
         return decode_notification(message.body, source=source.name, unknown=unknown)
 
     async def answer(self, receipts: Sequence[Receipt]) -> None:
@@ -96,3 +92,12 @@ class OpenAdrFeed:
 def signed_receipt(receipt: Receipt, keys: Keys) -> bytes:
     """Return the answer as a source reads it; the same receipt gives the same bytes each time."""
     return keys.sign(encode_receipt(receipt))
+
+
+def _refuse(body: bytes, raw: RawSignal, reason: str) -> Malformed:
+    """Return why a signal is not believed; the broker vouches for whoever may publish on its topics."""
+    return replace(refuse_notification(body, source=raw.source, reason=reason), vouched=_by_broker(raw))
+
+
+def _by_broker(raw: RawSignal) -> bool:
+    return source_of(raw.topic) is not None
