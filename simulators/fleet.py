@@ -5,8 +5,9 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from random import Random
 
@@ -30,6 +31,7 @@ from vpp.wire.signed import VerifyingKey
 OWN_CONNECTION_UP_TO = 2_000  # homes; each takes a descriptor here and one at the broker
 HOMES_PER_SHARED_CONNECTION = 100
 TICK_S = 0.5
+LEAVE_WITHIN_S = 5.0
 GATEWAY_BACKOFF = Backoff(first_s=1.0, longest_s=300.0)
 
 
@@ -60,9 +62,12 @@ class Link:
 
     async def leave(self) -> None:
         """Say for every home that it goes, as its Will would."""
-        if self.transport.connected:
-            await self.transport.send([self._homes.gateway(site_id).will for site_id in self.site_ids])
-            await self.transport.flush()
+        if not self.transport.connected:
+            return
+        await self.transport.send([self._homes.gateway(site_id).will for site_id in self.site_ids])
+        with suppress(TimeoutError):  # a broker that goes at the same moment publishes the Wills itself
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self.transport.flush()
 
 
 def now_s() -> int:
@@ -101,12 +106,33 @@ def _link(homes: Homes, site_ids: Sequence[str], access: Access) -> Link:
     return Link(homes, site_ids, transport)
 
 
+class DropLog:
+    """Says what homes drop, and how often, once a second at most."""
+
+    def __init__(self, homes: Homes, write: Callable[[str], object]) -> None:
+        self._homes = homes
+        self._write = write
+        self._said: Counter[str] = Counter()
+        self._said_at_s: int | None = None
+
+    def notice(self, now_s: int) -> None:
+        """Write one line for each kind and reason that was counted since the last word."""
+        if now_s == self._said_at_s:
+            return
+        self._said_at_s, counted = now_s, self._homes.dropped()
+        for what, count in sorted((counted - self._said).items()):
+            self._write(f"dropped {what}: {count}\n")
+        self._said = counted
+
+
 async def live(homes: Homes, links: Sequence[Link], stop: asyncio.Event) -> None:
     """Let the homes live in real time until told to stop."""
     link_of = {site_id: link for link in links for site_id in link.site_ids}
     serving = [asyncio.create_task(link.serve()) for link in links]
+    drops = DropLog(homes, sys.stderr.write)
     try:
         while not stop.is_set():
+            drops.notice(now_s())
             for link in links:
                 await link.notice()
             outgoing: dict[int, list[Packet]] = {}

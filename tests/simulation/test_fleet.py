@@ -16,6 +16,7 @@ import pytest
 
 from simulators.__main__ import main
 from simulators.batched_client import BatchedClient, BrokerGone
+from simulators.fleet import DropLog
 from simulators.fleet_disk import FleetDisk
 from simulators.history import three_weeks_before
 from simulators.home_files import (
@@ -278,10 +279,15 @@ async def test_real_time_fleet_connects_each_home_with_its_own_will(tmp_path: Pa
                 sys.executable, "-m", "simulators", "fleet", "--broker", broker.url,
                 "--sites", str(tmp_path / "sites.csv"), "--keys", str(tmp_path),
                 "--controller-key", f"vpp-1:{CONTROLLER.verifying_key.text}",
-                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:
                 states = await _statuses(transport, "online", 5)
+                command = next(iter(states))[0].replace("/status", "/command")
+                await transport.send([Packet(command, b"forged")] * 3)
+                assert child.stderr is not None
+                while not (dropped := await child.stderr.readline()).startswith(b"dropped"):
+                    assert dropped, "the fleet ended"
                 child.terminate()
                 states |= await _statuses(transport, "offline", 5)
                 output, _ = await child.communicate()
@@ -291,8 +297,27 @@ async def test_real_time_fleet_connects_each_home_with_its_own_will(tmp_path: Pa
                     await child.wait()
 
     assert child.returncode == 0
-    assert json.loads(output)["homes"] == 5
+    report = json.loads(output)
+    assert report["homes"] == 5
+    assert report["dropped"] == {"command not signed: no second line": 3}
     assert len(states) == 10
+
+
+def test_what_homes_drop_is_said_once_a_second_with_its_reason(tmp_path: Path) -> None:
+    make_homes(tmp_path)
+    homes, online = homes_in(tmp_path)
+    homes.connect(online, to_epoch(START))
+    said: list[str] = []
+    log = DropLog(homes, said.append)
+    forged = [Packet(homes.gateway(each).topics_heard[0], b"forged") for each in online[:3]]
+    kept = replace(a_discharge(homes.gateway(online[0]).topics_heard[0], at=START), retain=True)
+
+    for second in range(2):
+        homes.take([*forged, kept], to_epoch(START) + second)
+        log.notice(second)
+        log.notice(second)
+
+    assert said == ["dropped command not signed: no second line: 3\n", "dropped command retained: 1\n"] * 2
 
 
 async def _statuses(transport: MqttTransport, state: str, wanted: int) -> set[tuple[str, str]]:
