@@ -1,6 +1,7 @@
 """The one gate: format, lint, types, import contracts, then every test. Nothing may be skipped.
 
-``python -m tests`` runs all of it; arguments after it go to pytest (``python -m tests -k reserve``).
+``python -m tests`` runs all of it, two files at a time, since most of them wait for servers and browsers;
+arguments after it go to pytest (``python -m tests -k reserve``).
 Servers that the tests start (mosquitto) and the browser come from Debian: as root they are installed
 when missing, otherwise the line to type is printed and the gate fails.
 """
@@ -20,6 +21,8 @@ CHECKS = (
     ("types", ("mypy",)),
     ("imports", ("lint-imports", "--no-cache")),
 )
+# A file stays with one process, which makes its servers once; files start in the order of their names.
+TWO_AT_A_TIME = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def install_programs() -> bool:
@@ -61,7 +64,7 @@ def main() -> int:
     if not install_programs() or not run_checks():
         return 1
     return subprocess.run(
-        (sys.executable, "-m", "pytest", "-q", *sys.argv[1:]), cwd=ROOT, check=False
+        (sys.executable, "-m", "pytest", "-q", *TWO_AT_A_TIME, *sys.argv[1:]), cwd=ROOT, check=False
     ).returncode
 
 
