@@ -36,13 +36,16 @@ class Fleet:
 
     asked_w: int
     discharging: int  # homes that say so themselves
+    short_w: int  # what the plan in force lacks of the request
 
     def moved_by(self, later: "Fleet") -> str | None:
         """Return what a restart between the two moved; None if it moved no more than one per cent.
 
-        One home may stop for reasons of its own: batteries run empty while a controller starts.
+        One home may stop for reasons of its own: batteries run empty while a controller starts. And where
+        power was lacking, a home that reports for the first time meanwhile may give some of it.
         """
-        if 100 * abs(later.asked_w - self.asked_w) > MOVED_PERCENT * self.asked_w:
+        more_w = later.asked_w - self.asked_w
+        if 100 * max(-more_w, more_w - self.short_w) > MOVED_PERCENT * self.asked_w:
             return f"{self.asked_w} W were asked before a restart at rest, {later.asked_w} W after it"
         fewer = self.discharging - later.discharging
         if fewer > max(1, MOVED_PERCENT * self.discharging // 100):

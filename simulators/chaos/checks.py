@@ -78,6 +78,12 @@ class Auditor:
                     waiting.append(f"{latest.event_id} version {latest.version}")
         return waiting
 
+    async def short_w(self, event_id: str) -> int:
+        """Return what the newest plan of an event lacks of the request."""
+        async with self.opened() as (store, _):
+            revisions = await store.revisions(event_id)
+            return revisions[-1].shortfall_w if revisions else 0
+
     async def standing(self, event_id: str) -> set[str]:
         """Return the sites whose owner said no to an event, as the database has it."""
         async with self.opened() as (store, _):

@@ -151,16 +151,21 @@ class Story:
                 return not await self.auditor.unplanned() and await steady(people)
 
             rested = await until(at_rest, RESTED_S)
-            before = Fleet(asked_w(people), (await self._report())["discharging"])
+            before = await self._fleet()
         self.tally.kills[AT_REST if rested else AT_ANY_INSTANT] += 1
         if not rested:
             self.tally.missed[AT_REST] += 1
         async with self._life("") as life:
             await asyncio.sleep(AFTER_RESTART_S)
-            after = Fleet(asked_w(people), (await self._report())["discharging"])
+            after = await self._fleet()
             moved = before.moved_by(after) if rested else None
             await self._found([("wrong", moved)] if moved else [])
             await self._promises(life)
+
+    async def _fleet(self) -> Fleet:
+        assert self.people.event_id is not None
+        short_w = await self.auditor.short_w(self.people.event_id)
+        return Fleet(asked_w(self.people), (await self._report())["discharging"], short_w)
 
     async def _somebody_takes_part(self) -> None:
         """Wait until an owner could say no, so that something is due when the broker is back."""

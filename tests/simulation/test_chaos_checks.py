@@ -33,12 +33,20 @@ def test_a_command_executed_again_or_after_a_newer_one_is_found_over_several_rep
 
 
 def test_a_restart_that_moves_power_or_stops_homes_is_found() -> None:
-    before = Fleet(asked_w=200_000, discharging=100)
+    before = Fleet(asked_w=200_000, discharging=100, short_w=0)
 
-    assert before.moved_by(Fleet(202_000, 99)) is None
-    assert before.moved_by(Fleet(202_001, 100)) is not None
-    assert before.moved_by(Fleet(197_000, 100)) is not None
-    assert before.moved_by(Fleet(200_000, 98)) is not None
+    assert before.moved_by(Fleet(202_000, 99, 0)) is None
+    assert before.moved_by(Fleet(202_001, 100, 0)) is not None
+    assert before.moved_by(Fleet(197_000, 100, 0)) is not None
+    assert before.moved_by(Fleet(200_000, 98, 0)) is not None
+
+
+def test_a_home_that_reports_beside_a_restart_may_give_what_was_lacking_and_no_more() -> None:
+    before = Fleet(asked_w=10_000, discharging=5, short_w=9_000)
+
+    assert before.moved_by(Fleet(19_100, 7, 0)) is None
+    assert before.moved_by(Fleet(19_101, 7, 0)) is not None
+    assert before.moved_by(Fleet(9_000, 5, 9_000)) is not None
 
 
 async def test_a_receipt_beyond_what_is_stored_and_a_command_of_no_tick_are_found(tmp_path: Path) -> None:
