@@ -19,7 +19,7 @@ from vpp.entrypoints.cli import app
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE, find_service, post_card, remove_card
-from vpp.entrypoints.service import log_to_stderr
+from vpp.entrypoints.service import log_to_stderr, make_alarm
 from vpp.settings import variables
 
 Vpp = Callable[..., Result]
@@ -154,3 +154,25 @@ def test_a_wrong_token_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(OperationRefused, match="send the token"):
         service.ask("GET", "/api/v1/events", actor="operator:eve")
+
+
+async def test_an_alarm_that_is_ended_in_mid_job_is_no_failure_and_a_failure_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    began, alarm = asyncio.Event(), make_alarm()
+
+    async def long() -> None:
+        began.set()
+        await asyncio.sleep(60)
+
+    async def broken() -> None:
+        raise ValueError("a broken job")
+
+    alarm.add_job(broken)
+    alarm.add_job(long)
+    alarm.start()
+    await began.wait()
+    alarm.shutdown(wait=False)
+    await asyncio.sleep(0.05)
+
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["a broken job"]

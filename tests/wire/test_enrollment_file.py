@@ -88,7 +88,9 @@ def test_what_spreadsheets_write_is_taken(content: bytes) -> None:
     [
         ({"site_id": "S 1"}, "site_id: site id 'S 1' is not 1-36"),
         ({"owner_id": ""}, "owner_id: '' is not 1-80 printable"),
-        ({"full_energy_wh": "0"}, "full_energy_wh: '0' is not a whole number from 1 to 999999999"),
+        ({"full_energy_wh": "0"}, "full_energy_wh: '0' is not a whole number of Wh from 1000 to 999999999"),
+        ({"full_energy_wh": "13"}, "full_energy_wh: '13' is not a whole number of Wh from 1000 to 999999999"),
+        ({"max_discharge_w": "5"}, "max_discharge_w: '5' is not a whole number of W from 100 to 999999999"),
         ({"full_energy_wh": "13.5"}, "full_energy_wh: '13.5' is not a whole number"),
         ({"max_discharge_w": "-5"}, "max_discharge_w: '-5' is not a whole number"),
         ({"reserve_pct": "20.55"}, "reserve_pct: '20.55' is not 0 to 100 with at most one decimal"),
@@ -107,6 +109,12 @@ def test_a_bad_cell_is_refused_with_its_line_and_reason(cells: dict[str, str], r
 
     assert sentence.startswith("sites.csv:3: ")
     assert reason in sentence
+
+
+def test_a_line_of_commas_is_refused_and_not_passed_over() -> None:
+    (sentence,) = refusal(a_file(a_row()) + b"," * (len(HEADER) - 1) + b"\n")
+
+    assert sentence == "sites.csv:3: holds nothing but commas; delete it or fill it in"
 
 
 def test_every_fault_of_a_file_is_told_at_once() -> None:

@@ -191,7 +191,7 @@ class Service:
                 live=live,
                 certificates=settings.broker_tls.certificates,
             )
-            alarm = AsyncIOScheduler(timezone="UTC")
+            alarm = make_alarm()
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)
             alarm.add_job(controller.notify, "interval", seconds=NOTIFY_EVERY_S)
             alarm.add_job(controller.deliver, "interval", seconds=NOTIFY_EVERY_S)
@@ -253,6 +253,16 @@ async def _keep_lead(store: Store, controller: Controller, epoch: int) -> None:
         with contextlib.suppress(StoreUnavailable):
             if not await store.renew_lead(epoch, lease_s=LEASE_OF_LEAD_S):
                 controller.step_down()
+
+
+def make_alarm() -> AsyncIOScheduler:
+    """Return an alarm clock that ends in silence: what it cancels at its end is no failure."""
+    logging.getLogger("apscheduler.executors.default").addFilter(_is_no_cancel)
+    return AsyncIOScheduler(timezone="UTC")
+
+
+def _is_no_cancel(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 async def _note_power(live: Live, clock: WallClock) -> None:

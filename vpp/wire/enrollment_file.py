@@ -26,6 +26,7 @@ HEADER = (
     "reserve_pct", "gateway_public_key", "consent_version", "consent_at",
 )  # fmt: skip
 OTHER_PROGRAMS = "other_programs"
+LEAST_ENERGY_WH, LEAST_POWER_W = 1_000, 100  # no home battery is smaller: less is kWh or kW typed for Wh or W
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 NOTHING_BESIDE: Mapping[str, Collection[str]] = MappingProxyType({})
 ANY_UTILITY: Mapping[str, str] = MappingProxyType({})
@@ -91,6 +92,8 @@ def read_enrollments(
             line, ends_at = ends_at + 1, reader.line_num  # a quoted cell may span lines
             if any(cells):
                 sheet.take(cells, line)
+            elif cells:  # an empty line is none; here a home may have stood
+                sheet.refuse(line, "holds nothing but commas; delete it or fill it in")
     except csv.Error as failure:
         sheet.refuse(ends_at + 1, f"is not CSV: {failure}")
     except _BadHeader as failure:
@@ -151,8 +154,8 @@ class _Sheet:
             yield f"site {site_id} is enrolled already"
         readers: dict[str, Callable[[str], object]] = {
             "site_id": require_site_id,
-            "full_energy_wh": _positive,
-            "max_discharge_w": _positive,
+            "full_energy_wh": _energy_wh,
+            "max_discharge_w": _power_w,
             "reserve_pct": read_percent,
             "gateway_public_key": read_public_key,
             "consent_at": lambda text: _past(text, self._now),
@@ -201,8 +204,8 @@ def _request(row: Mapping[str, str], now: datetime) -> EnrollmentRequest:
         utility=row["utility"],
         county=row["county"],
         feeder=row["feeder"],
-        full_energy_wh=WattHours(_positive(row["full_energy_wh"])),
-        max_discharge_w=Watts(_positive(row["max_discharge_w"])),
+        full_energy_wh=WattHours(_energy_wh(row["full_energy_wh"])),
+        max_discharge_w=Watts(_power_w(row["max_discharge_w"])),
         reserve_permille=read_percent(row["reserve_pct"]),
         gateway_public_key=read_public_key(row["gateway_public_key"]),
         consent=Consent(row["consent_version"], _past(row["consent_at"], now)),
@@ -215,9 +218,17 @@ def _name(text: str) -> str:
     return text
 
 
-def _positive(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-        raise _BadCell(f"{text[:30]!r} is not a whole number from 1 to 999999999")
+def _energy_wh(text: str) -> int:
+    return _at_least(LEAST_ENERGY_WH, text, "Wh")
+
+
+def _power_w(text: str) -> int:
+    return _at_least(LEAST_POWER_W, text, "W")
+
+
+def _at_least(least: int, text: str, unit: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        raise _BadCell(f"{text[:30]!r} is not a whole number of {unit} from {least} to 999999999")
     return int(text)
 
 
