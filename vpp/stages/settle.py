@@ -20,6 +20,7 @@ from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
 from vpp.domain.season_netting import carried_energy, later_in_season, netted_again
 from vpp.domain.settled_event import (
+    LIKELY_DAYS,
     READ_AROUND,
     Grounds,
     SettledEvent,
@@ -382,22 +383,26 @@ async def _by_hours(
 ) -> Sequence[SettlementLine]:
     """Return lines from hourly values; only what is no whole hour is read as readings.
 
-    Nearly every baseline is found in the latest days; sites whose is not are settled again from all. Of a
-    closed event, sites that got a reading since then are settled from those that they had before.
+    Nearly every baseline is found in the latest days; sites whose is not are settled again from more, and
+    from all. Of a closed event, sites that got a reading since then are settled from those that they had
+    before.
     """
     event, lines, late = case.event, dict[int, SettlementLine](), set[int]()
-    for starts_s in (likely_hours(event), every_hour(event)):
+    for days in (*LIKELY_DAYS, LOOKBACK_DAYS):
         undecided = column(
             site_no
             for site_no in site_nos.tolist()
             if site_no not in late and (site_no not in lines or _needs_every_hour(lines[site_no]))
         )
+        if not len(undecided):
+            break
+        sites = case.sites(undecided)
+        starts_s = likely_hours(event, sites.excluded, days) if days in LIKELY_DAYS else every_hour(event)
         if case.received_before is not None:
-            site_ids = [case.roster[site_no].site_id for site_no in undecided]
-            changed = await meters.sites_changed_since(site_ids, starts_s, case.received_before)
+            changed = await meters.sites_changed_since(sites.site_ids, starts_s, case.received_before)
             late.update(undecided[changed].tolist())
             undecided = np.delete(undecided, changed)
-        sites = case.sites(undecided)
+            sites = case.sites(undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
         readings = await _readings_of_parts(case, sites, meters)
         energy = by_hours(hours, counter_track(readings, event.terms.meter))
