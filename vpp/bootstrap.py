@@ -42,7 +42,7 @@ from vpp.stages.control import control, resume
 from vpp.stages.intake import arrive, intake
 from vpp.stages.notify import Progress, alert, deliver, note, watch
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import settle
+from vpp.stages.settle import settle, settle_later
 from vpp.stages.stop import record, stop_everything, tell_again
 
 SETTLE_EVERY_S = 60
@@ -266,7 +266,9 @@ class Controller:
         if awaited is not None:
             self._awaited[history.latest.event_id] = awaited
         if settlement is not None:
-            await pay(settlement, books=self.store, clock=self.clock)
+            later = await settle_later(settlement, store=self.store, programs=self.programs, clock=self.clock)
+            for run in (settlement, *later):
+                await pay(run, books=self.store, clock=self.clock)
             await accrue(self.programs, store=self.store, clock=self.clock)
         return settlement is not None
 

@@ -43,7 +43,7 @@ from vpp.wire.program_file import read_program
 
 SIZES = sizes_up_to_most(1_000, 10_000, 100_000)
 HOURS = 3
-DAYS = 14  # as many similar days as a settlement looks at; ten are averaged
+DAYS = 14  # similar days with data; the latest ten are averaged
 AVERAGED = 10
 EVENT = "ev-benchmark"
 ENDS_AT = EVENING + timedelta(hours=HOURS)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,11 @@ async def test_a_correction_reverses_and_books_anew_and_says_who_and_why(tmp_pat
     assert (await money.verify_ledger(desk))["balanced"]
 
 
-async def three_evenings(folder: Path, program: Program) -> tuple[MoneyStory, Desk]:
-    """Return a world with three closed evenings of one home: it lost 3 kWh, and gave 9 kWh twice."""
-    story = MoneyStory(clock=SteppedClock(CLOSED + timedelta(days=2)), program=program)
+async def three_evenings(
+    folder: Path, program: Program, *, now: datetime = CLOSED + timedelta(days=2)
+) -> tuple[MoneyStory, Desk]:
+    """Return a world with three settled evenings of one home: it lost 3 kWh, and gave 9 kWh twice."""
+    story = MoneyStory(clock=SteppedClock(now), program=program)
     evenings = [EVENT_DAY + timedelta(days=number) for number in range(3)]
     gave = [[0] * 3, [4_000] * 3, [4_000] * 3]
     histories = [
@@ -169,6 +171,23 @@ async def test_correcting_an_event_settles_those_after_it_again_where_a_season_n
     memos = [entry.memo for entry in await story.books()]
     assert memos[-1].startswith("Correction of ev-0 by operator:ada: late: ")
     assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def test_settling_an_event_again_settles_the_open_ones_after_it_where_a_season_nets(tmp_path: Path):
+    nets = a_program(negative_policy=NegativePolicy.NET_SEASON_FLOOR_ZERO)
+    story, desk = await three_evenings(tmp_path, nets, now=local(EVENT_DAY + timedelta(days=2), 22))
+    await story.metered("home", [(local(EVENT_DAY, 19), 1, 1, Quality.OK)])
+
+    await money.settle_event(desk, event_id="ev-0")
+
+    statement = await money.show_statement(desk, owner_id="owner-home")
+    assert await of_events(story) == [
+        ("ev-0", "provisional", 0, 0),
+        ("ev-1", "provisional", 8_000, 1_600),  # 1 kWh was lost the evening before, not 3
+        ("ev-2", "provisional", 9_000, 1_800),
+    ]
+    assert [each["carried_wh"] for each in statement["events"]] == [0, -1_000, 8_000]
+    assert await story.owed("home") == (0, 3_400)
 
 
 async def test_correction_that_stopped_half_way_is_finished_by_the_next(tmp_path: Path):

@@ -6,15 +6,24 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.domain.money_world import EVENT_DAY, Row, a_meter, a_program, an_evening_history, local
+from tests.domain.money_world import (
+    EVENT_DAY,
+    Row,
+    a_meter,
+    a_program,
+    an_evening_history,
+    local,
+    weekdays_before,
+)
 from tests.stages.money_story import ENDS_AT, STARTS_AT, MoneyStory
-from vpp.domain.baseline import excluded_days
+from vpp.domain.baseline import DayDropped, excluded_days
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, column
 from vpp.domain.settled_event import settled_event
 from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementState, settle_sites
+from vpp.domain.settlement_case import Exclusion
 from vpp.stages import settle as settle_stage
 from vpp.wire import facts
 
@@ -56,7 +65,7 @@ def a_message(name: str, rows: list[Row], *, at_grid: bool) -> MeterMessage:
     return MeterMessage(name, "0" * 32, 0, readings)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 async def test_hourly_values_settle_as_the_readings_do(seed: int, monkeypatch: pytest.MonkeyPatch):
     drawn = random.Random(seed)
     at_grid = seed % 4 == 3
@@ -76,18 +85,27 @@ async def test_hourly_values_settle_as_the_readings_do(seed: int, monkeypatch: p
     if seed % 2:
         on = Interval(begins, local(EVENT_DAY, 20, 11))
         await story.cancelled("ev-1", at=on.ends_at)
+    exclusions: list[Exclusion] = []
+    for day in drawn.sample(weekdays_before(EVENT_DAY, 25), drawn.choice([0, 3, 9])):
+        # Some for every home, some for most, some for one.
+        whose = drawn.choice([None, sorted(drawn.sample(range(HOMES), 6)), [drawn.randrange(HOMES)]])
+        exclusions.append((None if whose is None else column(whose), day, DayDropped.OUTAGE))
+        for name in ["*"] if whose is None else [names[place] for place in whose]:
+            await story.store.exclude_day(name, day, "outage", at=story.clock.now())
     out_s = [NEVER_OPTED_OUT] * HOMES
     for place in drawn.sample(range(HOMES), 3):
         opted_out_at = begins + timedelta(minutes=drawn.choice([-5, 0, 43, 60, 117]))
         await story.opted_out(names[place], at=opted_out_at)
         out_s[place] = to_epoch(opted_out_at)
     event = settled_event("ev-1", story.program, [on], on)
-    everything = await story.store.readings(names, [Interval(begins - timedelta(days=60), ENDS_AT)])
+    everything = await story.store.readings(
+        names, [Interval(begins - timedelta(days=60), ENDS_AT + timedelta(hours=1))]
+    )
     sites = SettledSites(
         tuple(names),
         tuple(f"owner-{name}" for name in names),
         column(out_s),
-        excluded_days(EVENT_DAY, HOMES, []),
+        excluded_days(EVENT_DAY, HOMES, exclusions),
     )
 
     settlement = await story.settled()

@@ -104,9 +104,12 @@ def post(
     )
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
 def identity(kind: str, *content: str | None) -> str:
     """Return an id that begins with the kind and follows from content alone; a part may be missing."""
-    written = json.dumps([kind, *content], separators=(",", ":")).encode()
+    written = _COMPACT.encode([kind, *content]).encode()
     return f"{kind}-{hashlib.sha256(written).hexdigest()[:32]}"
 
 

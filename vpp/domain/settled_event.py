@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vpp.domain.baseline import (
     LOOKBACK_DAYS,
     ClockHour,
@@ -189,8 +192,8 @@ def adjustment_of(event: SettledEvent) -> DayOfAdjustment | None:
 
 READ_AROUND = timedelta(hours=1)
 """How far beyond an hour a reading can matter: farther neighbours say nothing."""
-LIKELY_DAYS = 14
-"""Enough similar days for nearly every baseline; a site that needs more is asked again."""
+LIKELY_DAYS = (10, 20)
+"""Similar days among which a baseline is looked for first, and where one of them fails, before all 45 are."""
 
 
 def reading_intervals(event: SettledEvent) -> tuple[Interval, ...]:
@@ -208,19 +211,29 @@ def every_hour(event: SettledEvent) -> IntColumn:
     return _starts_s(_asked_hours(event, range(LOOKBACK_DAYS)))
 
 
-def likely_hours(event: SettledEvent) -> IntColumn:
+def likely_hours(event: SettledEvent, excluded: NDArray[np.int64], days: int) -> IntColumn:
     """Return the starts of the clock hours that matter for a site whose latest similar days are whole.
 
-    A baseline that is found in these is the one that all hours give; a site without one needs all.
+    A baseline that is found in these is the one that all hours give; a site without one needs more.
+
+    Args:
+        event: The event.
+        excluded: Codes (site, day) of :func:`baseline.excluded_days`. A day kept out of every site's
+            baseline is not asked for, one kept out of most sites' is asked for beyond the number.
+        days: How many similar days.
     """
     is_rest_day = rest_days(event.terms.holidays)
     kind = is_rest_day(event.day)
-    similar = [
-        back for back in range(LOOKBACK_DAYS) if is_rest_day(event.day - timedelta(days=back + 1)) == kind
-    ]
+    kept = np.count_nonzero(excluded == 0, axis=0).tolist()
+    asked: set[int] = set()
+    found = 0
+    for back in range(LOOKBACK_DAYS):
+        if kept[back] and is_rest_day(event.day - timedelta(days=back + 1)) == kind and found < days:
+            asked.add(back)
+            found += 2 * kept[back] > len(excluded)
     # The days of any kind show that the account has enough data, where few similar days are averaged.
-    near = range(LIKELY_DAYS) if kind else ()
-    return _starts_s(_asked_hours(event, sorted({*similar[:LIKELY_DAYS], *near})))
+    near = range(days) if kind else ()
+    return _starts_s(_asked_hours(event, sorted({*asked, *near})))
 
 
 def broken_hours(event: SettledEvent) -> tuple[Interval, ...]:

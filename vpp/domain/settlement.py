@@ -11,7 +11,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -386,12 +386,11 @@ def _lines(
 _NOTHING_WH = Fraction(0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """One site's columns as Python numbers, by hour; energies over ``denominator``."""
 
     seconds: list[int]
-    metered_wh: list[int]
+    metered_wh: list[WattHours]
     quality: list[int]
     denominator: int
     baseline: list[int]
@@ -409,19 +408,22 @@ def _rows(metered: _EventEnergy, energies: _ExactEnergies) -> Iterator[_Row]:
 def _hour_lines(
     hours: Sequence[Interval], row: _Row, fractions: Mapping[int, Fraction], quality_of_site: SiteQuality
 ) -> tuple[HourLine, ...]:
-    divisor = row.denominator
+    divisor, valid = row.denominator, quality_of_site is not SiteQuality.NO_BASELINE
     columns = zip(hours, row.seconds, row.metered_wh, row.quality, row.baseline, row.incremental, strict=True)
+    # By position, because a fleet has hundreds of thousands of these.
     return tuple(
-        HourLine(
-            hour=hour,
-            fraction=fractions[seconds],
-            metered_wh=WattHours(energy) if code <= _WORST_PAID else None,
-            baseline_wh=None if quality_of_site is SiteQuality.NO_BASELINE else _over(baseline, divisor),
-            incremental_wh=_over(beyond, divisor),
-            quality=QUALITY_CODES[code],
-        )
-        for hour, seconds, energy, code, baseline, beyond in columns
-        if seconds > 0
+        [
+            HourLine(
+                hour,
+                fractions[seconds],
+                energy if code <= _WORST_PAID else None,
+                _over(baseline, divisor) if valid else None,
+                _over(beyond, divisor),
+                QUALITY_CODES[code],
+            )
+            for hour, seconds, energy, code, baseline, beyond in columns
+            if seconds > 0
+        ]
     )
 
 

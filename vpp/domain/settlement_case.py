@@ -6,7 +6,6 @@ Says which homes it speaks of and what holds for them. Readings, and what they c
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from fractions import Fraction
 
 import numpy as np
 
@@ -29,7 +28,6 @@ class SettlementCase:
     roster: Sequence[Enrollment]
     opted_out_s: IntColumn
     exclusions: tuple[Exclusion, ...]
-    carried_wh: Mapping[str, Fraction]
     received_before: datetime | None = None  # what came later is for a correction; None: all counts
 
     def sites(self, chunk: IntColumn) -> SettledSites:
@@ -40,7 +38,6 @@ class SettlementCase:
             owner_ids=tuple(each.owner_id for each in enrolled),
             opted_out_s=self.opted_out_s[chunk],
             excluded=excluded_days(self.event.day, len(chunk), _positions(self.exclusions, chunk)),
-            carried_wh=tuple(self.carried_wh.get(each.site_id, Fraction(0)) for each in enrolled),
         )
 
     def stayed_out(self, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:

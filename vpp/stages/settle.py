@@ -1,7 +1,7 @@
 """Settle: from readings and terms to what each owner earned in one event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -18,8 +18,9 @@ from vpp.domain.metered_hours import HOUR_S, by_hours
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
-from vpp.domain.season_netting import carried_energy, later_in_season, netted_again
+from vpp.domain.season_netting import later_in_season, netted_again, that_may_carry
 from vpp.domain.settled_event import (
+    LIKELY_DAYS,
     READ_AROUND,
     Grounds,
     SettledEvent,
@@ -75,8 +76,8 @@ async def settlement_grounds(
         return None
     program = _program_of(history, programs)
     before = run.settled_at + timedelta(seconds=1)  # it ran within that second
-    if run.state is SettlementState.FINAL:
-        before = closing_time(on[-1].ends_at, program)
+    if run.state is not SettlementState.CORRECTED:
+        before = min(before, closing_time(on[-1].ends_at, program))
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
@@ -118,40 +119,95 @@ async def settle(
         return standing
     if not any(version.steps for version in history.versions):
         return standing  # cancelled before anything was asked: perhaps not even the program is known
+    worked = await _work_out(history, store=store, programs=programs, now=now, corrected=closed)
+    if worked is None:
+        return standing
+    run = worked.run
+    if worked.event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO:
+        season = await _season(worked, store=store, programs=programs, now=now)
+        run = netted_again(worked.event, run, season)
+    return await _keep(run, standing, store)
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkedOut:
+    """What readings make of an event before a season nets, and which events may carry energy to it."""
+
+    event: SettledEvent
+    run: Settlement
+    beside: Sequence[EventHistory]
+
+
+async def _work_out(
+    history: EventHistory,
+    *,
+    store: SettleStore,
+    programs: Mapping[str, Program],
+    now: datetime,
+    corrected: bool,
+) -> _WorkedOut | None:
+    """Return what the readings make of an event; None while it is not over, or where it was never on."""
+    event_id = history.latest.event_id
     program = _program_of(history, programs)
     others = await _other_events(history, store)
     asked = await _asked([history, *others], store)
     on = asked[event_id]
     if not on or on[-1].ends_at > now:
-        return standing
+        return None
     commanded = commanded_sites(await store.event_ticks(event_id))
     closes_at = closing_time(on[-1].ends_at, program)
-    before = closes_at if now >= closes_at and not closed else None
+    before = closes_at if now >= closes_at and not corrected else None
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     lines = list(case.stayed_out(commanded))
     for held, site_nos in held_alike(case.event, commanded, taken):
         lines.extend(await _settle_group(replace(case, event=held), site_nos, store))
-    state = SettlementState.FINAL if now >= closes_at else SettlementState.PROVISIONAL
+    beside = that_may_carry(others, asked, program, on[-1].ends_at)
+    ends = [on[-1].ends_at, *(asked[each.latest.event_id][-1].ends_at for each in beside)]
+    # Where a season nets, no event is final before all are closed that may carry energy to it.
+    final_at = closing_time(max(ends), program) if program.nets_seasons else closes_at
+    state = SettlementState.FINAL if now >= final_at else SettlementState.PROVISIONAL
     run = Settlement(
         event_id=event_id,
         program_id=program.program_id,
-        state=SettlementState.CORRECTED if closed else state,
+        state=SettlementState.CORRECTED if corrected else state,
         settled_at=now,
         lines=tuple(line for _, line in sorted(lines, key=lambda each: each[0])),
     )
-    return await _keep(run, standing, store)
+    return _WorkedOut(case.event, run, beside)
+
+
+async def _season(
+    worked: _WorkedOut, *, store: SettleStore, programs: Mapping[str, Program], now: datetime
+) -> list[Settlement]:
+    """Return the settlements from which energy may be carried to an event.
+
+    Those that stand. An event that began before this one's end and has none yet is worked out here; so is,
+    for a settlement that no pass will look at again, one that is still provisional. So no cent depends on
+    the order in which events are settled, nor on how long nobody settled them.
+    """
+    runs = {each.event_id: each for each in await store.settlements()}
+    for history in worked.beside:
+        standing = runs.get(history.latest.event_id)
+        provisional = standing is not None and standing.state is SettlementState.PROVISIONAL
+        if standing is None or (provisional and worked.run.state is not SettlementState.PROVISIONAL):
+            other = await _work_out(history, store=store, programs=programs, now=now, corrected=False)
+            if other is not None:
+                runs[other.run.event_id] = other.run
+    return list(runs.values())
 
 
 async def settle_later(
-    corrected: Settlement, *, store: SettleStore, programs: Mapping[str, Program], clock: Clock
+    changed: Settlement, *, store: SettleStore, programs: Mapping[str, Program], clock: Clock
 ) -> tuple[Settlement, ...]:
-    """Return the settlements of a season's later events after an earlier one was corrected, in their order.
+    """Return the settlements of a season's later events after an earlier one was settled, in their order.
 
-    Where the season nets, one that would pay otherwise now is settled again, as by a correction of its own:
-    from all readings there are. The others stand. Doing it again settles nothing by itself.
+    Where the season nets, one that would pay otherwise now is settled again; the others stand. After a
+    correction, closed ones too, as by a correction of their own: from all readings there are. Else only
+    those that are provisional are looked at and returned. Doing it again settles nothing by itself.
     """
-    program = programs.get(corrected.program_id)
+    program = programs.get(changed.program_id)
+    correcting = changed.state is SettlementState.CORRECTED
     if program is None or not program.nets_seasons:
         return ()
     asked = await _asked(await store.histories(), store)
@@ -163,13 +219,17 @@ async def settle_later(
         for event_id in runs
         if (on := asked.get(event_id))
     }
-    later = later_in_season(events.get(corrected.event_id), events.values())
+    later = [
+        event
+        for event in later_in_season(events.get(changed.event_id), events.values())
+        if correcting or runs[event.event_id].state is SettlementState.PROVISIONAL
+    ]
     for event in later:
         standing = runs[event.event_id]
         if not same_result(standing, netted_again(event, standing, tuple(runs.values()))):
             history = await store.history(event.event_id)
             assert history is not None, f"event {event.event_id} was settled, so it was committed"
-            again = await settle(history, store=store, programs=programs, clock=clock, correcting=True)
+            again = await settle(history, store=store, programs=programs, clock=clock, correcting=correcting)
             runs[event.event_id] = again or standing
     return tuple(runs[event.event_id] for event in later)
 
@@ -243,7 +303,6 @@ async def _case(
         season_left_s=await _season_left_s(history, program, on[0].starts_at, store),
     )
     roster = await store.enrollments()
-    nets_season = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
     return SettlementCase(
         event=event,
         roster=roster,
@@ -252,7 +311,6 @@ async def _case(
             *await _excluded_by_hand(roster, store, before),
             *await _excluded_by_command(event, others, store),
         ),
-        carried_wh=carried_energy(event, await store.settlements()) if nets_season else {},
         received_before=before,
     )
 
@@ -382,22 +440,26 @@ async def _by_hours(
 ) -> Sequence[SettlementLine]:
     """Return lines from hourly values; only what is no whole hour is read as readings.
 
-    Nearly every baseline is found in the latest days; sites whose is not are settled again from all. Of a
-    closed event, sites that got a reading since then are settled from those that they had before.
+    Nearly every baseline is found in the latest days; sites whose is not are settled again from more, and
+    from all. Of a closed event, sites that got a reading since then are settled from those that they had
+    before.
     """
     event, lines, late = case.event, dict[int, SettlementLine](), set[int]()
-    for starts_s in (likely_hours(event), every_hour(event)):
+    for days in (*LIKELY_DAYS, LOOKBACK_DAYS):
         undecided = column(
             site_no
             for site_no in site_nos.tolist()
             if site_no not in late and (site_no not in lines or _needs_every_hour(lines[site_no]))
         )
+        if not len(undecided):
+            break
+        sites = case.sites(undecided)
+        starts_s = likely_hours(event, sites.excluded, days) if days in LIKELY_DAYS else every_hour(event)
         if case.received_before is not None:
-            site_ids = [case.roster[site_no].site_id for site_no in undecided]
-            changed = await meters.sites_changed_since(site_ids, starts_s, case.received_before)
+            changed = await meters.sites_changed_since(sites.site_ids, starts_s, case.received_before)
             late.update(undecided[changed].tolist())
             undecided = np.delete(undecided, changed)
-        sites = case.sites(undecided)
+            sites = case.sites(undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
         readings = await _readings_of_parts(case, sites, meters)
         energy = by_hours(hours, counter_track(readings, event.terms.meter))

@@ -11,7 +11,7 @@ same way.
 """
 
 import codecs
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fractions import Fraction
@@ -26,7 +26,7 @@ from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
 from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
 from vpp.domain.quantities import IntColumn, column
-from vpp.domain.season_netting import EarlierEnergy, is_earlier, summed
+from vpp.domain.season_netting import EarlierEnergy, begins_at, is_earlier, summed
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
 from vpp.domain.settlement import (
     NEVER_OPTED_OUT,
@@ -222,7 +222,7 @@ def recompute(bundle: Bundle) -> Recomputed:
     """
     event = bundle.event.settled(bundle.program)
     nets = event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO
-    carried = _carried(bundle, event) if nets else {}
+    carried = summed(bundle.carried or ()) if nets else {}
     lines: dict[int, SettlementLine] = {}
     groups: dict[tuple[MeterOfRecord, tuple[Interval, ...]], list[int]] = {}
     for place, site in enumerate(bundle.sites):
@@ -230,6 +230,8 @@ def recompute(bundle: Bundle) -> Recomputed:
     for (meter, held), members in groups.items():
         of_group = replace(without(event, held), terms=replace(event.terms, meter=meter))
         lines.update(zip(members, _settle(of_group, bundle, members, carried), strict=True))
+    if nets and event.parts:  # nothing is added to an event that was never on, so nothing can be wrong
+        _require_earlier(bundle, event, lines.values())
     run = Settlement(
         event_id=bundle.event.event_id,
         program_id=bundle.program.program_id,
@@ -247,20 +249,22 @@ def recompute(bundle: Bundle) -> Recomputed:
     )
 
 
-def _carried(bundle: Bundle, event: SettledEvent) -> dict[str, Fraction]:
-    """Return what is carried to each site. Raises BadFile where a row is of no earlier event."""
-    energies = bundle.carried or ()
-    if event.parts:  # nothing is added to an event that was never on, so nothing can be wrong about it
-        wrong = [each for each in energies if not is_earlier(event, each.starts_at)]
-        if wrong:
-            raise BadFile(
-                [
-                    f"{CARRIED}: {each.site_id}: event {each.event_id} of {time_text(each.starts_at)} "
-                    "does not come before this one in its season"
-                    for each in wrong[:MOST_FAULTS]
-                ]
-            )
-    return summed(energies)
+def _require_earlier(bundle: Bundle, event: SettledEvent, lines: Iterable[SettlementLine]) -> None:
+    """Raise BadFile where a row is of an event that does not come before this one for its home."""
+    own = {line.site_id: begins_at(event, line.settled) for line in lines}
+    wrong = [
+        each
+        for each in bundle.carried or ()
+        if not is_earlier(event, each.starts_at, own.get(each.site_id, event.parts[0].starts_at))
+    ]
+    if wrong:
+        raise BadFile(
+            [
+                f"{CARRIED}: {each.site_id}: event {each.event_id} of {time_text(each.starts_at)} "
+                "does not come before this one in its season"
+                for each in wrong[:MOST_FAULTS]
+            ]
+        )
 
 
 def _others(bundle: Bundle) -> Mapping[str, Sequence[PowerStretch]]:

@@ -144,20 +144,24 @@ class Asked:
 async def _joined(
     driver: Any, lists: str, statement: str, parameters: tuple[Any, ...], count: int
 ) -> IntColumn:
-    """Return a result of ``count`` integer columns from SQLite as one text of numbers.
+    """Return a result of ``count`` integer columns from SQLite as one text of numbers for each.
 
-    Half the time of a tuple and an object for every number.
+    Half the time of a tuple and an object for every number; putting a row's numbers into one text first
+    takes half as much again.
     """
     names = [f"c{place}" for place in range(count)]
-    row = " || ',' || ".join(names)
     answer = f"answer ({', '.join(names)}) AS ({statement})"
-    query = f"{lists}, {answer} SELECT COUNT(*), group_concat({row}) FROM answer"
-    ((rows, numbers),) = await driver.execute_fetchall(query, parameters)
-    table: IntColumn = (
-        np.fromstring(numbers, dtype=np.int64, sep=",") if rows else np.zeros(0, dtype=np.int64)
-    )
-    assert len(table) == rows * count, "a column is NULL or not BIGINT"
-    return table.reshape(-1, count)
+    texts = ", ".join(f"group_concat({name})" for name in names)
+    query = f"{lists}, {answer} SELECT COUNT(*), {texts} FROM answer"
+    ((rows, *columns),) = await driver.execute_fetchall(query, parameters)
+    if not rows:
+        return np.zeros((0, count), dtype=np.int64)
+    table: IntColumn = np.empty((count, rows), dtype=np.int64)
+    for place, numbers in enumerate(columns):
+        read = np.fromstring(numbers, dtype=np.int64, sep=",")
+        assert len(read) == rows, "a column is NULL or not BIGINT"
+        table[place] = read
+    return table.T
 
 
 async def _copied(driver: Any, query: str, parameters: tuple[Any, ...], count: int) -> IntColumn:

@@ -100,7 +100,6 @@ async def _carried(desk: Desk, grounds: Grounds, settlement: Settlement) -> tupl
     event = grounds.event
     if event.terms.negative_policy is not NegativePolicy.NET_SEASON_FLOOR_ZERO:
         return None
-    settled = {site.enrollment.site_id for site in grounds.sites}
     runs = await _runs(desk, event.program.program_id)
     provisional = settlement.state is SettlementState.PROVISIONAL
     if provisional and not same_result(settlement, netted_again(event, settlement, runs)):
@@ -109,7 +108,7 @@ async def _carried(desk: Desk, grounds: Grounds, settlement: Settlement) -> tupl
             f"vpp settle {event.event_id} takes in what it carries now",
             HTTPStatus.CONFLICT,
         )
-    return tuple(each for each in earlier_energies(event, runs) if each.site_id in settled)
+    return tuple(earlier_energies(event, settlement, runs))
 
 
 async def _powers(desk: Desk, grounds: Grounds) -> dict[str, list[PowerStretch]] | None:

@@ -35,7 +35,7 @@ from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, wh
 from vpp.entrypoints.operations.periods import period_facts
 from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import UnknownProgram, settle
+from vpp.stages.settle import UnknownProgram, settle, settle_later
 from vpp.wire.evidence_check import exact
 
 ENGLISH = Language("en")
@@ -64,7 +64,9 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
         raise OperationRefused(
             f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
         )
-    await pay(settlement, books=desk.store, clock=desk.clock)
+    later = await settle_later(settlement, store=desk.store, programs=desk.programs, clock=desk.clock)
+    for run in (settlement, *later):
+        await pay(run, books=desk.store, clock=desk.clock)
     await accrue(desk.programs, store=desk.store, clock=desk.clock)
     return {"event_id": event_id} | settlement_facts(desk, settlement)
 
