@@ -316,16 +316,19 @@ class DispatchStore(Protocol):
         """
         ...
 
-    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
-        """Return an event's plan revisions in order."""
+    async def revisions(self, event_id: str, *, after: int = 0) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions with a number above ``after``, in order."""
         ...
 
     async def ticks(self, *, since: datetime) -> Sequence[DispatchTick]:
         """Return ticks committed at or after a time, in order."""
         ...
 
-    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
-        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+    async def event_ticks(self, event_id: str, *, after: int = 0) -> Sequence[DispatchTick]:
+        """Return the ticks that hold an order of the event, in order, with that event's orders only.
+
+        Those with a number above ``after``.
+        """
         ...
 
     async def bases(self, *, since: datetime, until: datetime | None = None) -> Sequence[TickBasis]:

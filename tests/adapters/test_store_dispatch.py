@@ -99,6 +99,16 @@ async def test_ticks_of_an_event_hold_only_its_orders(store: Store) -> None:
     found = await store.event_ticks(EVENT)
 
     assert facts.same(found, [a_tick(1, epoch, ours), a_tick(3, epoch, ours)])
+    assert facts.same(await store.event_ticks(EVENT, after=1), [a_tick(3, epoch, ours)])
+    assert await store.event_ticks(EVENT, after=3) == []
+
+
+async def test_plans_after_one_are_those_with_a_higher_number(store: Store) -> None:
+    epoch = await store.take_epoch(at=NOON)
+    await store.commit(a_tick(1, epoch), [a_revision(1), a_revision(2)])
+
+    assert [each.revision for each in await store.revisions(EVENT, after=1)] == [2]
+    assert await store.revisions(EVENT, after=2) == []
 
 
 async def test_what_was_known_at_a_tick_comes_back_as_it_was(store: Store) -> None:
@@ -172,6 +182,21 @@ async def test_acks_are_asked_for_by_site_and_counted_by_what_they_say(store: St
     assert len(await store.acks(since=NOON, site_no=1, refused=True)) == 0
     assert dict(await store.count_acks(EVENT)) == {None: 2, Refusal.ISLANDED: 1}  # no tick told the last
     assert dict(await store.count_acks("another")) == {}
+
+
+async def test_an_answer_told_again_is_counted_once_as_its_first_word(store: Store) -> None:
+    epoch = await store.take_epoch(at=NOON)
+    for number in (1, 2):
+        await store.commit(a_tick(number, epoch), [])
+
+    await store.record_acks(
+        acks((0, epoch, 1, None), (1, epoch, 1, Refusal.DWELL), (1, epoch, 1, None), (1, epoch, 2, None))
+    )
+    await store.record_acks(
+        acks((1, epoch, 1, None), (0, epoch, 1, Refusal.DWELL), (2, epoch, 1, None), (0, epoch, 2, None))
+    )
+
+    assert dict(await store.count_acks(EVENT)) == {None: 4, Refusal.DWELL: 1}
 
 
 async def test_store_answers_that_it_is_ready(store: Store) -> None:

@@ -12,6 +12,8 @@ from vpp.domain.dispatch_plan import (
     Profile,
     Reason,
     first_reason,
+    held_w,
+    holding_s,
     plan_dispatch,
     profile_of,
     reason_code,
@@ -237,3 +239,19 @@ def test_nothing_is_short_while_sites_could_still_carry_it(
 
     # What is under one command's worth cannot always be placed: everyone may be full or under 500 W.
     assert allocation.shortfall_w < MIN_COMMAND_W
+
+
+@given(
+    full_wh=st.integers(0, 200_000),
+    above_permille=st.integers(-500, 1_000),
+    power_w=st.integers(1, 50_000),
+    seconds=st.integers(600, 86_400),
+)
+def test_energy_holds_a_power_for_as_long_as_it_can_sustain_it(
+    full_wh: int, above_permille: int, power_w: int, seconds: int
+) -> None:
+    stored = column([full_wh]), column([above_permille])
+
+    (lasts_s,) = holding_s(*stored, column([power_w])).tolist()
+
+    assert (lasts_s >= seconds) == (held_w(*stored, seconds)[0] >= power_w)

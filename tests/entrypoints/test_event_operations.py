@@ -1,7 +1,7 @@
 """An event from a person's hand to the homes: approve, change, stop everything."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
@@ -17,13 +18,13 @@ from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
 from vpp.entrypoints.operations.desk import OperationRefused
-from vpp.entrypoints.operations.events import force_event, show_event
+from vpp.entrypoints.operations.events import cancel_event, force_event, show_event
 from vpp.entrypoints.operations.money import show_statement
 from vpp.entrypoints.operations.own_data import open_calendar
 from vpp.entrypoints.operations.own_files import calendar_by_secret
 from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.people import make_login_link
-from vpp.entrypoints.operations.sites import opt_out_site
+from vpp.entrypoints.operations.sites import enroll_sites, opt_out_site
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
 
 ANA, BEN = "staff:ana", "operator:ben"
@@ -205,6 +206,47 @@ async def test_changed_power_moves_the_fleet_and_is_a_version_of_its_own(suburb:
     assert [version["operation"] for version in shown["versions"]] == ["CREATE", "UPDATE"]  # type: ignore[attr-defined]  # an answer's values are plain JSON
     assert asked_w(suburb) == 30_000
     assert changed["ends_at"] == "2026-09-10T02:30:00Z"
+
+
+async def test_what_is_added_up_as_it_comes_is_what_the_whole_record_adds_up_to(suburb: Suburb) -> None:
+    stored = replace(suburb.desk, live=None)
+    await start(suburb)
+
+    for change in ({}, {"power_mw": "0.03"}, {"targets": ["Alameda"]}, {"power_mw": "0.01"}):
+        if change:
+            await modify_event(suburb.desk, event_id="ev-1", actor=BEN, **change)  # type: ignore[arg-type]  # each is what its name takes
+        await suburb.pass_time(120)
+        await enroll_sites(
+            suburb.desk,
+            content=an_enrollment_file(f"s-late-{suburb.clock.now():%H%M%S}"),
+            file_name="late.csv",
+        )
+        assert await show_event(suburb.desk, event_id="ev-1") == await show_event(stored, event_id="ev-1")
+    await cancel_event(suburb.desk, event_id="ev-1", actor=BEN)
+    await suburb.pass_time(60)
+
+    shown: Any = await show_event(suburb.desk, event_id="ev-1")
+    assert shown == await show_event(stored, event_id="ev-1")
+    assert shown["commands"]["sites_released"] == shown["commands"]["sites_dispatched"] > 0
+
+
+async def test_forecast_falls_when_homes_reach_their_floor_and_holds_to_the_end_where_they_do_not(
+    suburb: Suburb,
+) -> None:
+    await start(suburb)
+    await suburb.pass_time(3_600 - 430)
+    fleet, setpoint_w = suburb.controller.fleet, suburb.plan("ev-1").setpoint_w
+    (emptier, *_) = np.flatnonzero(setpoint_w)
+    fleet.soc_permille[emptier] = fleet.binding_reserve_permille()[emptier] + 10
+    lasts_s = 13_305 * 10 * 342 // (100 * setpoint_w[emptier])
+
+    board: Any = await show_board(suburb.desk, event_id="ev-1")
+
+    now = suburb.clock.now()
+    for point in board["forecast"]:
+        ahead_s = (datetime.fromisoformat(point["at"]) - now).total_seconds()
+        assert point["power_w"] == 20_000 - (0 if ahead_s <= lasts_s else setpoint_w[emptier]), ahead_s
+    assert 0 < lasts_s < board["remaining_s"] == 400
 
 
 async def test_changed_targets_release_the_homes_that_are_not_meant_any_more(suburb: Suburb) -> None:

@@ -21,6 +21,7 @@ from vpp.entrypoints.operations import alarms, changing, contacts, events, payou
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.ports import Packet, StoreUnavailable
 from vpp.stages.notify import Progress, deliver, note
+from vpp.wire.notice_text import TEXTS
 from vpp.wire.openadr import encode_notification
 
 SITE = "s-001"
@@ -154,6 +155,41 @@ async def test_notices_are_marked_by_what_an_event_was_when_it_began(
 
     marked = [title.startswith("TEST, never paid: ") for title in receiver.titles]
     assert marked == [begun_as_test, begun_as_test]  # of its beginning, and of its change
+
+
+@pytest.mark.parametrize(("language", "says"), [("en", "never paid"), ("es", "no se paga")])
+async def test_the_end_of_a_test_is_told_without_a_word_of_money(
+    suburb: Suburb, receiver: Receiver, language: str, says: str
+) -> None:
+    await contacts.keep_contact(
+        suburb.desk, owner_id=OWNER, address=receiver.address, language=language, muted=["scheduled"]
+    )
+    await begin(suburb, starts_at="now", test=True)
+    await tell(suburb, 3_600)
+    assert receiver.took == []  # readings may still come in an event that pays, and a test is told like it
+    await tell(suburb, 660, times=2)
+
+    (title,) = receiver.titles
+    (message,) = [each["message"] for each in receiver.took]
+    assert title.startswith(TEXTS[language]["test"][0])
+    assert says in title
+    assert says in message
+    assert "$" not in title + message
+
+
+async def test_a_move_is_told_even_where_a_version_that_moves_nothing_came_after_it(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await tell(suburb)
+    await changing.modify_event(suburb.desk, event_id="hot-1", minutes=90, actor="staff:ana")
+    await changing.modify_event(suburb.desk, event_id="hot-1", power_mw="0.03", actor="staff:ana")
+    await tell(suburb)
+    await changing.modify_event(suburb.desk, event_id="hot-1", power_mw="0.02", actor="staff:ana")
+    await tell(suburb, times=2)
+
+    assert receiver.titles[1:] == ["Battery event moved: Wed Sep 9, 7:00 PM PDT to 8:30 PM PDT"]
 
 
 async def test_a_receiver_that_was_away_gets_everything_once_when_it_is_back(

@@ -44,6 +44,7 @@ def a_gateway(
     export_limit_w: int = NO_EXPORT_LIMIT,
     disk: CommandDisk | None = None,
     site_id: str = "s-7f3a",
+    kind: type[Gateway] = Gateway,
 ) -> Gateway:
     battery = Battery(
         FULL_WH, 5_000, 5_000, int(usable_tenths(FULL_WH, int(soc_pct * 10))), 10**10, 12 * 10**9
@@ -52,7 +53,7 @@ def a_gateway(
     inverter = Inverter(battery, house, reserve_permille=reserve_pct * 10, at_s=BOOTED)
     identity = Identity(site_id, "0a", HOME_KEY)
     keys = {"vpp-1": CONTROLLER.verifying_key}
-    gateway = Gateway(identity, inverter, keys, disk or MemoryDisk(), boot_id="b" * 32)
+    gateway = kind(identity, inverter, keys, disk or MemoryDisk(), boot_id="b" * 32)
     gateway.connect(BOOTED)
     return gateway
 

@@ -163,6 +163,15 @@ class AckBatch:
         )
 
 
+def first_words(acks: AckBatch) -> AckBatch:
+    """Return of each site and command the answer that came first, in order of arrival."""
+    keys = list(zip(acks.site_no.tolist(), acks.epoch.tolist(), acks.sequence.tolist(), strict=True))
+    if len(set(keys)) == len(keys):
+        return acks
+    first = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))
+    return acks.of_rows(column(sorted(first.values())))
+
+
 def discharged_against(tick: DispatchTick, words: Iterable[tuple[int, str | None]]) -> frozenset[int]:
     """Return the sites that a tick discharges although their owner has spoken.
 

@@ -379,6 +379,15 @@ def held_w(energy_full_wh: IntColumn, above_permille: IntColumn, seconds: int) -
     return held
 
 
+def holding_s(energy_full_wh: IntColumn, above_permille: IntColumn, power_w: IntColumn) -> IntColumn:
+    """Return for how many seconds energy above a floor holds a power above zero."""
+    held: IntColumn = np.maximum(above_permille, 0)
+    held *= energy_full_wh
+    held *= WS_NUMERATOR
+    held //= power_w * 100
+    return held
+
+
 def _share_of(offers: Offers, rows: IntColumn, upper_w: IntColumn, seconds: int) -> Share:
     """Return the share of the sites in these rows."""
     return Share.of(offers.energy_full_wh, offers.soc_permille, offers.floor_permille, rows, upper_w, seconds)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_end import ended_at
@@ -56,9 +57,12 @@ def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[M
         announced_early = first.committed_at < interval.starts_at - STARTING_BEFORE
         if announced_early and interval.starts_at - STARTING_BEFORE <= now < interval.starts_at:
             found.append(_moment(NoticeKind.STARTING, str(latest.version), history, interval))
-    new = now - latest.committed_at < CHANGE_IS_NEWS_FOR
-    if new and (_moved(asked) or (cancelled and latest.committed_at < interval.ends_at)):
-        found.append(_moment(NoticeKind.CHANGED, str(latest.version), history, interval))
+    # Named by the version that moved it: one that moves nothing may come before anybody was told.
+    change = _last_move(asked)
+    if cancelled:
+        change = latest if latest.committed_at < interval.ends_at else None
+    if change and now - change.committed_at < CHANGE_IS_NEWS_FOR:
+        found.append(_moment(NoticeKind.CHANGED, str(change.version), history, interval))
     over = ended_at(history)
     began = over > interval.starts_at
     if began and now >= over + RESULT_AFTER and goes_ahead:
@@ -66,8 +70,10 @@ def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[M
     return found
 
 
-def _moved(asked: Sequence[GridEvent]) -> bool:
-    return len(asked) > 1 and asked[-1].interval != asked[-2].interval
+def _last_move(asked: Sequence[GridEvent]) -> GridEvent | None:
+    """Return the last version that runs at another time than the one before it."""
+    moves = [after for before, after in pairwise(asked) if after.interval != before.interval]
+    return moves[-1] if moves else None
 
 
 def _moment(kind: NoticeKind, part: str, history: EventHistory, interval: Interval) -> Moment:
@@ -106,7 +112,7 @@ def event_notices(
         reserves = {home.reserve_permille for home in told.homes}
         if len(reserves) == 1:
             facts["reserve_pct"] = f"{reserves.pop() / 10:g}"
-        if moment.kind is NoticeKind.ENDED:
+        if moment.kind is NoticeKind.ENDED and not is_test(moment.history):
             facts |= _result(owner_id, settlement)
         key = f"{moment.key}:{owner_id}"
         found.append(Notice(key, owner_id, moment.kind, latest.event_id, now, facts))

@@ -25,6 +25,7 @@ from vpp.entrypoints.asking import chosen
 from vpp.entrypoints.cli_dispute import dispute_app
 from vpp.entrypoints.cli_events import event_app
 from vpp.entrypoints.cli_evidence import evidence_app
+from vpp.entrypoints.cli_gateway import gateway_app
 from vpp.entrypoints.cli_money import ledger_app, meter_app
 from vpp.entrypoints.cli_owner import alarm_app, owner_app
 from vpp.entrypoints.cli_payout import day_app, payout_app
@@ -52,6 +53,7 @@ app.add_typer(user_app, name="user")
 app.add_typer(owner_app, name="owner")
 app.add_typer(alarm_app, name="alarm")
 app.add_typer(keys_app, name="keys")
+app.add_typer(gateway_app, name="gateway")
 app.command("settle", help=inspect.getdoc(money.settle_event))(cli_money.settle)
 app.command("statement", help=inspect.getdoc(money.show_statement))(cli_money.statement)
 event_app.command("report", help=inspect.getdoc(reports.report_event))(cli_report.report)

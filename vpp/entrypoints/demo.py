@@ -288,7 +288,9 @@ class _Sums:
         """Add one event as the store tells it."""
         event_id = history.latest.event_id
         revisions = await store.revisions(event_id)
-        self.requested_wh += requested_wh(history, revisions, but_for=self.asked_for_all)
+        self.requested_wh += requested_wh(
+            history, [(each.at, each.requested_w) for each in revisions], but_for=self.asked_for_all
+        )
         self.asked_for_all = union((*self.asked_for_all, *asks_for_all(history)))
         interval = history.versions[0].interval
         self.hours = max(self.hours, interval.seconds / 3600 if interval else 0.0)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vpp.entrypoints.operations import owner_money
+from vpp.entrypoints.operations.tracing import without_repeats
 
 
 def local(text: str | None, zone: str) -> str:
@@ -97,7 +98,7 @@ def show_trace(console: Console, answer: dict[str, Any]) -> None:
             each["detail"]
             or (f"until {local(each['expires_at'], answer['time_zone'])}" if each["expires_at"] else ""),
         )
-        for each in answer["steps"]
+        for each in without_repeats(answer["steps"])
     ]
     console.print(table("at", "what", "power", "command", "detail", rows=rows, right=("power", "command")))
 

@@ -37,6 +37,11 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Battery event over: your battery was not used",
         "In the event of {day} your battery was not used, so it earned $0.00. Your page says why.",
     ),
+    "test_over": (
+        "Battery event over",
+        "The test of {day} is over. A test is never paid and counts for nothing. Your battery is "
+        "yours again.",
+    ),
     "paid": ("${amount_usd} paid out to you", "${amount_usd} for your battery's help went out to you."),
     "reserve": (" It stops by itself at your reserve of {reserve_pct} %.", ""),
     "open": (" (not final: late meter readings may change it)", ""),
@@ -95,6 +100,10 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Evento de batería terminado: su batería no se usó",
         "En el evento de {day} su batería no se usó, así que ganó $0.00. Su página dice por qué.",
     ),
+    "test_over": (
+        "Evento de batería terminado",
+        "La prueba de {day} terminó. Una prueba no se paga ni cuenta para nada. Su batería es suya de nuevo.",
+    ),
     "paid": ("Se le pagaron ${amount_usd}", "Salieron para usted ${amount_usd} por la ayuda de su batería."),
     "reserve": (" Se detiene sola al llegar a su reserva de {reserve_pct} %.", ""),
     "open": (" (no definitivo: lecturas que lleguen tarde pueden cambiarlo)", ""),
@@ -150,6 +159,8 @@ def word_notice(notice: Notice, language: str) -> tuple[str, str]:
 def _which(notice: Notice) -> str:
     if notice.kind is NoticeKind.CHANGED:
         return "cancelled" if notice.facts.get("cancelled") else "moved"
+    if notice.kind is NoticeKind.ENDED and notice.facts.get("test"):
+        return "test_over"
     if notice.kind is NoticeKind.ENDED and not notice.facts.get("used"):
         return "unused"
     return notice.kind.value

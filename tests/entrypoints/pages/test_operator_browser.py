@@ -95,6 +95,15 @@ async def test_an_event_goes_from_login_over_its_preview_by_place_to_the_board(w
     await expect(page.get_by_text("On target.")).to_be_visible()
 
 
+async def test_nothing_of_what_programs_allow_is_cut_off_on_a_phone(window: Window) -> None:
+    page = await window.open(width=390, height=844)
+    await open_by_password(window, page, "/operator/events", "ana")
+
+    region = page.get_by_role("region", name="Programs")
+    await expect(region).to_contain_text("America/Los_Angeles")
+    assert await region.evaluate("region => region.scrollWidth <= region.clientWidth")
+
+
 async def test_a_preview_of_what_cannot_be_says_so_beside_the_field_and_keeps_the_rest(
     window: Window,
 ) -> None:

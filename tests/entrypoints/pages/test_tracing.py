@@ -60,6 +60,25 @@ async def test_a_command_is_followed_from_the_signal_to_the_meter(suburb: Suburb
     assert [each["at"] for each in steps] == sorted(each["at"] for each in steps)
 
 
+async def test_a_release_that_nobody_answers_is_shown_twice_and_counted(suburb: Suburb) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.05", actor="staff:ana"
+    )
+    await suburb.pass_time(60)
+    await sites.opt_out_site(suburb.desk, site_id=SITE, event_id="ev-1", actor="owner:o-s-001")
+    await suburb.pass_time(90)
+    await suburb.add("vera", Role.VIEWER)
+
+    page = await (await logged_in(suburb, "vera")).get(f"/operator/events/ev-1/sites/{SITE}")
+
+    steps = (await tracing.trace_site(suburb.desk, site_id=SITE, event_id="ev-1"))["steps"]
+    assert isinstance(steps, list)
+    released = [each for each in steps if each["what"] == "released"]
+    assert len(released) == 6
+    assert page.text.count('data-label="What">released') == 2
+    assert re.search(rf">{released[-1]['sequence']}</td>\s*<td[^>]*>told 6 times until then", page.text)
+
+
 async def test_a_home_that_was_never_asked_has_its_reason_and_no_command(suburb: Suburb) -> None:
     await starting.start_event(
         suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.005", actor="staff:ana"

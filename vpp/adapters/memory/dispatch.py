@@ -94,19 +94,19 @@ class MemoryDispatch:
             if basis is not None:
                 self._bases[tick.number] = basis
 
-    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
-        """Return an event's plan revisions in order."""
+    async def revisions(self, event_id: str, *, after: int = 0) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions with a number above ``after``, in order."""
         found = self._revisions.get(event_id, {})
-        return [found[number] for number in sorted(found)]
+        return [found[number] for number in sorted(found) if number > after]
 
     async def ticks(self, *, since: datetime) -> Sequence[DispatchTick]:
         """Return ticks committed at or after a time, in order."""
         return [self._ticks[number] for number in sorted(self._ticks) if self._ticks[number].at >= since]
 
-    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
-        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+    async def event_ticks(self, event_id: str, *, after: int = 0) -> Sequence[DispatchTick]:
+        """Return the ticks above ``after`` that hold an order of the event, with that event's orders only."""
         found = []
-        for number in sorted(self._ticks):
+        for number in sorted(each for each in self._ticks if each > after):
             orders = tuple(each for each in self._ticks[number].orders if each.event_id == event_id)
             if orders:
                 found.append(replace(self._ticks[number], orders=orders))

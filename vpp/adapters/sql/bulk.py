@@ -41,6 +41,15 @@ async def insert_or_replace(
     await _insert(session, table, columns, f"ON CONFLICT ({key}) DO UPDATE SET {values}")
 
 
+async def insert_or_add(
+    session: AsyncSession, table: Table, columns: Mapping[str, Column], added: str
+) -> None:
+    """Insert rows; where the primary key is there, add to the ``added`` column what it would have been."""
+    key = ", ".join(each.name for each in table.primary_key)
+    total = f"{added} = {table.name}.{added} + excluded.{added}"
+    await _insert(session, table, columns, f"ON CONFLICT ({key}) DO UPDATE SET {total}")
+
+
 async def _insert(session: AsyncSession, table: Table, columns: Mapping[str, Column], clause: str) -> int:
     if not len(next(iter(columns.values()))):
         return 0

@@ -1,19 +1,22 @@
 """Plans, ticks and acknowledgements in the database; each commit checks the leader's epoch."""
 
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from vpp.adapters.sql.bulk import Asked, insert_new
+from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_add
 from vpp.adapters.sql.chain import append_links
 from vpp.adapters.sql.engine import Database, clock_us, from_us, to_us
 from vpp.adapters.sql.tables import (
     AcknowledgementRow,
+    AnswerCountRow,
     DispatchTickRow,
     EnrollmentRow,
     LeaderRow,
@@ -31,6 +34,7 @@ from vpp.domain.command import (
     PlanRevision,
     Refusal,
     discharged_against,
+    first_words,
 )
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column
@@ -39,6 +43,7 @@ from vpp.ports import ConflictingFact, OwnerSpoke, StaleEpoch
 from vpp.wire import facts
 
 _DISPATCHER = "dispatcher"
+_WORD = ("event_id", "epoch", "sequence", "refusal")  # what an answer is counted under
 
 
 class SqlDispatch:
@@ -112,11 +117,11 @@ class SqlDispatch:
             if await _append_tick(session, tick) and basis is not None:
                 session.add(TickBasisRow(number=basis.number, body=_packed(basis)))
 
-    async def revisions(self, event_id: str) -> Sequence[PlanRevision]:
-        """Return an event's plan revisions in order."""
+    async def revisions(self, event_id: str, *, after: int = 0) -> Sequence[PlanRevision]:
+        """Return an event's plan revisions with a number above ``after``, in order."""
         wanted = (
             select(PlanRevisionRow)
-            .where(PlanRevisionRow.event_id == event_id)
+            .where(PlanRevisionRow.event_id == event_id, col(PlanRevisionRow.revision) > after)
             .order_by(col(PlanRevisionRow.revision))
         )
         async with self._dispatch_database.read() as session:
@@ -132,12 +137,12 @@ class SqlDispatch:
         async with self._dispatch_database.read() as session:
             return [tick_of(each) for each in (await session.exec(wanted)).all()]
 
-    async def event_ticks(self, event_id: str) -> Sequence[DispatchTick]:
-        """Return the ticks that hold an order of the event, in order, with that event's orders only."""
+    async def event_ticks(self, event_id: str, *, after: int = 0) -> Sequence[DispatchTick]:
+        """Return the ticks above ``after`` that hold an order of the event, with that event's orders only."""
         wanted = (
             select(DispatchTickRow)
             .join(TickEventRow, col(TickEventRow.number) == col(DispatchTickRow.number))
-            .where(TickEventRow.event_id == event_id)
+            .where(TickEventRow.event_id == event_id, col(TickEventRow.number) > after)
             .order_by(col(DispatchTickRow.number))
         )
         async with self._dispatch_database.read() as session:
@@ -163,28 +168,48 @@ class SqlDispatch:
 
     async def record_acks(self, acks: AckBatch) -> None:
         """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
-        columns = {
+        unheard = first_words(acks)
+        while True:
+            columns = _ack_columns(unheard)
+            async with self._dispatch_database.write(ordered=False) as session:
+                if await insert_new(session, table_of(AcknowledgementRow), columns) == len(unheard):
+                    await _count_answers(session, columns)
+                    return
+                # An insert says how many were new, not which; looking first would make every batch dearer.
+                await session.rollback()
+            unheard = await self._unheard(unheard)
+
+    async def _unheard(self, acks: AckBatch) -> AckBatch:
+        """Return the answers that are not stored yet, in order."""
+        keys = {
             "site_no": acks.site_no.tolist(),
             "epoch": acks.epoch.tolist(),
             "sequence": acks.sequence.tolist(),
-            "at_s": acks.at_s.tolist(),
-            "event_id": acks.event_id,
-            "refusal": [None if each is None else each.value for each in acks.refusal],
         }
-        async with self._dispatch_database.write(ordered=False) as session:
-            await insert_new(session, table_of(AcknowledgementRow), columns)
+        async with self._dispatch_database.read() as session:
+            rows = await Asked(session, {"asked": {"place": range(len(acks)), **keys}}).rows(
+                "SELECT asked.place FROM asked LEFT JOIN acknowledgement a ON a.site_no = asked.site_no"
+                " AND a.epoch = asked.epoch AND a.sequence = asked.sequence"
+                " WHERE a.site_no IS NULL ORDER BY asked.place"
+            )
+        return acks.of_rows(column(row[0] for row in rows))
 
     async def count_acks(self, event_id: str) -> Mapping[Refusal | None, int]:
         """Return how many answers to an event's commands gave each refusal; None counts the accepted."""
-        async with self._dispatch_database.read() as session:
-            rows = await Asked(session, {"asked": {"event_id": [event_id]}}).rows(
-                "SELECT a.refusal, count(*) FROM asked"
-                " JOIN tick_event e ON e.event_id = asked.event_id"
-                " JOIN dispatch_tick t ON t.number = e.number"
-                " JOIN acknowledgement a ON a.epoch = t.epoch AND a.sequence = t.number"
-                " WHERE a.event_id = asked.event_id GROUP BY a.refusal"
+        wanted = (
+            select(AnswerCountRow.refusal, func.sum(AnswerCountRow.answers))
+            .join(TickEventRow, col(TickEventRow.event_id) == col(AnswerCountRow.event_id))
+            .join(DispatchTickRow, col(DispatchTickRow.number) == col(TickEventRow.number))
+            .where(
+                AnswerCountRow.event_id == event_id,
+                col(AnswerCountRow.sequence) == col(DispatchTickRow.number),
+                col(AnswerCountRow.epoch) == col(DispatchTickRow.epoch),
             )
-        return {None if word is None else Refusal(word): count for word, count in rows}
+            .group_by(col(AnswerCountRow.refusal))
+        )
+        async with self._dispatch_database.read() as session:
+            rows = (await session.exec(wanted)).all()
+        return {Refusal(word) if word else None: int(count) for word, count in rows}
 
     async def acks(self, *, since: datetime, site_no: int | None = None, refused: bool = False) -> AckBatch:
         """Return acknowledgements of commands issued at or after a time, by command and site."""
@@ -209,6 +234,27 @@ class SqlDispatch:
             event_id=tuple(row[4] for row in rows),
             refusal=tuple(None if row[5] is None else Refusal(row[5]) for row in rows),
         )
+
+
+async def _count_answers(session: AsyncSession, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Add answers that are new to what each tick was answered."""
+    words = Counter(zip(*(columns[name] for name in _WORD), strict=True))
+    # Sorted: two that write at once wait for each other in turn, never both.
+    told = sorted((*command, refusal or "", count) for (*command, refusal), count in words.items())
+    if told:
+        counted = dict(zip((*_WORD, "answers"), zip(*told, strict=True), strict=True))
+        await insert_or_add(session, table_of(AnswerCountRow), counted, "answers")
+
+
+def _ack_columns(acks: AckBatch) -> dict[str, Sequence[object]]:
+    return {
+        "site_no": acks.site_no.tolist(),
+        "epoch": acks.epoch.tolist(),
+        "sequence": acks.sequence.tolist(),
+        "at_s": acks.at_s.tolist(),
+        "event_id": acks.event_id,
+        "refusal": [None if each is None else each.value for each in acks.refusal],
+    }
 
 
 def tick_of(row: DispatchTickRow) -> DispatchTick:

@@ -263,6 +263,21 @@ class AcknowledgementRow(Row, table=True):
     refusal: str | None = None
 
 
+class AnswerCountRow(Row, table=True):
+    """How many gateways said one thing of the commands of a tick; counting them each time takes seconds.
+
+    ``refusal`` is empty for the accepted.
+    """
+
+    __tablename__ = "answer_count"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+    event_id: str = Field(primary_key=True)
+    epoch: int = _big(key=True)
+    sequence: int = _big(key=True)
+    refusal: str = Field(primary_key=True)
+    answers: int = _big()
+
+
 class MeterBootRow(Row, table=True):
     """How far one boot's readings are complete: all of ``[run_from, run_through]`` are stored."""
 

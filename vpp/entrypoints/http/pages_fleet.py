@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -90,7 +90,8 @@ async def trace_page(
     request: Request, visitor: Watcher, desk: AtDesk, event_id: str, site_id: str
 ) -> Response:
     """Show every command's life at one home, from the signal to the meter."""
-    found = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    found["steps"] = tracing.without_repeats(found["steps"])
     event = await events.outline_event(desk, event_id=event_id)
     return show(request, "operator_trace.html", visitor=visitor, event=event, found=found)
 

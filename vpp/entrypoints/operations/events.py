@@ -5,11 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
-import numpy as np
-
 from vpp.domain.access import Right
-from vpp.domain.command import Action, DispatchTick, PlanRevision
-from vpp.domain.dispatch_plan import REASONS
+from vpp.domain.command import Refusal
 from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import (
     EventHistory,
@@ -25,7 +22,6 @@ from vpp.domain.grid_event import (
     steps_in_force,
 )
 from vpp.domain.interval import Interval, union
-from vpp.domain.quantities import IntColumn
 from vpp.domain.settlement import Settlement
 from vpp.entrypoints.operations.desk import (
     Desk,
@@ -36,8 +32,11 @@ from vpp.entrypoints.operations.desk import (
     percent,
     usd,
 )
+from vpp.entrypoints.operations.dispatched import Dispatched
 from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.paging import page
+
+DISPATCHED_KEPT = 5
 
 
 def event_state(history: EventHistory, now: datetime, *, authorized_w: int | None = None) -> str:
@@ -155,16 +154,15 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     """
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
-    ticks = await desk.store.event_ticks(event_id)
-    revisions = await desk.store.revisions(event_id)
+    sums = await _dispatched(desk, event_id)
     allowed = await authorized_now(desk)
     return event_facts(desk, history, authorized_w=allowed.get(event_id, 0)) | {
         "versions": [_version_facts(version) for version in history.versions],
         "grants": [_grant_facts(grant) for grant in history.grants],
         "receipts": [_receipt_facts(receipt) for receipt in await desk.store.receipts(event_id)],
-        "requested_wh": requested_wh(history, revisions),
-        "plan": _plan_facts(revisions),
-        "commands": await _command_facts(desk, event_id, ticks),
+        "requested_wh": requested_wh(history, sums.asked),
+        "plan": _plan_facts(sums),
+        "commands": _command_facts(sums, await desk.store.count_acks(event_id)),
         "settlement": settlement_facts(desk, settlement) if settlement else None,
     }
 
@@ -215,7 +213,7 @@ def _receipt_facts(receipt: Receipt) -> Json:
 
 
 def requested_wh(
-    history: EventHistory, revisions: Sequence[PlanRevision], *, but_for: Sequence[Interval] = ()
+    history: EventHistory, plans: Sequence[tuple[datetime, int]], *, but_for: Sequence[Interval] = ()
 ) -> int:
     """Return the energy an event asks for between its beginning and its end, in Wh.
 
@@ -223,28 +221,28 @@ def requested_wh(
 
     Args:
         history: The event.
-        revisions: Its plans in order.
+        plans: When each of its plans was made and what it asked for, in W, in order.
         but_for: Instants to leave out, apart from each other, such as those of ``asks_for_all`` of a more
             important event: who is asked for everything cannot be asked for more.
     """
     watt_seconds = 0
     for step in steps_in_force(history):
-        for interval, power_w in _asked_powers(step, revisions):
+        for interval, power_w in _asked_powers(step, plans):
             left_out = (each.overlap(interval) for each in but_for)
             seconds = interval.seconds - sum(each.seconds for each in left_out if each)
             watt_seconds += power_w * seconds
     return watt_seconds // 3600
 
 
-def _asked_powers(step: Step, revisions: Sequence[PlanRevision]) -> Iterator[tuple[Interval, int]]:
+def _asked_powers(step: Step, plans: Sequence[tuple[datetime, int]]) -> Iterator[tuple[Interval, int]]:
     if step.power is not None:
         yield step.interval, step.power
         return
-    follows = [*(revision.at for revision in revisions[1:]), step.interval.ends_at]
-    for revision, until in zip(revisions, follows, strict=False):
-        begins, ends = max(revision.at, step.interval.starts_at), min(until, step.interval.ends_at)
+    follows = [*(at for at, _ in plans[1:]), step.interval.ends_at]
+    for (at, requested_w), until in zip(plans, follows, strict=False):
+        begins, ends = max(at, step.interval.starts_at), min(until, step.interval.ends_at)
         if begins < ends:
-            yield Interval(begins, ends), revision.requested_w
+            yield Interval(begins, ends), requested_w
 
 
 def asks_for_all(history: EventHistory) -> tuple[Interval, ...]:
@@ -252,47 +250,45 @@ def asks_for_all(history: EventHistory) -> tuple[Interval, ...]:
     return union(step.interval for step in steps_in_force(history) if step.power is None)
 
 
-def _plan_facts(revisions: Sequence[PlanRevision]) -> Json | None:
-    if not revisions:
+async def _dispatched(desk: Desk, event_id: str) -> Dispatched:
+    """Return what an event's plans and commands come to; kept beside a running controller."""
+    kept = desk.live.dispatched if desk.live is not None else {}
+    sums = kept.setdefault(event_id, Dispatched())
+    while len(kept) > DISPATCHED_KEPT:
+        del kept[next(iter(kept))]
+    ticks = await desk.store.event_ticks(event_id, after=sums.tick_number)
+    sums.add(await desk.store.revisions(event_id, after=sums.revision), ticks)
+    return sums
+
+
+def _plan_facts(sums: Dispatched) -> Json | None:
+    newest = sums.newest
+    if newest is None:
         return None
-    newest = revisions[-1]
-    setpoint_w = np.zeros(max(len(revision.reason_code) for revision in revisions), dtype=np.int64)
-    for revision in revisions:
-        setpoint_w[revision.site_no] = revision.setpoint_w
-    counts = np.bincount(newest.reason_code, minlength=len(REASONS)).tolist()
-    reasons = {reason.value: count for reason, count in zip(REASONS, counts, strict=True) if count}
+    planned_w, sites = sums.planned
     return {
         "revision": newest.revision,
         "version": newest.version,
         "planned_at": instant(newest.at),
         "requested_w": newest.requested_w,
-        "planned_w": int(setpoint_w.sum()),
+        "planned_w": planned_w,
         "shortfall_w": newest.shortfall_w,
         "level_pct": percent(newest.level_permille),
-        "sites": int((setpoint_w > 0).sum()),
-        "reasons": dict(sorted(reasons.items())),
+        "sites": sites,
+        "reasons": dict(sorted(sums.reasons.items())),
     }
 
 
-_DISCHARGING, _RELEASED = 1, 2
-
-
-async def _command_facts(desk: Desk, event_id: str, ticks: Sequence[DispatchTick]) -> Json:
-    orders = [order for tick in ticks for order in tick.orders]
-    last: IntColumn = np.zeros(
-        1 + max((order.site_no.max(initial=0) for order in orders), default=0), np.int64
-    )
-    for order in orders:
-        last[order.site_no] = _DISCHARGING if order.action is Action.DISCHARGE else _RELEASED
-    answers = await desk.store.count_acks(event_id)
+def _command_facts(sums: Dispatched, answers: Mapping[Refusal | None, int]) -> Json:
     refused = {refusal.value: count for refusal, count in answers.items() if refusal is not None}
+    dispatched, released = sums.told
     return {
-        "ticks": len(ticks),
-        "sent": sum(len(order.site_no) for order in orders),
+        "ticks": sums.ticks,
+        "sent": sums.sent,
         "accepted": answers.get(None, 0),
         "refused": dict(sorted(refused.items())),
-        "sites_dispatched": int((last != 0).sum()),
-        "sites_released": int((last == _RELEASED).sum()),
+        "sites_dispatched": dispatched,
+        "sites_released": released,
     }
 
 

@@ -5,14 +5,14 @@ Knows what the controller holds in memory; stores nothing and decides nothing.
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 import numpy as np
 
 from vpp.domain.board import Board
-from vpp.domain.dispatch_plan import sustainable_w
+from vpp.domain.dispatch_plan import held_w, holding_s, sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Roster
@@ -22,11 +22,11 @@ from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.entrypoints.operations.dispatched import Dispatched
 
 SAMPLES_KEPT = 2_880  # four hours at one in five seconds
 EVENTS_KEPT = 20
 SAMPLE_EVERY_S = 5
-UNBOUNDED_W = 10**9
 
 
 class Dispatching(Protocol):
@@ -74,6 +74,9 @@ class Live:
     seasons: dict[str, object] = field(default_factory=dict)  # by program, what was added up lately
     reasons: dict[str, bytes] = field(default_factory=dict)  # by event that is over, each site's last reason
     evenings: dict[str, dict[str, object]] = field(default_factory=dict)  # by event that is over, how it went
+    dispatched: dict[str, Dispatched] = field(
+        default_factory=dict
+    )  # by event, the sums of plans and commands
     _course: defaultdict[str, deque[PowerSample]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
     )
@@ -182,22 +185,20 @@ class Live:
 
     def energy_left_wh(self, serving: BoolColumn) -> int:
         """Return the energy above every floor in these sites."""
-        return int(self._sustained_w(np.flatnonzero(serving), 3600).sum())
+        return int(held_w(*self._stored(np.flatnonzero(serving)), 3600).sum())
 
     def forecast_w(self, serving: BoolColumn, seconds_ahead: Sequence[int]) -> list[int]:
-        """Return the power these sites can still have at moments ahead: each gives until its floor."""
-        rows = np.flatnonzero(serving)
+        """Return the power these sites still have at moments ahead, in order: each gives until its floor."""
+        rows = np.flatnonzero(serving & (self.setpoint_w() > 0))
         setpoint_w = self.setpoint_w()[rows]
-        return [
-            int(setpoint_w[self._sustained_w(rows, max(1, ahead)) >= setpoint_w].sum())
-            for ahead in seconds_ahead
-        ]
+        moments = np.searchsorted(seconds_ahead, holding_s(*self._stored(rows), setpoint_w), side="right")
+        until_w = np.bincount(moments, weights=setpoint_w, minlength=len(seconds_ahead) + 1)
+        return [int(power_w) for power_w in until_w.sum() - until_w.cumsum()[:-1]]
 
-    def _sustained_w(self, rows: IntColumn, seconds: int) -> IntColumn:
-        none: IntColumn = np.zeros(0, dtype=np.int64)
-        offers = offers_of(self.controller.fleet, rows, Limits(none, none))
-        # Only energy bounds here: setpoints are inside the limits already.
-        return sustainable_w(replace(offers, limit_w=np.full(len(rows), UNBOUNDED_W)), seconds)
+    def _stored(self, rows: IntColumn) -> tuple[IntColumn, IntColumn]:
+        """Return the full energy of these sites' batteries, and how far each is above its floor."""
+        fleet = self.controller.fleet
+        return fleet.energy_full_wh[rows], (fleet.soc_permille - fleet.binding_reserve_permille())[rows]
 
     def newest_sample_age_s(self, serving: BoolColumn, now: datetime) -> int | None:
         """Return the age of the newest sample of these sites, None where none ever came."""

@@ -1,7 +1,9 @@
 """Every command's life at one home, from the signal to the meter, out of what was committed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,20 @@ async def trace_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
         "time_zone": desk.time_zone(history.latest.program_id),
         "steps": [step for _, step in steps],
     }
+
+
+def without_repeats(steps: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return steps for people: of releases that follow one another unanswered, the first and the last.
+
+    A release is told every tick until it is answered, or its lease has run out.
+    """
+    shown: list[Mapping[str, Any]] = []
+    for what, alike in groupby(steps, key=lambda step: step["what"]):
+        told = list(alike)
+        if what == "released" and len(told) > 2:
+            told = [told[0], {**told[-1], "detail": f"told {len(told)} times until then, not answered"}]
+        shown += told
+    return shown
 
 
 def _step(
