@@ -21,6 +21,7 @@ from simulators.faults import Fault
 from tests.simulation.planting import planted
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.domain.brake import NO_BRAKE, UNBOUNDED_W
+from vpp.domain.command import LONGEST_LEASE
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.headroom import Limits
@@ -201,6 +202,20 @@ def an_unanswered_command_is_repeated_without_end(patch: pytest.MonkeyPatch) -> 
 @planted("I20", seed=3)
 def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "_told", lambda *_: [])
+
+
+@planted("I19", seed=1)
+def a_restart_forgets_the_plans_of_what_is_over(patch: pytest.MonkeyPatch) -> None:
+    resume = vpp.bootstrap.resume
+
+    async def forgets(*, store: Any, clock: Any, **known: Any) -> Any:
+        board = await resume(store=store, clock=clock, **known)
+        in_force = await store.histories(ending_after=clock.now() - LONGEST_LEASE)
+        lately = {history.latest.event_id for history in in_force}
+        board.plans = {event_id: plan for event_id, plan in board.plans.items() if event_id in lately}
+        return board
+
+    patch.setattr(vpp.bootstrap, "resume", forgets)
 
 
 @planted("I13", seed=1)
