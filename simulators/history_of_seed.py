@@ -1,7 +1,7 @@
 """One seed is one history: events under fire, then healing, then what must be true, then the audit."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
@@ -15,7 +15,7 @@ from simulators.night import Night
 from simulators.operators import AskedEvent
 from simulators.reordering import Reordering
 from simulators.suburb import BEGINS, PROGRAMS
-from simulators.world import World
+from simulators.world import World, falls_in_steps
 from vpp.domain.enrollment import OptOut
 
 HEALED_WITHIN_MS = 60_000
@@ -23,6 +23,7 @@ STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
 NIGHT_EVERY = 3
+MOST_ASKED_W = 45_000
 AFTERMATH = timedelta(minutes=5)
 HEALS_AFTER_MINUTES = 50
 
@@ -70,6 +71,8 @@ class HistoryOfSeed:
         try:
             world.begin()
             events = _events(random)
+            if falls_in_steps(self.seed):
+                events[0] = replace(events[0], later_w=(events[0].power_w or MOST_ASKED_W) // 4)
             for event in events:
                 self._ask(event)
             mischief = Mischief(world, Attacker(world))
@@ -202,7 +205,7 @@ def _events(random: Random) -> list[AskedEvent]:
             program_id=PROGRAMS[number] if number < len(PROGRAMS) else random.choice(PROGRAMS),
             starts_at=starts_at + timedelta(seconds=random.randint(0, 600)),
             minutes=random.randint(60, 80),
-            power_w=None if random.random() < 0.15 else 1000 * random.randint(5, 45),
+            power_w=None if random.random() < 0.15 else 1000 * random.randint(5, MOST_ASKED_W // 1000),
             priority=random.choice((None, None, 1, 2)),
         )
         for number, letter in enumerate("abcd"[: random.choice((2, 3, 3, 4))])

@@ -248,6 +248,18 @@ def the_ramp_cap_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "brake_for", lambda *_, **__: NO_BRAKE)
 
 
+@planted("I18", seed=12, minutes=50)
+def a_zone_falls_as_fast_as_it_is_asked(patch: pytest.MonkeyPatch) -> None:
+    brake_for = vpp.stages.control.brake_for
+
+    def unbound(caps: Any, *rest: Any, **known: Any) -> Any:
+        brake = brake_for(caps, *rest, **known)
+        nothing = np.zeros_like(brake.zone_floor_w)
+        return replace(brake, zone_ceiling_w=nothing + UNBOUNDED_W, zone_floor_w=nothing)
+
+    patch.setattr(vpp.stages.control, "brake_for", unbound)
+
+
 @planted("I18", seed=21)
 def the_limit_of_a_feeder_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "network_limits", lambda *_: Limits(column([]), column([])))
