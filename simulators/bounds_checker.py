@@ -1,10 +1,10 @@
-"""What a committed tick may not exceed: ramp, feeder, repeats, and the trust in homes that are silent.
+"""What a committed tick may not exceed: feeder, repeats, and the trust in homes that are silent.
 
 I17 bounded, I18 brake, and the proof of each site: who is silent counts less and less until its lease
 ends. Works from settings and from what was committed; of a process it asks only what that counted with.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,10 +13,9 @@ import numpy as np
 from simulators.findings import Findings
 from simulators.kernel import Kernel
 from simulators.processes import ControllerProcess
-from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision
+from vpp.domain.command import AckBatch, Action, DispatchTick, Order
 from vpp.domain.interval import to_epoch
 from vpp.domain.proof import ProofState
-from vpp.domain.quantities import IntColumn
 from vpp.settings import DispatchSettings
 
 REPEATS = 6  # three, and a restart may begin the count again
@@ -44,29 +43,8 @@ class BoundsChecker:
         self._findings = findings
         self._settings = settings
         self._feeder_of = feeder_of
-        self._rises: deque[tuple[int, int]] = deque()  # when, watts
         self._answered: set[tuple[int, int]] = set()  # site and tick number
         self._repeats: Counter[int] = Counter()  # by site
-
-    def rises(
-        self, tick: DispatchTick, revisions: Sequence[PlanRevision], setpoint_w: Mapping[str, IntColumn]
-    ) -> None:
-        """Judge how much plans rise within one pace; ``setpoint_w`` is by event, before the revisions."""
-        cap = self._settings.fleet_ramp_w_per_min
-        if cap is None:
-            return
-        now_s, pace_s = to_epoch(tick.at), self._settings.tick_s
-        for revision in revisions:
-            before = setpoint_w.get(revision.event_id)
-            before_w = 0 if before is None else before[revision.site_no]
-            self._rises.append((now_s, int(np.maximum(revision.setpoint_w - before_w, 0).sum())))
-        while self._rises and self._rises[0][0] <= now_s - pace_s:
-            self._rises.popleft()
-        risen_w = sum(watts for _, watts in self._rises)
-        if risen_w > cap * pace_s // 60:
-            self._findings.report(
-                "I18", f"plans rise by {risen_w} W in {pace_s} s under a cap of {cap} W/min"
-            )
 
     def feeders(self, live: Sequence[tuple[int, Told]]) -> None:
         """Judge what each limited feeder carries."""

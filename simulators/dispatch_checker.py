@@ -15,6 +15,7 @@ from simulators.findings import Findings
 from simulators.home_checker import command_of
 from simulators.kernel import Kernel, drive
 from simulators.processes import ControllerProcess, Ears
+from simulators.ramp_checker import RampChecker
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
 from vpp.domain.grid_event import EventHistory, EventStatus, steps_in_force
@@ -40,6 +41,7 @@ class DispatchChecker(Ears):
         store: MemoryStore,
         sites: int,
         bounds: BoundsChecker,
+        ramps: RampChecker,
     ) -> None:
         self.ticks: list[DispatchTick] = []
         self.told: dict[int, Told] = {}  # by site number
@@ -56,6 +58,7 @@ class DispatchChecker(Ears):
         self._setpoint_w: dict[str, IntColumn] = {}
         self._floor: dict[str, IntColumn] = {}
         self._bounds = bounds
+        self._ramps = ramps
 
     def became_leader(self, epoch: int) -> None:
         """A process took the epoch: it must be above every earlier one."""
@@ -70,9 +73,10 @@ class DispatchChecker(Ears):
         if self.ticks and tick.number == self.ticks[-1].number:
             return  # the very same again: the store would have refused another
         self._authority(tick)
-        self._bounds.rises(tick, revisions, self._setpoint_w)
+        before_w = {event_id: setpoint_w.copy() for event_id, setpoint_w in self._setpoint_w.items()}
         for revision in revisions:
             self._apply(revision)
+        self._ramps.judge(tick, revisions, before_w, self._setpoint_w, drive(self._store.histories()))
         told: dict[int, Told] = {}
         for order in tick.orders:
             setpoints, floors = self._setpoint_w[order.event_id], self._floor[order.event_id]

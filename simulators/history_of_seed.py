@@ -1,7 +1,7 @@
 """One seed is one history: events under fire, then healing, then what must be true, then the audit."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
@@ -11,16 +11,19 @@ from simulators.faults import Climate
 from simulators.findings import Violation
 from simulators.kernel import drive
 from simulators.mischief import Mischief
+from simulators.night import Night
 from simulators.operators import AskedEvent
 from simulators.reordering import Reordering
 from simulators.suburb import BEGINS, PROGRAMS
-from simulators.world import World
+from simulators.world import World, falls_in_steps
 from vpp.domain.enrollment import OptOut
 
 HEALED_WITHIN_MS = 60_000
 STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
+NIGHT_EVERY = 3
+MOST_ASKED_W = 45_000
 AFTERMATH = timedelta(minutes=5)
 HEALS_AFTER_MINUTES = 50
 
@@ -68,9 +71,13 @@ class HistoryOfSeed:
         try:
             world.begin()
             events = _events(random)
+            if falls_in_steps(self.seed):
+                events[0] = replace(events[0], later_w=(events[0].power_w or MOST_ASKED_W) // 4)
             for event in events:
                 self._ask(event)
-            Mischief(world, Attacker(world)).begin()
+            mischief = Mischief(world, Attacker(world))
+            mischief.begin()
+            night = Night(world, mischief) if self.seed % NIGHT_EVERY == 1 else None
             reordering = Reordering(world) if self.seed % REORDERED_EVERY == 0 else None
             last = max(event.ends_at for event in events)
             in_the_middle = random.random() < 0.75 or self.minutes < HEALS_AFTER_MINUTES
@@ -81,9 +88,12 @@ class HistoryOfSeed:
             self.audit.converged()
             self._check()
             self._stop_someone(random)
-            self._cancel_all()
+            deaf = frozenset() if night is None else night.deafen()
+            self._cancel_all(deaf)
             self._run_for(CLOSED_WITHIN_MS)
             self.audit.closed()
+            if night is not None:
+                self._suffer_late(night)
             self.audit.books()
             if reordering is not None:
                 reordering.check()
@@ -121,6 +131,16 @@ class HistoryOfSeed:
             before = kernel.now() - AFTERMATH
             if operator.events and all(event.over_at <= before for event in operator.events.values()):
                 return
+
+    def _suffer_late(self, night: Night) -> None:
+        """Let trouble come back while homes still speak of events that are over, and end once more."""
+        for at, act in night.course():
+            self._run_until(at)
+            act()
+        self._heal()
+        self._run_for(HEALED_WITHIN_MS)
+        self.audit.converged()
+        self._check()
 
     def _run_for(self, for_ms: int) -> None:
         self._run_until(self.world.kernel.now() + timedelta(milliseconds=for_ms))
@@ -161,8 +181,8 @@ class HistoryOfSeed:
             world.findings.report("I7", "it still discharges 5 s after the opt-out", site_id=home.site_id)
         self._check()
 
-    def _cancel_all(self) -> None:
-        """The operator takes everything back in a healthy system: the fleet rests within seconds (I6)."""
+    def _cancel_all(self, deaf: frozenset[str]) -> None:
+        """The operator takes everything back in a healthy system: who is not deaf rests in seconds (I6)."""
         world = self.world
         now = world.kernel.now()
         for event in list(world.operator.events.values()):
@@ -171,7 +191,7 @@ class HistoryOfSeed:
         self._run_for(STOPPED_WITHIN_MS)
         for home in world.homes.values():
             home.live()
-            if home.inverter.discharging and not home.hijacked:
+            if home.inverter.discharging and not home.hijacked and home.site_id not in deaf:
                 world.findings.report("I6", "it still discharges 5 s after the cancel", site_id=home.site_id)
         self._check()
 
@@ -185,7 +205,7 @@ def _events(random: Random) -> list[AskedEvent]:
             program_id=PROGRAMS[number] if number < len(PROGRAMS) else random.choice(PROGRAMS),
             starts_at=starts_at + timedelta(seconds=random.randint(0, 600)),
             minutes=random.randint(60, 80),
-            power_w=None if random.random() < 0.15 else 1000 * random.randint(5, 45),
+            power_w=None if random.random() < 0.15 else 1000 * random.randint(5, MOST_ASKED_W // 1000),
             priority=random.choice((None, None, 1, 2)),
         )
         for number, letter in enumerate("abcd"[: random.choice((2, 3, 3, 4))])

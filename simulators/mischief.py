@@ -51,7 +51,14 @@ class Mischief:
     def begin(self) -> None:
         """Wait for the first trouble."""
         self._world.while_it_hesitates.append(self._speak_in_between)
-        self._wait()
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Wait for the next trouble, also after a pause."""
+        coming = self._world.climate.next_trouble(self._random)
+        if coming is not None:
+            delay_ms, kind = coming
+            self._world.kernel.after(delay_ms, lambda: self._strike(kind))
 
     def _speak_in_between(self) -> None:
         """While the store is slow in the middle of a decision, an owner may speak."""
@@ -60,12 +67,6 @@ class Mischief:
             kind = self._random.choice(kinds)
             if self._acts[kind]():
                 self._world.count(kind)
-
-    def _wait(self) -> None:
-        coming = self._world.climate.next_trouble(self._random)
-        if coming is not None:
-            delay_ms, kind = coming
-            self._world.kernel.after(delay_ms, lambda: self._strike(kind))
 
     def _strike(self, kind: Fault) -> None:
         if self._world.climate.over:
@@ -79,7 +80,7 @@ class Mischief:
                 self._world.count(kind)
         elif self._acts[kind]():
             self._world.count(kind)
-        self._wait()
+        self.go_on()
 
     def _later(self, act: Callable[[], None], longest_s: int) -> None:
         self._world.kernel.after(self._random.randint(1_000, longest_s * 1_000), act)

@@ -18,7 +18,10 @@ RESEND_MS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class AskedEvent:
-    """What an operator wants: a program's fleet, when, how long, how much; None is all it can hold."""
+    """What an operator wants: a program's fleet, when, how long, how much; None is all it can hold.
+
+    With ``later_w`` it asks for that from the middle on.
+    """
 
     event_id: str
     program_id: str
@@ -27,6 +30,18 @@ class AskedEvent:
     power_w: int | None
     priority: int | None
     cancelled_at: datetime | None = None
+    later_w: int | None = None
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """Return its intervals; a cancelled one has none."""
+        if self.cancelled_at is not None:
+            return ()
+        if self.later_w is None:
+            return (Ask(60 * self.minutes, 3, self.power_w, "EEA 3"),)
+        half_s = 60 * self.minutes // 2
+        later = Ask(60 * self.minutes - half_s, 3, self.later_w, "EEA 3")
+        return Ask(half_s, 3, self.power_w, "EEA 3"), later
 
     @property
     def ends_at(self) -> datetime:
@@ -123,9 +138,7 @@ class PersistentOperator:
             name="simulated emergency",
             created_at=now,
             modified_at=now,
-            asks=()
-            if operation is Operation.DELETE
-            else (Ask(60 * event.minutes, 3, event.power_w, "EEA 3"),),
+            asks=event.asks,
             starts_at=event.starts_at,
             priority=event.priority,
         )

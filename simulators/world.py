@@ -21,6 +21,7 @@ from simulators.network import Network
 from simulators.online_home import CuttableDisk, OnlineHome
 from simulators.operators import PersistentOperator
 from simulators.processes import ControllerKeys, ControllerProcess
+from simulators.ramp_checker import RampChecker
 from simulators.scenario import simulated_source_key
 from simulators.suburb import BEGINS, PROGRAMS, SUBURBS, Suburb, suburb
 from simulators.yesterday import remember_test_event
@@ -40,6 +41,8 @@ MAX_POWERS_W = (500_000, 500_000, 40_000)
 LEASES_S = (900, 900, 300, 60)
 FLEET_RAMPS_W_PER_MIN = (None, None, None, 30_000)
 FEEDER_CAPS_W = (None, None, None, 3_000)
+ZONE_RAMPS_W_PER_MIN = (4_000, 4_000)  # of the two largest counties, where a seed has any
+STEPS_EVERY = 5
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
@@ -52,6 +55,16 @@ def _driven(random: Random, feeders: Sequence[str]) -> DispatchSettings:
         fleet_ramp_w_per_min=random.choice(FLEET_RAMPS_W_PER_MIN),
         feeder_caps_w={} if cap_w is None else {Counter(feeders).most_common(1)[0][0]: cap_w},
     )
+
+
+def falls_in_steps(seed: int) -> bool:
+    """Return whether zones have ramp caps in this history, and an event asks for less from its middle on."""
+    return seed % STEPS_EVERY == 2
+
+
+def _ramps(counties: Sequence[str]) -> dict[str, int]:
+    largest = [name for name, _ in Counter(counties).most_common(len(ZONE_RAMPS_W_PER_MIN))]
+    return dict(zip(largest, ZONE_RAMPS_W_PER_MIN, strict=True))
 
 
 @lru_cache(maxsize=1)
@@ -74,14 +87,18 @@ class World:
         self.began = BEGINS - timedelta(days=30)
         self.programs = _programs()
         self.suburb = suburb(random.randrange(SUBURBS), sites)
-        self.settings = Settings(dispatch=_driven(random, self.suburb.homes.feeder))
+        driven = _driven(random, self.suburb.homes.feeder)
+        if falls_in_steps(seed):
+            driven = driven.model_copy(update={"zone_ramp_w_per_min": _ramps(self.suburb.homes.county)})
+        self.settings = Settings(dispatch=driven)
         self.pace_ms = random.choice(PACES_MS)
         self.keys = ControllerKeys(KID, CONTROLLER_KEY)
         self.home_checker = HomeChecker(self.kernel, self.findings)
         bounds = BoundsChecker(self.kernel, self.findings, self.settings.dispatch, self.suburb.homes.feeder)
         self.dispatch_checker = DispatchChecker(
-            self.kernel, self.findings, self.climate, self.store, sites, bounds
-        )
+            self.kernel, self.findings, self.climate, self.store, sites, bounds,
+            RampChecker(self.findings, self.settings.dispatch, self.suburb.homes.county),
+        )  # fmt: skip
         self.home_checker.was_committed = self.dispatch_checker.was_committed
         self._enroll(self.suburb)
         self.homes = self._settle_homes(self.suburb, random)

@@ -3,11 +3,12 @@
 As in ``vpp.ports``, every store method is one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from vpp.domain.access import TrailEntry
+from vpp.domain.delivery import ReadingFault
 from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Forgotten, Notice
 
 
@@ -19,7 +20,18 @@ class Messenger(Protocol):
         ...
 
 
-class Notices(Protocol):
+class Doubts(Protocol):
+    """What the store found about meter evidence that somebody must look into."""
+
+    async def contested_since(self, since: datetime) -> Mapping[ReadingFault, Sequence[str]]:
+        """Return, by reason, the sites whose boots were found since then not to count beside each other.
+
+        Every reason for that is there; sites are sorted.
+        """
+        ...
+
+
+class Notices(Doubts, Protocol):
     """Who is written to, what was written and answered, and the calendars that may be read."""
 
     async def forget_owner(self, owner_id: str, entry: TrailEntry) -> Forgotten:

@@ -245,7 +245,7 @@ class SignalStore(Protocol):
         ...
 
     async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
-        """Return events by id; with a time, those any version of which ends after it, or has no end."""
+        """Return events by id; with a time, those with a version ending after it; a cancel ends at once."""
         ...
 
     async def seen(self, signal: Signal) -> bool:

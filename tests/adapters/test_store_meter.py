@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from itertools import permutations
 
 import pytest
@@ -15,6 +15,7 @@ from vpp.domain.delivery import (
     MeterReceipt,
     Quality,
     ReadingColumns,
+    ReadingFault,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.meter_source import IMPORT_BOOT
@@ -285,6 +286,23 @@ async def test_two_gateways_that_speak_at_the_same_time_are_neither_believed_in_
 
         assert seen(await store.readings([site_id], [ALWAYS])) == expected
         assert await store.newest_reading_at([site_id]) == {site_id: after(35)}
+
+
+async def test_site_for_which_two_gateways_speak_is_named_when_that_is_found_and_not_again(
+    store: Store,
+) -> None:
+    found_at = NOON + timedelta(hours=2)
+    await store.append([spoken(BOOT, 0, 10, 20, 30)], at=NOON)
+    quiet = await store.contested_since(NOON)
+    await store.append([spoken(OTHER_BOOT, 15, 25, wh=7)], at=found_at)
+    await store.append([spoken(OTHER_BOOT, 15, 25, wh=7)], at=found_at + timedelta(hours=1))
+
+    found = await store.contested_since(found_at)
+    later = await store.contested_since(found_at + timedelta(seconds=1))
+
+    nobody = {ReadingFault.TWO_GATEWAYS: [], ReadingFault.BESIDE_THE_GATEWAY: []}
+    assert quiet == later == nobody
+    assert found == nobody | {ReadingFault.TWO_GATEWAYS: ["s-ada"]}
 
 
 async def test_what_an_older_boot_still_held_when_the_gateway_started_again_is_believed(

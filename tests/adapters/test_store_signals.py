@@ -1,6 +1,6 @@
 """What every store promises about raw signals, event versions, grants and receipts."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -121,8 +121,24 @@ async def test_events_of_the_past_are_left_out_when_a_time_is_given(store: Store
         return [each.latest.event_id for each in await store.histories(ending_after=at)]
 
     assert await ids(None) == ["ev-C", "ev-a", "ev-b"]
-    assert await ids(-timedelta(seconds=1)) == ["ev-C", "ev-a", "ev-b"]
-    assert await ids(timedelta(0)) == ["ev-C"]
+    assert await ids(-timedelta(seconds=1)) == ["ev-a", "ev-b"]
+    assert await ids(timedelta(0)) == []
+
+
+async def test_event_that_was_cancelled_is_left_out_once_both_its_end_and_the_cancel_are_past(
+    store: Store,
+) -> None:
+    unseen = a_version(event_id="ev-unseen", interval=None)
+    await store.append_version(a_version(1), actor="op-lin")
+    await store.append_version(a_version(2, interval=None), actor="op-lin")
+    await store.append_version(unseen, actor="op-lin")
+
+    async def ids(ending_after: datetime) -> list[str]:
+        return [each.latest.event_id for each in await store.histories(ending_after=ending_after)]
+
+    assert await ids(unseen.committed_at - timedelta(seconds=1)) == [EVENT, "ev-unseen"]
+    assert await ids(EVENING.ends_at - timedelta(seconds=1)) == [EVENT]
+    assert await ids(EVENING.ends_at) == []
 
 
 async def test_shortened_event_still_counts_by_its_longest_version(store: Store) -> None:

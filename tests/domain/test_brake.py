@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vpp.domain.brake import UNBOUNDED_W, Brake, RampCaps, RampLog, brake_for
+from vpp.domain.brake import UNBOUNDED_W, Allowance, Brake, RampCaps, RampLog, brake_for
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
-from vpp.domain.quantities import column
+from vpp.domain.quantities import IntColumn, column
 
 NO_ZONES = column([])
 MINUTE_CAPS = RampCaps(120_000)
@@ -15,7 +15,10 @@ MINUTE_CAPS = RampCaps(120_000)
 def brake_of(caps: RampCaps, *stretches: tuple[int | None, int], rise_w: int = UNBOUNDED_W) -> Brake:
     """Return the brake of an event that runs now, alone."""
     zones = np.full(len(caps.zone_w_per_min), UNBOUNDED_W)
-    return brake_for(caps, (rise_w, zones), stretches=stretches, starts_in_s=0, planned_w=0, events=1)
+    return brake_for(
+        caps, Allowance(rise_w, zones, zones), stretches=stretches, starts_in_s=0, planned_w=column([0]),
+        zone_no=column([0]), events=1,
+    )  # fmt: skip
 
 
 def test_without_caps_nothing_is_slowed() -> None:
@@ -26,19 +29,48 @@ def test_without_caps_nothing_is_slowed() -> None:
 def test_quarter_of_a_minutes_change_is_let_through_in_a_quarter_of_a_minute() -> None:
     log = RampLog()
 
-    first_w, _ = log.allowance(MINUTE_CAPS, 1_000)
+    first = log.allowance(MINUTE_CAPS, 1_000)
     log.note(column([30_000]), column([0]), MINUTE_CAPS, 1_000)
-    at_once_w, _ = log.allowance(MINUTE_CAPS, 1_005)
-    later_w, _ = log.allowance(MINUTE_CAPS, 1_015)
+    at_once = log.allowance(MINUTE_CAPS, 1_005)
+    later = log.allowance(MINUTE_CAPS, 1_015)
 
-    assert (first_w, at_once_w, later_w) == (30_000, 0, 30_000)
+    assert (first.rise_w, at_once.rise_w, later.rise_w) == (30_000, 0, 30_000)
+
+
+def test_zone_may_fall_by_its_part_of_a_minute_and_in_a_minute_by_no_more_than_its_cap() -> None:
+    caps, log, zone_no = RampCaps(zone_w_per_min=column([60_000, UNBOUNDED_W])), RampLog(), column([0, 1])
+    allowed_w = []
+
+    for at_s in (1_000, 1_015, 1_030, 1_045, 1_060):
+        allowed_w.append(int(log.allowance(caps, at_s).zone_fall_w[0]))
+        log.note(column([-allowed_w[-1], -90_000]), zone_no, caps, at_s)
+
+    # A home that is cut under 500 W ends whole: a kilowatt of each minute is kept for that.
+    assert allowed_w == [15_000, 15_000, 15_000, 14_000, 15_000]
+
+
+def test_after_a_restart_a_zone_falls_as_slowly_as_if_it_had_just_fallen_by_its_cap() -> None:
+    caps = RampCaps(zone_w_per_min=column([60_000]))
+
+    assert RampLog(since_s=1_000).allowance(caps, 1_000).zone_fall_w.tolist() == [0]
+    assert RampLog(since_s=1_000).allowance(caps, 1_015).zone_fall_w.tolist() == [14_750]
+
+
+def test_what_a_more_important_event_changes_is_not_left_for_the_next() -> None:
+    before = Allowance(30_000, column([20_000, 20_000]), column([15_000, 15_000]))
+
+    left = before.less(column([4_000, -3_000, 1_000]), column([0, 0, 1]))
+
+    assert left.rise_w == 25_000
+    assert left.zone_rise_w.tolist() == [16_000, 19_000]
+    assert left.zone_fall_w.tolist() == [12_000, 15_000]
 
 
 def test_restart_lets_nothing_rise_before_one_pace_has_passed() -> None:
     log = RampLog(since_s=1_000)
 
-    assert log.allowance(MINUTE_CAPS, 1_010)[0] == 0
-    assert log.allowance(MINUTE_CAPS, 1_015)[0] == 30_000
+    assert log.allowance(MINUTE_CAPS, 1_010).rise_w == 0
+    assert log.allowance(MINUTE_CAPS, 1_015).rise_w == 30_000
 
 
 def test_event_may_ask_no_more_than_can_be_wound_down_by_its_end() -> None:
@@ -59,19 +91,20 @@ def test_fall_to_a_smaller_power_is_wound_down_too() -> None:
 
 def test_two_events_that_may_end_together_share_the_cap() -> None:
     brake = brake_for(
-        MINUTE_CAPS, (0, NO_ZONES), stretches=((900_000, 135),), starts_in_s=0, planned_w=0, events=2
-    )
+        MINUTE_CAPS, Allowance(0, NO_ZONES, NO_ZONES), stretches=((900_000, 135),), starts_in_s=0,
+        planned_w=column([0]), zone_no=column([0]), events=2,
+    )  # fmt: skip
 
     assert brake.ceiling_w == 119_000
 
 
 def test_what_leaves_ahead_of_the_start_rises_as_one_step() -> None:
-    first = brake_for(
-        MINUTE_CAPS, (30_000, NO_ZONES), stretches=((900_000, 3_600),), starts_in_s=60, planned_w=0, events=1
-    )
-    second = brake_for(
-        MINUTE_CAPS, (30_000, NO_ZONES), stretches=((900_000, 3_600),), starts_in_s=45, planned_w=30_000,
-        events=1,
+    first, second = (
+        brake_for(
+            MINUTE_CAPS, Allowance(30_000, NO_ZONES, NO_ZONES), stretches=((900_000, 3_600),),
+            starts_in_s=starts_in_s, planned_w=column([planned_w]), zone_no=column([0]), events=1,
+        )
+        for starts_in_s, planned_w in ((60, 0), (45, 30_000))
     )  # fmt: skip
 
     assert (first.rise_w, second.rise_w) == (30_000, 0)
@@ -83,6 +116,16 @@ def test_emptiest_homes_end_first() -> None:
     kept = Brake(ceiling_w=4_000).lowered(setpoints, charge, column([0, 0, 0]))
 
     assert kept.tolist() == [0, 3_000, 1_000]
+
+
+def test_what_ends_leaves_each_zone_its_floor_where_others_have_enough() -> None:
+    setpoints, charge, zone = column([3_000] * 4), column([500, 500, 900, 900]), column([0, 0, 1, 1])
+
+    held = Brake(ceiling_w=8_000, zone_floor_w=column([4_000, 0])).lowered(setpoints, charge, zone)
+    taken = Brake(ceiling_w=2_000, zone_floor_w=column([4_000, 0])).lowered(setpoints, charge, zone)
+
+    assert held.tolist() == [3_000, 1_000, 3_000, 1_000]
+    assert taken.tolist() == [2_000, 0, 0, 0]
 
 
 def test_zone_is_held_to_its_own_cap() -> None:
@@ -121,3 +164,40 @@ def test_no_plan_passes_rise_or_ceiling(
     assert slowed.sum() <= ceiling_w
     assert (slowed <= np.maximum(before, after)).all()
     assert ((slowed == 0) | (slowed >= MIN_COMMAND_W)).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 90_000), st.sampled_from([8_000, 20_000, 45_000, 120_000, UNBOUNDED_W])),
+        min_size=1,
+        max_size=5,
+    ),
+    st.sampled_from([30_000, 100_000, UNBOUNDED_W]),
+    st.integers(0, 200_000),
+)
+def test_zones_fall_to_any_power_in_time_and_none_faster_than_its_cap(
+    zones: list[tuple[int, int]], fleet_cap_w: int, next_w: int
+) -> None:
+    watts, caps_w = (column(each) for each in zip(*zones, strict=True))
+    caps, capped = RampCaps(fleet_cap_w, caps_w), caps_w < UNBOUNDED_W
+    zone_no = np.repeat(np.arange(len(zones)), 3)
+    charge = np.arange(len(zone_no)) * 37 % 11
+    log, setpoints = RampLog(), np.repeat(watts // 3, 3)
+    course = []
+    for left_s in range(1_200, 0, -15):  # long enough for the slowest
+        now_s = 100_000 - left_s
+        brake = brake_for(
+            caps, log.allowance(caps, now_s), stretches=((900_000, left_s), (next_w, 3_600)), starts_in_s=0,
+            planned_w=setpoints, zone_no=zone_no, events=1,
+        )  # fmt: skip
+        after = brake.lowered(setpoints, charge, zone_no)
+        log.note(after - setpoints, zone_no, caps, now_s)
+        setpoints = after
+        course.append(np.bincount(zone_no, weights=setpoints, minlength=len(zones)))
+
+    assert course[-1][capped].sum() <= next_w
+    if fleet_cap_w < UNBOUNDED_W:
+        assert course[-1].sum() <= next_w
+    fallen: IntColumn = np.array(course[:-4]) - np.array(course[4:])
+    assert (fallen[4:] <= caps_w).all()  # what no command is worth ends in the first minute
+    assert (fallen[4:].sum(axis=1) <= fleet_cap_w).all()

@@ -13,11 +13,12 @@ from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.access import Role
+from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.interval import Interval
 from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
-from vpp.domain.quantities import Watts
-from vpp.entrypoints.operations import alarms, changing, contacts, events, payouts, sites, starting
+from vpp.domain.quantities import WattHours, Watts
+from vpp.entrypoints.operations import alarms, changing, contacts, events, health, payouts, sites, starting
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.ports import Packet, StoreUnavailable
 from vpp.stages.notify import Progress, deliver, note
@@ -392,6 +393,31 @@ async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
     assert "A signal about hot-1 contradicts another" in receiver.titles
     assert "Source stranger" in receiver.took[0]["message"]
     assert len(raised) == 1
+    assert await open_alarms(suburb) == []
+
+
+async def test_two_gateways_that_speak_for_one_home_are_an_alarm_and_named_among_the_links(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
+    now = suburb.clock.now()
+    for boot_id, wh in (("a" * 32, 0), ("b" * 32, 700)):
+        readings = tuple(
+            MeterReading(
+                SITE, boot_id, index, now + timedelta(minutes=5 * index - 60), WattHours(wh + 100 * index),
+                WattHours(0), None, Quality.OK,
+            )
+            for index in range(1, 4)
+        )  # fmt: skip
+        await suburb.desk.store.append([MeterMessage(SITE, boot_id, 1, readings)], at=now)
+
+    await tell(suburb)
+    links = await health.show_health(suburb.desk)
+    await tell(suburb, 35 * 60)
+
+    assert receiver.titles == ["Two gateways speak with the same key"]
+    assert "homes: 1." in receiver.took[0]["message"]
+    assert links["contested"]["two_gateways"] == {"sites": 1, "named": [SITE]}
     assert await open_alarms(suburb) == []
 
 

@@ -21,6 +21,7 @@ from simulators.faults import Fault
 from tests.simulation.planting import planted
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.domain.brake import NO_BRAKE, UNBOUNDED_W
+from vpp.domain.command import LONGEST_LEASE
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.headroom import Limits
@@ -203,6 +204,20 @@ def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "_told", lambda *_: [])
 
 
+@planted("I19", seed=1)
+def a_restart_forgets_the_plans_of_what_is_over(patch: pytest.MonkeyPatch) -> None:
+    resume = vpp.bootstrap.resume
+
+    async def forgets(*, store: Any, clock: Any, **known: Any) -> Any:
+        board = await resume(store=store, clock=clock, **known)
+        in_force = await store.histories(ending_after=clock.now() - LONGEST_LEASE)
+        lately = {history.latest.event_id for history in in_force}
+        board.plans = {event_id: plan for event_id, plan in board.plans.items() if event_id in lately}
+        return board
+
+    patch.setattr(vpp.bootstrap, "resume", forgets)
+
+
 @planted("I13", seed=1)
 def a_committed_tick_is_edited(patch: pytest.MonkeyPatch) -> None:
     append = vpp.adapters.memory.chain.MemoryChain.append
@@ -231,6 +246,18 @@ def substitutes_stand_beside_the_short_without_bound(patch: pytest.MonkeyPatch) 
 @planted("I18", seed=1)
 def the_ramp_cap_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "brake_for", lambda *_, **__: NO_BRAKE)
+
+
+@planted("I18", seed=12, minutes=50)
+def a_zone_falls_as_fast_as_it_is_asked(patch: pytest.MonkeyPatch) -> None:
+    brake_for = vpp.stages.control.brake_for
+
+    def unbound(caps: Any, *rest: Any, **known: Any) -> Any:
+        brake = brake_for(caps, *rest, **known)
+        nothing = np.zeros_like(brake.zone_floor_w)
+        return replace(brake, zone_ceiling_w=nothing + UNBOUNDED_W, zone_floor_w=nothing)
+
+    patch.setattr(vpp.stages.control, "brake_for", unbound)
 
 
 @planted("I18", seed=21)

@@ -14,6 +14,7 @@ from simulators.world import SITES
 FIRST_SEED, SEEDS = 1_000, 10
 FAULTS_PER_EVENT_HOUR = 250
 ONCE_BROKEN = {  # by seed, and whether its climate is harsh
+    (2, False): "homes fell silent while their event was wound down, and were told less on paper",
     (2, True): "a source's limit was passed while a braked plan waited for a first low sample",
     (25, True): "a braked plan counted on a silent home to do less",
     (62, True): "a feeder was filled beside a silent home",

@@ -97,15 +97,6 @@ async def test_version_that_asks_for_less_is_followed_at_once() -> None:
     assert (before, after) == (140_000, 20_000)
 
 
-async def test_fall_between_two_powers_is_not_wound_down_by_zone() -> None:
-    world = await forty_homes(zone_ramp_w_per_min={"Marin": 20_000})
-    await world.signal(None, hours=1, steps=[140_000, 40_000])
-
-    course = await course_of(world, 4 * 60 + 4)
-
-    assert set(course[100:]) == {140_000, 40_000}  # nothing between them, in any zone
-
-
 async def test_homes_under_a_ramp_cap_start_when_told_and_the_others_spread() -> None:
     world = await forty_homes(zone_ramp_w_per_min={"Marin": MINUTE_CAP_W})
     await world.signal(140_000)
@@ -256,3 +247,22 @@ async def test_approval_of_one_version_does_not_approve_the_next() -> None:
     await next_tick(world)
 
     assert live_w(world) == 60_000
+
+
+async def test_what_silent_homes_go_on_with_while_their_event_is_wound_down_is_given_to_no_other() -> None:
+    world = await forty_homes(fleet_ramp_w_per_min=MINUTE_CAP_W)
+    await world.store.add_source(replace(GRID, max_power_w=Watts(60_000)))
+    await world.signal(None, event_id="ev-1", hours=1, steps=[50_000, 5_000], targets=("Marin",), priority=0)
+    await world.signal(60_000, event_id="ev-2", hours=2, targets=("Alameda",), priority=5)
+    for _ in range(4 * 56):
+        await next_tick(world)
+    silent = np.flatnonzero(world.board.plans["ev-1"].setpoint_w > 0)[:7]
+
+    for _ in range(4 * 6):
+        world.deliver(soc_permille=[900] * 40, silent=silent.tolist())
+        world.fleet.online[silent] = False
+        tick = await world.tick(seconds=15)
+        if tick is not None and tick.orders:
+            await world.answer(tick)
+        assert (world.board.plans["ev-1"].setpoint_w[silent] == 2_500).all()
+        assert live_w(world) <= 66_000

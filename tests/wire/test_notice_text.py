@@ -20,6 +20,7 @@ FACTS = {
     "missing_kw": "40.0",
     "asked_kw": "100.0",
     "needs": "approval",
+    "count": "2",
     "source": "caiso",
     "reason": "not_your_event",
     "raised_at": "2026-09-10T01:00:00Z",

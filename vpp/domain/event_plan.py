@@ -102,10 +102,10 @@ class EventPlan:
         nothing = np.zeros(sites, dtype=np.int64)
         return cls(0, None, nothing, nothing, nothing, 0, 0, 0)
 
-    def rise_over(self, before: "EventPlan") -> IntColumn:
-        """Return per site how much more is asked than by the plan before."""
-        rise_w: IntColumn = np.maximum(self.setpoint_w - before.setpoint_w, 0)
-        return rise_w
+    def change_from(self, before: "EventPlan") -> IntColumn:
+        """Return per site how much more is asked than by the plan before, below zero where it is less."""
+        change_w: IntColumn = self.setpoint_w - before.setpoint_w
+        return change_w
 
     def still_answers(self, demand: Demand) -> bool:
         """Return whether what is held answers what is asked now, so that nothing is solved afresh.
@@ -198,9 +198,12 @@ def plan_event(
     """
     unknown = fleet.sampled_at_s == 0
     known_floor = np.maximum(fleet.binding_reserve_permille(), np.where(unknown, plan.floor_permille, 0))
-    held = limits.kept(_still_held(plan, fleet, codes, delivered), fleet)
+    limits = limits.within(brake.zone_ceiling_w)
+    held = _still_held(plan, fleet, codes, delivered)
+    deaf_w = np.where(delivered.silent, held, 0)  # nobody can tell these less
+    held = deaf_w + limits.less(deaf_w, fleet).kept(held - deaf_w, fleet)
     if not brake.slows and int(held.sum()) > brake.ceiling_w:
-        held = _cut(held, brake.ceiling_w, fleet, delivered)
+        held = _cut(held, brake.ceiling_w, fleet, delivered, brake)
     counted_w = np.minimum(delivered.counted_w, held)
     requested_w = _requested_w(demand, fleet, codes, held, int(counted_w.sum()))
     missing_w = requested_w - int(counted_w.sum())
@@ -209,16 +212,16 @@ def plan_event(
     floor = np.where(used, known_floor, plan.floor_permille)
     now = replace(plan, requested_w=requested_w)
     if ((unknown | delivered.unseen) & (held > 0)).any():
-        after = _lowered(plan, demand, held, floor, codes, fleet, delivered)
+        after = _lowered(plan, demand, held, floor, codes, fleet, delivered, brake)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
-    elif plan.asked != demand.asked:
+    elif plan.asked != demand.asked and not (brake.slows and plan.revision > 0):
         fixed = delivered.silent | (codes == reason_code(Reason.HELD_BACK))
         beside_w = int(counted_w[fixed].sum())
         fixed_w, told_w = np.where(fixed, held, 0), _told_most_w(demand, brake)
         after = _solved(plan, demand, fleet, codes, limits, fixed_w, floor, None, told_w, beside_w=beside_w)
     elif missing_w < -deadband_w:
-        after = _held(now, _cut(held, int(held.sum()) + missing_w, fleet, delivered), floor, codes)
+        after = _held(now, _cut(held, int(held.sum()) + missing_w, fleet, delivered, brake), floor, codes)
     elif missing_w > deadband_w:
         after = _solved(
             now, demand, fleet, codes, limits, held, floor, missing_w, _told_most_w(demand, brake)
@@ -226,14 +229,23 @@ def plan_event(
     else:
         after = _held(now, held, floor, codes)
     if brake.slows:
-        slowed_w = brake.slowed(plan.setpoint_w, after.setpoint_w, fleet.county_no)
-        after = replace(after, setpoint_w=brake.lowered(slowed_w, fleet.soc_permille, fleet.county_no))
+        after = replace(after, setpoint_w=_braked(plan, after, fleet, delivered, brake))
     if demand.profile.now_w is None:
         after = replace(after, requested_w=int(after.setpoint_w.sum()), shortfall_w=0)
     after = replace(after, asked=demand.asked, version=demand.version)
     if _says_the_same(plan, after):
         return replace(plan, asked=demand.asked, reason_code=after.reason_code)
     return replace(after, revision=plan.revision + 1)
+
+
+def _braked(
+    plan: EventPlan, after: EventPlan, fleet: FleetState, delivered: Delivered, brake: Brake
+) -> IntColumn:
+    """Return setpoints that rise and fall no faster than they may; silent homes go on with theirs."""
+    slowed_w = brake.slowed(plan.setpoint_w, after.setpoint_w, fleet.county_no)
+    deaf_w = np.where(delivered.silent, slowed_w, 0)
+    others = brake.beside(deaf_w, fleet.county_no)
+    return deaf_w + others.lowered(slowed_w - deaf_w, fleet.soc_permille, fleet.county_no)
 
 
 def _told_most_w(demand: Demand, brake: Brake) -> int:
@@ -265,6 +277,7 @@ def _lowered(
     codes: IntColumn,
     fleet: FleetState,
     delivered: Delivered,
+    brake: Brake,
 ) -> EventPlan:
     """Return the plan while homes are still to report, or we are blind: held, or cut to what is left to ask.
 
@@ -272,7 +285,7 @@ def _lowered(
     """
     bounds = (plan.requested_w, demand.authorized_w, demand.profile.now_w)
     most_w = min(bound for bound in bounds if bound is not None)
-    kept = _cut(held, most_w, fleet, delivered) if most_w < plan.requested_w else held
+    kept = _cut(held, most_w, fleet, delivered, brake) if most_w < plan.requested_w else held
     return _held(replace(plan, requested_w=most_w), kept, floor, codes)
 
 
@@ -292,7 +305,7 @@ def _slowed(
     A fresh solve would move every site at once, the lowered ones before the raised.
     """
     if demand.authorized_w is not None:
-        held = _cut(held, demand.authorized_w * 11 // 10, fleet, delivered)
+        held = _cut(held, demand.authorized_w * 11 // 10, fleet, delivered, brake)
     requested_w = min(demand.profile.now_w or 0, max(0, brake.ceiling_w))
     plan = replace(plan, asked=demand.asked, requested_w=requested_w)
     missing_w = requested_w - int(np.minimum(delivered.counted_w, held).sum())
@@ -300,16 +313,15 @@ def _slowed(
         told_w = _told_most_w(demand, brake)
         return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w, told_w)
     if missing_w < -_deadband_w(requested_w) or requested_w == 0:
-        held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered)
+        held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered, brake)
     return _held(plan, held, floor, codes)
 
 
-def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered) -> IntColumn:
+def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered, brake: Brake) -> IntColumn:
     """Return setpoints that sum to no more, the emptiest homes first; nobody can tell a silent one less."""
-    told_w = np.where(delivered.silent, 0, held)
-    left_w = max(0, most_w - int((held - told_w).sum()))
-    cut_w = Brake(ceiling_w=left_w).lowered(told_w, fleet.soc_permille, fleet.county_no)
-    return np.where(delivered.silent, held, cut_w)
+    deaf_w = np.where(delivered.silent, held, 0)
+    others = Brake(ceiling_w=most_w, zone_floor_w=brake.zone_floor_w).beside(deaf_w, fleet.county_no)
+    return deaf_w + others.lowered(held - deaf_w, fleet.soc_permille, fleet.county_no)
 
 
 def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered: Delivered) -> IntColumn:

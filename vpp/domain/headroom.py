@@ -24,6 +24,13 @@ class Limits:
             _less(self.zone_caps_w, fleet.county_no, setpoint_w),
         )
 
+    def within(self, zone_ceiling_w: IntColumn) -> "Limits":
+        """Return these limits with no more in any zone than its ceiling; empty without ceilings."""
+        if not len(zone_ceiling_w):
+            return self
+        caps_w = np.minimum(self.zone_caps_w, zone_ceiling_w) if len(self.zone_caps_w) else zone_ceiling_w
+        return replace(self, zone_caps_w=caps_w)
+
     def kept(self, setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
         """Return setpoints cut where a cap fell below them, the emptiest homes first."""
         for caps_w, group_no in (

@@ -18,6 +18,9 @@ IMPORT_BOOT = "import"
 CLOCK_ERROR_S = 30
 """A gateway that starts again may have its clock set right; boots may seem to overlap by so much."""
 
+BESIDE_OTHERS = (ReadingFault.TWO_GATEWAYS, ReadingFault.BESIDE_THE_GATEWAY)
+"""Why readings do not count beside those of another boot."""
+
 _WITHOUT_A_TIME = (ReadingFault.IN_THE_FUTURE, ReadingFault.BEFORE_CONSENT)
 """Why a reading says nothing of when its boot spoke: a wrong clock would contest every boot after it."""
 

@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, five for operators."""
+    """What a notice is about: five kinds for owners, six for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -33,6 +33,7 @@ class NoticeKind(StrEnum):
     APPROVER_MISSING = "approver_missing"
     MASS_SILENCE = "mass_silence"
     SIGNAL_CONTESTED = "signal_contested"
+    TWO_GATEWAYS = "two_gateways"
 
 
 OWNER_KINDS = (

@@ -109,6 +109,11 @@ def _show_health(console: Console, found: Any) -> None:
     for each in clocks["worst"]:
         console.print(f"  {each['site_id']}: {each['ahead_s']:+d} s", markup=False)
     console.print(f"readings passed over: {gaps['readings']} of {gaps['sites']} homes")
+    cloned = found["contested"]["two_gateways"]
+    if cloned["sites"]:
+        console.print(
+            f"two gateways at once: {cloned['sites']} homes, {', '.join(cloned['named'])}", markup=False
+        )
     for each in found["certificates"]:
         ends = each["fault"] or f"ends {each['ends_at']}, in {each['days_left']} days"
         console.print(f"certificate {each['file']}: {ends}", markup=False)

@@ -21,7 +21,7 @@ from vpp.domain.board import (
     keep_in_process,
     newly_short,
 )
-from vpp.domain.brake import NO_BRAKE, Brake, RampCaps, brake_for
+from vpp.domain.brake import Allowance, Brake, RampCaps, brake_for
 from vpp.domain.burden import SeasonUse
 from vpp.domain.candidates import Candidates
 from vpp.domain.command import (
@@ -223,8 +223,8 @@ async def control(
         raise
     write_stored(board.stored, basis.samples)
     for demand, plan in planned:
-        rise_w = plan.rise_over(_before(board, demand, fleet))
-        board.ramp.note(rise_w, fleet.county_no, caps, to_epoch(now))
+        change_w = plan.change_from(_before(board, demand, fleet))
+        board.ramp.note(change_w, fleet.county_no, caps, to_epoch(now))
     board.plans = plans
     told = tick if board.stops == stops else releases_only(tick)  # what was stopped meanwhile stays so
     batches = [commands_of(told, order, plans[order.event_id]) for order in told.orders]
@@ -438,7 +438,7 @@ def _plans(
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
-        brake = _brake(caps, allowance, demand, before, scene.now, len(demands))
+        brake = _brake(caps, allowance, demand, before, scene, len(demands))
         told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
         most_w = told_ceiling(said.histories, said.sources, demand.event_id, told_w)
         brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
@@ -452,7 +452,7 @@ def _plans(
         used_w[demand.event_id] = int(plan.setpoint_w.sum())
         busy = busy | (plan.setpoint_w > 0)
         limits = limits.less(plan.setpoint_w, fleet)
-        allowance = _less_rise(allowance, plan.rise_over(before), fleet)
+        allowance = allowance.less(plan.change_from(before), fleet.county_no)
     return planned, bases
 
 
@@ -469,30 +469,14 @@ def _silent_w_of(board: Board, scene: _Scene, silent_w: IntColumn) -> dict[str, 
 
 
 def _brake(
-    caps: RampCaps,
-    allowance: tuple[int, IntColumn],
-    demand: Demand,
-    before: EventPlan,
-    now: datetime,
-    events: int,
+    caps: RampCaps, allowance: Allowance, demand: Demand, before: EventPlan, scene: _Scene, events: int
 ) -> Brake:
-    if not caps.slows:
-        return NO_BRAKE
     return brake_for(
         caps,
         allowance,
         stretches=demand.stretches,
-        starts_in_s=to_epoch(demand.starts_at) - to_epoch(now),
-        planned_w=int(before.setpoint_w.sum()),
+        starts_in_s=to_epoch(demand.starts_at) - to_epoch(scene.now),
+        planned_w=before.setpoint_w,
+        zone_no=scene.fleet.county_no,
         events=events,
     )
-
-
-def _less_rise(
-    allowance: tuple[int, IntColumn], rise_w: IntColumn, fleet: FleetState
-) -> tuple[int, IntColumn]:
-    total_w, zone_w = allowance
-    if len(zone_w):
-        zone_w = zone_w.copy()
-        np.subtract.at(zone_w, fleet.county_no, rise_w)
-    return max(0, total_w - int(rise_w.sum())), np.maximum(zone_w, 0)

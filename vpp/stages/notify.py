@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from vpp.domain.board import Board
+from vpp.domain.delivery import ReadingFault
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_test
 from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
@@ -29,7 +30,8 @@ LOOK_BACK = timedelta(hours=36)
 QUIET_FOR = timedelta(minutes=2)
 """An alarm is over when what it is about was not seen for so long."""
 CONTESTED_FOR = timedelta(minutes=30)
-"""So long a rejected signal by somebody who contradicts another, or speaks for another, is news."""
+"""So long a rejected signal by somebody who contradicts another, or speaks for another, is news; so are
+readings of two gateways that speak for one home at once."""
 APPROVED_BEFORE = timedelta(minutes=30)
 """So long before its start an event that waits for leave needs somebody now."""
 LOST_AFTER = timedelta(seconds=30)
@@ -219,7 +221,7 @@ async def watch(
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
-    return found + await _waiting(store, now) + await _contested(store, now)
+    return found + await _waiting(store, now) + await _contested(store, now) + await _cloned(store, now)
 
 
 def _of_dispatch(board: Board, now: datetime) -> list[Condition]:
@@ -266,6 +268,13 @@ async def _contested(store: NoticeStore, now: datetime) -> list[Condition]:
                 facts = {"source": receipt.source, "reason": receipt.reason}
                 found.append(Condition(NoticeKind.SIGNAL_CONTESTED, event_id, facts))
     return found
+
+
+async def _cloned(store: NoticeStore, now: datetime) -> list[Condition]:
+    """Return whether homes were found lately for which two gateways speak at once."""
+    found = await store.contested_since(now - CONTESTED_FOR)
+    count = len(found[ReadingFault.TWO_GATEWAYS])
+    return [Condition(NoticeKind.TWO_GATEWAYS, "gateways", {"count": str(count)})] if count else []
 
 
 async def alert(conditions: Sequence[Condition], *, store: Notices, clock: Clock, told: Progress) -> int:

@@ -68,6 +68,11 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Source {source} sent a signal about event {subject} that was rejected: {reason}. The event stays as "
         "it is. Ask the source whether it sent this.",
     ),
+    "two_gateways": (
+        "Two gateways speak with the same key",
+        "Two gateways spoke at once with one key; homes: {count}. Readings of that time do not count, "
+        "and nothing is paid for them. The page of the links names the homes: give each a new key.",
+    ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -129,6 +134,11 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Una señal sobre {subject} contradice a otra",
         "La fuente {source} envió sobre el evento {subject} una señal que se rechazó: {reason}. El evento "
         "queda como está. Pregunte a la fuente si la envió.",
+    ),
+    "two_gateways": (
+        "Dos gateways hablan con la misma clave",
+        "Dos gateways hablaron a la vez con una clave; casas: {count}. Las lecturas de ese tiempo no "
+        "cuentan y no se paga nada por ellas. La página de enlaces las nombra: dé a cada casa otra clave.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }

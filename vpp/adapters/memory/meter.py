@@ -15,9 +15,10 @@ from vpp.domain.delivery import (
     MeterReceipt,
     Quality,
     ReadingColumns,
+    ReadingFault,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union
-from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested, contests, spans_of
+from vpp.domain.meter_source import BESIDE_OTHERS, IMPORT_BOOT, BootSpan, Contested, contests, spans_of
 from vpp.domain.metered_hours import HOUR_S, HourEnergies, hour_energies
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn, column
@@ -117,6 +118,17 @@ class MemoryMeter(MemoryRegistry):
             for site_id in site_ids
         }
         return {site_id: from_epoch(min(begins)) for site_id, begins in own.items() if begins}
+
+    async def contested_since(self, since: datetime) -> Mapping[ReadingFault, Sequence[str]]:
+        """Return, by reason, the sites whose boots were found since then not to count beside each other."""
+        found: dict[ReadingFault, list[str]] = {reason: [] for reason in BESIDE_OTHERS}
+        for site_id in sorted(self._contested):
+            every = self._readings[site_id]
+            known = (value for key in every for value in self._known(site_id, key, since))
+            new = set(self._contested[site_id]).difference(contests(spans_of(known)))
+            for reason in {each.reason for each in new}:
+                found[reason].append(site_id)
+        return found
 
     async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""

@@ -59,7 +59,7 @@ class MemorySignals:
         )
 
     async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
-        """Return events by id; with a time, those any version of which ends after it, or has no end."""
+        """Return events by id; with a time, those with a version ending after it; a cancel ends at once."""
         found = [await self.history(event_id) for event_id in sorted(self._versions)]
         return [
             each
@@ -115,7 +115,7 @@ class MemorySignals:
 
 
 def _ends_after(version: GridEvent, at: datetime) -> bool:
-    return version.interval is None or version.interval.ends_at > at
+    return (version.committed_at if version.interval is None else version.interval.ends_at) > at
 
 
 def _judged_key(signal: Signal) -> _Judged:

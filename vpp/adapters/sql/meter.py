@@ -23,7 +23,14 @@ from vpp.adapters.sql.meter_hours import (
 )
 from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_spans, write_contested
 from vpp.adapters.sql.registry import SqlRegistry
-from vpp.adapters.sql.tables import DoubtedReadingRow, ExcludedDayRow, MeterBootRow, MeterReadingRow, table_of
+from vpp.adapters.sql.tables import (
+    ContestedSpanRow,
+    DoubtedReadingRow,
+    ExcludedDayRow,
+    MeterBootRow,
+    MeterReadingRow,
+    table_of,
+)
 from vpp.domain.delivery import (
     NOT_METERED,
     QUALITY_CODES,
@@ -32,9 +39,10 @@ from vpp.domain.delivery import (
     MeterReceipt,
     Quality,
     ReadingColumns,
+    ReadingFault,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
-from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested
+from vpp.domain.meter_source import BESIDE_OTHERS, IMPORT_BOOT, BootSpan, Contested
 from vpp.domain.metered_hours import HOUR_S, HourEnergies, NewReadings
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn, WattHours, column, flags
@@ -150,6 +158,14 @@ class SqlMeter(SqlRegistry):
                 f" WHERE b.boot_id <> '{IMPORT_BOOT}' AND b.first_s IS NOT NULL GROUP BY b.site_id"
             )
         return {site_id: from_epoch(first_s) for site_id, first_s in rows}
+
+    async def contested_since(self, since: datetime) -> Mapping[ReadingFault, Sequence[str]]:
+        """Return, by reason, the sites whose boots were found since then not to count beside each other."""
+        row = ContestedSpanRow
+        asked = select(row.reason, row.site_id).where(row.received_at_us >= to_us(since)).distinct()
+        async with self._meter_database.read() as session:
+            rows = sorted((await session.exec(asked)).all())
+        return {reason: [site_id for why, site_id in rows if why == reason] for reason in BESIDE_OTHERS}
 
     async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 
-from sqlalchemy import or_
+from sqlalchemy import and_, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -76,11 +76,12 @@ class SqlSignals:
         return found[0] if found else None
 
     async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
-        """Return events by id; with a time, those any version of which ends after it, or has no end."""
+        """Return events by id; with a time, those with a version ending after it; a cancel ends at once."""
         wanted = select(GridEventRow.event_id).distinct()
         if ending_after is not None:
-            ends = col(GridEventRow.ends_at_us)
-            wanted = wanted.where(or_(ends.is_(None), ends > to_us(ending_after)))
+            ends, after_us = col(GridEventRow.ends_at_us), to_us(ending_after)
+            cancelled_after = and_(ends.is_(None), col(GridEventRow.committed_at_us) > after_us)
+            wanted = wanted.where(or_(cancelled_after, ends > after_us))
         async with self._signal_database.read() as session:
             return await _histories(session, (await session.exec(wanted)).all())
 

@@ -114,7 +114,12 @@ async def _links(desk: Desk) -> list[Metric]:
     for certificate in found["certificates"]:
         if certificate["days_left"] is not None:
             days.add_metric((certificate["file"],), certificate["days_left"])
-    return [answers, clocks, gaps, days]
+    contested = GaugeMetricFamily(
+        "vpp_sites_contested", "Homes with readings of a day that do not count", labels=("reason",)
+    )
+    for reason, homes in found["contested"].items():
+        contested.add_metric((reason,), homes["sites"])
+    return [answers, clocks, gaps, contested, days]
 
 
 async def _events(desk: Desk) -> list[Metric]:

@@ -1,6 +1,6 @@
 """Whether the fleet's links are well: who reports and answers, whose clock is off, what is missing."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ CLOCK_OFF_S = 5
 """So far from ours, either way: half a minute ahead is refused by both sides."""
 CERTIFICATE_SOON_DAYS = 30
 NAMED_MOST = 10
+A_DAY = timedelta(days=1)
 
 
 async def show_health(desk: Desk) -> Json:
@@ -25,8 +26,9 @@ async def show_health(desk: Desk) -> Json:
         within_10_min, within_1_h, older, never``); ``answers`` to commands: ``count, p50_s, p99_s`` (whole
         seconds, None before the first)``, slowest_s``; ``clocks``: ``heard, off`` (more than five seconds
         from ours)``, worst`` (``site_id, ahead_s``, those furthest off); ``gaps`` in meter readings:
-        ``sites, readings, worst`` (``site_id, readings``); ``certificates`` of this service's way to the
-        broker: ``file, ends_at, days_left, fault``.
+        ``sites, readings, worst`` (``site_id, readings``); ``contested``: homes some readings of which were
+        found in the last day not to count beside others, by reason: ``sites, named``; ``certificates`` of
+        this service's way to the broker: ``file, ends_at, days_left, fault``.
 
     Raises:
         OperationRefused: No controller runs in this process.
@@ -47,6 +49,10 @@ async def show_health(desk: Desk) -> Json:
                 {"site_id": site_id, "readings": count}
                 for site_id, count in sorted(gaps.items(), key=lambda gap: (-gap[1], gap[0]))[:NAMED_MOST]
             ],
+        },
+        "contested": {
+            reason.value: {"sites": len(site_ids), "named": list(site_ids[:NAMED_MOST])}
+            for reason, site_ids in (await desk.store.contested_since(desk.clock.now() - A_DAY)).items()
         },
         "certificates": [certificate_facts(path, desk.clock.now()) for path in desk.certificates],
     }

@@ -1,0 +1,145 @@
+"""How fast plans may change, in the fleet and in each zone that has a ramp cap (I18).
+
+Rises are bounded within each pace. What falls on schedule is judged twice: ahead of the fall no plan may hold
+more than can still be wound down, and at the fall nothing may go faster than a minute's cap. What homes
+and owners say, and what a newer version asks, is followed at once and judged nowhere.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from simulators.findings import Findings
+from vpp.domain.command import DispatchTick, PlanRevision
+from vpp.domain.dispatch_plan import Reason, reason_code
+from vpp.domain.grid_event import LEAD, EventHistory, steps_in_force
+from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.settings import DispatchSettings
+
+MINUTE = timedelta(minutes=1)
+_STILL_ABLE = [reason_code(each) for each in (Reason.SELECTED, Reason.NOT_NEEDED, Reason.FEEDER_LIMIT)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cap:
+    """Watts a minute for some of the sites."""
+
+    name: str
+    w_per_min: int
+    sites: BoolColumn
+
+
+class RampChecker:
+    """Judges how plans change from tick to tick. ``zone_of`` names each site's county.
+
+    What one event loses to another of its source is no fall on schedule: the limit binds at once.
+    """
+
+    def __init__(self, findings: Findings, settings: DispatchSettings, zone_of: Sequence[str]) -> None:
+        self._findings = findings
+        self._pace_s = settings.tick_s
+        self._caps = [
+            _Cap(name, cap, np.array([zone == name for zone in zone_of]))
+            for name, cap in sorted(settings.zone_ramp_w_per_min.items())
+        ]
+        if settings.fleet_ramp_w_per_min is not None:
+            everybody = np.ones(len(zone_of), dtype=np.bool_)
+            self._caps.append(_Cap("fleet", settings.fleet_ramp_w_per_min, everybody))
+        self._rises: deque[tuple[int, IntColumn]] = deque()  # when, watts by cap
+        self._asked: dict[str, tuple[int, int]] = {}  # version and power that an event's plan answers
+
+    def judge(
+        self,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        before_w: Mapping[str, IntColumn],
+        after_w: Mapping[str, IntColumn],
+        histories: Sequence[EventHistory],
+    ) -> None:
+        """Judge one tick; setpoints are by event, one for each site, before and after its revisions."""
+        if not self._caps:
+            return
+        self._judge_rises(tick, revisions, before_w, after_w)
+        news = any(version.committed_at > tick.at - MINUTE for each in histories for version in each.versions)
+        for revision in revisions:
+            others = [each for each in histories if each.latest.event_id != revision.event_id]
+            if not (news or _turns(others, tick.at)):
+                self._judge_fall(revision, before_w.get(revision.event_id), after_w[revision.event_id])
+            self._asked[revision.event_id] = revision.version, revision.requested_w
+        for history in () if news else histories:
+            self._judge_ahead(tick, history, after_w.get(history.latest.event_id))
+
+    def _judge_rises(
+        self,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        before_w: Mapping[str, IntColumn],
+        after_w: Mapping[str, IntColumn],
+    ) -> None:
+        now_s = to_epoch(tick.at)
+        for revision in revisions:
+            after = after_w[revision.event_id]
+            rise_w = np.maximum(after - before_w.get(revision.event_id, np.zeros_like(after)), 0)
+            self._rises.append((now_s, np.array([int(rise_w[cap.sites].sum()) for cap in self._caps])))
+        while self._rises and self._rises[0][0] <= now_s - self._pace_s:
+            self._rises.popleft()
+        risen_w = sum((watts for _, watts in self._rises), np.zeros(len(self._caps), dtype=np.int64))
+        for cap, watts in zip(self._caps, risen_w.tolist(), strict=True):
+            if watts > cap.w_per_min * self._pace_s // 60:
+                what = f"plans rise by {watts} W in {self._pace_s} s under a cap of {cap.w_per_min} W/min"
+                self._findings.report("I18", f"{cap.name}: {what}")
+
+    def _judge_fall(self, revision: PlanRevision, before: IntColumn | None, after: IntColumn) -> None:
+        """Judge what falls because less is asked by the same version: never more than that."""
+        version, asked_w = self._asked.get(revision.event_id, (0, 0))
+        if before is None or version != revision.version or revision.requested_w >= asked_w:
+            return
+        able = np.isin(revision.reason_code, _STILL_ABLE)
+        for cap in self._caps:
+            fallen_w = int((before - after)[cap.sites & able].sum())
+            if min(fallen_w, asked_w - revision.requested_w) > cap.w_per_min:
+                what = (
+                    f"{revision.event_id} falls by {fallen_w} W at once under a cap of {cap.w_per_min} W/min"
+                )
+                self._findings.report("I18", f"{cap.name}: {what}")
+
+    def _judge_ahead(self, tick: DispatchTick, history: EventHistory, plan_w: IntColumn | None) -> None:
+        if plan_w is None:
+            return
+        for seconds, next_w in _falls_ahead(history, to_epoch(tick.at)):
+            for cap in self._caps:
+                held_w, most_w = int(plan_w[cap.sites].sum()), next_w + cap.w_per_min * seconds // 60
+                if held_w > most_w:
+                    what = (
+                        f"{history.latest.event_id} holds {held_w} W, {seconds} s before {next_w} W are asked"
+                    )
+                    self._findings.report("I18", f"{cap.name}: {what}, under a cap of {cap.w_per_min} W/min")
+
+
+def _turns(histories: Sequence[EventHistory], at: datetime) -> bool:
+    """Return whether one of these events began, or changed, lately: others of its source may get less."""
+    return any(
+        at - MINUTE - LEAD < edge <= at + LEAD
+        for history in histories
+        for step in steps_in_force(history)
+        for edge in (step.interval.starts_at, step.interval.ends_at)
+    )
+
+
+def _falls_ahead(history: EventHistory, now_s: int) -> Iterator[tuple[int, int]]:
+    """Yield in how many seconds which power is asked at the end of what runs and of each step after it."""
+    steps = steps_in_force(history)
+    if not any(
+        to_epoch(step.interval.starts_at) <= now_s < to_epoch(step.interval.ends_at) for step in steps
+    ):
+        return
+    for place, step in enumerate(steps):
+        later = next((each for each in steps[place + 1 :]), None)
+        ends_at = step.interval.ends_at
+        power = 0 if later is None or later.interval.starts_at > ends_at else later.power
+        if to_epoch(ends_at) > now_s and power is not None:
+            yield to_epoch(ends_at) - now_s, power
