@@ -133,6 +133,7 @@ def test_an_event_wholly_outside_the_terms_pays_nothing_and_says_so():
     line = settle_one(a_meter({local(EVENT_DAY, 22): 5_000}), at_night)
 
     assert (line.amount, line.hours, line.settled) == (0, (), None)
+    assert (line.baseline_days.chosen, line.baseline_days.dropped) == ((), ())
     assert line.reason == SettlementReason.OUTSIDE_TERMS
 
 

@@ -23,6 +23,7 @@ from vpp.domain.baseline import (
     DayEnergies,
     baseline_method,
     weighted_sum,
+    without_baseline,
 )
 from vpp.domain.delivery import (
     QUALITY_CODES,
@@ -191,7 +192,8 @@ def settle_metered(event: SettledEvent, sites: SettledSites, energy: EnergyOf) -
     days = _day_energies(event, hours, energy, sites.excluded)
     days = replace(days, energy_wh=sign * days.energy_wh)
     method = baseline_method(event.terms.baseline_method)
-    baselines = method.select(days, rest_days(event.terms.holidays))
+    select = method.select if hours else without_baseline  # no day is like one of which nothing counts
+    baselines = select(days, rest_days(event.terms.holidays))
     adjustments = _adjustments(event, energy, sites, baselines)
     chosen_days = _chosen_days(days, baselines)
     energies = _exact_energies(event, metered, baselines, adjustments)
