@@ -245,6 +245,19 @@ async def test_a_grid_event_outside_its_program_is_flagged_until_somebody_forces
         await window.turn_until(page, expect(page.get_by_text("On target.")).to_be_visible)
     assert window.suburb.plan("short-1").setpoint_w.sum() == 20_000
 
+    more = encode_notification(
+        Operation.UPDATE, event_id="short-1", program_id=PROGRAM, name="EEA 2", created_at=EVENING,
+        modified_at=EVENING + timedelta(minutes=1), asks=(Ask(1_800, power_w=30_000),), starts_at=EVENING,
+    )  # fmt: skip
+    await window.suburb.controller.runner.turn([Packet("grid/v1/caiso/event", more)])
+    await window.suburb.pass_time(60)
+    await window.turn_until(
+        ben, expect(ben.get_by_text("What was forced before goes on; the newest version")).to_be_visible
+    )
+    await ben.reload()
+    await expect(ben.get_by_text("An earlier version is forced; the newest is stored and")).to_be_visible()
+    assert window.suburb.plan("short-1").setpoint_w.sum() == 20_000
+
 
 async def test_the_map_follows_what_is_delivered_and_leads_from_a_county_to_its_homes(
     window: Window,

@@ -203,6 +203,9 @@ def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:
         "ended": "Ended.",
     }
     state = facts["state"]
+    if state == "waiting_for_force" and facts["planned_w"]:
+        # Leave was given to an earlier version; the newest one may only make it smaller and shorter.
+        return "What was forced before goes on; the newest version waits to be forced.", "late"
     return words[state], "late" if state.startswith("waiting") else "normal"
 
 
