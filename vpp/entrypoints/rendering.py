@@ -162,7 +162,7 @@ def show_settlement(console: Console, settlement: dict[str, Any]) -> None:
     qualities = ", ".join(f"{count} {quality}" for quality, count in settlement["qualities"].items())
     console.print(
         f"{settlement['state']} settlement of {settlement['sites']} sites ({qualities}): "
-        f"{kilowatt_hours(settlement['delivered_wh'])} discharged, "
+        f"{kilowatt_hours(settlement['delivered_wh'])} discharged in hours that count, "
         f"{kilowatt_hours(settlement['incremental_wh'])} beyond the baseline, "
         f"{amount(settlement['paid_usd'], settlement['currency'])} to owners"
     )
