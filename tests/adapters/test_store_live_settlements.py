@@ -80,3 +80,19 @@ async def test_the_entries_of_a_period_are_given_with_those_that_ended_them(stor
     ]  # fmt: skip
     assert await store.period_entries("another", EVENT) == []
     assert await store.period_entries(PROGRAM, "for-e-0") == [other]
+
+
+async def test_thousands_of_settlements_in_one_batch_stand_all_or_none(store: Store) -> None:
+    many = [an_entry(f"e-{number}", period=f"ev-{number}") for number in range(2_345)]
+    await store.post(many)
+    ended = [void(each, at=each.at) for each in many]
+    twice = an_entry("e-twice", period="ev-new")
+
+    with pytest.raises(ConflictingFact):
+        await store.post([*ended, twice, replace(twice, entry_id="e-again")])
+    untouched = await store.entries()
+    await store.post(ended)
+
+    assert untouched == many
+    assert await store.entries() == [*many, *ended]
+    assert await store.verify_chain() is None

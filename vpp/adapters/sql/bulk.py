@@ -7,6 +7,7 @@ one after another inside its own loop, and lists as one JSON value.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ Column = Sequence[Any]
 
 _KEEP_FIRST = "ON CONFLICT DO NOTHING"
 _ROWS_WORTH_A_COPY = 1_000
+_TRIGGERING = ("journal_entry",)
+"""Where an insert sets off another: SQLite takes a savepoint for each statement, as dear as a row."""
+_ROWS_A_STATEMENT = 1_000  # of eleven columns, where SQLite takes 32,766 values at most
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER_BYTES = 2
 
@@ -56,10 +60,18 @@ async def _insert(session: AsyncSession, table: Table, columns: Mapping[str, Col
     names = ", ".join(columns)
     connection = await session.connection()
     if _is_sqlite(session):
-        marks = ", ".join("?" for _ in columns)
-        statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks}) {clause}"
+        marks = f"({', '.join('?' for _ in columns)})"
+        insert = f"INSERT INTO {table.name} ({names}) VALUES"
         rows = list(zip(*columns.values(), strict=True))
-        return (await connection.exec_driver_sql(statement, rows)).rowcount
+        if table.name not in _TRIGGERING or len(rows) == 1:
+            return (await connection.exec_driver_sql(f"{insert} {marks} {clause}", rows)).rowcount
+        inserted = 0
+        for first in range(0, len(rows), _ROWS_A_STATEMENT):
+            some = rows[first : first + _ROWS_A_STATEMENT]
+            values = tuple(chain.from_iterable(some))
+            statement = f"{insert} {', '.join([marks] * len(some))} {clause}"
+            inserted += (await connection.exec_driver_sql(statement, values)).rowcount
+        return inserted
     if clause == _KEEP_FIRST and len(next(iter(columns.values()))) >= _ROWS_WORTH_A_COPY:
         return await _copy_new(session, table, columns)
     arrays = ", ".join(f"${place}::{_array_type(table, name)}" for place, name in enumerate(columns, start=1))
