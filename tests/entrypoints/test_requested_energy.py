@@ -9,6 +9,7 @@ from vpp.domain.interval import Interval
 from vpp.entrypoints.operations.events import asks_for_all, requested_wh
 
 HOUR = timedelta(hours=1)
+PLANNED = (a_revision().at, a_revision().requested_w)
 FIRST_HOUR = Interval(EVENING.starts_at, EVENING.starts_at + HOUR)
 
 
@@ -25,11 +26,11 @@ def test_event_that_asks_for_all_asks_for_what_its_plans_took_for_the_target() -
     history = a_history(None)
 
     assert asks_for_all(history) == (EVENING,)
-    assert a_revision().at == NOON
-    assert requested_wh(history, [a_revision()]) == 1_400_000
+    assert PLANNED[0] == NOON
+    assert requested_wh(history, [PLANNED]) == 1_400_000
 
 
 def test_who_is_asked_for_everything_is_not_asked_for_more() -> None:
     assert requested_wh(a_history(700_000), [], but_for=[FIRST_HOUR]) == 700_000
-    assert requested_wh(a_history(None), [a_revision()], but_for=[FIRST_HOUR]) == 700_000
+    assert requested_wh(a_history(None), [PLANNED], but_for=[FIRST_HOUR]) == 700_000
     assert asks_for_all(a_history(700_000)) == ()

@@ -134,5 +134,5 @@ async def test_a_home_that_fell_silent_says_so_in_the_table_by_word_and_icon(
     page = await ana.get("/operator/fleet", params={"search": "s-000"})
 
     assert re.search(
-        r'<td class="late"><span class="icon" aria-hidden="true">▲</span> silent</td>', page.text
+        r'<td class="late"><span class="icon" aria-hidden="true">▲</span> silent, \d+ min old</td>', page.text
     )

@@ -14,6 +14,7 @@ from vpp.domain.access import Role
 from vpp.domain.command import Action
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
+from vpp.entrypoints.operations import events, starting
 
 
 @pytest.fixture
@@ -125,6 +126,22 @@ async def test_an_event_for_a_county_that_nobody_lives_in_is_neither_offered_nor
     assert "Start event" not in preview.text
     assert started.status_code == 422
     assert not await suburb.desk.store.histories()
+
+
+async def test_an_event_that_nobody_was_asked_for_says_so_in_words(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="later", program_id=PROGRAM, power_mw="0.02", actor="staff:ana",
+        starts_at="2026-09-10T18:00",
+    )  # fmt: skip
+    waiting = await ana.get("/operator/events/later")
+    await events.cancel_event(suburb.desk, event_id="later", actor="staff:ana")
+    over = await ana.get("/operator/events/later")
+
+    assert "No home was sent a command yet." in waiting.text
+    assert "No home was sent a command." in over.text
+    assert "0 ticks" not in waiting.text + over.text
 
 
 async def test_the_board_shows_target_delivery_and_every_home_by_its_proof(
