@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vpp.domain.board import HOLD_BACK_FIRST_S, Board, hear
 from vpp.domain.command import AckBatch, Action, CommandBatch, Order, Refusal
 from vpp.domain.interval import to_epoch
-from vpp.domain.lease import Due, Leases, Wanted, leave_out, note_acks, note_sent
+from vpp.domain.lease import Due, Leases, LeaseTerms, Wanted, due_commands, leave_out, note_acks, note_sent
 from vpp.domain.quantities import column
 
 NOW = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)
@@ -72,6 +72,18 @@ def test_home_whose_owner_spoke_keeps_its_lease_unless_others_were_given_its_par
 
     assert due.discharge.tolist() == [3]
     assert due.release.tolist() == [1, 2], "one was to serve another event, one to do less"
+
+
+def test_unheard_command_is_said_again_at_once_where_our_clock_was_set_back() -> None:
+    leases, terms = discharging([3000, 3000]), LeaseTerms(900, 10)
+    tell(leases, [0, 0], sequence=2)  # a minute later, by a clock that is set back by half of it
+    plan, nobody = wanted([-1, -1], [0, 0]), np.zeros(2, dtype=np.bool_)
+
+    again = due_commands(leases, plan, terms, silent=nobody, now_s=to_epoch(NOW) + 30)
+    soon = due_commands(leases, plan, terms, silent=nobody, now_s=to_epoch(NOW) + 62)
+
+    assert again.release.tolist() == [0, 1]
+    assert soon.release.tolist() == [], "it has just been said"
 
 
 def test_nobody_is_released_for_a_lease_that_has_run_out() -> None:

@@ -81,7 +81,7 @@ def what_is_refused_is_not_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.runner.Failures, "refuse", lambda *_: None)
 
 
-@planted("I11", seed=17, needs=(Fault.MUTATE,))
+@planted("I11", seed=25, needs=(Fault.MUTATE,))
 def the_controller_checks_no_signature(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.adapters.device_link, "_is_signed", lambda _: True)
 
@@ -112,7 +112,7 @@ def a_reading_signed_by_another_home_is_accepted(patch: pytest.MonkeyPatch) -> N
 # Money.
 
 
-@planted("I11", seed=3, needs=(Fault.ENERGY_LIE,))
+@planted("I11", seed=18, needs=(Fault.ENERGY_LIE,))
 def more_energy_is_believed_than_a_battery_can_give(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.collect, "judge_readings", lambda readings, **_: tuple(readings))
 

@@ -327,7 +327,9 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     resend = spoken_to & live & unanswered & (leases.resends < RESENDS)
     resend |= spoken_to & live & (leases.standing == _DWELLING) & (now_s - leases.issued_at_s >= DWELL_S)
     leases.standing[live & unanswered & (leases.resends >= RESENDS)] = _NO_ANSWER
-    told = (leases.setpoint_w == 0) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
+    # Where our clock was set back, what was said lies ahead of it: that must not keep a stop waiting.
+    just_said = (leases.issued_at_s <= now_s) & (now_s - leases.issued_at_s < RELEASE_AGAIN_S)
+    told = (leases.setpoint_w == 0) & just_said
     may_run = ~wants & (leases.running_until_s > now_s) & ~told
     return Due(
         discharge=np.flatnonzero(changed | renewal | resend | (wants & leases.behind)),
