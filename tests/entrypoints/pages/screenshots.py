@@ -4,6 +4,7 @@
 picture that the README shows.
 """
 
+import argparse
 import asyncio
 import contextlib
 import sys
@@ -191,10 +192,19 @@ async def _write_readme_picture() -> None:
         await write_readme_picture(README_PICTURE, browser)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "readme":
+def main() -> int:
+    """Write the pictures that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", metavar="FOLDER", help="where the pictures go, or the word readme")
+    folder = parser.parse_args().folder
+    if folder == "readme":
         README_PICTURE.parent.mkdir(exist_ok=True)
         asyncio.run(_write_readme_picture())
-    else:
-        Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
-        sys.stdout.write(f"{asyncio.run(write_pictures(Path(sys.argv[1])))} pictures\n")
+        return 0
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    sys.stdout.write(f"{asyncio.run(write_pictures(Path(folder)))} pictures\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
