@@ -3,13 +3,14 @@
 import asyncio
 import sqlite3
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.adapters.store_world import (
     BOOT,
@@ -102,6 +103,40 @@ async def test_database_itself_refuses_to_edit_facts(
     for statement in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
         with pytest.raises(DBAPIError, match="append-only"):
             await execute(database_url, statement)
+
+
+def _beside_its_key(table: str) -> list[str]:
+    return [each.name for each in Row.metadata.tables[table].columns if not each.primary_key]
+
+
+@pytest.mark.parametrize("table", [each for each in APPEND_ONLY if _beside_its_key(each)])
+async def test_a_replaced_row_stays_as_it_was(tmp_path: Path, table: str) -> None:
+    url = f"sqlite:///{tmp_path / 'vpp.sqlite'}"
+    store = await SqlStore.open(url)
+    await fill(store)
+    await store.close()
+    await execute(url, "INSERT INTO reserve_change VALUES (9, 's-ada', 500, 0, 'o-ada')")
+    await execute(url, "INSERT INTO event_grant VALUES ('ev', 1, 'force', 'op-lin', 0)")
+    await execute(url, "INSERT INTO consent_withdrawal VALUES ('s-ada', 0, 'o-ada')")
+    before = await rows_of(url, table)
+    names = [each.name for each in Row.metadata.tables[table].columns]
+    changed = _beside_its_key(table)[-1]
+    values = ", ".join("'1'" if name == changed else name for name in names)
+
+    with suppress(IntegrityError):
+        await execute(url, f"REPLACE INTO {table} ({', '.join(names)}) SELECT {values} FROM {table}")
+
+    assert len(before) > 0
+    assert await rows_of(url, table) == before
+
+
+async def rows_of(url: str, table: str) -> list[tuple[object, ...]]:
+    made = make_engine(driver_url(url))
+    try:
+        async with made.connect() as connection:
+            return [tuple(row) for row in await connection.execute(text(f"SELECT * FROM {table}"))]
+    finally:
+        await made.dispose()
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ Column = Sequence[Any]
 
 _KEEP_FIRST = "ON CONFLICT DO NOTHING"
 _ROWS_WORTH_A_COPY = 1_000
-_TRIGGERING = ("journal_entry",)
-"""Where an insert sets off another: SQLite takes a savepoint for each statement, as dear as a row."""
+_TRIGGERING = ("chain_link", "consent", "journal_entry", "posting")
+"""Where an insert sets off a trigger: SQLite takes a savepoint for each statement, as dear as a row."""
 _ROWS_A_STATEMENT = 1_000  # of eleven columns, where SQLite takes 32,766 values at most
 _COPY_HEADER_BYTES = 19
 _COPY_TRAILER_BYTES = 2
