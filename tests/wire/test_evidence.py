@@ -13,7 +13,7 @@ from tests.domain.money_world import EVENT_DAY, Row, a_meter, an_evening_history
 from vpp.domain.delivery import Quality
 from vpp.domain.program import MeterOfRecord
 from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED, read_bundle, read_event, recompute, write_event
-from vpp.wire.evidence_check import EvidenceReport, verify_bundle, write_bundle
+from vpp.wire.evidence_check import UNSIGNED, EvidenceReport, verify_bundle, write_bundle
 from vpp.wire.evidence_help import EXAMPLE, formats
 from vpp.wire.meter_file import read_meter_csv, write_meter_csv
 from vpp.wire.signed import SigningKey, sign
@@ -234,6 +234,31 @@ def test_a_manifest_that_was_edited_does_not_keep_its_signature():
     files["manifest.json"] = files["manifest.json"].replace(b"ab" * 32, b"cd" * 32)
 
     assert "signature does not match" in verify_bundle(files).differences[0]
+
+
+@pytest.mark.parametrize("written", [b'"signaturf"', b'"Signature"'])
+def test_a_signature_that_is_named_otherwise_is_missing(written: bytes):
+    files = a_signed_bundle()
+    files["manifest.json"] = files["manifest.json"].replace(b'"signature"', written)
+
+    report = verify_bundle(files)
+
+    assert [each.partition(":")[0] for each in report.differences] == ["manifest.json"]
+    assert "signature" in report.differences[0]
+    assert UNSIGNED in report.as_json()["notes"]
+
+
+def test_a_manifest_without_a_signer_is_taken_with_a_note():
+    files = a_signed_bundle()
+    manifest = json.loads(files["manifest.json"])
+    for name in ("kid", "public_key", "signature"):
+        del manifest[name]
+    files["manifest.json"] = json.dumps(manifest).encode()
+
+    report = verify_bundle(files)
+
+    assert report.agrees
+    assert report.as_json()["notes"] == [UNSIGNED]
 
 
 def test_an_amount_that_differs_is_named_with_both_values():

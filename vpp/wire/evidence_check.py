@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vpp.domain.quantities import MicroDollars, dollars
@@ -58,6 +58,8 @@ MOST_DIFFERENCES = 20
 
 _NUMBER = re.compile(r"-?[0-9]{1,18}(/0*[1-9][0-9]{0,17}|\.[0-9]{1,12})?")
 _NOT_COMPARED = ("reason",)  # a sentence for people; what it explains is compared
+
+UNSIGNED = "manifest.json is not signed: who changes a file can write its new hash there as well"
 
 Json = dict[str, object]
 
@@ -140,6 +142,8 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     except BadFile as failure:
         # A file that was changed after signing explains why it cannot be read.
         raise BadFile([*differences, *failure.faults]) from failure
+    if "manifest.json" in files and b'"signature"' not in files["manifest.json"]:
+        computed = replace(computed, notes=(*computed.notes, UNSIGNED))
     differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(computed.lines), 2))
     differences.extend(_table_differences(files, "totals.csv", _total_rows(computed.lines), 1))
     return EvidenceReport(
@@ -323,13 +327,16 @@ def _number(text: str) -> Fraction | str:
     return Fraction(text) if _NUMBER.fullmatch(text) else text
 
 
+_BY_A_SIGNER = ("kid", "public_key", "signature")  # one of them, and all must be there
+
+
 def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
     if "manifest.json" not in files:
         return
     try:
         manifest = parse(files["manifest.json"], max_bytes=LARGEST_MANIFEST)
         hashes = require_object(manifest, "files")
-        if "signature" in manifest:
+        if not manifest.keys().isdisjoint(_BY_A_SIGNER):
             _require_signature(manifest)
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
