@@ -255,7 +255,7 @@ async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp
         ("elrp-a4-pge,ev-1,wire-7,1.234", "paid.csv:3: paid: '1.234' is not money"),
         ("elrp-a4-pge,ev-1,,1", "paid.csv:3: reference: '' is not a text of 1"),
         ("elrp-a4-pge,ev-1,wire-1,2", "paid.csv:3: reference: 'wire-1' stands twice for ev-1"),
-        ("elrp-a4-pge,ev-9,wire-2,2", "elrp-a4-pge owes nothing for ev-9"),
+        ("elrp-a4-pge,ev-9,wire-2,2", "paid.csv:3: elrp-a4-pge owes nothing for ev-9"),
     ],
 )
 async def test_a_payments_file_is_booked_whole_or_not_at_all(tmp_path: Path, line: str, fault: str):
@@ -277,10 +277,11 @@ async def test_a_reference_with_another_amount_is_refused(tmp_path: Path):
         desk, content=payments("elrp-a4-pge,ev-1,wire-7,17.50"), file_name="paid.csv"
     )
 
-    with pytest.raises(OperationRefused, match="booked with another amount"):
+    with pytest.raises(OperationRefused, match="booked with another amount") as refused:
         await books.reconcile_ledger(
             desk, content=payments("elrp-a4-pge,ev-1,wire-7,18.00"), file_name="paid.csv"
         )
+    assert refused.value.faults == ("paid.csv:2: reference 'wire-7' is booked with another amount",)
 
 
 async def test_the_ledger_is_exported_posting_by_posting(tmp_path: Path):

@@ -307,7 +307,9 @@ async def test_history_of_a_home_that_is_not_enrolled_stores_nothing(desk: Desk)
     with pytest.raises(OperationRefused) as refused:
         await metering.import_readings(desk, content=content, file_name="meter.csv")
 
-    assert refused.value.faults == ("site s-8 is not enrolled; vpp site enroll comes first",)
+    assert refused.value.faults == (
+        "meter.csv:3: site_id: site s-8 is not enrolled; vpp site enroll comes first",
+    )
     assert await desk.store.newest_reading_at(["s-1"]) == {}
 
 

@@ -132,14 +132,15 @@ def write_payouts_csv(payouts: Iterable[Payout], currency_of: Mapping[str, str])
     )
 
 
-def read_payments(content: bytes, *, file_name: str) -> tuple[ProgramPayment, ...]:
-    """Return what a program says it paid, in the order of the file.
+def read_payments(content: bytes, *, file_name: str) -> dict[int, ProgramPayment]:
+    """Return what a program says it paid, by the line of the file, in its order.
 
     Raises:
         BadFile: A line cannot be used, a reference stands twice, or there is no line at all.
     """
     table = read_table(content, file_name=file_name, required=PAYMENTS)
-    found: dict[tuple[str, str, str], ProgramPayment] = {}
+    found: dict[int, ProgramPayment] = {}
+    keys: set[tuple[str, str, str]] = set()
     for line, row in table.rows():
         texts = {name: as_it_was(row[name].strip()) for name in PAYMENTS[:3]}
         try:
@@ -151,13 +152,14 @@ def read_payments(content: bytes, *, file_name: str) -> tuple[ProgramPayment, ..
             table.refuse(line, failure.column_name, str(failure))
             continue
         key = (payment.program_id, payment.period, payment.reference)
-        if key in found:
+        if key in keys:
             table.refuse(line, "reference", f"{payment.reference[:40]!r} stands twice for {payment.period}")
-        found[key] = payment
+        keys.add(key)
+        found[line] = payment
     table.require_faultless()
     if not found:
         raise BadFile([f"{file_name}:1: has a header and no payments below it"])
-    return tuple(found.values())
+    return found
 
 
 def _money(text: str) -> MicroDollars:

@@ -12,7 +12,7 @@ who is enrolled.
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -98,7 +98,12 @@ def _counter(name: str, text: str) -> int:
 
 
 def read_meter_file(
-    content: bytes, *, now: datetime, file_name: str, metered_at_site: Container[str] = ()
+    content: bytes,
+    *,
+    now: datetime,
+    file_name: str,
+    metered_at_site: Container[str] = (),
+    left_at: Mapping[str, datetime | None] | None = None,
 ) -> tuple[MeterMessage, ...]:
     """Return one message for each site, by site id, with its readings by time.
 
@@ -111,6 +116,8 @@ def read_meter_file(
         now: A reading after this instant is refused.
         file_name: For the messages.
         metered_at_site: The sites whose grid meter counts. Their battery counters may be empty.
+        left_at: When each enrolled site left, None while it has not; None as a whole to take any site. Of
+            another site, or one that left, the first line that cannot be used is named.
 
     Raises:
         BadFile: At least one line cannot be used, or lacks the counters of the meter that counts.
@@ -118,12 +125,18 @@ def read_meter_file(
     table = read_table(content, file_name=file_name, required=_REQUIRED)
     readings: dict[str, dict[tuple[int, ...], MeterReading]] = {}
     times: dict[int, datetime] = {}  # many homes report the same instants
+    refused: set[str] = set()  # sites of which no line is looked at any more
     for line, site_id, cells in _rows(table):
+        if site_id in refused:
+            continue
         try:
             if site_id not in readings:
                 _require_site_id(site_id)
             if cells[0] not in times:
                 times[cells[0]] = _past(cells[0], now)
+            if left_at is not None and (why := _has_no_meter_here(site_id, times[cells[0]], left_at)):
+                refused.add(site_id)
+                raise why
             reading = _reading(site_id, times[cells[0]], cells, at_site=site_id in metered_at_site)
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))
@@ -146,6 +159,15 @@ def _require_site_id(site_id: str) -> None:
         require_site_id(site_id)
     except NotASiteId as failure:
         raise BadCell("site_id", str(failure)) from failure
+
+
+def _has_no_meter_here(site_id: str, at: datetime, left_at: Mapping[str, datetime | None]) -> BadCell | None:
+    if site_id not in left_at:
+        return BadCell("site_id", f"site {site_id} is not enrolled; vpp site enroll comes first")
+    until = left_at[site_id]
+    if until is not None and at > until:
+        return BadCell("at", f"site {site_id} left at {time_text(until)}; take out its later readings")
+    return None
 
 
 def _past(at_s: int, now: datetime) -> datetime:

@@ -53,23 +53,33 @@ async def reconcile_ledger(desk: Desk, *, content: bytes, file_name: str) -> Jso
         ) from failure
     entries = await desk.store.entries()
     due = {(each.program_id, each.period) for each in receivables(entries)}
-    strange = [each for each in payments if (each.program_id, each.period) not in due]
+    strange = [
+        f"{file_name}:{line}: {each.program_id} owes nothing for {each.period}"
+        for line, each in payments.items()
+        if (each.program_id, each.period) not in due
+    ]
     if strange:
         raise OperationRefused(
             f"{file_name}: {len(strange)} payments are for nothing that was posted, nothing was booked",
-            faults=[f"{each.program_id} owes nothing for {each.period}" for each in strange],
+            faults=strange,
         )
-    new = [receive(each, at=whole_second(desk.clock.now())) for each in payments]
-    known = {entry.entry_id for entry in entries}
+    new = {line: receive(each, at=whole_second(desk.clock.now())) for line, each in payments.items()}
+    known = {entry.entry_id: entry.postings for entry in entries}
+    otherwise = [
+        f"{file_name}:{line}: reference {payments[line].reference[:40]!r} is booked with another amount"
+        for line, entry in new.items()
+        if known.get(entry.entry_id, entry.postings) != entry.postings
+    ]
+    twice = f"{file_name}: a reference is booked with another amount, nothing was booked"
+    if otherwise:
+        raise OperationRefused(twice, HTTPStatus.CONFLICT, otherwise)
     try:
-        await desk.store.post(new)
-    except ConflictingFact as failure:
-        raise OperationRefused(
-            f"{file_name}: a reference is booked with another amount, nothing was booked", HTTPStatus.CONFLICT
-        ) from failure
+        await desk.store.post(list(new.values()))
+    except ConflictingFact as failure:  # somebody booked it in this moment
+        raise OperationRefused(twice, HTTPStatus.CONFLICT) from failure
     return {
-        "booked": sum(entry.entry_id not in known for entry in new),
-        "known": sum(entry.entry_id in known for entry in new),
+        "booked": sum(entry.entry_id not in known for entry in new.values()),
+        "known": sum(entry.entry_id in known for entry in new.values()),
         "open": [
             {
                 "program_id": each.program_id,

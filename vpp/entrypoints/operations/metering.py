@@ -48,19 +48,16 @@ async def import_readings(
     at_site = {site_id for site_id, home in known.items() if _metered_at_site(home, desk.programs)}
     try:
         messages = read_meter_file(
-            content, now=desk.clock.now(), file_name=file_name, metered_at_site=at_site
+            content,
+            now=desk.clock.now(),
+            file_name=file_name,
+            metered_at_site=at_site,
+            left_at={site_id: home.withdrawn_at for site_id, home in known.items()},
         )
     except BadFile as failure:
         raise OperationRefused(
             f"{file_name}: {len(failure.faults)} faults, nothing of it was stored", faults=failure.faults
         ) from failure
-    strangers = [message.site_id for message in messages if message.site_id not in known]
-    if strangers:
-        raise OperationRefused(
-            f"{file_name}: {len(strangers)} sites are not enrolled, nothing of it was stored",
-            faults=[f"site {site_id} is not enrolled; vpp site enroll comes first" for site_id in strangers],
-        )
-    _refuse_after_leaving(messages, known, file_name)
     sites, readings = len(messages), sum(len(message.readings) for message in messages)
     messages, left_out = _before_gateways(
         messages, await desk.store.own_readings_since([message.site_id for message in messages])
@@ -160,22 +157,6 @@ def _note_refused(
         for reading, verdict in zip(message.readings, after.readings, strict=True):
             if verdict.quality is Quality.BAD and reading.quality is not Quality.BAD:
                 refused.setdefault(message.site_id, []).append(str(verdict.reason))
-
-
-def _refuse_after_leaving(
-    messages: Sequence[MeterMessage], known: Mapping[str, Enrollment], file_name: str
-) -> None:
-    """Return only if no reading is from after its home's consent was withdrawn. Raises OperationRefused."""
-    faults = []
-    for message in messages:
-        until = known[message.site_id].withdrawn_at
-        if until is not None and any(reading.at > until for reading in message.readings):
-            faults.append(f"site {message.site_id} left at {instant(until)}; take out its later readings")
-    if faults:
-        raise OperationRefused(
-            f"{file_name}: {len(faults)} sites left before their readings, nothing of it was stored",
-            faults=faults,
-        )
 
 
 def _batches(messages: Sequence[MeterMessage]) -> Iterator[list[MeterMessage]]:
