@@ -124,6 +124,14 @@ def test_a_counter_that_falls_back_on_its_old_series_keeps_nothing_of_what_it_ha
     assert energy(charging, SIX, SIX + minutes(35)) == (-100, Quality.ESTIMATED)
 
 
+def test_a_meter_that_begins_at_nothing_is_another_one_even_where_the_old_one_had_hardly_begun():
+    replaced = columns(
+        [ok(SIX, 0), ok(SIX + minutes(30), 2_000), ok(SIX + minutes(35), 0), ok(SIX + minutes(60), 1_500)]
+    )
+
+    assert energy(replaced, SIX, SIX + minutes(60)) == (3_500, Quality.ESTIMATED)
+
+
 def test_two_counters_told_in_turn_are_no_energy_but_what_one_of_them_rose():
     in_turn = [ok(SIX + minutes(5 * at), 1_000 + at + 175 * (at % 2)) for at in range(13)]
 

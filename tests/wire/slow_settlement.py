@@ -206,8 +206,8 @@ class Meter:
     def energy(self, starts: datetime, stops: datetime) -> Energy:
         """Return net discharge, or load at the grid, with its quality; zero where it is MISSING or BAD.
 
-        A counter that falls is another one from then on, unless it stays above where the stretch began:
-        then it had jumped, and what it fell is taken off again.
+        A counter that falls is another one from then on, unless it stays above where the stretch began, and
+        above nothing: then it had jumped, and what it fell is taken off again.
         """
         one, other = self.edge(starts), self.edge(stops)
         if one is None or other is None:
@@ -219,7 +219,7 @@ class Meter:
                 continue
             last, row = self.rows[place - 1], self.rows[place]
             marks.append("MISSING" if row[0] - last[0] > HOUR else "ESTIMATED")
-            if row[1] >= begin[1] and row[2] >= begin[2]:
+            if row[1] >= begin[1] and row[2] >= begin[2] and (row[1], row[2]) != (0, 0):
                 net += row[1] - last[1] - (row[2] - last[2])
             else:
                 begin = row

@@ -291,8 +291,8 @@ def net_energy(
       reset lies inside such a gap.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.
 
-    A counter that falls, but not below where the stretch began, was no reset: it is back on its old
-    series, and what it had risen beyond that is taken off again.
+    A counter that falls, but not below where the stretch began and not to zero, was no reset: it is back
+    on its old series, and what it had risen beyond that is taken off again.
     """
     if not len(site) or not len(track.key):
         return np.zeros(len(site), dtype=np.int64), np.full(len(site), _MISSING, dtype=np.int64)
@@ -319,7 +319,8 @@ def _taken_back(track: CounterTrack, first: IntColumn, last: IntColumn) -> IntCo
     for place, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):  # few fall
         lowest, highest = np.searchsorted(track.falls, (begin + 1, end + 1))
         for row in track.falls[lowest:highest].tolist():
-            if said_out[row] >= said_out[begin] and said_in[row] >= said_in[begin]:
+            anew = not said_out[row] and not said_in[row]
+            if not anew and said_out[row] >= said_out[begin] and said_in[row] >= said_in[begin]:
                 taken_back[place] += said_out[row] - said_out[row - 1] - said_in[row] + said_in[row - 1]
             else:
                 begin = row  # a reset or a replaced meter: from here on its counter is the measure
