@@ -263,12 +263,12 @@ class SignalStore(Protocol):
         """Answer one raw signal: receipt, the signal's key where it was judged, the version if any."""
         ...
 
-    async def append_version(self, version: GridEvent, *, actor: str) -> None:
-        """Append a version made by a person (an operator's cancel)."""
+    async def append_version(self, version: GridEvent, *, actor: str, told: TrailEntry | None = None) -> None:
+        """Append a person's version (such as a cancel), with its trail entry; a known one adds neither."""
         ...
 
-    async def grant(self, grant: Grant) -> None:
-        """Append a person's leave; granting twice keeps the first."""
+    async def grant(self, grant: Grant, told: TrailEntry | None = None) -> None:
+        """Append a person's leave with its trail entry; granting twice keeps the first and adds neither."""
         ...
 
     async def receipts(self, event_id: str) -> Sequence[Receipt]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.adapters.store_world import EVENING, EVENT, a_raw_signal, a_receipt, a_signal, a_version, after
+from vpp.domain.access import TrailEntry
 from vpp.domain.grid_event import EventHistory, Grant, GrantKind, ReceiptState
 from vpp.ports import ConflictingFact, Store
 
@@ -99,6 +100,20 @@ async def test_versions_and_grants_come_back_as_they_were_in_order(store: Store)
         (a_version(1), a_version(2, power=None), a_version(3, interval=None)), (approved, forced)
     )
     assert await store.history("ev-unseen") is None
+
+
+async def test_what_a_person_did_stands_in_the_trail_once_with_its_version_or_grant(store: Store) -> None:
+    subject, grant = f"event:{EVENT}", Grant(EVENT, 1, GrantKind.FORCE, "op-lin", after(2))
+    started = TrailEntry(after(1), "op-lin", "start", subject, "", "r-1")
+    forced = TrailEntry(after(2), "op-lin", "force", subject, "", "r-2")
+
+    for _ in range(2):
+        await store.append_version(a_version(1), actor="op-lin", told=started)
+        await store.grant(grant, forced)
+    with pytest.raises(ConflictingFact):
+        await store.append_version(a_version(1, power=900_000), actor="op-lin", told=started)
+
+    assert await store.trail(subject=subject) == [forced, started]
 
 
 async def test_another_version_under_the_same_number_is_refused(store: Store) -> None:

@@ -127,7 +127,7 @@ async def test_the_trail_says_who_did_what_why_and_in_which_request(
     assert done.headers["x-request-id"] == "r-77"
     assert (entry["actor"], entry["action"], entry["reason"], entry["request_id"]) == (
         "operator:ana",
-        "cancel event",
+        "cancel",
         "grid call 17",
         "r-77",
     )

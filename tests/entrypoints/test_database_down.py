@@ -200,6 +200,8 @@ async def test_events_that_were_stopped_while_the_database_was_down_are_cancelle
     assert history.latest.status.value == "cancelled"
     assert evening.sites(Action.DISCHARGE) == set()
     assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+    told = await database._store.trail(subject="event:ev-1")
+    assert [(each.actor, each.action) for each in told] == [("staff:ana", "stop all"), ("staff:ana", "start")]
 
 
 async def test_opt_out_is_refused_and_no_discharge_leaves_while_the_database_is_down(

@@ -26,9 +26,9 @@ def demo(
 ) -> None:
     """Play a grid emergency: signal in, batteries out, owners paid, over a real MQTT broker.
 
-    While it is open, and afterwards with --keep, every other command works on it: VPP_STATE_DIR=DIR vpp
-    evidence export EVENT FOLDER writes all that its dollars were computed from. The pages take the port of
-    VPP_HTTP_PORT, or a free one where that is not set.
+    While it is open every other command goes through it and by its clock: VPP_STATE_DIR=DIR vpp evidence
+    export EVENT FOLDER writes all that its dollars were computed from. Afterwards, with --keep, commands
+    read what it left. The pages take the port of VPP_HTTP_PORT, or a free one where that is not set.
 
     With --json the last line is one object: event_id, scenario, sites_enrolled, sites_dispatched,
     requested_wh (asked of the fleet), delivered_wh (battery output), incremental_wh (beyond the baseline),
@@ -50,7 +50,7 @@ def demo(
     async def leave_open(stage: Stage, outcome: Outcome) -> None:
         screen.close()
         tell(outcome)
-        announce = lambda links: show_links(stderr, links, stage.folder)  # noqa: E731  # one line says it
+        announce = lambda links: show_links(stderr, links, stage.folder, stage.broker_url)  # noqa: E731  # one line says it
         await stay_open(stage, outcome, listener, announce=announce)
 
     with closing(_listener_or_exit(settings, exit_at_end=exit_at_end)) as listener, ExitStack() as screen:

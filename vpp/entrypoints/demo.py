@@ -147,6 +147,7 @@ class Stage:
     """Controller, homes, and the one clock that both follow. ``folder`` is what VPP_STATE_DIR would name."""
 
     folder: Path
+    broker_url: str
     controller: Controller
     desk: Desk
     clock: SteppedClock
@@ -198,7 +199,7 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
                 async with run_homes(
                     homes, broker_url=broker.url, controller_key=f"{key['kid']}:{key['public_key']}"
                 ) as child:
-                    yield Stage(folder, controller, desk, clock, wire, child)
+                    yield Stage(folder, broker.url, controller, desk, clock, wire, child)
     finally:
         await store.close()
 

@@ -1,4 +1,8 @@
-"""After a demonstration: both pages stay open, full of data, while the evening goes on in real time."""
+"""After a demonstration: both pages stay open, full of data, while the evening goes on in real time.
+
+Its folder names it as that of ``vpp serve`` names the service: a command in another terminal goes through
+it, and so by its clock; beside it, a command would take the evening for long past.
+"""
 
 import asyncio
 import contextlib
@@ -6,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 import uvicorn
@@ -17,7 +21,8 @@ from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.service import LOOPBACK, OrderlyServer
+from vpp.entrypoints.running_service import post_card, remove_card
+from vpp.entrypoints.service import GRACE_S, LOOPBACK, OrderlyServer, only_one
 
 STEP_EVERY_S = 1.0
 
@@ -38,11 +43,16 @@ async def stay_open(stage: Stage, outcome: Outcome, listener: socket.socket, *, 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-    server = OrderlyServer(uvicorn.Config(_door(stage), log_config=None, access_log=False, lifespan="off"))
+    token = secrets.token_urlsafe(32)
+    server = OrderlyServer(uvicorn.Config(
+        _door(stage, token), log_config=None, access_log=False, lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
+    ))  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    announce(await _links(stage, outcome, address))
     try:
-        await _live_on(stage, stop)
+        with _found_by_commands(stage, port=listener.getsockname()[1], token=token):
+            announce(await _links(stage, outcome, address))
+            await _live_on(stage, stop)
     finally:
         server.should_exit = True
         await serving
@@ -50,11 +60,22 @@ async def stay_open(stage: Stage, outcome: Outcome, listener: socket.socket, *, 
             loop.remove_signal_handler(number)
 
 
-def _door(stage: Stage) -> Callable[..., object]:
-    async def readiness() -> Json:
-        return {"database": True, "broker": stage.controller.connected}
+@contextlib.contextmanager
+def _found_by_commands(stage: Stage, *, port: int, token: str) -> Iterator[None]:
+    """Leave word in the folder where commands ask, and take it back; no ``vpp serve`` starts beside it."""
+    with only_one(stage.folder):
+        post_card(stage.folder, port=port, token=token)
+        try:
+            yield
+        finally:
+            remove_card(stage.folder)
 
-    api = create_api(lambda: stage.desk, token=secrets.token_urlsafe(32), readiness=readiness)
+
+def _door(stage: Stage, token: str) -> Callable[..., object]:
+    async def readiness() -> Json:
+        return {"database": True, "broker": stage.controller.connected, "leads": True}
+
+    api = create_api(lambda: stage.desk, token=token, readiness=readiness)
     return open_front_door(api, lambda: stage.desk, cookie_key=secrets.token_bytes(32))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from rich.console import Console, Group, RenderableType
@@ -14,6 +15,7 @@ from rich.text import Text
 from vpp.entrypoints.demo import Moment, Outcome
 from vpp.entrypoints.operations.desk import usd
 from vpp.entrypoints.rendering import kilowatt_hours, kilowatts, table
+from vpp.entrypoints.running_service import TOKEN_FILE
 
 CALIFORNIA = ZoneInfo("America/Los_Angeles")
 OWNERS_SHOWN = 5
@@ -141,16 +143,18 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         _show_record(console, outcome)
 
 
-def show_links(console: Console, links: Mapping[str, str], folder: Path) -> None:
-    """Print where the pages are (each address logs in once), and where other commands find this fleet."""
+def show_links(console: Console, links: Mapping[str, str], folder: Path, broker_url: str) -> None:
+    """Print where the pages are (each address logs in once), and how other programs find this fleet."""
     console.print("The evening goes on. Open (each link logs in once):", markup=False)
     for name, address in links.items():
         console.print(f"  {name:<9}{address}", markup=False, soft_wrap=True)
-    console.print(
+    pages, broker = urlsplit(links["operator"]), urlsplit(broker_url)
+    for line in (
         f"In another terminal every command works on this fleet: VPP_STATE_DIR={folder} vpp event list",
-        markup=False,
-        soft_wrap=True,
-    )
+        f"Its messages: mosquitto_sub -h {broker.hostname} -p {broker.port} -t 'vpp/#' -t 'grid/#' -v",
+        f"Its API: {pages.scheme}://{pages.netloc}/docs with the token in {folder / TOKEN_FILE}",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
     console.print("Ctrl-C ends the demonstration.")
 
 

@@ -91,7 +91,7 @@ class Service:
         require_state_dir(settings.state_dir)
         log_to_stderr()
         async with AsyncExitStack() as open_things:
-            open_things.enter_context(_only_one(settings.state_dir))
+            open_things.enter_context(only_one(settings.state_dir))
             with self._around("key-file"):
                 keys = _keys(settings)
             listener = listen(settings.http_port)
@@ -271,7 +271,7 @@ async def _note_power(live: Live, clock: WallClock) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(state_dir: Path) -> Iterator[None]:
+def only_one(state_dir: Path) -> Iterator[None]:
     """Hold the state directory: two services on one would both command the fleet."""
     descriptor = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -279,7 +279,7 @@ def _only_one(state_dir: Path) -> Iterator[None]:
     except BlockingIOError as taken:
         os.close(descriptor)
         raise OperationRefused(
-            f"vpp serve runs on {state_dir} already; end it, or set VPP_STATE_DIR to another folder"
+            f"vpp serve or vpp demo runs on {state_dir} already; end it, or name another VPP_STATE_DIR"
         ) from taken
     try:
         yield

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vpp.domain.access import TrailEntry
 from vpp.domain.board import Board
 from vpp.domain.command import DispatchTick, Unrecorded
 from vpp.domain.demands import has_begun
@@ -19,6 +20,9 @@ from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import Due, note_sent
 from vpp.domain.orders import commands_of, release_orders
 from vpp.ports import Clock, ConflictingFact, DeviceLink, DispatchStore, SignalStore, StaleEpoch
+
+STOP_ALL = "stop all"
+"""What the trail calls it, of the fleet and of each event that it cancelled."""
 
 
 class StopStore(SignalStore, DispatchStore, Protocol):
@@ -76,4 +80,6 @@ async def record(board: Board, *, store: StopStore, clock: Clock) -> None:
 async def _cancel_what_was_on(at: datetime, actor: str, store: StopStore, clock: Clock) -> None:
     for history in await store.histories(ending_after=at):
         if history.latest.status is not EventStatus.CANCELLED and has_begun(history, at):
-            await store.append_version(cancelled(history.latest, at=clock.now()), actor=actor)
+            version = cancelled(history.latest, at=clock.now())
+            entry = TrailEntry(version.committed_at, actor, STOP_ALL, f"event:{version.event_id}", "", "")
+            await store.append_version(version, actor=actor, told=entry)

@@ -2,15 +2,20 @@
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.entrypoints.test_service import Serve, card_of, environment, serve, vpp
+from tests.mosquitto import program
+from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE
 
 __all__ = ["serve"]  # the fixture
 
@@ -77,6 +82,67 @@ def test_a_demonstration_leaves_both_pages_open_on_the_chosen_port_until_it_is_t
     assert again.status_code == 404
     assert home.headers["location"] == "/owner"
     assert httpx.URL(links["operator"]).port == port
+
+
+def asked(state_dir: Path, *words: str) -> Any:
+    """Return what a command in another terminal answers."""
+    done = vpp(state_dir, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_command_goes_through_a_demonstration_by_its_clock_while_it_is_open(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with subprocess.Popen(
+        (*DEMO, "--keep", str(kept)), env=environment(tmp_path), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        try:
+            assert child.stderr is not None
+            said = ""
+            while "Ctrl-C" not in said:
+                said += (line := child.stderr.readline())
+                assert line, said
+            (evening,) = asked(kept, "event", "list")["events"]
+            more = ("--program", evening["program_id"], "--mw", "0.005", "--minutes", "60")
+            began = asked(kept, "event", "start", "by-hand", *more)
+            health = asked(kept, "fleet", "health")
+            listed = {event["event_id"]: event for event in asked(kept, "event", "list")["events"]}
+            second = vpp(kept, "serve")
+            heard = messages_of(said)
+            stopped = asked(kept, "event", "stop-all")
+            page = httpx.get(re.findall(r"http\S+/docs", said)[0], trust_env=False)
+        finally:
+            child.send_signal(signal.SIGINT)
+        assert child.wait(DEMO_WITHIN_S) == 0
+
+    assert f"VPP_STATE_DIR={kept} " in said
+    since = datetime.fromisoformat(began["starts_at"]) - datetime.fromisoformat(evening["starts_at"])
+    assert timedelta(0) < since < timedelta(hours=12)  # on the demonstration's own day
+    assert listed["by-hand"]["state"] == "active"
+    assert health["enrolled"] == 10
+    assert health["online"] > 0
+    assert stopped["cancelled"] == ["by-hand"]
+    assert second.returncode == 1
+    assert "already" in second.stderr
+    assert heard.startswith("vpp/")
+    assert page.status_code == 200
+    assert not (kept / SERVICE_FILE).exists()
+    assert not (kept / TOKEN_FILE).exists()
+    afterwards = {event["event_id"]: event["state"] for event in asked(kept, "event", "list")["events"]}
+    assert afterwards["by-hand"] == "cancelled"
+
+
+def messages_of(said: str) -> str:
+    """Return the first message that the printed command for another terminal shows."""
+    (options,) = re.findall(r"mosquitto_sub (.*)", said)
+    return subprocess.run(
+        [program("mosquitto_sub"), *shlex.split(options), "-C", "1"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    ).stdout
 
 
 def test_a_demonstration_whose_chosen_port_is_taken_says_so_before_the_evening_begins(

@@ -92,19 +92,12 @@ class MemorySignals:
         if signal is not None and receipt.state in (ReceiptState.ACCEPTED, ReceiptState.SUPERSEDED):
             self._judged.add(_judged_key(signal))
 
-    async def append_version(self, version: GridEvent, *, actor: str) -> None:
-        """Append a version made by a person (an operator's cancel)."""
-        self._append(version, actor=actor)
-
-    async def grant(self, grant: Grant) -> None:
-        """Append a person's leave; granting twice keeps the first."""
-        self._grants.setdefault(grant.event_id, {}).setdefault((grant.version, grant.kind), grant)
-
     async def receipts(self, event_id: str) -> Sequence[Receipt]:
         """Return what was answered about an event, in order."""
         return [each for each in self._receipts.values() if each.event_id == event_id]
 
-    def _append(self, version: GridEvent, *, actor: str | None) -> None:
+    def _append(self, version: GridEvent, *, actor: str | None) -> bool:
+        """Append a version and return whether it is new. Raises ConflictingFact."""
         versions = self._versions.get(version.event_id, {})
         known = versions.get(version.version)
         if known is None:
@@ -112,6 +105,7 @@ class MemorySignals:
             self._versions.setdefault(version.event_id, {})[version.version] = version
         elif not facts.same(known, version):
             raise ConflictingFact(f"event {version.event_id} has another version {version.version}")
+        return known is None
 
 
 def _ends_after(version: GridEvent, at: datetime) -> bool:

@@ -14,6 +14,7 @@ from vpp.adapters.memory.prices import MemoryPrices
 from vpp.adapters.memory.signals import MemorySignals
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.grid_event import Grant, GridEvent
 from vpp.domain.notice import Forgotten
 from vpp.ports import StoreUnavailable
 
@@ -43,6 +44,20 @@ class MemoryStore(
         MemoryAccounts.__init__(self)
         MemoryNotices.__init__(self)
         self._open = True
+
+    async def append_version(self, version: GridEvent, *, actor: str, told: TrailEntry | None = None) -> None:
+        """Append a person's version (such as a cancel), with its trail entry; a known one adds neither."""
+        if self._append(version, actor=actor) and told is not None:
+            await self.leave_trail([told])
+
+    async def grant(self, grant: Grant, told: TrailEntry | None = None) -> None:
+        """Append a person's leave with its trail entry; granting twice keeps the first and adds neither."""
+        grants = self._grants.setdefault(grant.event_id, {})
+        new = (grant.version, grant.kind) not in grants
+        if new:
+            grants[grant.version, grant.kind] = grant
+        if new and told is not None:
+            await self.leave_trail([told])
 
     async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
         """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""

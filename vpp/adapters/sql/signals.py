@@ -8,6 +8,7 @@ from sqlalchemy import and_, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from vpp.adapters.sql.accounts import trail_row
 from vpp.adapters.sql.chain import append_links
 from vpp.adapters.sql.engine import Database, from_us, to_us
 from vpp.adapters.sql.tables import (
@@ -17,6 +18,7 @@ from vpp.adapters.sql.tables import (
     RawSignalRow,
     SignalReceiptRow,
 )
+from vpp.domain.access import TrailEntry
 from vpp.domain.grid_event import (
     EventHistory,
     EventStatus,
@@ -114,13 +116,14 @@ class SqlSignals:
             if signal is not None and counts:
                 await session.merge(_judged_row(signal))
 
-    async def append_version(self, version: GridEvent, *, actor: str) -> None:
-        """Append a version made by a person (an operator's cancel)."""
+    async def append_version(self, version: GridEvent, *, actor: str, told: TrailEntry | None = None) -> None:
+        """Append a person's version (such as a cancel), with its trail entry; a known one adds neither."""
         async with self._signal_database.write() as session:
-            await _append(session, version, actor=actor)
+            if await _append(session, version, actor=actor) and told is not None:
+                session.add(trail_row(told))
 
-    async def grant(self, grant: Grant) -> None:
-        """Append a person's leave; granting twice keeps the first."""
+    async def grant(self, grant: Grant, told: TrailEntry | None = None) -> None:
+        """Append a person's leave with its trail entry; granting twice keeps the first and adds neither."""
         row = EventGrantRow(
             event_id=grant.event_id,
             version=grant.version,
@@ -132,6 +135,8 @@ class SqlSignals:
         async with self._signal_database.write() as session:
             if await session.get(EventGrantRow, key) is None:
                 session.add(row)
+                if told is not None:
+                    session.add(trail_row(told))
 
     async def receipts(self, event_id: str) -> Sequence[Receipt]:
         """Return what was answered about an event, in order."""
@@ -165,13 +170,14 @@ def version_of(row: GridEventRow) -> GridEvent:
     )
 
 
-async def _append(session: AsyncSession, version: GridEvent, *, actor: str | None) -> None:
+async def _append(session: AsyncSession, version: GridEvent, *, actor: str | None) -> bool:
+    """Append a version and return whether it is new. Raises ConflictingFact."""
     key = {"event_id": version.event_id, "version": version.version}
     known = await session.get(GridEventRow, key)
     if known is not None:
         if version_of(known) != version:
             raise ConflictingFact(f"event {version.event_id} has another version {version.version}")
-        return
+        return False
     interval = version.interval
     session.add(
         GridEventRow(
@@ -195,6 +201,7 @@ async def _append(session: AsyncSession, version: GridEvent, *, actor: str | Non
         )
     )
     await append_links(session, [("grid_event", (version.event_id, version.version), version)], actor=actor)
+    return True
 
 
 async def _histories(session: AsyncSession, event_ids: Sequence[str]) -> list[EventHistory]:

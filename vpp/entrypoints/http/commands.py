@@ -29,7 +29,17 @@ SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
 """What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
 TOLD_ONCE = "/api/v1/users"
 """Answers below it hold passwords and links, which stand in no database."""
-OWN_TRAIL = ("start_event", "modify_event", "add_source", "add_user", "make_login_link")
+OWN_TRAIL = (
+    "start_event",
+    "modify_event",
+    "force_event",
+    "approve_event",
+    "cancel_event",
+    "stop_all",
+    "add_source",
+    "add_user",
+    "make_login_link",
+)
 """Operations that leave their trail by themselves, whoever asks."""
 REASON_MOST = 500
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from vpp.domain.access import TrailEntry
+from vpp.domain.grid_event import GrantKind
 from vpp.entrypoints.http.live import (
     board_html,
     board_page_values,
@@ -30,13 +31,13 @@ from vpp.entrypoints.http.visitor import (
     Visitor,
     Watcher,
     front_of,
-    leave_trail,
 )
 from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json, instant
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
+GRANTED = frozenset(GrantKind)
 BOARDS = ""  # no event has an empty id
 
 router = APIRouter(prefix="/operator")
@@ -105,7 +106,11 @@ def _story(event: Any, trail: Sequence[TrailEntry]) -> list[tuple[str, str]]:
     for each in event["receipts"]:
         why = f" ({each['reason']})" if each["reason"] else ""
         told.append((each["at"], f"answered {each['state']}{why}"))
-    told += [(instant(each.at), f"{each.action} by {each.actor} {each.reason}".strip()) for each in trail]
+    told += [
+        (instant(each.at), f"{each.action} by {each.actor} {each.reason}".strip())
+        for each in trail
+        if each.action not in GRANTED  # which the grants above tell
+    ]
     return sorted(told)
 
 
@@ -123,7 +128,6 @@ async def cancel(
     """Cancel an event whose id was typed."""
     refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="cancel")
     if refusal is None:
-        await leave_trail(desk, visitor, "cancel", f"event:{event_id}")
         await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
     return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
 
@@ -135,7 +139,6 @@ async def force(
     """Dispatch an event that lies outside its program, once its id was typed."""
     refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="force")
     if refusal is None:
-        await leave_trail(desk, visitor, "force", f"event:{event_id}")
         await events.force_event(desk, event_id=event_id, actor=visitor.actor)
     return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
 
@@ -147,7 +150,6 @@ async def approve(
     """Be the second person of an event above its source's limit, once its id was typed."""
     refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="approve")
     if refusal is None:
-        await leave_trail(desk, visitor, "approve", f"event:{event_id}")
         await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
     return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
 
@@ -178,7 +180,6 @@ async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: Ch
         detail = "Type STOP to release every home. Nothing was changed."
         unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
         return show(request, "operator_message.html", unprocessable, visitor=visitor, detail=detail)
-    await leave_trail(desk, visitor, "stop all", "fleet")
     stopped = await starting.stop_all(desk, actor=visitor.actor)
     return show(request, "operator_stopped.html", visitor=visitor, stopped=stopped)
 

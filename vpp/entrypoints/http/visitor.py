@@ -190,12 +190,12 @@ async def checked_form(request: Request) -> Form:
 
 
 async def leave_trail(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> None:
-    """Write into the trail what the visitor is about to do or read."""
+    """Write into the trail what the visitor did."""
     await desk.store.leave_trail([trail_entry(desk, visitor, action, subject, reason)])
 
 
 def trail_entry(desk: Desk, visitor: Visitor, action: str, subject: str, reason: str = "") -> TrailEntry:
-    """Return what the trail says of what the visitor is about to do or read."""
+    """Return what the trail says of what the visitor did, or is about to read."""
     return TrailEntry(desk.clock.now(), visitor.actor, action, subject, reason[:500], desk.request_id)
 
 

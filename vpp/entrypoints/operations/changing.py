@@ -68,8 +68,8 @@ async def modify_event(
             committed_at=now,
         )
         what = f"version {version.version}"
-        await desk.store.leave_trail([desk.trail_entry(actor, "modify", f"event:{event_id}", what)])
-        await desk.store.append_version(version, actor=actor)
+        entry = desk.trail_entry(actor, "modify", f"event:{event_id}", what)
+        await desk.store.append_version(version, actor=actor, told=entry)
         desk.changed()
     authorized = await authorized_now(desk)
     return event_facts(desk, await desk.history(event_id), authorized_w=authorized.get(event_id, 0))

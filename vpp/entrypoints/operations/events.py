@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 
-from vpp.domain.access import Right
+from vpp.domain.access import Right, TrailEntry
 from vpp.domain.command import Refusal
 from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import (
@@ -346,7 +346,7 @@ async def force_event(
             break
     else:
         grant = Grant(event_id, latest.version, GrantKind.FORCE, by, now)
-        await desk.store.grant(grant)
+        await desk.store.grant(grant, desk.trail_entry(by, "force", f"event:{event_id}"))
         desk.changed()
     return {
         "event_id": event_id,
@@ -369,11 +369,17 @@ async def cancel_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     if event_state(history, now) == "ended":
         raise OperationRefused(f"event {event_id} is over; nothing changed", HTTPStatus.CONFLICT)
     if latest.status is not EventStatus.CANCELLED:
-        latest = cancelled(latest, at=now)
-        await desk.store.append_version(latest, actor=actor)
-        desk.changed()
+        latest = await cancel_now(desk, history, desk.trail_entry(actor, "cancel", f"event:{event_id}"))
     return {
         "event_id": event_id,
         "version": latest.version,
         "cancelled_at": instant(latest.committed_at),
     }
+
+
+async def cancel_now(desk: Desk, history: EventHistory, entry: TrailEntry) -> GridEvent:
+    """Cancel an event that is neither over nor cancelled, for whoever the entry names; return its version."""
+    version = cancelled(history.latest, at=desk.clock.now())
+    await desk.store.append_version(version, actor=entry.actor, told=entry)
+    desk.changed()
+    return version

@@ -32,10 +32,11 @@ from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
-from vpp.entrypoints.operations.events import authorized_now, cancel_event, event_facts, event_state
+from vpp.entrypoints.operations.events import authorized_now, cancel_now, event_facts, event_state
 from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.live import Live
 from vpp.ports import StoreUnavailable
+from vpp.stages.stop import STOP_ALL
 
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60
@@ -266,8 +267,8 @@ async def start_event(
             )
         return await _facts(desk, known) | {"limit_w": console.max_power_w}
     version = await _judge(desk, signal, wish, now)
-    await desk.store.leave_trail([desk.trail_entry(actor, "start", f"event:{event_id}", f"{power_mw} MW")])
-    await desk.store.append_version(version, actor=actor)
+    entry = desk.trail_entry(actor, "start", f"event:{event_id}", f"{power_mw} MW")
+    await desk.store.append_version(version, actor=actor, told=entry)
     desk.changed()
     return await _facts(desk, await desk.history(event_id)) | {"limit_w": console.max_power_w}
 
@@ -310,7 +311,7 @@ async def approve_event(
     ]  # fmt: skip
     if not grants:
         grants = [Grant(event_id, latest.version, GrantKind.APPROVE, by, desk.clock.now())]
-        await desk.store.grant(grants[0])
+        await desk.store.grant(grants[0], desk.trail_entry(by, "approve", f"event:{event_id}"))
         desk.changed()
     return {
         "event_id": event_id,
@@ -348,9 +349,10 @@ async def _cancel_all(desk: Desk, *, actor: str) -> Json:
         event_id, state = history.latest.event_id, event_state(history, now)
         asked = int(live.serving(event_id, now).sum()) if live else 0
         if state not in ("cancelled", "ended") and (asked or has_begun(history, now)):
-            await cancel_event(desk, event_id=event_id, actor=actor)
+            await cancel_now(desk, history, desk.trail_entry(actor, STOP_ALL, f"event:{event_id}"))
             cancelled.append(event_id)
             homes += asked
         elif state not in ("cancelled", "ended"):
             scheduled.append(event_id)
+    await desk.store.leave_trail([desk.trail_entry(actor, STOP_ALL, "fleet")])
     return {"cancelled": cancelled, "homes": homes, "scheduled": scheduled, "recorded": True}
