@@ -144,16 +144,78 @@ async def test_network_limits_bind_the_forecast(suburb: Suburb) -> None:
     assert found["shortfall_w"] == 8_000
 
 
-async def test_homes_of_a_running_event_are_not_promised_twice(suburb: Suburb) -> None:
+async def something_on(suburb: Suburb, power_mw: str, priority: int | None = None) -> None:
+    """Let an event run for a minute; with a priority it comes before any of the console."""
     await start_event(
-        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="0.059", minutes=60, actor="staff:ana"
-    )
+        suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw=power_mw, minutes=60,
+        name="Real emergency", actor="staff:ana",
+    )  # fmt: skip
+    history = await suburb.desk.history("ev-1")
+    if priority is not None:
+        await suburb.desk.store.append_version(
+            replace(history.latest, version=2, priority=priority, committed_at=suburb.clock.now()),
+            actor="staff:ana",
+        )
     await suburb.pass_time(60)
+
+
+async def test_homes_of_an_event_that_comes_before_it_are_not_promised_twice(suburb: Suburb) -> None:
+    await something_on(suburb, "0.059", priority=1)
 
     found = await preview(suburb)
 
     assert found["reasons"] == {"not_needed": 12}
     assert found["firm"]["p50_w"] == 0
+    assert found["takes_from"] == []
+
+
+@pytest.mark.parametrize("power_mw", ["0.04", "0.02", "all"])
+async def test_preview_tells_what_the_event_gets_from_one_that_is_on_and_so_it_comes(
+    suburb: Suburb, power_mw: str
+) -> None:
+    await something_on(suburb, "0.04")
+    before = suburb.plan("ev-1")
+
+    found = await preview(suburb, power_mw=power_mw)
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), found)
+    await start_event(
+        suburb.desk, event_id="drill", program_id=PROGRAM, power_mw=power_mw, minutes=60, actor="staff:ana"
+    )
+    await suburb.pass_time(15)
+    drill, lost_w = suburb.plan("drill"), 40_000 - int(suburb.plan("ev-1").setpoint_w.sum())
+
+    assert (found["planned_w"], found["sites"]) == (
+        int(drill.setpoint_w.sum()), int((drill.setpoint_w > 0).sum()),
+    )  # fmt: skip
+    taken = int(((drill.setpoint_w > 0) & (before.setpoint_w > 0)).sum())
+    assert taken > 0
+    assert found["takes_from"] == [
+        {"event_id": "ev-1", "name": "Real emergency", "sites": taken, "power_w": lost_w}
+    ]
+    assert f"{taken} homes and {lost_w / 1000:.1f} kW from Real emergency, which is on" in printed.getvalue()
+
+
+async def test_preview_of_a_later_event_takes_from_what_is_still_on_then(suburb: Suburb) -> None:
+    await something_on(suburb, "0.059")
+    later = [(suburb.clock.now() + timedelta(minutes=minutes)).isoformat() for minutes in (30, 90)]
+
+    within = await preview(suburb, power_mw="0.02", starts_at=later[0], minutes=20)
+    after = await preview(suburb, power_mw="0.02", starts_at=later[1], minutes=20)
+
+    assert [each["event_id"] for each in within["takes_from"]] == ["ev-1"]
+    assert (within["planned_w"], after["planned_w"], after["takes_from"]) == (20_000, 20_000, [])
+
+
+async def test_preview_beside_an_event_leaves_the_controller_as_it_was(suburb: Suburb) -> None:
+    await something_on(suburb, "0.04")
+    board = suburb.controller.board
+    assert board is not None
+    before = board.events.words, dict(board.plans), board.leases.event_no.tolist()
+
+    await preview(suburb)
+
+    assert (board.events.words, dict(board.plans), board.leases.event_no.tolist()) == before
 
 
 async def a_full_evening(suburb: Suburb) -> None:
@@ -223,7 +285,7 @@ async def test_what_is_scheduled_in_the_same_window_is_named_beside_what_is_prom
     assert "55.0 kW, scheduled in this window by next, tonight" in printed.getvalue()
 
 
-async def test_what_is_on_is_subtracted_and_so_not_named_as_scheduled(suburb: Suburb) -> None:
+async def test_what_is_on_is_not_named_as_scheduled(suburb: Suburb) -> None:
     await start_event(
         suburb.desk, event_id="ev-1", program_id=PROGRAM, power_mw="all", minutes=60, actor="staff:ana"
     )

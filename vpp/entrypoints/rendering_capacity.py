@@ -22,6 +22,7 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
         ("firm, in 50 of 100", kilowatts(firm["p50_w"])),
         ("firm, in 10 of 100", kilowatts(firm["p10_w"])),
         ("nominated this month", _nominated(found)),
+        ("taken from others", _taken(found)),
         ("not subtracted", _scheduled(found)),
         ("cost at most", _cost(found, "cost_usd")),
         ("expected cost", _cost(found, "cost_p50_usd")),
@@ -52,6 +53,17 @@ def _cost(found: dict[str, Any], key: str) -> str:
     if found[key] is None:
         return f"paid by the {found['paid_by']}"
     return amount(found[key], found["currency"])
+
+
+def _taken(found: dict[str, Any]) -> str:
+    return (
+        "; ".join(
+            f"{each['sites']} {'home' if each['sites'] == 1 else 'homes'} and {kilowatts(each['power_w'])} "
+            f"from {each['name']}, which is on"
+            for each in found["takes_from"]
+        )
+        or "nothing"
+    )
 
 
 def _scheduled(found: dict[str, Any]) -> str:

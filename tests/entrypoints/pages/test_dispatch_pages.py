@@ -55,6 +55,23 @@ async def test_a_preview_names_what_is_already_scheduled_in_its_window(
     assert 'href="/operator/events/console-1"' in told[0]
 
 
+async def test_a_preview_warns_of_what_it_takes_from_an_event_that_is_on(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    alone = await send(ana, "/operator/new-event", **WISH)
+    await start(ana, power_mw="0.04", name="Real emergency")
+    await suburb.pass_time(60)
+
+    beside = await send(ana, "/operator/new-event", **(WISH | {"event_id": "console-2", "power_mw": "0.04"}))
+
+    assert "It takes" not in alone.text
+    assert re.search(
+        r"It takes \d+ homes and [1-9][\d.]* kW from "
+        r'<a href="/operator/events/console-1">Real emergency</a>, which is on\.',
+        beside.text,
+    )
+
+
 async def test_a_preview_of_a_program_that_pays_for_the_season_says_so_and_names_no_cost(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:

@@ -21,17 +21,18 @@ from vpp.domain.demands import has_begun, most_asked_w, targeted_sites, targets_
 from vpp.domain.dispatch_plan import REASONS
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.fleet import Names
-from vpp.domain.grid_event import Step, steps_in_force
+from vpp.domain.grid_event import GridEvent, Step, steps_in_force
 from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.program import Period, Terms
 from vpp.domain.quantities import IntColumn
+from vpp.entrypoints.operations.beside import beside_others
 from vpp.entrypoints.operations.board import by_word
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import Outlook
 from vpp.entrypoints.operations.records import track_record
-from vpp.entrypoints.operations.starting import Wish, console_of, demand_of, departures_of, read_wish
+from vpp.entrypoints.operations.starting import Wish, console_of, demand_of, read_wish, version_of
 
 GROUPS_SHOWN = 200
 PRIOR = (
@@ -53,8 +54,8 @@ async def preview_event(
 ) -> Json:
     """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
 
-    It stands beside events that are on now, whose homes are not to be had. Homes that an event will use
-    which only begins later are not subtracted: ``scheduled_w`` says how much that is.
+    It is planned as if granted, beside the events that are on, by control's own rules. Homes of events that
+    only begin later are not subtracted: ``scheduled_w`` says how much that is.
 
     Args:
         program_id: Whose homes.
@@ -71,6 +72,7 @@ async def preview_event(
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
         ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``, both None where the program pays
         by the month, season or year, whatever one event gives; ``paid_by`` (``event`` or one of these);
+        ``takes_from`` (``event_id, name, sites, power_w``: homes and power that events which are on lose);
         ``scheduled`` (ids of other events that are not on yet and ask the same homes in this window, also
         where they wait for approval), ``scheduled_w`` (the most they ask together; None: all there is);
         ``out_of_program, limit_w`` (needs no second person). Of what can be held to the end, with charge
@@ -87,10 +89,9 @@ async def preview_event(
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
     demand = demand_of(wish, live, begins, ends)
-    outlook = Outlook.of(live, demand, now)
-    record = await track_record(desk, program_id)
-    plan, held_w = outlook.plan(), outlook.held_w
-    out = await departures_of(desk, wish, now)
+    version = await version_of(desk, wish, now)
+    outlook, plan, takes_from = await _planned(desk, demand, version, now)
+    record, held_w = await track_record(desk, program_id), outlook.held_w
     return {
         "program_id": program_id,
         "time_zone": wish.program.zone.key,
@@ -104,11 +105,25 @@ async def preview_event(
         "currency": wish.program.currency,
         **_costs(wish, begins, int(plan.setpoint_w.sum()), firm_power(plan.setpoint_w, record).p50_w),
         **await _scheduled(desk, demand, wish, now),
-        "out_of_program": list(out),
+        "takes_from": takes_from,
+        "out_of_program": list(version.out_of_program),
         "limit_w": (await console_of(desk)).max_power_w,
         **_firm_blocks(held_w, record, live, plan.setpoint_w, lambda power_w: _cost(wish, begins, power_w)),
         "selection": _selection(outlook, wish, record, confidence_pct),
     }
+
+
+async def _planned(
+    desk: Desk, demand: Demand, version: GridEvent, now: datetime
+) -> tuple[Outlook, EventPlan, list[Json]]:
+    """Return what the event would find and get beside those that are on, and what it takes from each."""
+    beside = await beside_others(desk, version, now)
+    if beside is None:
+        outlook = Outlook.of(desk.running, demand, now)
+        return outlook, outlook.plan(), []
+    turn, takes_from = beside
+    outlook = Outlook(desk.running.controller.fleet, demand, turn.codes, turn.limits)
+    return outlook, turn.plan, takes_from
 
 
 def _plan_facts(plan: EventPlan, live: Live) -> Json:

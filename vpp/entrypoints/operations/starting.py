@@ -160,11 +160,6 @@ def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> Deman
     )
 
 
-async def departures_of(desk: Desk, wish: Wish, now: datetime) -> tuple[str, ...]:
-    """Return how the wish leaves its program's terms; empty when it lies inside them."""
-    return (await version_of(desk, wish, now)).out_of_program
-
-
 async def version_of(desk: Desk, wish: Wish, now: datetime) -> GridEvent:
     """Return the version that the wish would be, under an id that nothing is stored by."""
     return await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)
