@@ -11,7 +11,7 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.entrypoints.http.county_map import tiles
-from vpp.entrypoints.operations import events, sites, starting
+from vpp.entrypoints.operations import events, own_data, sites, starting
 
 MANY = 2_000
 
@@ -33,6 +33,22 @@ async def test_the_fleet_table_finds_one_of_many_homes(tmp_path: Path) -> None:
     for number in (1_777, 1, MANY - 1):
         page = await ana.get("/operator/fleet", params={"search": f"home-{number}"})
         assert f">home-{number}</a>" in page.text
+
+
+async def test_a_home_that_left_is_neither_enrolled_nor_online(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    gone = await suburb.desk.enrollment("s-001")
+    await own_data.leave_program(
+        suburb.desk, owner_id=gone.owner_id, site_id=gone.site_id, actor="owner:rosa"
+    )
+    suburb.report(silent=[5])
+    suburb.controller.fleet.online[5] = False
+
+    board, fleet = await ana.get("/operator/boards"), await ana.get("/operator/fleet")
+
+    assert "<strong>10</strong> of 11 homes online" in board.text
+    assert "12 of 12 homes, 10 of 11 online" in fleet.text
 
 
 async def test_the_map_leads_from_a_county_to_its_homes(suburb: Suburb, ana: httpx.AsyncClient) -> None:
