@@ -144,6 +144,18 @@ async def test_an_event_that_nobody_was_asked_for_says_so_in_words(
     assert "0 ticks" not in waiting.text + over.text
 
 
+async def test_homes_that_had_no_time_yet_are_starting_and_not_late(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.controller.turn()  # they have their commands, and nobody looked at them since
+
+    page = await ana.get("/operator/boards")
+
+    assert "Homes are starting." in page.text
+    assert "below target" not in page.text
+
+
 async def test_the_board_shows_target_delivery_and_every_home_by_its_proof(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
