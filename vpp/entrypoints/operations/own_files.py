@@ -17,6 +17,7 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
+from vpp.entrypoints.operations.owner_money import money_columns
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
 from vpp.wire.green_button import EnergyHour, write_green_button
@@ -54,8 +55,7 @@ def _tables_of_books(found: Json) -> dict[str, Rows]:
         return {"left-out": [{"table": name, "why": found["differs"]} for name in OF_BOOKS]}
     assert isinstance(statement, dict)
     hours = [
-        {"event_id": line["event_id"], "site_id": line["site_id"], **hour}
-        | {"rate_usd_per_kwh": line["rate_usd_per_kwh"]}
+        {"event_id": line["event_id"], "site_id": line["site_id"], **hour, **money_columns(line, hour)}
         for line in statement["events"]
         for hour in line["hours"]
     ]
