@@ -1,5 +1,7 @@
 """What a page says when something went wrong: staff exactly, owners in their language."""
 
+import re
+
 import pytest
 
 from tests.entrypoints.pages.world import Suburb, a_browser, form_token, logged_in, send
@@ -74,5 +76,7 @@ async def test_staff_read_what_exactly_was_refused_with_stop_all_in_reach(suburb
     assert forbidden.status_code == 403
     assert "not for the role viewer" in forbidden.text
     assert "event hot-9 is not known" in unknown.text
-    assert "Type STOP to release every home" in untyped.text
+    assert untyped.status_code == 422
+    assert 'id="stop-fault">Type STOP to release every home. Nothing was changed.' in untyped.text
+    assert re.search(r'<input id="stop-typed" [^>]*value="no" aria-invalid="true"', untyped.text)
     assert ["Stop all" in page.text for page in (forbidden, unknown, untyped)] == [False, True, True]
