@@ -65,6 +65,20 @@ async def test_a_form_too_many_in_a_few_seconds_is_told_so_in_the_owners_languag
     assert "Demasiados formularios" in answers[30].text
 
 
+async def test_a_form_that_is_too_long_is_answered_by_a_page(suburb: Suburb) -> None:
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    await suburb.add("ana", Role.OPERATOR)
+    rosa, ana = await logged_in(suburb, "rosa"), await logged_in(suburb, "ana")
+
+    of_owner = await rosa.post("/owner/contact", data={"address": "x" * 70_000}, headers=SPANISH)
+    of_staff = await ana.post("/operator/new-event", data={"name": "x" * 70_000})
+
+    assert (of_owner.status_code, of_staff.status_code) == (413, 413)
+    assert "Lo que se envió es demasiado largo; nada cambió." in of_owner.text
+    assert "at most 65,536 bytes" in of_staff.text
+    assert "Stop all" in of_staff.text
+
+
 async def test_staff_read_what_exactly_was_refused_with_stop_all_in_reach(suburb: Suburb) -> None:
     await suburb.add("vera", Role.VIEWER)
     await suburb.add("ana", Role.OPERATOR)

@@ -98,6 +98,21 @@ async def test_health_says_who_reported_when_and_what_became_of_messages(
     assert "settle ev-1: the database went away" in page.text
 
 
+async def test_the_homes_of_a_test_stand_under_its_banner(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="try-1", program_id=PROGRAM, power_mw="0.01", test=True, actor="staff:ana"
+    )
+    await suburb.controller.turn()
+
+    of_test = await ana.get("/operator/fleet", params={"event": "try-1"})
+    of_now = await ana.get("/operator/fleet")
+    event = await ana.get("/operator/events/try-1")
+
+    assert '<p class="test">TEST: never paid, never counted</p>' in of_test.text
+    assert "TEST" not in of_now.text
+    assert re.search(r"\d+ commands in 1 tick to \d+ homes", event.text)
+
+
 async def test_every_home_says_its_reason_in_one_event_while_it_runs_and_afterwards(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
