@@ -58,17 +58,28 @@ async def test_event_that_asks_everybody_alike_is_fairer_than_one_that_asks_a_fe
 
 
 async def test_owner_sees_each_event_and_how_the_home_compares(suburb: Suburb) -> None:
-    await run_event(suburb, "ev-1", "0.055", test=True)
+    await run_event(suburb, "ev-1", "0.055")
 
     fullest = await history(suburb, "s-000")
 
     (row,) = fullest["rows"]
-    assert (row["event_id"], row["test"], row["delivered_wh"]) == ("ev-1", True, None)
+    assert (row["event_id"], row["test"], row["delivered_wh"]) == ("ev-1", False, None)
     assert row["hours"] == pytest.approx(1.0, abs=0.02)
     assert fullest["energy_wh"] == row["asked_wh"]
     assert fullest["cycles"] == pytest.approx(row["asked_wh"] / (0.95 * 13_305), abs=0.002)
     assert 0 < fullest["mean_cycles"] <= fullest["cycles"]
     assert fullest["cap_hours"] is None
+
+
+async def test_a_test_is_shown_and_counts_for_nothing(suburb: Suburb) -> None:
+    await run_event(suburb, "ev-test", "0.002", test=True)
+
+    of_home, of_program = await history(suburb, "s-000"), await fairness(suburb)
+
+    assert [(row["event_id"], row["test"]) for row in of_home["rows"]] == [("ev-test", True)]
+    assert (of_home["events"], of_home["hours"], of_home["energy_wh"], of_home["cycles"]) == (0, 0, 0, 0)
+    assert (of_program["events"], of_program["asked"], of_program["fairness_index"]) == (0, 0, 1.0)
+    assert of_program["most_burdened"] == []
 
 
 async def test_cap_of_one_home_is_told(suburb: Suburb) -> None:

@@ -300,6 +300,26 @@ async def test_operators_are_told_rank_by_rank_until_somebody_answers(
     assert f"vpp alarm answer {raised}" in receiver.took[0]["message"]
 
 
+async def test_a_shortfall_is_over_with_the_event_that_was_cancelled(suburb: Suburb) -> None:
+    await begin(suburb, starts_at="now", mw="0.9")
+    await tell(suburb, 60)
+    assert len(await open_alarms(suburb)) == 1
+
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await tell(suburb, 15)
+    await tell(suburb, 150)
+
+    assert await open_alarms(suburb) == []
+
+
+async def test_what_a_test_lacks_is_no_alarm(suburb: Suburb) -> None:
+    await begin(suburb, starts_at="now", mw="0.9", test=True)
+    await tell(suburb, 60)
+
+    assert suburb.plan("hot-1").shortfall_w > 800_000
+    assert await open_alarms(suburb) == []
+
+
 async def test_an_alarm_is_answered_on_its_page_once_and_a_viewer_cannot(suburb: Suburb) -> None:
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("vic", Role.VIEWER)

@@ -17,7 +17,7 @@ from vpp.wire.evidence_check import UNSIGNED, EvidenceReport, verify_bundle, wri
 from vpp.wire.evidence_help import EXAMPLE, formats
 from vpp.wire.meter_file import read_meter_csv, write_meter_csv
 from vpp.wire.signed import SigningKey, sign
-from vpp.wire.table import BadFile, as_it_was, harmless
+from vpp.wire.table import BadFile, as_it_was, decimal_cell, harmless
 
 PROGRAM = (Path(__file__).parents[2] / "config" / "programs" / "elrp-a4-pge.toml").read_bytes()
 TEN_DAYS = [[1_000, 1_200, 600]] * 10
@@ -436,3 +436,11 @@ def test_a_byte_order_mark_and_carriage_returns_change_nothing():
     }
 
     assert verify_bundle(marked).lines == verify_bundle(files).lines
+
+
+def test_a_fraction_is_written_as_a_decimal_and_every_other_text_as_it_is():
+    fractions = {"731/10": "73.1", "-1/3": "-0.333333", "2/3": "0.666667", "20/1": "20", "-1/9999999": "0"}
+    others = ["73.1", "", "2026-09-10T01:00:00Z", "1/0", "a/b", "elrp/7", "1/2/3"]
+
+    assert {text: decimal_cell(text) for text in fractions} == fractions
+    assert [decimal_cell(text) for text in others] == others

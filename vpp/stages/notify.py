@@ -217,17 +217,25 @@ async def watch(
 ) -> list[Condition]:
     """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack."""
     now = clock.now()
-    found = [] if board is None else _of_dispatch(board, now)
+    histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
+    found = [] if board is None else _of_dispatch(board, histories)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
-    return found + await _waiting(store, now) + await _contested(store, now) + await _cloned(store, now)
+    return (
+        found
+        + await _waiting(histories, store, now)
+        + await _contested(store, now)
+        + await _cloned(store, now)
+    )
 
 
-def _of_dispatch(board: Board, now: datetime) -> list[Condition]:
+def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:
+    """Return what dispatch lacks. A plan outlives a cancelled event, and a test owes nobody its power."""
     found = []
+    owing = {each.latest.event_id for each in histories if not is_test(each)}
     for event_id, plan in board.plans.items():
-        running = plan.asked is not None and plan.asked[3] > now
+        running = plan.asked is not None and event_id in owing
         if running and plan.shortfall_w > max(SHORT_LEAST_W, plan.requested_w // 100):
             facts = {
                 "missing_kw": f"{plan.shortfall_w / 1000:.1f}",
@@ -239,9 +247,8 @@ def _of_dispatch(board: Board, now: datetime) -> list[Condition]:
     return found
 
 
-async def _waiting(store: NoticeStore, now: datetime) -> list[Condition]:
+async def _waiting(histories: Sequence[EventHistory], store: NoticeStore, now: datetime) -> list[Condition]:
     """Return the events that are about to begin, or have begun, and wait for somebody's leave."""
-    histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
     sources = {source.name: source for source in await store.sources()}
     allowed = authorized_power(histories, sources, now)
     found = []

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from vpp.wire.table import harmless, write_table
+from vpp.wire.table import decimal_cell, harmless, write_table
 
 Rows = Sequence[Mapping[str, object]]
 
@@ -31,4 +31,7 @@ def write_tables(tables: Mapping[str, Rows], *, at: datetime) -> bytes:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return harmless(value) if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    decimal = decimal_cell(value)
+    return harmless(value) if decimal == value else decimal

@@ -7,14 +7,19 @@ it, which is taken off again when it is read.
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
 
 MOST_FAULTS = 20
 FIRST_YEAR, LAST_YEAR = 2000, 2399
 """Times outside these years are typing errors; far enough from the edges for any zone and any season."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_FRACTION = re.compile(r"-?[0-9]+/[1-9][0-9]*")
+DECIMALS = 6
 
 
 class BadFile(Exception):
@@ -123,6 +128,16 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 def harmless(text: str) -> str:
     """Return a text that no spreadsheet runs as a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def decimal_cell(text: str) -> str:
+    """Return a fraction such as ``731/10``, which a spreadsheet may read as a date, as a decimal.
+
+    Exact where its digits end within six places, else rounded half to even there; other texts stay.
+    """
+    if not _FRACTION.fullmatch(text):
+        return text
+    return f"{Decimal(round(Fraction(text) * 10**DECIMALS)).scaleb(-DECIMALS):f}".rstrip("0").rstrip(".")
 
 
 def as_it_was(text: str) -> str:

@@ -1,5 +1,7 @@
 """What a page says when something went wrong: staff exactly, owners in their language."""
 
+import re
+
 import pytest
 
 from tests.entrypoints.pages.world import Suburb, a_browser, form_token, logged_in, send
@@ -63,6 +65,20 @@ async def test_a_form_too_many_in_a_few_seconds_is_told_so_in_the_owners_languag
     assert "Demasiados formularios" in answers[30].text
 
 
+async def test_a_form_that_is_too_long_is_answered_by_a_page(suburb: Suburb) -> None:
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    await suburb.add("ana", Role.OPERATOR)
+    rosa, ana = await logged_in(suburb, "rosa"), await logged_in(suburb, "ana")
+
+    of_owner = await rosa.post("/owner/contact", data={"address": "x" * 70_000}, headers=SPANISH)
+    of_staff = await ana.post("/operator/new-event", data={"name": "x" * 70_000})
+
+    assert (of_owner.status_code, of_staff.status_code) == (413, 413)
+    assert "Lo que se envió es demasiado largo; nada cambió." in of_owner.text
+    assert "at most 65,536 bytes" in of_staff.text
+    assert "Stop all" in of_staff.text
+
+
 async def test_staff_read_what_exactly_was_refused_with_stop_all_in_reach(suburb: Suburb) -> None:
     await suburb.add("vera", Role.VIEWER)
     await suburb.add("ana", Role.OPERATOR)
@@ -74,5 +90,7 @@ async def test_staff_read_what_exactly_was_refused_with_stop_all_in_reach(suburb
     assert forbidden.status_code == 403
     assert "not for the role viewer" in forbidden.text
     assert "event hot-9 is not known" in unknown.text
-    assert "Type STOP to release every home" in untyped.text
+    assert untyped.status_code == 422
+    assert 'id="stop-fault">Type STOP to release every home. Nothing was changed.' in untyped.text
+    assert re.search(r'<input id="stop-typed" [^>]*value="no" aria-invalid="true"', untyped.text)
     assert ["Stop all" in page.text for page in (forbidden, unknown, untyped)] == [False, True, True]

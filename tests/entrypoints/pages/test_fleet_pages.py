@@ -11,7 +11,7 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.entrypoints.http.county_map import tiles
-from vpp.entrypoints.operations import events, sites, starting
+from vpp.entrypoints.operations import events, own_data, sites, starting
 
 MANY = 2_000
 
@@ -33,6 +33,22 @@ async def test_the_fleet_table_finds_one_of_many_homes(tmp_path: Path) -> None:
     for number in (1_777, 1, MANY - 1):
         page = await ana.get("/operator/fleet", params={"search": f"home-{number}"})
         assert f">home-{number}</a>" in page.text
+
+
+async def test_a_home_that_left_is_neither_enrolled_nor_online(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    gone = await suburb.desk.enrollment("s-001")
+    await own_data.leave_program(
+        suburb.desk, owner_id=gone.owner_id, site_id=gone.site_id, actor="owner:rosa"
+    )
+    suburb.report(silent=[5])
+    suburb.controller.fleet.online[5] = False
+
+    board, fleet = await ana.get("/operator/boards"), await ana.get("/operator/fleet")
+
+    assert "<strong>10</strong> of 11 homes online" in board.text
+    assert "12 of 12 homes, 10 of 11 online" in fleet.text
 
 
 async def test_the_map_leads_from_a_county_to_its_homes(suburb: Suburb, ana: httpx.AsyncClient) -> None:
@@ -80,6 +96,21 @@ async def test_health_says_who_reported_when_and_what_became_of_messages(
     assert re.search(r"telemetry</td><td class=\"number\" data-label=\"Received\">7</td>", page.text)
     assert "2 bad signature" in page.text
     assert "settle ev-1: the database went away" in page.text
+
+
+async def test_the_homes_of_a_test_stand_under_its_banner(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="try-1", program_id=PROGRAM, power_mw="0.01", test=True, actor="staff:ana"
+    )
+    await suburb.controller.turn()
+
+    of_test = await ana.get("/operator/fleet", params={"event": "try-1"})
+    of_now = await ana.get("/operator/fleet")
+    event = await ana.get("/operator/events/try-1")
+
+    assert '<p class="test">TEST: never paid, never counted</p>' in of_test.text
+    assert "TEST" not in of_now.text
+    assert re.search(r"\d+ commands in 1 tick to \d+ homes", event.text)
 
 
 async def test_every_home_says_its_reason_in_one_event_while_it_runs_and_afterwards(

@@ -174,8 +174,11 @@ async def test_a_foreign_host_name_is_not_answered(suburb: Suburb) -> None:
     browser = a_browser(suburb)
 
     answer = await browser.get("/login", headers={"Host": "evil.example"})
+    of_api = await browser.get("/api/v1/events", headers={"Host": "evil.example"})
 
-    assert answer.status_code == 421
+    assert (answer.status_code, of_api.status_code) == (421, 421)
+    assert of_api.headers["content-type"] == "application/problem+json"
+    assert of_api.json()["detail"] == "This service does not answer for that host name."
 
 
 async def test_the_api_behind_the_same_door_keeps_its_problem_documents(suburb: Suburb) -> None:

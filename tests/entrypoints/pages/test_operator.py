@@ -146,6 +146,18 @@ async def test_an_event_that_nobody_was_asked_for_says_so_in_words(
     assert "0 ticks" not in waiting.text + over.text
 
 
+async def test_homes_that_had_no_time_yet_are_starting_and_not_late(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.controller.turn()  # they have their commands, and nobody looked at them since
+
+    page = await ana.get("/operator/boards")
+
+    assert "Homes are starting." in page.text
+    assert "below target" not in page.text
+
+
 async def test_the_board_shows_target_delivery_and_every_home_by_its_proof(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
@@ -288,7 +300,8 @@ async def test_an_event_above_the_limit_waits_for_a_second_person(tmp_path: Path
 
     own = await send(ana, "/operator/events/console-1/approve", typed="console-1")
     assert own.status_code == 409
-    assert "somebody else has to approve" in own.text
+    assert re.search(r'<p class="fault" role="alert">[^<]*somebody else has to approve', own.text)
+    assert "That did not work" not in own.text
     assert (await send(ben, "/operator/events/console-1/approve", typed="console-1")).status_code == 303
     await suburb.pass_time(60)
 

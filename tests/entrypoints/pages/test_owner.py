@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from tests.entrypoints.builders import an_enrollment_file
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
 from vpp.domain.program import MeterOfRecord, Tariff, TariffRule
@@ -281,3 +282,31 @@ async def test_what_one_owner_sees_does_not_depend_on_any_other(tmp_path: Path) 
         pages.append(re.sub(r'name="form_token" value="\w+"', "", page.text))
 
     assert pages[0] == pages[1]
+
+
+async def test_every_hour_says_its_rate_and_dollars_and_a_file_writes_decimals(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(60)
+    suburb.clock.step_to(suburb.clock.now().replace(hour=2, minute=30))
+    lines, counter_wh = ["site_id,at,discharged_wh,charged_wh,quality"], 0
+    for day in range(20, -1, -1):
+        at = EVENING - timedelta(days=day)
+        hour_wh = 4000 if day == 0 else 74 if day == 1 else 73
+        lines += [f"{SITE},{at:%Y-%m-%dT%H}:00:00Z,{counter_wh},900,OK"]
+        counter_wh += hour_wh
+        lines += [f"{SITE},{at + timedelta(hours=1):%Y-%m-%dT%H}:00:00Z,{counter_wh},900,OK"]
+    await metering.import_readings(suburb.desk, content="\n".join(lines).encode(), file_name="meter.csv")
+    await money.settle_event(suburb.desk, event_id="hot-1")
+
+    page = await rosa.get("/owner/events/hot-1")
+    (hour,) = csv.DictReader(io.StringIO((await rosa.get("/owner/events/hot-1/hours.csv")).text))
+    with zipfile.ZipFile(io.BytesIO((await rosa.get("/owner/export.zip")).content)) as archive:
+        (kept,) = csv.DictReader(io.StringIO(archive.read("hours.csv").decode()))
+
+    assert 'data-label="Amount">$7.8538</td>' in page.text
+    assert 'data-label="Per kWh, your share">$2.00</td>' in page.text
+    for row in (hour, kept):
+        assert (row["baseline_wh"], row["incremental_wh"]) == ("73.1", "3926.9")
+        assert (row["own_rate_usd_per_kwh"], row["amount_usd_before_netting"]) == ("2", "7.8538")

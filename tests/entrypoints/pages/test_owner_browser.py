@@ -87,6 +87,14 @@ async def test_an_owner_reads_everything_in_spanish_and_leaves_by_keyboard(windo
     assert (await window.suburb.desk.enrollment(SITE)).withdrawn_at is not None
 
 
+async def test_an_owner_is_shown_no_keys_of_staff(window: Window) -> None:
+    page = await window.open()
+    await window.log_in(page, "rosa")
+    await page.keyboard.press("?")
+
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 async def test_an_owner_is_written_to_takes_everything_along_and_opens_a_calendar(window: Window) -> None:
     await begin(window.suburb)
     await window.suburb.pass_time(60)

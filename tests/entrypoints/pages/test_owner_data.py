@@ -15,7 +15,7 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import column, flags
-from vpp.entrypoints.operations import changing, disputes, events, metering, money, own_data, starting
+from vpp.entrypoints.operations import changing, disputes, events, metering, money, own_data, sites, starting
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.stages.collect import collect
 
@@ -194,6 +194,30 @@ async def test_a_calendar_moves_an_event_and_cancels_it_and_shows_it_once(
     assert [str(each[0]["status"]) for each in entries] == ["CONFIRMED", "CONFIRMED", "CANCELLED"]
     assert entries[1][0].decoded("dtend") - entries[1][0].decoded("dtstart") == _MINUTES_90
     assert SITE not in str(first)
+
+
+async def test_a_calendar_says_of_an_event_that_its_owner_opted_out(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, starts_at="2026-09-09T19:00")
+    address, _ = await calendar_of(rosa, suburb)
+    entries = []
+    for word in ("out", "in", "out"):
+        await suburb.pass_time(30)
+        if word == "out":
+            await sites.opt_out_site(suburb.desk, site_id=SITE, event_id="hot-1", actor="owner:rosa")
+        else:
+            await sites.opt_in_site(suburb.desk, site_id=SITE, event_id="hot-1")
+        entries += Calendar.from_ical((await a_browser(suburb).get(address)).text).walk("VEVENT")
+    await send(rosa, "/owner/language", language="es", back="/owner")
+    spanish = Calendar.from_ical((await a_browser(suburb).get(address)).text).walk("VEVENT")
+
+    assert [str(each["status"]) for each in entries] == ["CANCELLED", "CONFIRMED", "CANCELLED"]
+    assert [int(each["sequence"]) for each in entries] == [1, 2, 3]
+    assert str(entries[0]["summary"]) == "You opted out: your battery does not help the grid"
+    assert str(entries[1]["summary"]) == "Your battery helps the grid"
+    assert entries[0].decoded("dtstamp") < entries[1].decoded("dtstamp") < entries[2].decoded("dtstamp")
+    assert [str(each["summary"]) for each in spanish] == ["Usted no participa: su batería no ayuda a la red"]
 
 
 async def test_a_calendar_address_is_shown_once_and_void_when_its_owner_says_so(

@@ -219,8 +219,10 @@ async def verify_ledger(desk: AtDesk) -> Json:
 class BodyLimit:
     """Refuse a body above the path's limit, whether its length is declared or not."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, *, refuse: Callable[[Scope, int], Awaitable[ASGIApp]] | None = None
+    ) -> None:
+        self._app, self._refuse = app, refuse or _too_long
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in the whole body up to the limit, then pass the request on; answer 413 above it."""
@@ -231,7 +233,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         body = await _read_body(receive, limit) if declared.isdigit() and int(declared) <= limit else None
         if body is None:
-            refusal = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body here has at most {limit} bytes")
+            refusal = await self._refuse(scope, limit)
             await refusal(scope, receive, send)
             return
         pending = [{"type": "http.request", "body": body, "more_body": False}]
@@ -240,6 +242,10 @@ class BodyLimit:
             return pending.pop() if pending else await receive()
 
         await self._app(scope, replay, send)
+
+
+async def _too_long(_scope: Scope, limit: int) -> ASGIApp:
+    return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body here has at most {limit} bytes")
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:

@@ -35,6 +35,8 @@ PROOF_WORDS = {
 }
 LATE = ("sent", "no_answer", "silent")
 FAILED = ("short", "refused")
+BEGINNING = ("idle", "sent", "starting", "released")
+"""Homes that had no time yet: who was idle, or released, at the last look has its command since then."""
 
 
 class BoardsKept:
@@ -188,7 +190,7 @@ def _verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
         return "The fleet cannot cover what is asked.", "failed"
     if measured_w * 100 >= asked_w * 98:
         return "On target.", "normal"
-    if "starting" in facts["proof"] or "sent" in facts["proof"]:
+    if not facts["proof"] or any(state in facts["proof"] for state in BEGINNING):
         return "Homes are starting.", "normal"
     return "Delivery is below target; other homes are being asked.", "late"
 

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +24,8 @@ from vpp.entrypoints.http import (
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.description import SIGNALS, TOPICS, listed
 from vpp.entrypoints.http.metrics import RequestTimes
-from vpp.entrypoints.http.pages_faults import tell_faults
+from vpp.entrypoints.http.pages_faults import tell_faults, too_long
+from vpp.entrypoints.http.problems import problem
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
 from vpp.entrypoints.http.showing import STATIC, show
 from vpp.entrypoints.http.visitor import Front
@@ -76,14 +78,22 @@ def open_front_door(
     """
     pages = create_pages(Front(desk, CookieSigner(cookie_key), secure=secure), api.openapi)
     pages.add_middleware(RequestTimes, seconds=api.state.request_seconds)
-    return SecurityHeaders(FrontDoor(api, pages), hosts=hosts)
+    return SecurityHeaders(FrontDoor(api, pages), hosts=hosts, refuse=_other_host)
+
+
+def _other_host(scope: Scope) -> ASGIApp:
+    """Return the answer to a request for another host, in the form of what was asked."""
+    detail = "This service does not answer for that host name."
+    if _OF_API.match(scope.get("path", "")):
+        return problem(HTTPStatus.MISDIRECTED_REQUEST, detail)
+    return PlainTextResponse(f"{detail}\n", HTTPStatus.MISDIRECTED_REQUEST)
 
 
 def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> FastAPI:
     """Return the application of all pages; ``api_document`` gives what ``/docs`` shows."""
     pages = FastAPI(title="vpp pages", docs_url=None, redoc_url=None, openapi_url=None)
     pages.state.front = front
-    pages.add_middleware(BodyLimit)
+    pages.add_middleware(BodyLimit, refuse=too_long)
     tell_faults(pages)
     for router in ROUTERS:
         pages.include_router(router)

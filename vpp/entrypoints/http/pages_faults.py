@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import URL
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from vpp.domain.access import Role
 from vpp.entrypoints.http.owner_desk import language_of
@@ -41,6 +42,12 @@ def tell_faults(pages: FastAPI) -> None:
         pages.add_exception_handler(altered, _books_altered)
     pages.add_exception_handler(RequestValidationError, _unreadable)
     pages.add_exception_handler(Exception, _unforeseen)
+
+
+async def too_long(scope: Scope, limit: int) -> Response:
+    """Return what is said of a form above the limit in bytes; nobody read it."""
+    detail = f"A form here has at most {limit:,} bytes; this one changed nothing."
+    return await _message(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, "page.too_long")
 
 
 async def _to_login(request: Request, _failure: Exception) -> Response:

@@ -39,10 +39,10 @@ async def fleet_page(
     found = await board.list_fleet(
         desk, search=search, reason=reason, county=county, event=event, offset=offset, limit=PAGE_SITES
     )
-    name = str((await events.outline_event(desk, event_id=event))["name"]) if event else ""
+    outline = await events.outline_event(desk, event_id=event) if event else {"name": "", "test": False}
     return show(
         request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
-        county=county, event=event, event_name=name, page=PAGE_SITES,
+        county=county, event=event, event_name=outline["name"], test=outline["test"], page=PAGE_SITES,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +33,7 @@ from vpp.entrypoints.http.visitor import (
     front_of,
 )
 from vpp.entrypoints.operations import events, rails, sites, starting
-from vpp.entrypoints.operations.desk import Desk, Json, instant
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
@@ -126,10 +126,7 @@ async def cancel(
     request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Cancel an event whose id was typed."""
-    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="cancel")
-    if refusal is None:
-        await events.cancel_event(desk, event_id=event_id, actor=visitor.actor)
-    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+    return await _act(request, visitor, desk, event_id, form, to="cancel", operation=events.cancel_event)
 
 
 @router.post("/events/{event_id}/force")
@@ -137,10 +134,7 @@ async def force(
     request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Dispatch an event that lies outside its program, once its id was typed."""
-    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="force")
-    if refusal is None:
-        await events.force_event(desk, event_id=event_id, actor=visitor.actor)
-    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+    return await _act(request, visitor, desk, event_id, form, to="force", operation=events.force_event)
 
 
 @router.post("/events/{event_id}/approve")
@@ -148,10 +142,30 @@ async def approve(
     request: Request, visitor: Approver, desk: AtDesk, form: CheckedForm, event_id: str
 ) -> Response:
     """Be the second person of an event above its source's limit, once its id was typed."""
-    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to="approve")
-    if refusal is None:
-        await starting.approve_event(desk, event_id=event_id, actor=visitor.actor)
-    return refusal or RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
+    return await _act(request, visitor, desk, event_id, form, to="approve", operation=starting.approve_event)
+
+
+async def _act(
+    request: Request,
+    visitor: Visitor,
+    desk: Desk,
+    event_id: str,
+    form: Form,
+    *,
+    to: str,
+    operation: Callable[..., Awaitable[Json]],
+) -> Response:
+    """Do what was confirmed, and show the event again; where it was refused, with the sentence why."""
+    refusal = await _unconfirmed(request, visitor, desk, event_id, form, to=to)
+    if refusal is not None:
+        return refusal
+    try:
+        await operation(desk, event_id=event_id, actor=visitor.actor)
+    except OperationRefused as refused:
+        return await _event_page(
+            request, visitor, desk, event_id, fault=refused.detail, status=refused.status
+        )
+    return RedirectResponse(f"/operator/events/{event_id}", CONFIRMED)
 
 
 async def _unconfirmed(
@@ -177,9 +191,12 @@ async def _unconfirmed(
 async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm) -> Response:
     """Release every home, after the word was typed."""
     if form.get("typed", "").lower() != "stop":
-        detail = "Type STOP to release every home. Nothing was changed."
-        unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
-        return show(request, "operator_message.html", unprocessable, visitor=visitor, detail=detail)
+        values = await boards_page_values(desk, front_of(request).boards)
+        return show(
+            request, "operator_board.html", HTTPStatus.UNPROCESSABLE_ENTITY, visitor=visitor,
+            stop_fault="Type STOP to release every home. Nothing was changed.",
+            stop_typed=form.get("typed", ""), **values,
+        )  # fmt: skip
     stopped = await starting.stop_all(desk, actor=visitor.actor)
     return show(request, "operator_stopped.html", visitor=visitor, stopped=stopped)
 

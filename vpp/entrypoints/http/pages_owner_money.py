@@ -13,6 +13,7 @@ from vpp.entrypoints.http.words import clock_time
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
+from vpp.wire.table import decimal_cell
 
 router = APIRouter(prefix="/owner")
 
@@ -103,13 +104,18 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
         raise HTTPException(HTTPStatus.NOT_FOUND, "This event has no hours of yours.")
     rows = [
         hour
-        | {"site_id": line["site_id"], "rate_usd_per_kwh": line["rate_usd_per_kwh"]}
+        | {"site_id": line["site_id"]}
+        | owner_money.money_columns(line, hour)
         | {"starts_at_local": clock_time(str(hour["starts_at"]), str(line["time_zone"])).striptags()}
         for line in lines
         for hour in line["hours"]
     ]
     columns = (
         "site_id", "starts_at", "starts_at_local", "fraction", "metered_wh", "baseline_wh", "incremental_wh",
-        "quality", "rate_usd_per_kwh", "exported_wh",
+        "quality", "rate_usd_per_kwh", "own_rate_usd_per_kwh", "amount_usd_before_netting", "exported_wh",
     )  # fmt: skip
-    return csv_file("hours.csv", columns, rows)
+    cells = [
+        {name: decimal_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    ]
+    return csv_file("hours.csv", columns, cells)

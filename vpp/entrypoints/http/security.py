@@ -9,10 +9,10 @@ import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "vpp_session"
@@ -38,8 +38,8 @@ class SecurityHeaders:
     Without the second a foreign page could point its own name at this address and read ours.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...]) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(self, app: ASGIApp, *, hosts: tuple[str, ...], refuse: Callable[[Scope], ASGIApp]) -> None:
+        self._app, self._hosts, self._refuse = app, hosts, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 421 where it names another host."""
@@ -57,7 +57,7 @@ class SecurityHeaders:
 
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         if host.rpartition(":")[0] not in self._hosts and host not in self._hosts:
-            refusal = PlainTextResponse("This service does not answer for that host name.\n", 421)
+            refusal = self._refuse(scope)
             await refusal(scope, receive, send_with_headers)
             return
         await self._app(scope, receive, send_with_headers)

@@ -38,6 +38,7 @@ def _environment() -> Environment:
         "percent",
         "sentence_case",
         "first_upper",
+        "counted",
     ):
         environment.filters[name] = getattr(words, name)
     environment.globals["Right"] = Right

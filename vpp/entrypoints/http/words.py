@@ -105,6 +105,11 @@ def sentence_case(word: str) -> str:
     return word.replace("_", " ")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return so many of something, in the singular where it is one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def first_upper(sentence: str) -> str:
     """Return a sentence with a capital at its beginning and nothing else changed."""
     return sentence[:1].upper() + sentence[1:]

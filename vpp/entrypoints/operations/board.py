@@ -231,7 +231,7 @@ async def list_fleet(
         "next_cursor": cursor_of(str(following)) if following < len(rows) else None,
         "enrolled": int(fleet.enrolled.sum()),
         "spare_w": live.held_w((standing == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
-        "online": int(fleet.online.sum()),
+        "online": int((fleet.online & fleet.enrolled).sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "sites": _sites_now(live, shown, codes, now),
     }

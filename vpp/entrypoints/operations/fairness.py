@@ -94,6 +94,8 @@ def _added_up(
 ) -> SeasonShare:
     burden = Burden.none(len(roster))
     for share in shares:
+        if is_test(share.history):
+            continue  # shown, and never counted
         burden = burden.with_event(share.asked.seconds, share.energy_wh)
     full_wh = np.array([each.full_energy_wh for each in roster], dtype=np.int64)
     enrolled = np.array(
@@ -127,12 +129,12 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
     """Say what a home did this season, and how that compares with all homes of its program.
 
     Returns:
-        ``site_id, program_id, season_from, season_until``; ``events`` (count)``, hours`` (asked),
+        ``site_id, program_id, season_from, season_until``; ``events`` (count, no tests)``, hours`` (asked),
         ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the pack)``,
         mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
         fairness_index`` (0 to 1 in thousandths, of the program) and ``fairness_index_means``; ``rows``:
         ``event_id, name, starts_at, test, hours, asked_wh, delivered_wh`` (None where no meter says) for
-        each event that asked it.
+        each event that asked it, tests too: these are shown and not counted.
     """
     enrollment = await desk.enrollment(site_id)
     found = await season_share(desk, _program(desk, enrollment.program_id))
@@ -193,7 +195,7 @@ async def show_fairness(desk: Desk, *, program_id: str) -> Json:
     return _season_facts(found, program_id) | {
         "sites": len(rows),
         "asked": int((found.burden.events[rows] > 0).sum()),
-        "events": len(found.shares),
+        "events": sum(not is_test(share.history) for share in found.shares),
         "energy_wh": int(found.burden.energy_wh[rows].sum()),
         "cycles": {name: int(cycles[at]) / 1000 for name, at in zip(names, places, strict=False)},
         "most_burdened": [

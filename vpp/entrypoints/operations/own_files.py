@@ -1,5 +1,6 @@
 """What an owner takes along as files: tables, and the calendar."""
 
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -7,6 +8,7 @@ from http import HTTPStatus
 import numpy as np
 
 from vpp.domain.delivery import QUALITY_CODES, ReadingColumns, counter_track, net_energy
+from vpp.domain.enrollment import OptOut
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.program import MeterOfRecord
@@ -15,6 +17,7 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
+from vpp.entrypoints.operations.owner_money import money_columns
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
 from vpp.wire.green_button import EnergyHour, write_green_button
@@ -52,8 +55,7 @@ def _tables_of_books(found: Json) -> dict[str, Rows]:
         return {"left-out": [{"table": name, "why": found["differs"]} for name in OF_BOOKS]}
     assert isinstance(statement, dict)
     hours = [
-        {"event_id": line["event_id"], "site_id": line["site_id"], **hour}
-        | {"rate_usd_per_kwh": line["rate_usd_per_kwh"]}
+        {"event_id": line["event_id"], "site_id": line["site_id"], **hour, **money_columns(line, hour)}
         for line in statement["events"]
         for hour in line["hours"]
     ]
@@ -114,29 +116,51 @@ async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
     contact = await desk.store.contact(feed.owner_id)
     language = Language(contact.language if contact else "en")
     homes = await homes_of(desk, feed.owner_id)
-    found = [
-        _entry(history, language)
+    asked = [
+        (history, {home.site_id for home in homes if concerns(home, history)})
         for history in await desk.store.histories()
-        if any(concerns(home, history) for home in homes)
+    ]
+    ids = [history.latest.event_id for history, mine in asked if mine]
+    said: dict[str, list[OptOut]] = {event_id: [] for event_id in ids}
+    for each in await desk.store.opt_outs(ids):
+        said[each.event_id].append(each)
+    found = [
+        _entry(
+            history, mine, [each for each in said[history.latest.event_id] if each.site_id in mine], language
+        )
+        for history, mine in asked
+        if mine
     ]
     entries = [entry for entry in found if entry is not None]
     return write_calendar(str(language("calendar.name")), sorted(entries, key=_starts_at))
 
 
-def _entry(history: EventHistory, language: Language) -> CalendarEntry | None:
-    """Return what a calendar shows of an event; None for one that never asked for anything."""
+def _entry(
+    history: EventHistory, mine: Set[str], said: Sequence[OptOut], language: Language
+) -> CalendarEntry | None:
+    """Return what a calendar shows of an event; None for one that never asked for anything.
+
+    For an owner whose homes all opted out it is cancelled, until one takes that back.
+    """
     latest = history.latest
     interval = next((each.interval for each in reversed(history.versions) if each.interval), None)
     if interval is None:
         return None
+    taken_back = [each.taken_back_at for each in said if each.taken_back_at is not None]
+    out = mine <= {each.site_id for each in said if each.taken_back_at is None}
+    cancelled = latest.status is EventStatus.CANCELLED
+    if out and not cancelled:
+        summary = "calendar.out_test" if is_test(history) else "calendar.out_event"
+    else:
+        summary = "calendar.test" if is_test(history) else "calendar.event"
     return CalendarEntry(
         event_id=latest.event_id,
         starts_at=interval.starts_at,
         ends_at=interval.ends_at,
-        changed_at=latest.committed_at,
-        sequence=latest.version - 1,
-        cancelled=latest.status is EventStatus.CANCELLED,
-        summary=str(language("calendar.test" if is_test(history) else "calendar.event")),
+        changed_at=max([latest.committed_at, *taken_back, *(each.opted_out_at for each in said)]),
+        sequence=latest.version - 1 + len(said) + len(taken_back),
+        cancelled=cancelled or out,
+        summary=str(language(summary)),
         description=str(language("calendar.means")),
     )
 

@@ -32,8 +32,10 @@ async def show_own_event(desk: Desk, *, owner_id: str, event_id: str) -> Json:
         ``rows`` as of ``show_own_events``, one for each home; ``lines`` of the statement with ``sum_kwh``,
         ``hours`` (with ``metered_kwh, baseline_kwh, beyond_kwh``, exact decimals as text, an ellipsis where
         they never end; and ``exported_wh, exported_kwh``, what of it went to the grid, None where the grid
-        meter is not shared), ``paid_kwh``, ``steps`` (from the hours to the amount: ``text``, and its ``key``
-        and ``values``), ``by_event`` (whether an event is paid by itself),
+        meter is not shared; ``amount``, what its energy is worth before netting, bounds and rounding),
+        ``own_rate`` (of a kWh, with share and bonus) and ``sum_amount`` (of the hours; all three None where
+        no kWh is paid by itself), ``paid_kwh``, ``steps`` (from the hours to the amount: ``text``, and its
+        ``key`` and ``values``), ``by_event`` (whether an event is paid by itself),
         ``day_kwh`` (by date, what each day behind the baseline metered in those hours, as one text);
         ``counts`` (the keys of the sentences that say what counts); ``chain_head``.
     """
@@ -58,7 +60,7 @@ def _of(rows: object, event_id: str) -> list[Json]:
 
 
 def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
-    hours, days_behind = line["hours"], line["days_behind"]
+    hours, days_behind, currency = line["hours"], line["days_behind"], str(line["currency"])
     assert isinstance(hours, list)
     assert isinstance(days_behind, list)
     return line | {
@@ -70,6 +72,7 @@ def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
                 "beyond_kwh": kilowatt_hours(hour["incremental_wh"]),
                 "exported_wh": sent_wh,
                 "exported_kwh": kilowatt_hours(sent_wh),
+                "amount": _money(_worth(line, hour["incremental_wh"]), currency),
             }
             for hour, sent_wh in zip_longest(hours, exported)
         ],
@@ -78,6 +81,8 @@ def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
             for each in days_behind
         },
         "sum_kwh": kilowatt_hours(line["incremental_wh"]),
+        "own_rate": _money(own_rate(line), currency),
+        "sum_amount": _money(_worth(line, line["incremental_wh"]), currency),
         "by_event": bool(Decimal(str(line["rate_usd_per_kwh"] or 0))),
         "paid_kwh": kilowatt_hours(line["paid_wh"]),
         "steps": [
@@ -85,6 +90,41 @@ def _with_steps(line: Json, exported: Sequence[int | None]) -> Json:
             for key, values in (*_steps_to_energy(line), *_steps_to_money(line))
         ],
     }
+
+
+def own_rate(line: Json) -> Fraction | None:
+    """Return what a kWh of an event is worth to its owner, with share and bonus; None where none is paid."""
+    rate = Fraction(str(line["rate_usd_per_kwh"] or 0))
+    if not rate:
+        return None
+    return rate * Fraction(str(line["owner_share"])) * Fraction(str(line["bonus_multiplier"]))
+
+
+def money_columns(line: Json, hour: Json) -> Json:
+    """Return the cells about money of one hour in a file.
+
+    ``rate_usd_per_kwh`` (the program's), ``own_rate_usd_per_kwh`` (with the owner's share and any bonus) and
+    ``amount_usd_before_netting`` (their product with the hour's energy; neither bound nor rounded).
+    """
+    own, worth = own_rate(line), _worth(line, hour["incremental_wh"])
+    return {
+        "rate_usd_per_kwh": line["rate_usd_per_kwh"],
+        "own_rate_usd_per_kwh": None if own is None else _ratio_text(own),
+        "amount_usd_before_netting": None if worth is None else _ratio_text(worth),
+    }
+
+
+def _worth(line: Json, energy_wh: object) -> Fraction | None:
+    rate = own_rate(line)
+    return None if rate is None else Fraction(str(energy_wh)) / 1000 * rate
+
+
+def _ratio_text(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"  # written as a decimal with the other cells
+
+
+def _money(value: Fraction | None, currency: str) -> str | None:
+    return None if value is None else money_text(decimal_text(value), currency)
 
 
 Step = tuple[str, Mapping[str, str]]

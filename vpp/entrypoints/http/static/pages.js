@@ -23,10 +23,16 @@ addEventListener("keydown", (press) => {
   }
 });
 
+// Only what this page has is named, in its own words; owners' pages have no such keys.
 function help() {
-  if (document.querySelector("dialog[open]")) return;
+  const keys = [...document.querySelectorAll("[data-key]")].map((each) => {
+    const { key } = each.dataset;
+    const words = (each.labels?.[0] ?? each).textContent.trim();
+    return `${key === "/" || key === "n" ? key : `g ${key}`} ${words}`;
+  });
+  if (!keys.length || document.querySelector("dialog[open]")) return;
   const dialog = document.createElement("dialog");
-  dialog.textContent = "/ search · g b board · g e events · g f fleet · g m map · g h health · g a alarms · g t trail · n new event · Esc closes this";
+  dialog.textContent = [...keys, "Esc closes this"].join(" · ");
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
