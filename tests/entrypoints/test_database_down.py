@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.domain.board import hold_back
 from vpp.domain.command import Action, CommandBatch
 from vpp.domain.interval import to_epoch
+from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.operations.replay import replay_event
 from vpp.entrypoints.operations.sites import opt_out_site
 from vpp.entrypoints.operations.starting import start_event, stop_all
@@ -184,6 +186,28 @@ async def test_stop_all_releases_every_home_while_the_database_is_down(
     assert answer == {"cancelled": [], "homes": len(commanded), "scheduled": [], "recorded": False}
     assert evening.sites(Action.RELEASE) == commanded
     assert evening.commanded() == set()
+
+
+async def test_stop_all_under_a_key_asks_no_database_first(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    commanded = evening.commanded()
+    database.down = True
+
+    async def readiness() -> dict[str, object]:
+        return {"database": False, "broker": True}
+
+    app = create_api(lambda: evening.suburb.desk, token="a-token", readiness=readiness)
+    headers = {"Authorization": "Bearer a-token", "Idempotency-Key": "stop-1", "X-VPP-Actor": "operator:ana"}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://vpp", headers=headers) as client:
+        answer = await client.post("/api/v1/stop-all")
+        other = await client.post("/api/v1/events/ev-1/cancel")
+
+    assert (answer.status_code, answer.json()["homes"]) == (200, len(commanded))
+    assert not answer.json()["recorded"]
+    assert evening.sites(Action.RELEASE) == commanded
+    assert other.status_code == 503
 
 
 async def test_events_that_were_stopped_while_the_database_was_down_are_cancelled_when_it_is_back(

@@ -9,6 +9,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -25,6 +26,8 @@ from vpp.ports import StoreUnavailable
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
 """They are posted because of what they are told; nothing is stored."""
+STOP_ALL = "/api/v1/stop-all"
+"""It waits for no database, and does no harm twice: where none answers, its key is not looked at."""
 SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
 """What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
 TOLD_ONCE = "/api/v1/users"
@@ -108,7 +111,9 @@ class CommandsOnce:
         try:
             body = await _body(receive)
             asked = _fingerprint(scope, body)
-            kept = await self._desk().store.kept_answer(key)
+            kept = None
+            with _even_without_store(scope["path"]):
+                kept = await self._desk().store.kept_answer(key)
             if kept is not None:
                 await _kept_response(kept, asked)(scope, receive, send)
                 return
@@ -119,7 +124,8 @@ class CommandsOnce:
                 kept = KeptAnswer(
                     key, asked, answer.status, None if secret else answer.body, self._desk().clock.now()
                 )
-                await self._desk().store.keep_answer(kept)
+                with _even_without_store(scope["path"]):
+                    await self._desk().store.keep_answer(kept)
             await answer.send_on(send)
         except StoreUnavailable as failure:
             await store_down(failure)(scope, receive, send)
@@ -138,6 +144,10 @@ class CommandsOnce:
         subject = next((f"{kind}:{named[of]}" for of, kind in _KINDS.items() if of in named), "fleet")
         actor = headers.get("x-vpp-actor", "api")[:80]
         await desk.store.leave_trail([desk.trail_entry(actor, name.replace("_", " "), subject)])
+
+
+def _even_without_store(path: str) -> AbstractContextManager[None]:
+    return suppress(StoreUnavailable) if path == STOP_ALL else nullcontext()
 
 
 @dataclass(slots=True)
