@@ -173,6 +173,25 @@ async def test_what_a_person_began_at_a_terminal_is_forced_with_a_login_only(sub
     assert logins[0].reason == "for one command of operator:root"
 
 
+@pytest.mark.parametrize("began_by", [ANA, "operator:ana"])
+async def test_whoever_began_an_event_forces_it_neither_on_its_page_nor_at_a_terminal(
+    suburb: Suburb, began_by: str
+) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    await suburb.pass_time(15)
+    await start(suburb, minutes=30, actor=began_by)
+    await suburb.add("new", Role.OPERATOR)
+
+    for proof in ({"actor": ANA}, {"actor": "operator:ana"},
+                  {"actor": "operator:root", "login": "ana", "password": PASSWORD}):  # fmt: skip
+        with pytest.raises(OperationRefused, match="somebody else has to force it"):
+            await force_event(suburb.desk, event_id="ev-1", **proof)
+    with pytest.raises(OperationRefused, match="so it proves no second person"):
+        await force_event(suburb.desk, event_id="ev-1", actor="staff:new")
+
+    assert not (await suburb.desk.history("ev-1")).grants
+
+
 async def test_one_operator_at_a_terminal_is_the_second_person_of_a_grid_source(suburb: Suburb) -> None:
     await limit(suburb, 8_000)
     await start(suburb)
