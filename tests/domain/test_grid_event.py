@@ -206,6 +206,29 @@ def test_events_of_one_source_share_its_power_the_most_important_first() -> None
     assert course(allowed["minor"]) == [(0, 2, 1_000_000), (2, 3, 3_000_000)]
 
 
+def test_among_equals_what_was_said_first_keeps_its_power_and_all_there_is_takes_what_is_left() -> None:
+    later = COMMIT + MINUTE
+    first = history(version(event_id="first", power=3_000_000))
+    second = history(version(event_id="second", power=3_000_000, committed_at=later, modified_at=later))
+    for_all = history(version(event_id="all", power=None))
+    again, more = (
+        history(*first.versions, version(2, event_id="first", power=power, committed_at=later + MINUTE))
+        for power in (3_000_000, 4_000_000)
+    )
+
+    said_again = authorized_steps([again, second], max_power_w=4_000_000)
+    raised = authorized_steps([more, second], max_power_w=4_000_000)
+    two = authorized_steps([first, second], max_power_w=4_000_000)
+    beside_all = authorized_steps([for_all, second], max_power_w=4_000_000)
+
+    assert course(two["first"]) == [(0, 2, 3_000_000)]
+    assert course(two["second"]) == [(0, 2, 1_000_000)]
+    assert course(said_again["first"]) == [(0, 2, 3_000_000)]
+    assert course(raised["second"]) == [(0, 2, 3_000_000)]
+    assert course(beside_all["second"]) == [(0, 2, 3_000_000)]
+    assert course(beside_all["all"]) == [(0, 2, 1_000_000)]
+
+
 @pytest.mark.parametrize(("power", "left"), [(3_000_000, 1_000_000), (None, 2_500_000)])
 def test_setpoint_uses_its_source_s_power_and_without_one_the_plan_does(power: int | None, left: int) -> None:
     urgent = history(version(event_id="urgent", priority=0, power=power))

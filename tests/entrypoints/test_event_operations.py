@@ -14,6 +14,7 @@ from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
 from vpp.domain.grid_event import GridSource, cancelled
+from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
@@ -26,6 +27,7 @@ from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.people import make_login_link
 from vpp.entrypoints.operations.sites import enroll_sites, opt_out_site
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
+from vpp.stages.notify import Progress, watch
 
 ANA, BEN = "staff:ana", "operator:ben"
 
@@ -61,6 +63,21 @@ async def test_part_within_the_limit_goes_at_once_and_the_rest_after_a_second_pe
     assert at_once_w == 8_000
     assert approved["approved_by"] == BEN
     assert asked_w(suburb) == 20_000
+
+
+async def test_no_approver_is_missed_for_an_event_within_the_limit_beside_a_later_one_above_it(
+    suburb: Suburb,
+) -> None:
+    await limit(suburb, 40_000)
+    await start(suburb)
+    await start(suburb, "ev-2", power_mw="60")
+
+    seen = await watch(
+        board=suburb.controller.board, connected=True, store=suburb.desk.store, clock=suburb.clock,
+        told=Progress(),
+    )  # fmt: skip
+
+    assert not [each for each in seen if each.kind is NoticeKind.APPROVER_MISSING]
 
 
 async def test_of_all_there_is_the_part_that_homes_could_hold_above_the_limit_waits(suburb: Suburb) -> None:
@@ -171,6 +188,25 @@ async def test_what_a_person_began_at_a_terminal_is_forced_with_a_login_only(sub
     assert forced["forced_by"] == "staff:eve"
     logins = await suburb.desk.store.trail(subject="user:eve")
     assert logins[0].reason == "for one command of operator:root"
+
+
+@pytest.mark.parametrize("began_by", [ANA, "operator:ana"])
+async def test_whoever_began_an_event_forces_it_neither_on_its_page_nor_at_a_terminal(
+    suburb: Suburb, began_by: str
+) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    await suburb.pass_time(15)
+    await start(suburb, minutes=30, actor=began_by)
+    await suburb.add("new", Role.OPERATOR)
+
+    for proof in ({"actor": ANA}, {"actor": "operator:ana"},
+                  {"actor": "operator:root", "login": "ana", "password": PASSWORD}):  # fmt: skip
+        with pytest.raises(OperationRefused, match="somebody else has to force it"):
+            await force_event(suburb.desk, event_id="ev-1", **proof)
+    with pytest.raises(OperationRefused, match="so it proves no second person"):
+        await force_event(suburb.desk, event_id="ev-1", actor="staff:new")
+
+    assert not (await suburb.desk.history("ev-1")).grants
 
 
 async def test_one_operator_at_a_terminal_is_the_second_person_of_a_grid_source(suburb: Suburb) -> None:

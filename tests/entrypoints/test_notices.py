@@ -124,7 +124,7 @@ async def test_what_waits_for_leave_is_announced_to_no_owner(suburb: Suburb, rec
     await tell(suburb)
     assert receiver.took == []
 
-    await events.force_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await events.force_event(suburb.desk, event_id="hot-1", actor="staff:ben")
     await tell(suburb)
 
     assert len(receiver.took) == 1

@@ -1,10 +1,13 @@
 """Two events over one fleet at the same time: each gets its homes, by a rule that can be said."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
 
-from tests.stages.world import EVENING, World, a_request
+from tests.stages.world import EVENING, GRID, World, a_request
+from vpp.domain.grid_event import Grant, GrantKind
+from vpp.domain.quantities import Watts
 
 
 async def a_street(*, homes: int = 24, charge: int = 900) -> World:
@@ -97,3 +100,19 @@ async def test_when_the_one_event_ends_the_other_goes_on() -> None:
 
     assert world.clock.now() > EVENING + timedelta(hours=1)
     assert power(world, "ev-second") == 12_000
+
+
+async def test_event_that_waits_for_approval_takes_no_approved_power_of_one_that_runs() -> None:
+    world = await a_street()
+    await world.store.add_source(replace(GRID, max_power_w=Watts(12_000)))
+    await world.signal(8_000, event_id="ev-first")
+    await run(world, ticks=4)
+
+    await world.signal(20_000, event_id="ev-second")
+    await run(world, ticks=4)
+    waiting_w = power(world, "ev-first"), power(world, "ev-second")
+    await world.store.grant(Grant("ev-second", 1, GrantKind.APPROVE, "staff:ben", world.clock.now()))
+    await run(world, ticks=4)
+
+    assert waiting_w == (8_000, 4_000)
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (8_000, 20_000)

@@ -277,10 +277,10 @@ def authorized_steps(
 ) -> dict[str, tuple[Step, ...]]:
     """Return, by event id, what the events of one source may use at each instant.
 
-    ``max_power_w`` bounds their sum; the most important event takes its part first. Approval of a
-    version lifts the bound for it, and what was approved before stays allowed under a newer version
-    that asks for no less. An event with a setpoint uses it up, whatever its homes can give; one that asks
-    for all that can be sustained uses its plan's power, where ``planned_w`` has it.
+    ``max_power_w`` bounds their sum: the most important event takes its part first, among equals what was
+    said first, then who asks for all. Approval of a version lifts the bound for it, and what was approved
+    stays allowed under a newer version that asks for no less. An event with a setpoint uses it up, whatever
+    its homes can give; one that asks for all uses its plan's power, where ``planned_w`` has it.
     """
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
     spans = [(each, _may_ask(each)) for each in histories]
@@ -384,9 +384,7 @@ def _authorized_at(
     powers = {each.latest.event_id: 0 for each in histories}
     left_w = max_power_w
     asking = [each for each in histories if any(_asked(version, at) for version in each.versions)]
-    for history in sorted(
-        asking, key=lambda each: precedence_key(in_force(each, at=at, max_power_w=max_power_w).version)
-    ):
+    for history in sorted(asking, key=lambda each: _leave_key(each, at, max_power_w)):
         power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
         used_w = power
@@ -394,6 +392,20 @@ def _authorized_at(
             used_w = min(power, planned_w.get(history.latest.event_id, power))
         left_w = max(0, left_w - used_w)
     return powers
+
+
+def _leave_key(history: EventHistory, at: datetime, max_power_w: int) -> tuple[bool, int, bool, float, str]:
+    """Return what sorts a source's events by their turn at its limit: among equals who said so much first."""
+    version = in_force(history, at=at, max_power_w=max_power_w).version
+    no_priority, priority, later_first, event_id = precedence_key(version)
+    if _asks_for_all(history, at):
+        return no_priority, priority, True, later_first, event_id
+    asked_w, said_at = _asked(version, at), version.committed_at
+    for each in reversed(history.versions[: history.versions.index(version)]):
+        if _asked(each, at) < asked_w or not _forced(history, each, at):
+            break
+        said_at = each.committed_at
+    return no_priority, priority, False, said_at.timestamp(), event_id
 
 
 def _may_ask(history: EventHistory) -> Interval | None:

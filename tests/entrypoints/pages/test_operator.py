@@ -274,9 +274,12 @@ async def test_stop_all_releases_every_home_of_every_event(suburb: Suburb, ana: 
     assert not suburb.live.busy(suburb.clock.now()).any()
 
 
-async def test_an_event_outside_its_program_waits_until_somebody_forces_it(
+async def test_an_event_outside_its_program_waits_until_somebody_else_forces_it(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
+    await suburb.add("ben", Role.OPERATOR)
+    ben = await logged_in(suburb, "ben")
+    await suburb.pass_time(15)
     await start(ana, minutes="30")
     await suburb.pass_time(60)
     page = await ana.get("/operator/events/console-1")
@@ -284,7 +287,12 @@ async def test_an_event_outside_its_program_waits_until_somebody_forces_it(
     assert re.search(r"<dt>Would ask</dt><dd>20\.0 kW</dd>.*<dt>Left</dt><dd>29 min</dd>", page.text, re.S)
     assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
 
-    await send(ana, "/operator/events/console-1/force", typed="console-1")
+    own = await send(ana, "/operator/events/console-1/force", typed="console-1")
+    await suburb.pass_time(60)
+    assert (own.status_code, "somebody else has to force" in own.text) == (409, True)
+    assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
+
+    await send(ben, "/operator/events/console-1/force", typed="console-1")
     await suburb.pass_time(60)
 
     assert suburb.plan("console-1").setpoint_w.any()

@@ -313,8 +313,9 @@ async def force_event(
 ) -> Json:
     """Dispatch a valid event that lies outside its program's terms; it stays flagged for good.
 
-    What a person started or changed here is forced by somebody whom a login names, on its page or with --as
-    NAME and the password on standard input.
+    An event of a grid source needs one operator. What a person started or changed here somebody else forces,
+    who logs in: on its page, or with --as NAME and the password on standard input. Without a running service
+    another user of the system will do.
 
     Args:
         event_id: The event.

@@ -23,7 +23,8 @@ async def who_grants(
 ) -> str:
     """Return who grants something for an event, known as surely as the event needs it.
 
-    Approval is a second person's; force is anybody's whom a login names, or another system user's.
+    What a person began here, somebody else approves and forces: whom an older login names, or another system
+    user.
 
     Args:
         desk: Where trail and logins are.
@@ -44,7 +45,7 @@ async def who_grants(
         return actor
     named = bool(login) or (actor.startswith("staff:") and not claimed)
     began = first.get(person_of(actor))
-    if began is not None and (right is Right.APPROVE or not named):
+    if began is not None:
         did = "started" if began.action == "start" else "changed"
         raise OperationRefused(
             f"{actor} {did} event {event_id}; somebody else has to {_verb(right)} it, with a login: "
@@ -57,7 +58,7 @@ async def who_grants(
             f"{_verb(right)} it with a login: vpp event {_verb(right)} {event_id} --as NAME, or on its page",
             HTTPStatus.CONFLICT,
         )
-    if login or (named and right is Right.APPROVE):
+    if named:
         await _require_older_login(desk, person_of(actor), min(first.values(), key=lambda entry: entry.at))
     return actor
 
