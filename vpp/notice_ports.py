@@ -74,7 +74,7 @@ class Notices(Doubts, Protocol):
         ...
 
     async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
-        """Return alarms, newest first."""
+        """Return the newest alarms and every one that is not over, however old; newest first."""
         ...
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:

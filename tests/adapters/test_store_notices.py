@@ -100,6 +100,19 @@ async def test_an_alarm_is_raised_once_and_its_first_answer_stays(store: Store) 
     assert await store.answer_alarm("unknown", actor="staff:ana", at=NOON) is None
 
 
+async def test_an_alarm_that_is_not_over_is_there_however_many_are_newer(store: Store) -> None:
+    await store.raise_alarm(an_alarm("shortfall:old"))
+    await store.raise_alarm(an_alarm("shortfall:over", raised_at=NOON + MINUTE))
+    await store.clear_alarm("shortfall:over", at=NOON + MINUTE)
+    for number in range(2, 5):
+        await store.raise_alarm(an_alarm(f"shortfall:{number}", raised_at=NOON + number * MINUTE))
+        await store.clear_alarm(f"shortfall:{number}", at=NOON + 9 * MINUTE)
+
+    keys = [each.key for each in await store.alarms(limit=2)]
+
+    assert keys == ["shortfall:4", "shortfall:3", "shortfall:old"]
+
+
 async def test_an_alarm_is_cleared_once(store: Store) -> None:
     await store.raise_alarm(an_alarm())
     await store.clear_alarm("shortfall:hot-1", at=NOON + MINUTE)

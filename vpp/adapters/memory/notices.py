@@ -61,10 +61,9 @@ class MemoryNotices:
         return self._alarms.setdefault(alarm.key, alarm) is alarm
 
     async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
-        """Return alarms, newest first."""
-        return sorted(self._alarms.values(), key=lambda each: (each.raised_at, each.key), reverse=True)[
-            :limit
-        ]
+        """Return the newest alarms and every one that is not over, however old; newest first."""
+        found = sorted(self._alarms.values(), key=lambda each: (each.raised_at, each.key), reverse=True)
+        return found[:limit] + [each for each in found[limit:] if each.cleared_at is None]
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
         """Append an alarm's notices, and note whom it was told, as one."""

@@ -113,10 +113,14 @@ class SqlNotices:
             return await insert_new(session, table_of(AlarmRow), columns) == 1
 
     async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
-        """Return alarms, newest first."""
+        """Return the newest alarms and every one that is not over, however old; newest first."""
         wanted = select(AlarmRow).order_by(col(AlarmRow.raised_at_us).desc(), col(AlarmRow.key).desc())
+        lasting = wanted.where(col(AlarmRow.cleared_at_us).is_(None))
         async with self._notice_database.read() as session:
-            return [_alarm(row) for row in (await session.exec(wanted.limit(limit))).all()]
+            newest = (await session.exec(wanted.limit(limit))).all()
+            known = {row.key for row in newest}
+            older = [row for row in (await session.exec(lasting)).all() if row.key not in known]
+            return [_alarm(row) for row in (*newest, *older)]
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
         """Append an alarm's notices, and note whom it was told, as one."""

@@ -7,7 +7,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 
 
 async def list_alarms(desk: Desk) -> Json:
-    """Return ``alarms``, the newest first.
+    """Return ``alarms``, the newest first: the last 100, and every older one that is not over.
 
     Each is ``key, kind, subject, raised_at, facts, told_rank`` (-1 before anybody was told)``, told_at,
     answered_by, answered_at, cleared_at``.
