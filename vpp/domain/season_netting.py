@@ -36,8 +36,7 @@ def earlier_energies(
     Of two events at once the one in which the home began first is the earlier for that home. Energy goes
     with the owner: who takes over a home begins with nothing.
     """
-    season = event.program.season_around(event.day)
-    if season is None or not event.parts:
+    if not event.parts:
         return
     begins = {(line.owner_id, line.site_id): begins_at(event, line.settled) for line in run.lines}
     for other in runs:
@@ -45,10 +44,11 @@ def earlier_energies(
             continue
         for line in other.lines:
             own = begins.get((line.owner_id, line.site_id))
-            if own is not None and line.settled is not None:
-                starts_at = line.settled.starts_at
-                if season.starts_at <= starts_at < own:
-                    yield EarlierEnergy(line.site_id, other.event_id, starts_at, line.incremental_wh)
+            if own is None or line.settled is None:
+                continue
+            starts_at = line.settled.starts_at
+            if is_earlier(event, starts_at, own):
+                yield EarlierEnergy(line.site_id, other.event_id, starts_at, line.incremental_wh)
 
 
 def begins_at(event: SettledEvent, settled: Interval | None) -> datetime:
