@@ -15,7 +15,8 @@ from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, Terms
 from vpp.domain.quantities import Price, column
 from vpp.domain.settled_event import SettledEvent, settled_event
-from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementLine, settle_sites
+from vpp.domain.settlement import SettlementLine
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_sites
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 EVENT_DAY = date(2026, 9, 9)  # a Wednesday; Labor Day is two days before

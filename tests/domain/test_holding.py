@@ -10,7 +10,7 @@ from vpp.domain.command import Action, DispatchTick, Order
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.quantities import column
-from vpp.domain.settlement import NEVER_OPTED_OUT
+from vpp.domain.site_earnings import NEVER_OPTED_OUT
 
 SIX = datetime(2026, 9, 10, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

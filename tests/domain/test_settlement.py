@@ -30,16 +30,14 @@ from vpp.domain.program import MeterOfRecord, NegativePolicy
 from vpp.domain.quantities import Price, column, dollars
 from vpp.domain.settled_event import NoTerms, reading_intervals, settled_event
 from vpp.domain.settlement import (
-    NEVER_OPTED_OUT,
-    SettledSites,
     Settlement,
     SettlementLine,
     SettlementReason,
     SettlementState,
     SiteQuality,
     same_result,
-    settle_sites,
 )
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_sites
 from vpp.domain.tariff import paid_energy
 
 SIX_TO_SEVEN = [800, 1000, 1200, 900, 1100, 1000, 700, 1300, 1000, 1000]

@@ -13,7 +13,7 @@ import vpp.adapters.device_link
 import vpp.adapters.memory.chain
 import vpp.bootstrap
 import vpp.domain.event_plan
-import vpp.domain.settlement
+import vpp.domain.site_earnings
 import vpp.runner
 import vpp.stages.collect
 import vpp.stages.control
@@ -25,7 +25,7 @@ from vpp.adapters.memory.meter import MemoryMeter
 from vpp.domain.command import Refusal
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.interval import to_epoch
-from vpp.domain.settlement import NEVER_OPTED_OUT
+from vpp.domain.site_earnings import NEVER_OPTED_OUT
 from vpp.wire.gateway import GatewayKind
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES
 
@@ -135,13 +135,13 @@ def the_time_after_an_opt_out_is_paid(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I12", seed=2)
 def money_is_a_float(patch: pytest.MonkeyPatch) -> None:
-    earned = vpp.domain.settlement.earned_in_event
+    earned = vpp.domain.site_earnings.earned_in_event
 
     def inexact(*terms: Any, **counts: Any) -> Any:
         exact = earned(*terms, **counts)
         return replace(exact, amount=float(exact.amount))
 
-    patch.setattr(vpp.domain.settlement, "earned_in_event", inexact)
+    patch.setattr(vpp.domain.site_earnings, "earned_in_event", inexact)
 
 
 @planted("I10", seed=1)

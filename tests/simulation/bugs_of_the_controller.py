@@ -12,7 +12,6 @@ import vpp.adapters.memory.chain
 import vpp.bootstrap
 import vpp.domain.candidates
 import vpp.domain.event_plan
-import vpp.domain.settlement
 import vpp.runner
 import vpp.stages.collect
 import vpp.stages.control

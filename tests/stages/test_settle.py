@@ -24,15 +24,8 @@ from vpp.domain.interval import Interval
 from vpp.domain.program import NegativePolicy
 from vpp.domain.quantities import column, dollars
 from vpp.domain.season_hours import counted_intervals
-from vpp.domain.settlement import (
-    NEVER_OPTED_OUT,
-    SettledSites,
-    Settlement,
-    SettlementReason,
-    SettlementState,
-    SiteQuality,
-    settle_sites,
-)
+from vpp.domain.settlement import Settlement, SettlementReason, SettlementState, SiteQuality
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_sites
 from vpp.stages import settle as settle_stage
 from vpp.stages.settle import UnknownProgram, settle
 

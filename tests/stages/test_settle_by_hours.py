@@ -22,8 +22,9 @@ from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, column
 from vpp.domain.settled_event import settled_event
-from vpp.domain.settlement import NEVER_OPTED_OUT, SettledSites, SettlementState, settle_sites
+from vpp.domain.settlement import SettlementState
 from vpp.domain.settlement_case import Exclusion
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_sites
 from vpp.stages import settle as settle_stage
 from vpp.wire import facts
 

@@ -14,7 +14,8 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settled_event import SettledEvent, without
-from vpp.domain.settlement import SettledSites, SettlementLine, stayed_out
+from vpp.domain.settlement import SettlementLine
+from vpp.domain.site_earnings import SettledSites, stayed_out
 
 Exclusion = tuple[IntColumn | None, date, DayDropped]
 """Site numbers (None: every site), a local day that is kept out of their baselines, and why."""

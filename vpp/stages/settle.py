@@ -33,18 +33,9 @@ from vpp.domain.settled_event import (
     reading_intervals,
     settled_event,
 )
-from vpp.domain.settlement import (
-    NEVER_OPTED_OUT,
-    SettledSites,
-    Settlement,
-    SettlementLine,
-    SettlementState,
-    SiteQuality,
-    same_result,
-    settle_metered,
-    settle_sites,
-)
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState, SiteQuality, same_result
 from vpp.domain.settlement_case import Exclusion, SettlementCase, held_alike
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_metered, settle_sites
 from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
 
 CHUNK_SITES = 10_000

@@ -28,14 +28,8 @@ from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_netting import EarlierEnergy, begins_at, is_earlier, summed
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
-from vpp.domain.settlement import (
-    NEVER_OPTED_OUT,
-    SettledSites,
-    Settlement,
-    SettlementLine,
-    SettlementState,
-    settle_sites,
-)
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_sites
 from vpp.domain.wholesale_price import WholesalePrice
 from vpp.wire.evidence_csv import (
     EvidenceSite,
