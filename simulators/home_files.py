@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
+import numpy as np
+
 from simulators.history import History, live_through, three_weeks_before
 from simulators.household import CALIFORNIA, Neighbourhood, Surroundings, neighbourhood
 from simulators.scenario import load_scenario, simulated_source_key
 from vpp.domain.interval import from_epoch
-from vpp.wire.enrollment_file import HEADER as SITES_HEADER
+from vpp.wire.enrollment_file import HEADER, METER_ACCURACY
 from vpp.wire.signed import SigningKey, VerifyingKey
 from vpp.wire.strict_json import time_text
 
@@ -64,9 +66,8 @@ def write_sites_csv(path: Path, homes: Neighbourhood, *, consent_at: datetime) -
     """Write the enrolment file of all homes, in their order."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(SITES_HEADER)
+        rows.writerow((*HEADER, METER_ACCURACY))
         for row in range(len(homes)):
-            permille = int(homes.vpp_reserve_permille[row])
             rows.writerow(
                 (
                     homes.site_id[row],
@@ -77,12 +78,17 @@ def write_sites_csv(path: Path, homes: Neighbourhood, *, consent_at: datetime) -
                     homes.feeder[row],
                     int(homes.full_energy_wh[row]),
                     int(homes.max_discharge_w[row]),
-                    f"{permille // 10}.{permille % 10}",
+                    _percent(homes.vpp_reserve_permille[row]),
                     gateway_key(homes.seed, homes.site_id[row]).verifying_key.text,
                     CONSENT_VERSION,
                     time_text(consent_at),
+                    _percent(homes.meter_accuracy_permille[row]),
                 )
             )
+
+
+def _percent(permille: np.int64) -> str:
+    return f"{permille // 10}.{permille % 10}"
 
 
 def write_gateway_file(

@@ -44,21 +44,25 @@ _DRAWN = ("model", "age", "reserve", "export", "share", "sun", "base", "evening"
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A kind of installation: energy of the new packs, what the inverters give and take, how common."""
+    """A kind of installation: energy of the new packs, what the inverters give and take, how common.
+
+    ``meter_accuracy_permille`` is its meter's class.
+    """
 
     full_energy_wh: int
     max_discharge_w: int
     max_charge_w: int
     weight: float
+    meter_accuracy_permille: int
     sold_from: int = 2016  # year
 
 
 MODELS = (
-    Model(13_500, 5_000, 5_000, 0.36),  # one Powerwall 2
-    Model(27_000, 10_000, 10_000, 0.26),  # two
-    Model(40_500, 15_000, 15_000, 0.06),  # three
-    Model(13_500, 11_500, 5_000, 0.22, sold_from=2024),  # one Powerwall 3
-    Model(27_000, 11_500, 5_000, 0.10, sold_from=2024),  # one Powerwall 3 with an expansion pack
+    Model(13_500, 5_000, 5_000, 0.36, 20),  # one Powerwall 2
+    Model(27_000, 10_000, 10_000, 0.26, 20),  # two
+    Model(40_500, 15_000, 15_000, 0.06, 20),  # three
+    Model(13_500, 11_500, 5_000, 0.22, 5, sold_from=2024),  # one Powerwall 3
+    Model(27_000, 11_500, 5_000, 0.10, 5, sold_from=2024),  # one Powerwall 3 with an expansion pack
 )
 
 
@@ -82,6 +86,7 @@ class Neighbourhood:
     full_energy_wh: IntColumn
     max_discharge_w: IntColumn
     max_charge_w: IntColumn
+    meter_accuracy_permille: IntColumn
     vpp_reserve_permille: IntColumn
     home_reserve_permille: IntColumn
     export_limit_w: IntColumn  # zero never exports
@@ -129,6 +134,7 @@ def neighbourhood(count: int, seed: int, *, programs: Sequence[str], year: int) 
         full_energy_wh=column(full_energy_wh),
         max_discharge_w=column(np.array([model.max_discharge_w for model in sold])[kind]),
         max_charge_w=column(np.array([model.max_charge_w for model in sold])[kind]),
+        meter_accuracy_permille=column(np.array([model.meter_accuracy_permille for model in sold])[kind]),
         vpp_reserve_permille=column(np.where(reserve == 100, 200, reserve)),
         home_reserve_permille=column(reserve),
         export_limit_w=column(

@@ -64,6 +64,7 @@ def _request(homes: Neighbourhood, row: int, key: SigningKey) -> EnrollmentReque
         reserve_permille=Permille(int(homes.vpp_reserve_permille[row])),
         gateway_public_key=key.verifying_key.raw,
         consent=Consent("2026-05", BEGINS - timedelta(days=DAYS_BEFORE + 30)),
+        meter_accuracy_permille=Permille(int(homes.meter_accuracy_permille[row])),
     )
 
 

@@ -1,5 +1,7 @@
 """What every store promises about enrolments, opt-outs and grid sources."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.adapters.store_world import BOOT, EVENT, NOON, a_message, a_request, after
@@ -60,6 +62,14 @@ async def test_thousands_of_homes_enrol_at_once(store: Store) -> None:
     await store.enroll([a_request(f"s-{number}") for number in range(40_000)], at=NOON)
 
     assert [each.site_no for each in await store.enrollments(from_site_no=39_998)] == [39_998, 39_999]
+
+
+async def test_the_class_of_a_homes_meter_is_kept_where_somebody_said_it(store: Store) -> None:
+    told = replace(a_request("s-ada"), meter_accuracy_permille=Permille(5))
+    enrolled = await store.enroll([told, a_request("s-ben")], at=NOON)
+
+    assert [each.meter_accuracy_permille for each in enrolled] == [5, None]
+    assert await store.enrollments() == enrolled
 
 
 async def test_newest_reserve_change_binds_and_leaves_other_sites_alone(store: Store) -> None:

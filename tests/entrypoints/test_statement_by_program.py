@@ -50,6 +50,27 @@ async def an_evening(folder: Path, program: Program, *event_wh: int) -> Desk:
     return desk
 
 
+@pytest.mark.parametrize(("permille", "percent"), [(5, "0.5"), (20, "2"), (None, None)])
+async def test_a_statement_says_how_far_the_meter_may_be_off_by_its_class(
+    tmp_path: Path, permille: int | None, percent: str | None
+):
+    story = MoneyStory(clock=SteppedClock(CLOSED))
+    await story.home("home", an_evening_history((2_000,) * 3, TEN_DAYS), accuracy_permille=permille)
+    await story.event()
+    await story.dispatched(0)
+    desk = a_desk(story, tmp_path)
+    await settle_event(desk, event_id="ev-1")
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    (line,) = (await story.store.settlements())[0].lines
+    assert line.meter_accuracy_permille == permille
+    assert statement["events"][0]["meter_accuracy_pct"] == (None if percent is None else float(percent))
+    said = f"by its class, the meter may be off by at most {percent} %"
+    assert (said in printed(statement)) == (permille is not None)
+    assert statement["events"][0]["amount_usd"] == "6.00", "no cent depends on it"
+
+
 async def steps(desk: Desk) -> list[str]:
     """Return the sentences that lead from the hours of the event to its amount."""
     found: Any = await show_own_event(desk, owner_id="owner-home", event_id="ev-1")

@@ -41,7 +41,9 @@ class MoneyStory:
     ticks: int = 0
     boots: int = 0
 
-    async def home(self, name: str, *evenings: Mapping[datetime, int]) -> None:
+    async def home(
+        self, name: str, *evenings: Mapping[datetime, int], accuracy_permille: int | None = None
+    ) -> None:
         """Enroll a home of an owner of the same name and give it the metered hours."""
         request = EnrollmentRequest(
             site_id=name, owner_id=f"owner-{name}", program_id=self.program.program_id,
@@ -49,6 +51,7 @@ class MoneyStory:
             full_energy_wh=WattHours(13_500), max_discharge_w=Watts(5_000),
             reserve_permille=Permille(200), gateway_public_key=bytes(32),
             consent=Consent("2026-05", ENROLLED_AT),
+            meter_accuracy_permille=None if accuracy_permille is None else Permille(accuracy_permille),
         )  # fmt: skip
         await self.store.enroll([request], at=ENROLLED_AT)
         hours: dict[datetime, int] = {}

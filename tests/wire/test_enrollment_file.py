@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vpp.domain.enrollment import Consent, EnrollmentRequest
 from vpp.domain.quantities import Permille, WattHours, Watts
-from vpp.wire.enrollment_file import HEADER, BadEnrollmentFile, read_enrollments, read_percent
+from vpp.wire.enrollment_file import HEADER, METER_ACCURACY, BadEnrollmentFile, read_enrollments, read_percent
 
 NOW = datetime(2026, 9, 9, 12, tzinfo=UTC)
 KEY = bytes(range(32))
@@ -65,6 +65,20 @@ def test_a_row_becomes_a_request_with_units_of_the_domain() -> None:
         gateway_public_key=KEY,
         consent=Consent("2026-1", datetime(2026, 5, 1, 9, tzinfo=UTC)),
     )
+
+
+@pytest.mark.parametrize(("typed", "permille"), [("0.5", 5), ("2", 20), ("2.0", 20), ("10", 100), ("", None)])
+def test_a_row_may_say_how_far_its_meter_can_be_off(typed: str, permille: int | None) -> None:
+    (request,) = read(a_file(a_row(meter_accuracy_pct=typed), header=(*HEADER, METER_ACCURACY)))
+
+    assert request.meter_accuracy_permille == permille
+
+
+@pytest.mark.parametrize("typed", ["0", "0.0", "10.1", "0.05", "-1", "class 1", "2 %"])
+def test_an_accuracy_that_no_meter_has_is_refused(typed: str) -> None:
+    (fault,) = refusal(a_file(a_row(meter_accuracy_pct=typed), header=(*HEADER, METER_ACCURACY)))
+
+    assert fault.startswith(f"sites.csv:2: {METER_ACCURACY}: '{typed}' is not 0.1 to 10")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,11 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Enrollment:
-    """One home in one program. ``site_no`` is its dense index in every fleet column."""
+    """One home in one program. ``site_no`` is its dense index in every fleet column.
+
+    ``meter_accuracy_permille`` is how far a reading of the meter that the program pays by may be off, by the
+    meter's class: 5 for a Powerwall 3 (0.5 %), 20 for a Powerwall 2; None where nobody said.
+    """
 
     site_no: int
     site_id: str
@@ -56,6 +60,7 @@ class Enrollment:
     consent: Consent
     enrolled_at: datetime
     withdrawn_at: datetime | None = None
+    meter_accuracy_permille: Permille | None = None
 
     @property
     def shard(self) -> str:
@@ -78,6 +83,7 @@ class EnrollmentRequest:
     reserve_permille: Permille
     gateway_public_key: bytes
     consent: Consent
+    meter_accuracy_permille: Permille | None = None
 
 
 @dataclass(frozen=True, slots=True)

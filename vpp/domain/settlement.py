@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from vpp.domain.delivery import Quality
 from vpp.domain.interval import Interval
-from vpp.domain.quantities import MicroDollars, WattHours
+from vpp.domain.quantities import MicroDollars, Permille, WattHours
 
 
 class SettlementState(StrEnum):
@@ -91,6 +91,7 @@ class SettlementLine:
     event_s: int = 0  # the settled event's length without what another held of it, stayed in or not
     adjustment: Fraction = _UNADJUSTED  # what the average of the similar days was multiplied by
     day: date | None = None  # the event's local day, where ``settled`` does not tell it
+    meter_accuracy_permille: Permille | None = None  # of what was metered, by the meter's class
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class SettlementCase:
             owner_ids=tuple(each.owner_id for each in enrolled),
             opted_out_s=self.opted_out_s[chunk],
             excluded=excluded_days(self.event.day, len(chunk), _positions(self.exclusions, chunk)),
+            meter_accuracy=tuple(each.meter_accuracy_permille for each in enrolled),
         )
 
     def stayed_out(self, commanded: IntColumn) -> Iterator[tuple[int, SettlementLine]]:

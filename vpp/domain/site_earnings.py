@@ -32,7 +32,7 @@ from vpp.domain.delivery import (
 from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.metered_hours import EnergyOf, by_readings
 from vpp.domain.program import MeterOfRecord, NegativePolicy
-from vpp.domain.quantities import IntColumn, WattHours
+from vpp.domain.quantities import IntColumn, Permille, WattHours
 from vpp.domain.rest_days import rest_days
 from vpp.domain.settled_event import (
     SettledEvent,
@@ -61,7 +61,8 @@ class SettledSites:
 
     ``opted_out_s`` is when the controller committed the site's own opt-out, in seconds since 1970, or
     ``NEVER_OPTED_OUT``. ``excluded`` comes from :func:`baseline.excluded_days`. ``carried_wh`` is the
-    signed energy of the season's earlier events, needed only where a season nets.
+    signed energy of the season's earlier events, needed only where a season nets. Without
+    ``meter_accuracy`` nobody knows the class of any site's meter.
     """
 
     site_ids: tuple[str, ...]
@@ -69,6 +70,7 @@ class SettledSites:
     opted_out_s: IntColumn
     excluded: NDArray[np.int64]
     carried_wh: tuple[Fraction, ...] | None = None
+    meter_accuracy: tuple[Permille | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,7 @@ def _lines(
     clamps = event.terms.negative_policy is NegativePolicy.CLAMP_INTERVAL
     out_s = sites.opted_out_s.tolist()
     settled = {each: _settled(event, each) for each in set(out_s)}
+    accuracies = sites.meter_accuracy or (None,) * len(out_s)
     found = []
     for site, ((quality, reason), row) in enumerate(zip(verdicts, _rows(metered, energies), strict=True)):
         beyond, divisor = row.incremental, row.denominator
@@ -295,6 +298,7 @@ def _lines(
                 adjustment=adjustments[site],
                 quality=quality,
                 reason=reason,
+                meter_accuracy_permille=accuracies[site],
             )
         )
     return tuple(found)

@@ -330,6 +330,8 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         )
     if event["adjusted_by"]:
         _show_ratio(console, event["adjusted_by"], zone)
+    if event["meter_accuracy_pct"]:
+        console.print(f"by its class, the meter may be off by at most {event['meter_accuracy_pct']:g} %")
     if event["days_behind"]:
         hours = [local(hour["starts_at"], zone).split(" ", 4)[4] for hour in event["hours"]]
         days = [

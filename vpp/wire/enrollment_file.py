@@ -3,9 +3,10 @@
 Columns, in any order, all required: ``site_id, owner_id, program_id, utility, county, feeder,
 full_energy_wh`` (energy of the full pack, Wh), ``max_discharge_w`` (W), ``reserve_pct`` (0-100 on the app
 scale, at most one decimal), ``gateway_public_key`` (base64url of 32 raw bytes), ``consent_version``,
-``consent_at`` (RFC 3339 with zone). One more may be there: ``other_programs``, the demand response programs
-of others that the home is in, parted by spaces. Knows nothing of which programs exist, what each allows
-beside it, or who is enrolled already.
+``consent_at`` (RFC 3339 with zone). Two more may be there: ``other_programs``, the demand response programs
+of others that the home is in, parted by spaces, and ``meter_accuracy_pct``, how far the meter that pays may
+be off by its class (0.1-10, at most one decimal; empty where nobody knows). Knows nothing of which programs
+exist, what each allows beside it, or who is enrolled already.
 """
 
 import base64
@@ -26,7 +27,10 @@ HEADER = (
     "reserve_pct", "gateway_public_key", "consent_version", "consent_at",
 )  # fmt: skip
 OTHER_PROGRAMS = "other_programs"
+METER_ACCURACY = "meter_accuracy_pct"
+OPTIONAL = (OTHER_PROGRAMS, METER_ACCURACY)
 LEAST_ENERGY_WH, LEAST_POWER_W = 1_000, 100  # no home battery is smaller: less is kWh or kW typed for Wh or W
+WORST_ACCURACY_PERMILLE = 100  # of a meter that anybody is paid by; Powerwalls have 5 to 20
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 NOTHING_BESIDE: Mapping[str, Collection[str]] = MappingProxyType({})
 ANY_UTILITY: Mapping[str, str] = MappingProxyType({})
@@ -165,6 +169,10 @@ class _Sheet:
                 readers.get(column, _name)(row[column])
             except (_BadCell, NotASiteId) as failure:
                 yield f"{column}: {failure}"
+        try:
+            _accuracy(row.get(METER_ACCURACY, ""))
+        except _BadCell as failure:
+            yield f"{METER_ACCURACY}: {failure}"
         if self._program_ids is not None and program_id not in self._program_ids:
             known = ", ".join(sorted(self._program_ids))
             yield f"program_id: there is no program {program_id!r}; known: {known}"
@@ -184,7 +192,7 @@ class _Sheet:
 
 def _header(cells: list[str]) -> list[str]:
     missing = [name for name in HEADER if name not in cells]
-    unknown = [name for name in cells if name not in (*HEADER, OTHER_PROGRAMS)]
+    unknown = [name for name in cells if name not in (*HEADER, *OPTIONAL)]
     twice = sorted({name for name in cells if cells.count(name) > 1})
     problems = [
         f"{what} {', '.join(repr(name) for name in names)}"
@@ -192,7 +200,8 @@ def _header(cells: list[str]) -> list[str]:
         if names
     ]
     if problems:
-        raise _BadHeader(f"{'; '.join(problems)}. Expected {','.join(HEADER)}")
+        expected = f"Expected {','.join(HEADER)}; may be there: {', '.join(OPTIONAL)}"
+        raise _BadHeader(f"{'; '.join(problems)}. {expected}")
     return cells
 
 
@@ -209,7 +218,20 @@ def _request(row: Mapping[str, str], now: datetime) -> EnrollmentRequest:
         reserve_permille=read_percent(row["reserve_pct"]),
         gateway_public_key=read_public_key(row["gateway_public_key"]),
         consent=Consent(row["consent_version"], _past(row["consent_at"], now)),
+        meter_accuracy_permille=_accuracy(row.get(METER_ACCURACY, "")),
     )
+
+
+def _accuracy(text: str) -> Permille | None:
+    if not text:
+        return None
+    try:
+        permille = read_percent(text)
+    except _BadCell:
+        permille = Permille(0)
+    if not 0 < permille <= WORST_ACCURACY_PERMILLE:
+        raise _BadCell(f"{text[:30]!r} is not 0.1 to 10 with at most one decimal; leave it empty if unknown")
+    return permille
 
 
 def _name(text: str) -> str:

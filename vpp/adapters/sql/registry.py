@@ -204,7 +204,7 @@ async def enrollments_where(
             row.site_no, row.site_id, row.owner_id, row.program_id, row.utility, row.county, row.feeder,
             row.full_energy_wh, row.max_discharge_w, func.coalesce(newest, row.reserve_permille),
             row.gateway_public_key, consent.version, consent.given_at_us, row.enrolled_at_us,
-            row.withdrawn_at_us,
+            row.withdrawn_at_us, row.meter_accuracy_permille,
         )
         .where(which)
         .order_by(row.site_no)
@@ -215,6 +215,7 @@ async def enrollments_where(
         Enrollment(
             each[0], each[1], each[2], each[3], each[4], each[5], each[6], each[7], each[8], each[9],
             each[10], Consent(each[11], from_us(each[12])), from_us(each[13]), maybe_from_us(each[14]),
+            each[15],
         )
         for each in found.fetchall()
     ]  # fmt: skip
@@ -249,7 +250,7 @@ def _enrollment(request: EnrollmentRequest, site_no: int, at: datetime) -> Enrol
     return Enrollment(
         site_no, request.site_id, request.owner_id, request.program_id, request.utility, request.county,
         request.feeder, request.full_energy_wh, request.max_discharge_w, request.reserve_permille,
-        request.gateway_public_key, request.consent, at,
+        request.gateway_public_key, request.consent, at, None, request.meter_accuracy_permille,
     )  # fmt: skip
 
 
@@ -265,6 +266,7 @@ def _enrollment_columns(enrolled: Sequence[Enrollment]) -> dict[str, list[object
     same_name = (
         "site_id", "site_no", "owner_id", "program_id", "utility", "county", "feeder", "full_energy_wh",
         "max_discharge_w", "reserve_permille", "gateway_public_key",
+        "meter_accuracy_permille",
     )  # fmt: skip
     columns: dict[str, list[object]] = {
         name: [getattr(each, name) for each in enrolled] for name in same_name

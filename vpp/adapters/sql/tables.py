@@ -81,6 +81,7 @@ class EnrollmentRow(Row, table=True):
     consent_version: str
     enrolled_at_us: int = _big()
     withdrawn_at_us: int | None = _maybe_big()
+    meter_accuracy_permille: int | None = _maybe_big()
 
 
 class ReserveChangeRow(Row, table=True):

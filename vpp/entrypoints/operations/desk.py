@@ -128,6 +128,11 @@ def percent(permille: int) -> float:
     return round(permille / 10, 1)
 
 
+def percent_or_none(permille: int | None) -> float | None:
+    """Return permille as percent, None where there is none."""
+    return None if permille is None else percent(permille)
+
+
 def money_text(amount: str, currency: str) -> str:
     """Return a decimal as an amount for people, to the cent at least: ``$1,016.00``, ``AUD 18.33``."""
     whole, _, part = amount.replace(",", "").partition(".")

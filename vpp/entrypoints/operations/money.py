@@ -28,7 +28,7 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.carried import carried_wh
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, usd
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent_or_none, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
 from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
@@ -109,7 +109,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         keys of its parts, and its cycles a year at most).
         ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
         meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
-        cap_kwh, cap_amount, minimum_amount`` (None: none), ``event_s`` (its settled length), ``counts``,
+        cap_kwh, cap_amount, minimum_amount`` (None: none), ``meter_accuracy_pct`` (how far what was metered
+        may be off by the meter's class; None: unknown), ``event_s`` (its settled length), ``counts``,
         ``adjustment`` (what a grid meter's baseline was multiplied by) and ``adjusted_by`` (``hours``, what
         they ``metered_wh`` that day, ``usual_wh`` on the days behind the baseline, and ``lowest`` and
         ``highest``, the bounds of their ratio), ``carried_wh`` (of the season's earlier events, where it
@@ -269,6 +270,7 @@ def _line_facts(
         "ends_at": instant(line.settled.ends_at) if line.settled else None,
         **_terms_facts(terms),
         "counts": None if terms is None else what_counts(terms),
+        "meter_accuracy_pct": percent_or_none(line.meter_accuracy_permille),
         "event_s": line.event_s,
         "adjustment": str(line.adjustment),
         "hours": [_hour_facts(hour) for hour in line.hours],

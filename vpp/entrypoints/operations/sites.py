@@ -16,6 +16,7 @@ from vpp.entrypoints.operations.desk import (
     instant,
     instant_or_none,
     percent,
+    percent_or_none,
 )
 from vpp.entrypoints.operations.paging import cursor_of, key_at
 from vpp.ports import ConflictingFact
@@ -56,8 +57,9 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
     Args:
         content: CSV with the header ``site_id,owner_id,program_id,utility,county,feeder,full_energy_wh,
             max_discharge_w,reserve_pct,gateway_public_key,consent_version,consent_at`` and, where wanted,
-            ``other_programs``: energy in Wh, power in W, the reserve in percent of the app's scale, the key
-            base64url of 32 bytes, the time RFC 3339 with its zone.
+            ``other_programs`` and ``meter_accuracy_pct`` (how far the meter that pays may be off by its
+            class, 0.5 for a Powerwall 3): energy in Wh, power in W, the reserve in percent of the app's
+            scale, the key base64url of 32 bytes, the time RFC 3339 with its zone.
         file_name: What the file is called in complaints about it.
 
     Returns:
@@ -144,6 +146,7 @@ def site_facts(enrollment: Enrollment) -> Json:
         "consent_at": instant(enrollment.consent.given_at),
         "enrolled_at": instant(enrollment.enrolled_at),
         "withdrawn_at": instant_or_none(enrollment.withdrawn_at),
+        "meter_accuracy_pct": percent_or_none(enrollment.meter_accuracy_permille),
     }
 
 

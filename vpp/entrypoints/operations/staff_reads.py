@@ -122,7 +122,8 @@ async def read_site(desk: Desk, *, site_id: str, actor: str, reason: str = ON_TH
     """Return one enrolment, for staff who say why: the owner sees who read it.
 
     Returns:
-        Ids, ``full_energy_wh`` (Wh), ``max_discharge_w`` (W), ``reserve_pct``, consent and its end.
+        Ids, ``full_energy_wh`` (Wh), ``max_discharge_w`` (W), ``reserve_pct``, consent and its end,
+        ``meter_accuracy_pct`` (None where nobody said).
     """
     known = await desk.enrollment(site_id)
     homes = await homes_for(desk, known.owner_id, actor, reason, f"read home {site_id}")
