@@ -17,9 +17,10 @@ from typer.testing import CliRunner, Result
 from tests.entrypoints.builders import a_desk, an_enrollment_file, an_event, take_event
 from vpp.entrypoints.cli import app
 from vpp.entrypoints.http.api import create_api
+from vpp.entrypoints.logs import log_to_stderr
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE, find_service, post_card, remove_card
-from vpp.entrypoints.service import log_to_stderr, make_alarm
+from vpp.entrypoints.service import make_alarm
 from vpp.settings import variables
 
 Vpp = Callable[..., Result]

@@ -30,6 +30,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED
 from vpp.entrypoints.routes import ROUTES
 from vpp.entrypoints.running_service import RunningService, find_service
+from vpp.entrypoints.terminal import Terminal
 from vpp.ports import StoreUnavailable
 from vpp.settings import BadSettings, Settings, load_programs, load_settings
 
@@ -39,8 +40,8 @@ ReasonOption = Annotated[
 ]
 Render = Callable[[Console, Any], None]
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False)
+stdout = Terminal(highlight=False)
+stderr = Terminal(stderr=True, highlight=False)
 
 
 class _Chosen:

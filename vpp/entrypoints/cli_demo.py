@@ -39,7 +39,7 @@ def demo(
     from vpp.entrypoints.demo import Outcome, Stage, Wanted, play
     from vpp.entrypoints.demo_pages import stay_open
     from vpp.entrypoints.demo_view import LivePicture, PlainLines, show_links, show_outcome
-    from vpp.entrypoints.service import log_to_stderr
+    from vpp.entrypoints.logs import log_to_stderr
 
     settings = settings_or_exit()
     log_to_stderr()

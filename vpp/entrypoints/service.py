@@ -13,7 +13,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
@@ -36,6 +35,7 @@ from vpp.entrypoints.asking import require_state_dir
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.http.security import cookie_key
+from vpp.entrypoints.logs import log_to_stderr
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
 from vpp.entrypoints.running_service import TOKEN_FILE, post_card, remove_card
@@ -320,17 +320,3 @@ async def _embedded(port: int) -> EmbeddedBroker:
         broker = EmbeddedBroker(0)
         await broker.__aenter__()
     return broker
-
-
-def log_to_stderr() -> None:
-    """Write the log as lines of key=value on stderr; stdout stays empty."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")

@@ -290,7 +290,7 @@ def _past(text: str, now: datetime) -> datetime:
         raise _BadCell(f"{text[:40]!r} is not RFC 3339 with a zone, such as 2026-05-01T09:00:00Z")
     try:
         at = datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except ValueError as failure:
+    except (ValueError, OverflowError) as failure:  # an offset may lead out of the calendar
         raise _BadCell(f"{text[:40]!r} is no date of the calendar") from failure
     if at > now:
         raise _BadCell(f"{text} is in the future")

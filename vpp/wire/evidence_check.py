@@ -360,4 +360,5 @@ def _require_signature(manifest: Mapping[str, object]) -> None:
 
 
 def _canonical(body: Mapping[str, object]) -> bytes:
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+    # Nobody signs a number with a point: however it is written here, its signature does not fit.
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), default=str).encode()

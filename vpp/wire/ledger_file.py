@@ -145,8 +145,8 @@ def read_payments(content: bytes, *, file_name: str) -> dict[int, ProgramPayment
         texts = {name: as_it_was(row[name].strip()) for name in PAYMENTS[:3]}
         try:
             for name, text in texts.items():
-                if not 1 <= len(text) <= 128:
-                    raise BadCell(name, f"{text[:40]!r} is not a text of 1 to 128 characters")
+                if not (1 <= len(text) <= 128 and text.isprintable()):
+                    raise BadCell(name, f"{text[:40]!r} is not a text of 1 to 128 printable characters")
             payment = ProgramPayment(**texts, amount=_money(row["paid"].strip()))
         except BadCell as failure:
             table.refuse(line, failure.column_name, str(failure))

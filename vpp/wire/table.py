@@ -96,13 +96,16 @@ def read_table(
     An optional column may be left off at the end of the header, or of single rows.
 
     Raises:
-        BadFile: Not UTF-8, no header that can be read, or a required column is absent or stands twice.
+        BadFile: Not UTF-8, a NUL, no header that can be read, or a required column is absent or stands twice.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
         line = content[: failure.start].count(b"\n") + 1
         raise BadFile([f"{file_name}:{line}: is not UTF-8"]) from failure
+    if "\x00" in text:  # no database stores it, and no spreadsheet writes it
+        line = text[: text.index("\x00")].count("\n") + 1
+        raise BadFile([f"{file_name}:{line}: holds a NUL character"])
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = tuple(cell.strip() for cell in next(reader, []))

@@ -1,0 +1,1 @@
+"""Input that nobody who means well sends, at every parser and at the sockets of a running service."""
