@@ -71,10 +71,10 @@ class Story:
             await self._found(
                 await take_turns(self.stage, people, auditor, self.tally, self.random, takeovers)
             )
-        await self._come_to_rest()
+        await self.come_to_rest()
 
     @asynccontextmanager
-    async def _life(self, setting: str) -> AsyncIterator[Life]:
+    async def life(self, setting: str) -> AsyncIterator[Life]:
         """Give a controller that is ready, or already dead where it was told to die early."""
         began = time.monotonic()
         life = await self.stage.nursery.start("serve", VPP_CRASH_AT=setting)
@@ -92,10 +92,10 @@ class Story:
             await life.kill()
 
     async def _kill_controller(self, kill: Kill) -> None:
-        async with self._life(kill.setting) as life:
+        async with self.life(kill.setting) as life:
             if not life.over:
                 await self.people.insist(life.pid)
-                await self._promises(life)
+                await self.promises(life)
             if kill.target == AT_ANY_INSTANT:
                 asking = asyncio.create_task(self.people.provoke(life.pid, "publish"))
                 await life.ends_within(self.random.random() ** 2)
@@ -116,11 +116,11 @@ class Story:
 
     async def _kill_broker(self) -> None:
         """Kill the broker in the middle of an event; something is due as soon as it is back."""
-        async with self._life("") as life:
+        async with self.life("") as life:
             await self.people.insist(life.pid)
             if self.people.event_id is None:
                 await self.people.begin_event()
-            await self._promises(life)
+            await self.promises(life)
             await self._somebody_takes_part()
             await self.stage.broker.kill()
             await self.people.say_no(life.pid)
@@ -135,16 +135,16 @@ class Story:
                 await self._found([("wrong", f"no command {OBEY_S:.0f} s after the broker's port opened")])
             self.tally.command_s.append(heard.last_command_at - opened_at)
             self.tally.kills[BROKER] += 1
-            await self._promises(life)
+            await self.promises(life)
 
     async def _kill_at_rest(self) -> None:
         """Kill the controller while an event is on and nothing changes: its next life moves no power."""
         people = self.people
-        async with self._life("") as life:
+        async with self.life("") as life:
             await people.insist(life.pid)
             if people.event_id is None:
                 await people.begin_event()
-            await self._promises(life)
+            await self.promises(life)
             await self._somebody_takes_part()
 
             async def at_rest() -> bool:
@@ -155,12 +155,12 @@ class Story:
         self.tally.kills[AT_REST if rested else AT_ANY_INSTANT] += 1
         if not rested:
             self.tally.missed[AT_REST] += 1
-        async with self._life("") as life:
+        async with self.life("") as life:
             await asyncio.sleep(AFTER_RESTART_S)
             after = await self._fleet()
             moved = before.moved_by(after) if rested else None
             await self._found([("wrong", moved)] if moved else [])
-            await self._promises(life)
+            await self.promises(life)
 
     async def _fleet(self) -> Fleet:
         assert self.people.event_id is not None
@@ -179,7 +179,7 @@ class Story:
         if not await until(takes_part, CATCH_UP_S):
             await self._found([("lost", "nobody is commanded although an event is on")])
 
-    async def _promises(self, life: Life) -> None:
+    async def promises(self, life: Life) -> None:
         """Wait for what must happen in seconds, then read the database beside the controller."""
         began = time.monotonic()
 
@@ -210,10 +210,10 @@ class Story:
         if faults:
             raise Violated(faults[0][1])
 
-    async def _come_to_rest(self) -> None:
+    async def come_to_rest(self) -> None:
         """Let nobody be killed any more: everything wanted is done, everybody is released and heard."""
         people, heard = self.people, self.people.listener.heard
-        async with self._life("") as life:
+        async with self.life("") as life:
 
             async def answered() -> bool:
                 await people.insist(life.pid)
@@ -221,7 +221,7 @@ class Story:
 
             if not await until(answered, CATCH_UP_S):
                 await self._found([("lost", "a signal or a wish is not answered although nobody is killed")])
-            await self._promises(life)
+            await self.promises(life)
             if people.event_id is not None:
                 await people.end_event(life.pid)
 
@@ -312,6 +312,39 @@ class Story:
         await self._found(misspent(entries, {owner: amount for owner, amount in owed.items() if amount}))
 
 
+@asynccontextmanager
+async def told(
+    folder: Path,
+    tally: Tally,
+    *,
+    homes: int,
+    hours: int,
+    seed: int,
+    database_url: str,
+    say: Callable[[str], None],
+) -> AsyncIterator[Story]:
+    """Give a story whose homes are enrolled and online; its first fault ends it, and the tally names it."""
+    began = time.monotonic()
+    try:
+        async with (
+            staged(
+                folder, homes=homes, hours=hours, seed=seed, database_url=database_url, kills=tally.kills
+            ) as stage,
+            Listener(stage.broker.url, stage.source) as listener,
+        ):
+            api = Api(folder / "state")
+            people = People(api, listener, stage.homes, stage.site_ids, stage.full_w, Random(seed))
+            await listener.wait_connected()
+            await _everyone_online(people)
+            tally.prepared_s = time.monotonic() - began
+            say(f"{homes} homes are enrolled and online after {tally.prepared_s:.0f} s")
+            yield Story(stage, people, Auditor(database_url), tally, Random(seed), say)
+            await api.close()
+    except Violated:
+        pass
+    tally.wall_s = time.monotonic() - began
+
+
 async def play(
     folder: Path,
     *,
@@ -322,36 +355,21 @@ async def play(
     database_url: str,
     say: Callable[[str], None],
 ) -> Tally:
-    """Return what came of a run; its first fault ended it."""
-    database_url = database_url or f"sqlite:///{folder / 'vpp.sqlite'}"
-    tally, began = Tally(seed, homes, database_url.partition(":")[0]), time.monotonic()
-    try:
-        async with (
-            staged(
-                folder,
-                homes=homes,
-                hours=hours_touched(homes, count, WallClock().now().minute),
-                seed=seed,
-                database_url=database_url,
-                kills=tally.kills,
-            ) as stage,
-            Listener(stage.broker.url, stage.source) as listener,
-        ):
-            api = Api(folder / "state")
-            people = People(api, listener, stage.homes, stage.site_ids, stage.full_w, Random(seed))
-            auditor = Auditor(database_url)
-            story = Story(stage, people, auditor, tally, Random(seed), say)
-            await listener.wait_connected()
-            await _everyone_online(people)
-            tally.prepared_s = time.monotonic() - began
-            say(f"{homes} homes are enrolled and online after {tally.prepared_s:.0f} s")
-            await story.run(count, takeovers)
-            await story.pay_days_later()
-            await api.close()
-    except Violated:
-        pass  # the tally names it
-    tally.wall_s = time.monotonic() - began
+    """Return what came of a run of kills; its first fault ended it."""
+    database_url = database_url or sqlite_in(folder)
+    tally = Tally(seed, homes, database_url.partition(":")[0])
+    hours = hours_touched(homes, count, WallClock().now().minute)
+    async with told(
+        folder, tally, homes=homes, hours=hours, seed=seed, database_url=database_url, say=say
+    ) as story:
+        await story.run(count, takeovers)
+        await story.pay_days_later()
     return tally
+
+
+def sqlite_in(folder: Path) -> str:
+    """Return the database of a run that names none."""
+    return f"sqlite:///{folder / 'vpp.sqlite'}"
 
 
 async def _everyone_online(people: People) -> None:
