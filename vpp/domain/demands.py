@@ -11,8 +11,10 @@ import numpy as np
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
 from vpp.domain.grid_event import (
+    EVERYTHING_W,
     HISTORIES_KEPT,
     EventHistory,
+    GrantKind,
     GridEvent,
     GridSource,
     InForce,
@@ -153,6 +155,33 @@ def _shared_courses(
             plans = tuple((each, planned_w[each]) for each in sorted(ids & planned_w.keys()))
             courses |= _courses_of(tuple(group), limit_w, plans)
     return courses
+
+
+def told_ceiling(
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    event_id: str,
+    told_w: Mapping[str, int],
+) -> int:
+    """Return the watts that an event's setpoints may sum to beside those of its source's other events.
+
+    What is told to homes may stand at 1.1 times the source's limit, all events together: more than is
+    asked of them, because not every home is proved. Where a person approved anything, the limit binds
+    nobody.
+
+    Args:
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        event_id: One of them.
+        told_w: What homes go on with for the others, by event id; absent where it is nothing.
+    """
+    source = next(each.versions[0].source for each in histories if each.latest.event_id == event_id)
+    group = [each for each in histories if each.versions[0].source == source]
+    if any(grant.kind is GrantKind.APPROVE for each in group for grant in each.grants):
+        return EVERYTHING_W
+    most_w = sources[source].max_power_w * 11 // 10 if source in sources else 0
+    ids = {each.latest.event_id for each in group} - {event_id}
+    return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
 
 
 @lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, until somebody says something new

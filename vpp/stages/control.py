@@ -34,7 +34,7 @@ from vpp.domain.command import (
     releases_only,
 )
 from vpp.domain.cycle_cap import counts_in, cycled_out, limited_in_cycles
-from vpp.domain.demands import in_turn, open_demands
+from vpp.domain.demands import in_turn, open_demands, told_ceiling
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
     Delivered,
@@ -46,7 +46,6 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
     is_test,
     steps_in_force,
-    told_ceiling,
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
