@@ -138,13 +138,12 @@ def _told(
     ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
 ) -> list[CommandBatch]:
     """Return what ticks told, in order."""
+    of_event: dict[str, list[DispatchTick]] = {}
+    for tick in ticks:
+        for event_id, part in tick.by_event():
+            of_event.setdefault(event_id, []).append(part)
     told: list[CommandBatch] = []
-    for event_id in sorted({order.event_id for tick in ticks for order in tick.orders}):
-        mine = [
-            replace(tick, orders=tuple(order for order in tick.orders if order.event_id == event_id))
-            for tick in ticks
-            if any(order.event_id == event_id for order in tick.orders)
-        ]
+    for event_id, mine in sorted(of_event.items()):
         told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
     return sorted(told, key=lambda batch: batch.sequence)
 
