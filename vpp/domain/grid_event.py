@@ -6,7 +6,7 @@ decide which signal counts (``verdict.py``) and who discharges (``dispatch_plan.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -216,7 +216,7 @@ def in_force(history: EventHistory, *, at: datetime, max_power_w: int | None) ->
         at: What is committed and granted later counts for nothing.
         max_power_w: What its source may ask without approval; None: no approval is waited for.
     """
-    return _in_force(history, _since(history, at), max_power_w)
+    return _in_force(history, stands_since(history, at), max_power_w)
 
 
 @lru_cache(maxsize=HISTORIES_KEPT)
@@ -289,6 +289,16 @@ def authorized_steps(
     stays allowed under a newer version that asks for no less. An event with a setpoint uses it up, whatever
     its homes can give; one that asks for all uses its plan's power, where ``planned_w`` has it.
     """
+    planned = {each.latest.event_id for each in histories if ever_asks_for_all(each)} & planned_w.keys()
+    plans = tuple((event_id, planned_w[event_id]) for event_id in sorted(planned))
+    return dict(_authorized_steps(tuple(histories), max_power_w, plans))
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, and whenever an event is settled again
+def _authorized_steps(
+    histories: tuple[EventHistory, ...], max_power_w: int, plans: tuple[tuple[str, int], ...]
+) -> Mapping[str, tuple[Step, ...]]:
+    planned_w = dict(plans)
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
     spans = [(each, _may_ask(each)) for each in histories]
     for starts_at, ends_at in pairwise(sorted({edge for each in histories for edge in _edges_of(each)})):
@@ -297,19 +307,6 @@ def authorized_steps(
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
-
-
-def cancelled(event: GridEvent, *, at: datetime) -> GridEvent:
-    """Return the version by which a person ends an event now."""
-    return replace(
-        event,
-        version=event.version + 1,
-        operation=Operation.DELETE,
-        modified_at=max(whole_second(at), event.modified_at),
-        steps=(),
-        status=EventStatus.CANCELLED,
-        committed_at=at,
-    )
 
 
 def authorized_power(
@@ -363,31 +360,29 @@ def _authorized_at(
 ) -> dict[str, int]:
     powers = {each.latest.event_id: 0 for each in histories}
     left_w = max_power_w
-    stand = [(each, _since(each, at)) for each in histories]
-    asking = [(each, since) for each, since in stand if _asks(each, since)]
-    for history, since in sorted(asking, key=lambda each: _leave_key(*each, max_power_w)):
-        power = _power(history, since, left_w)
+    asking = [each for each in histories if any(_asked(version, at) for version in each.versions)]
+    for history in sorted(asking, key=lambda each: _leave_key(each, at, max_power_w)):
+        power = _power(history, at, left_w)
         powers[history.latest.event_id] = power
         used_w = power
-        if _asks_for_all(history, since):
+        if _asks_for_all(history, at):
             used_w = min(power, planned_w.get(history.latest.event_id, power))
         left_w = max(0, left_w - used_w)
     return powers
 
 
-def _since(history: EventHistory, at: datetime) -> datetime:
+def ever_asks_for_all(history: EventHistory) -> bool:
+    """Return whether any version has a step without a setpoint: only then its plan binds other events."""
+    return any(step.power is None for version in history.versions for step in version.steps)
+
+
+def stands_since(history: EventHistory, at: datetime) -> datetime:
     """Return since when an event stands as it does at an instant: what was worked out for then holds."""
     edges = _edges_of(history)
     place = bisect_right(edges, at)
     return edges[place - 1] if place else at
 
 
-@lru_cache(maxsize=HISTORIES_KEPT)
-def _asks(history: EventHistory, at: datetime) -> bool:
-    return any(_asked(version, at) for version in history.versions)
-
-
-@lru_cache(maxsize=HISTORIES_KEPT)
 def _leave_key(history: EventHistory, at: datetime, max_power_w: int) -> tuple[bool, int, bool, float, str]:
     """Return what sorts a source's events by their turn at its limit: among equals who said so much first."""
     version = in_force(history, at=at, max_power_w=max_power_w).version
@@ -418,7 +413,6 @@ def _asks_for_all(history: EventHistory, at: datetime) -> bool:
     return _power(history, at, None) >= EVERYTHING_W
 
 
-@lru_cache(maxsize=HISTORIES_KEPT)
 def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
     """Return watts at an instant; ``share_w`` bounds what nobody approved, None bounds nothing."""
     power_w, runs_by = 0, None
