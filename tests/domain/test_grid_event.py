@@ -17,6 +17,7 @@ from tests.domain.grid_world import (
     source,
     version,
 )
+from vpp.domain.demands import told_ceiling
 from vpp.domain.grid_event import (
     EventHistory,
     GrantKind,
@@ -27,7 +28,6 @@ from vpp.domain.grid_event import (
     is_test,
     precedence_key,
     steps_in_force,
-    told_ceiling,
 )
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import Watts

@@ -13,7 +13,8 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
-from vpp.domain.grid_event import GridSource, cancelled
+from vpp.domain.event_end import cancelled
+from vpp.domain.grid_event import GridSource
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.board import show_board

@@ -75,6 +75,13 @@ class DispatchTick:
     at: datetime  # whole second; every command's ``issued_at``
     orders: tuple[Order, ...]
 
+    def by_event(self) -> Iterator[tuple[str, "DispatchTick"]]:
+        """Yield each event of the orders, in their order, and the tick with that event's orders only."""
+        event_ids = dict.fromkeys(order.event_id for order in self.orders)
+        for event_id in event_ids:
+            mine = tuple(order for order in self.orders if order.event_id == event_id)
+            yield event_id, self if len(event_ids) == 1 else replace(self, orders=mine)
+
 
 def discharges(ticks: Iterable[DispatchTick]) -> Iterator[Order]:
     """Yield the orders that asked homes for power, in the order of the ticks."""

@@ -1,7 +1,7 @@
 """What the grid's events ask of the fleet at one moment, and which homes each of them may use."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -11,17 +11,21 @@ import numpy as np
 from vpp.domain.event_plan import Demand, remaining_stretches
 from vpp.domain.fleet import FleetState, Names, Roster
 from vpp.domain.grid_event import (
+    EVERYTHING_W,
     HISTORIES_KEPT,
     EventHistory,
+    GrantKind,
     GridEvent,
     GridSource,
     InForce,
     Step,
     authorized_power,
     authorized_steps,
+    ever_asks_for_all,
     in_force,
     is_test,
     precedence_key,
+    stands_since,
     steps_in_force,
 )
 from vpp.domain.grid_event import LEAD as LEAD
@@ -117,24 +121,62 @@ def within_authority(
         planned_w: What the plans of the more important events use, by event id.
         now: The moment of the tick.
     """
-    most_w = authorized_power(histories, sources, now, planned_w)
-    known = {history.latest.event_id: history for history in histories}
-    ahead = {
-        each.event_id: steps_ahead(known[each.event_id], _limit_w(known[each.event_id], sources), now)
-        for each in demands
-    }
-    until = max((steps[-1].interval.ends_at for steps in ahead.values()), default=now)
-    asking = [each for each in histories if _asks_between(each, now, until)]
-    courses = _shared_courses(asking, sources, planned_w)
+    without_setpoint = (each.latest.event_id for each in histories if ever_asks_for_all(each))
+    leave = _leave(
+        tuple(each.event_id for each in demands),
+        tuple(histories),
+        tuple(sources.values()),
+        tuple((event_id, planned_w[event_id]) for event_id in without_setpoint if event_id in planned_w),
+        max((stands_since(each, now) for each in histories), default=now),
+    )
     found = []
     for demand in demands:
-        steps = ahead[demand.event_id]
-        upcoming = _upcoming(steps, now)
+        mine = leave[demand.event_id]
+        upcoming = next((each for each in mine.runs if each.ends_at > now), None)
         stretches = demand.stretches
-        if demand.event_id in courses and upcoming is not None:
-            stretches = _stretches(_shared_steps(steps, courses[demand.event_id]), upcoming, now)
-        found.append(replace(demand, stretches=stretches, authorized_w=most_w.get(demand.event_id)))
+        if mine.shared is not None and upcoming is not None:
+            stretches = _stretches(mine.shared, upcoming, now)
+        found.append(replace(demand, stretches=stretches, authorized_w=mine.most_w))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """What one event may use while no event of its source stands otherwise.
+
+    ``runs`` are the stretches in which it asks without a gap, ``shared`` its steps within what the others
+    leave to it: None where the limit of their source does not bind.
+    """
+
+    most_w: int | None
+    runs: tuple[Interval, ...]
+    shared: tuple[Step, ...] | None
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, until an event stands otherwise
+def _leave(
+    event_ids: tuple[str, ...],
+    histories: tuple[EventHistory, ...],
+    known_sources: tuple[GridSource, ...],
+    plans: tuple[tuple[str, int], ...],
+    at: datetime,
+) -> Mapping[str, _Leave]:
+    """Return, by event id, the leave of demanded events at an instant and until one stands otherwise."""
+    planned_w, sources = dict(plans), {each.name: each for each in known_sources}
+    most_w = authorized_power(histories, sources, at, planned_w)
+    known = {each.latest.event_id: each for each in histories}
+    ahead = {each: steps_ahead(known[each], _limit_w(known[each], sources), at) for each in event_ids}
+    until = max((steps[-1].interval.ends_at for steps in ahead.values()), default=at)
+    asking = [each for each in histories if _asks_between(each, at, until)]
+    courses = _shared_courses(asking, sources, planned_w)
+    return {
+        event_id: _Leave(
+            most_w.get(event_id),
+            union(step.interval for step in steps),
+            _bounded(steps, courses[event_id]) if event_id in courses else None,
+        )
+        for event_id, steps in ahead.items()
+    }
 
 
 def _shared_courses(
@@ -147,22 +189,38 @@ def _shared_courses(
         limit_w = _limit_w(group[0], sources)
         peaks_w = [_highest_w(each) for each in group]
         if len(group) > 1 and (None in peaks_w or sum(power or 0 for power in peaks_w) > limit_w):
-            ids = {
-                each.latest.event_id for each, peak_w in zip(group, peaks_w, strict=True) if peak_w is None
-            }
-            plans = tuple((each, planned_w[each]) for each in sorted(ids & planned_w.keys()))
-            courses |= _courses_of(tuple(group), limit_w, plans)
+            courses |= authorized_steps(group, max_power_w=limit_w, planned_w=planned_w)
     return courses
 
 
-@lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, until somebody says something new
-def _courses_of(
-    group: tuple[EventHistory, ...], limit_w: int, planned_w: tuple[tuple[str, int], ...]
-) -> Mapping[str, tuple[Step, ...]]:
-    """Return what events of one source may use; only plans of those without a setpoint count."""
-    return authorized_steps(group, max_power_w=limit_w, planned_w=dict(planned_w))
+def told_ceiling(
+    histories: Sequence[EventHistory],
+    sources: Mapping[str, GridSource],
+    event_id: str,
+    told_w: Mapping[str, int],
+) -> int:
+    """Return the watts that an event's setpoints may sum to beside those of its source's other events.
+
+    What is told to homes may stand at 1.1 times the source's limit, all events together: more than is
+    asked of them, because not every home is proved. Where a person approved anything, the limit binds
+    nobody.
+
+    Args:
+        histories: All events in force.
+        sources: The sources they may come from, by name.
+        event_id: One of them.
+        told_w: What homes go on with for the others, by event id; absent where it is nothing.
+    """
+    source = next(each.versions[0].source for each in histories if each.latest.event_id == event_id)
+    group = [each for each in histories if each.versions[0].source == source]
+    if any(grant.kind is GrantKind.APPROVE for each in group for grant in each.grants):
+        return EVERYTHING_W
+    most_w = sources[source].max_power_w * 11 // 10 if source in sources else 0
+    ids = {each.latest.event_id for each in group} - {event_id}
+    return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
 
 
+@lru_cache(maxsize=HISTORIES_KEPT)
 def _highest_w(history: EventHistory) -> int | None:
     powers = [step.power for step in steps_in_force(history)]
     return None if None in powers else max((power or 0 for power in powers), default=0)
@@ -218,9 +276,6 @@ def _bounded(steps: tuple[Step, ...], allowed: tuple[Step, ...]) -> tuple[Step, 
             leave = next((each.power for each in allowed if each.interval.contains(begins)), Watts(0))
             found.append(Step(Interval(begins, ends), _smaller(step.power, leave)))
     return tuple(found)
-
-
-_shared_steps = lru_cache(maxsize=HISTORIES_KEPT)(_bounded)  # also the same from tick to tick
 
 
 def _smaller(asked: Watts | None, leave: Watts | None) -> Watts | None:
@@ -301,5 +356,5 @@ def targeted_sites(named: Targets, fleet: FleetState, roster: Roster) -> BoolCol
     ):
         if words:
             meant = [number for number, word in enumerate(names.words) if word.lower() in words]
-            targeted &= np.isin(numbers, meant)
+            targeted &= numbers == meant[0] if len(meant) == 1 else np.isin(numbers, meant)
     return targeted

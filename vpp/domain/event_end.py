@@ -3,10 +3,12 @@
 What an event asked until then is not its business.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
 
-from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, Operation
+from vpp.domain.interval import whole_second
 
 
 def ended_at(history: EventHistory) -> datetime:
@@ -29,3 +31,16 @@ def cancelled_at(history: EventHistory) -> datetime | None:
     ends = [each.interval.ends_at for each in history.versions if each.interval is not None]
     at = cancels[-1].committed_at
     return at if not ends or at < ends[-1] else None
+
+
+def cancelled(event: GridEvent, *, at: datetime) -> GridEvent:
+    """Return the version by which a person ends an event now."""
+    return replace(
+        event,
+        version=event.version + 1,
+        operation=Operation.DELETE,
+        modified_at=max(whole_second(at), event.modified_at),
+        steps=(),
+        status=EventStatus.CANCELLED,
+        committed_at=at,
+    )

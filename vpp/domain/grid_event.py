@@ -4,8 +4,9 @@ Knows nothing of JSON or MQTT: ``wire/openadr.py`` makes a ``Signal`` of a messa
 decide which signal counts (``verdict.py``) and who discharges (``dispatch_plan.py``).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -25,7 +26,7 @@ LEAD = timedelta(seconds=120)
 """Commands leave this long ahead of a start."""
 
 HISTORIES_KEPT = 1024
-_EVERYTHING = 1 << 62  # stands for "all that can be sustained" where powers are compared
+EVERYTHING_W = 1 << 62  # stands for "all that can be sustained" where powers are compared
 
 
 class Operation(StrEnum):
@@ -184,7 +185,8 @@ class EventHistory:
 
     def __hash__(self) -> int:
         # A key of caches in every tick: equal histories have equal ids and lengths, quick to hash.
-        return hash((tuple(each.event_id for each in self.versions), len(self.grants)))
+        event_id = self.versions[0].event_id if self.versions else ""
+        return hash((event_id, len(self.versions), len(self.grants)))
 
     @property
     def latest(self) -> GridEvent:
@@ -214,6 +216,11 @@ def in_force(history: EventHistory, *, at: datetime, max_power_w: int | None) ->
         at: What is committed and granted later counts for nothing.
         max_power_w: What its source may ask without approval; None: no approval is waited for.
     """
+    return _in_force(history, stands_since(history, at), max_power_w)
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)
+def _in_force(history: EventHistory, at: datetime, max_power_w: int | None) -> InForce:
     found: InForce | None = None
     approved: GridEvent | None = None
     for version in history.versions:
@@ -244,7 +251,7 @@ def steps_in_force(history: EventHistory) -> tuple[Step, ...]:
     Interpretation: what ran at the commit of a version that waits is lowered by it and ends earlier, but
     is not stopped by a later start: nobody may have meant to stop.
     """
-    edges = _edges([history])
+    edges = _edges_of(history)
     return _steps((Interval(*pair), _power(history, pair[0], None)) for pair in pairwise(edges))
 
 
@@ -282,27 +289,24 @@ def authorized_steps(
     stays allowed under a newer version that asks for no less. An event with a setpoint uses it up, whatever
     its homes can give; one that asks for all uses its plan's power, where ``planned_w`` has it.
     """
+    planned = {each.latest.event_id for each in histories if ever_asks_for_all(each)} & planned_w.keys()
+    plans = tuple((event_id, planned_w[event_id]) for event_id in sorted(planned))
+    return dict(_authorized_steps(tuple(histories), max_power_w, plans))
+
+
+@lru_cache(maxsize=HISTORIES_KEPT)  # the same from tick to tick, and whenever an event is settled again
+def _authorized_steps(
+    histories: tuple[EventHistory, ...], max_power_w: int, plans: tuple[tuple[str, int], ...]
+) -> Mapping[str, tuple[Step, ...]]:
+    planned_w = dict(plans)
     course: dict[str, list[tuple[Interval, int]]] = {each.latest.event_id: [] for each in histories}
     spans = [(each, _may_ask(each)) for each in histories]
-    for starts_at, ends_at in pairwise(_edges(histories)):
+    for starts_at, ends_at in pairwise(sorted({edge for each in histories for edge in _edges_of(each)})):
         asking = [each for each, span in spans if span is not None and span.contains(starts_at)]
         powers = _authorized_at(asking, starts_at, max_power_w, planned_w)
         for event_id, power in powers.items():
             course[event_id].append((Interval(starts_at, ends_at), power))
     return {event_id: _steps(stretches) for event_id, stretches in course.items()}
-
-
-def cancelled(event: GridEvent, *, at: datetime) -> GridEvent:
-    """Return the version by which a person ends an event now."""
-    return replace(
-        event,
-        version=event.version + 1,
-        operation=Operation.DELETE,
-        modified_at=max(whole_second(at), event.modified_at),
-        steps=(),
-        status=EventStatus.CANCELLED,
-        committed_at=at,
-    )
 
 
 def authorized_power(
@@ -330,35 +334,8 @@ def authorized_power(
             if at not in powers:
                 powers[at] = _authorized_at(group, at, max_power_w, planned_w)
             power = powers[at][history.latest.event_id]
-            allowed[history.latest.event_id] = None if power >= _EVERYTHING else power
+            allowed[history.latest.event_id] = None if power >= EVERYTHING_W else power
     return allowed
-
-
-def told_ceiling(
-    histories: Sequence[EventHistory],
-    sources: Mapping[str, GridSource],
-    event_id: str,
-    told_w: Mapping[str, int],
-) -> int:
-    """Return the watts that an event's setpoints may sum to beside those of its source's other events.
-
-    What is told to homes may stand at 1.1 times the source's limit, all events together: more than is
-    asked of them, because not every home is proved. Where a person approved anything, the limit binds
-    nobody.
-
-    Args:
-        histories: All events in force.
-        sources: The sources they may come from, by name.
-        event_id: One of them.
-        told_w: What homes go on with for the others, by event id; absent where it is nothing.
-    """
-    source = next(each.versions[0].source for each in histories if each.latest.event_id == event_id)
-    group = [each for each in histories if each.versions[0].source == source]
-    if any(grant.kind is GrantKind.APPROVE for each in group for grant in each.grants):
-        return _EVERYTHING
-    most_w = sources[source].max_power_w * 11 // 10 if source in sources else 0
-    ids = {each.latest.event_id for each in group} - {event_id}
-    return max(0, most_w - sum(told_w.get(each, 0) for each in sorted(ids)))
 
 
 def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:
@@ -394,6 +371,18 @@ def _authorized_at(
     return powers
 
 
+def ever_asks_for_all(history: EventHistory) -> bool:
+    """Return whether any version has a step without a setpoint: only then its plan binds other events."""
+    return any(step.power is None for version in history.versions for step in version.steps)
+
+
+def stands_since(history: EventHistory, at: datetime) -> datetime:
+    """Return since when an event stands as it does at an instant: what was worked out for then holds."""
+    edges = _edges_of(history)
+    place = bisect_right(edges, at)
+    return edges[place - 1] if place else at
+
+
 def _leave_key(history: EventHistory, at: datetime, max_power_w: int) -> tuple[bool, int, bool, float, str]:
     """Return what sorts a source's events by their turn at its limit: among equals who said so much first."""
     version = in_force(history, at=at, max_power_w=max_power_w).version
@@ -421,25 +410,25 @@ def _may_ask(history: EventHistory) -> Interval | None:
 
 
 def _asks_for_all(history: EventHistory, at: datetime) -> bool:
-    return _power(history, at, None) >= _EVERYTHING
+    return _power(history, at, None) >= EVERYTHING_W
 
 
 def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
     """Return watts at an instant; ``share_w`` bounds what nobody approved, None bounds nothing."""
     power_w, runs_by = 0, None
-    most_w = _EVERYTHING  # that a version which waits leaves
+    most_w = EVERYTHING_W  # that a version which waits leaves
     for version in history.versions:
         if whole_second(version.committed_at) > at:
             break
         if version.status is EventStatus.CANCELLED:
-            power_w, runs_by, most_w = 0, None, _EVERYTHING
+            power_w, runs_by, most_w = 0, None, EVERYTHING_W
             continue
         asked_w = _asked(version, at)
         if not _forced(history, version, at):
             ran = runs_by is not None and _asked(runs_by, whole_second(version.committed_at)) > 0
-            most_w = _EVERYTHING if ran and at < _start(version) else asked_w
+            most_w = EVERYTHING_W if ran and at < _start(version) else asked_w
             continue
-        runs_by, most_w = version, _EVERYTHING
+        runs_by, most_w = version, EVERYTHING_W
         approved = share_w is None or _granted(history, version, GrantKind.APPROVE, at)
         power_w = asked_w if approved else min(asked_w, max(share_w or 0, power_w))
     return min(power_w, most_w)
@@ -448,7 +437,7 @@ def _power(history: EventHistory, at: datetime, share_w: int | None) -> int:
 def _asked(version: GridEvent, at: datetime) -> int:
     for step in version.steps:
         if step.interval.contains(at):
-            return _EVERYTHING if step.power is None else step.power
+            return EVERYTHING_W if step.power is None else step.power
     return 0
 
 
@@ -457,7 +446,7 @@ def _start(version: GridEvent) -> datetime:
 
 
 def _most(version: GridEvent) -> int:
-    return max(_EVERYTHING if step.power is None else step.power for step in version.steps)
+    return max(EVERYTHING_W if step.power is None else step.power for step in version.steps)
 
 
 def _terms(version: GridEvent) -> tuple[str, bool]:
@@ -477,14 +466,13 @@ def _granted(history: EventHistory, version: GridEvent, kind: GrantKind, at: dat
     )
 
 
-def _edges(histories: Iterable[EventHistory]) -> list[datetime]:
-    edges: set[datetime] = set()
-    for history in histories:
-        edges.update(whole_second(grant.granted_at) for grant in history.grants)
-        for version in history.versions:
-            edges.add(whole_second(version.committed_at))
-            for step in version.steps:
-                edges.update((step.interval.starts_at, step.interval.ends_at))
+@lru_cache(maxsize=HISTORIES_KEPT)
+def _edges_of(history: EventHistory) -> list[datetime]:
+    edges = {whole_second(grant.granted_at) for grant in history.grants}
+    for version in history.versions:
+        edges.add(whole_second(version.committed_at))
+        for step in version.steps:
+            edges.update((step.interval.starts_at, step.interval.ends_at))
     return sorted(edges)
 
 
@@ -497,4 +485,6 @@ def _steps(stretches: Iterable[tuple[Interval, int]]) -> tuple[Step, ...]:
         if joined and joined[-1][1] == power and joined[-1][0].ends_at == interval.starts_at:
             interval = Interval(joined.pop()[0].starts_at, interval.ends_at)
         joined.append((interval, power))
-    return tuple(Step(interval, None if power >= _EVERYTHING else Watts(power)) for interval, power in joined)
+    return tuple(
+        Step(interval, None if power >= EVERYTHING_W else Watts(power)) for interval, power in joined
+    )

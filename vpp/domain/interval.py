@@ -87,7 +87,8 @@ def union(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
 
 def whole_second(at: datetime) -> datetime:
     """Return the instant with its part of a second cut off, as every message carries it."""
-    return require_utc(at).replace(microsecond=0)
+    utc = at if at.tzinfo is UTC else require_utc(at)
+    return utc.replace(microsecond=0) if utc.microsecond else utc
 
 
 def from_epoch(seconds: int) -> datetime:
@@ -97,4 +98,4 @@ def from_epoch(seconds: int) -> datetime:
 
 def to_epoch(at: datetime) -> int:
     """Return whole seconds since 1970, a part of a second cut off."""
-    return int(require_utc(at).timestamp())
+    return int((at if at.tzinfo is UTC else require_utc(at)).timestamp())

@@ -4,6 +4,7 @@ A command is a lease: it ends by itself. ``Leases`` is rebuilt from committed ti
 acknowledgements, so a restart knows what it knew and resends nothing in bulk.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -171,35 +172,45 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     """
     if not len(acks):
         return np.zeros(0, dtype=np.int64)
-    current = acks.sequence == leases.sequence[acks.site_no]
+    sites = acks.site_no
+    current, sent = acks.sequence == leases.sequence[sites], acks.sequence <= leases.sequence[sites]
     if epoch is not None:
-        current &= acks.epoch == epoch
+        current, sent = current & (acks.epoch == epoch), sent & (acks.epoch <= epoch)
+    if all(refusal is None for refusal in acks.refusal):  # nearly always
+        leases.standing[sites[current]] = _ACCEPTED
+        _note_accepted(leases, sites[current])
+        _note_newest(leases, acks, np.flatnonzero(sent))
+        return np.zeros(0, dtype=np.int64)
     dwells = np.array([refusal is Refusal.DWELL for refusal in acks.refusal], dtype=np.bool_)
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
-    known = leases.standing[acks.site_no] == Standing.REJECTED
+    known = leases.standing[sites] == Standing.REJECTED
     ended = np.array([refusal in _ENDS_WHAT_RUNS for refusal in acks.refusal], dtype=np.bool_)
-    leases.standing[acks.site_no[current & ~refused]] = _ACCEPTED
-    leases.standing[acks.site_no[current & refused]] = _REJECTED
-    leases.standing[acks.site_no[current & dwells]] = _DWELLING
-    leases.running_until_s[acks.site_no[current & ended]] = 0
-    told = acks.site_no[current & ~refused]
-    until_s = np.where(leases.setpoint_w[told] > 0, leases.expires_at_s[told], 0)
-    leases.running_until_s[told] = leases.accepted_until_s[told] = until_s
-    sent = acks.sequence <= leases.sequence[acks.site_no]
-    if epoch is not None:
-        sent &= acks.epoch <= epoch
+    leases.standing[sites[current & ~refused]] = _ACCEPTED
+    leases.standing[sites[current & refused]] = _REJECTED
+    leases.standing[sites[current & dwells]] = _DWELLING
+    leases.running_until_s[sites[current & ended]] = 0
+    _note_accepted(leases, sites[current & ~refused])
     _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
     new = np.flatnonzero(current & refused & ~dwells & ~known)
-    _, first = np.unique(acks.site_no[new], return_index=True)
+    _, first = np.unique(sites[new], return_index=True)
     copies_left_out: IntColumn = new[first]
     return copies_left_out
 
 
+def _note_accepted(leases: Leases, sites: IntColumn) -> None:
+    """Write until when homes run that accepted the newest command."""
+    until_s = np.where(leases.setpoint_w[sites] > 0, leases.expires_at_s[sites], 0)
+    leases.running_until_s[sites] = leases.accepted_until_s[sites] = until_s
+
+
 def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
     """Keep the newest accepted pair of each site; ``rows`` are of commands that were sent and accepted."""
-    rows = rows[np.lexsort((acks.sequence[rows], acks.epoch[rows], acks.site_no[rows]))]
-    sites = acks.site_no[rows]
-    rows = rows[np.append(sites[1:] != sites[:-1], True)] if len(rows) else rows
+    if not len(rows):
+        return
+    if len(rows) > 1:
+        rows = rows[np.lexsort((acks.sequence[rows], acks.epoch[rows], acks.site_no[rows]))]
+        sites = acks.site_no[rows]
+        rows = rows[np.append(sites[1:] != sites[:-1], True)]
     sites, epoch, sequence = acks.site_no[rows], acks.epoch[rows], acks.sequence[rows]
     known_epoch, known_sequence = leases.acked_epoch[sites], leases.acked_sequence[sites]
     newer = (epoch > known_epoch) | ((epoch == known_epoch) & (sequence > known_sequence))
@@ -235,10 +246,14 @@ def note_told(leases: Leases, told: Sequence[tuple[CommandBatch, int]], acks: Ac
 
     An answer comes before the next command: how often one was repeated in vain counts from the last.
     """
+    in_order = np.argsort(acks.sequence, kind="stable")
+    sequences = acks.sequence[in_order].tolist()
     for batch, event_no in told:
         note_sent(leases, batch, event_no)
-        rows = np.flatnonzero(acks.sequence == batch.sequence)
-        note_acks(leases, acks.of_rows(rows), None)
+        first = bisect_left(sequences, batch.sequence)
+        rows = in_order[first : bisect_right(sequences, batch.sequence, lo=first)]
+        if len(rows):
+            note_acks(leases, acks.of_rows(rows), None)
     note_acks(leases, acks, None)
 
 

@@ -5,13 +5,13 @@ else. So it can be written down when it is complete, and again whenever a readin
 Where it is kept is not known here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpp.domain.delivery import (
+    INSTANTS,
     QUALITY_CODES,
     CounterTrack,
     Quality,
@@ -25,8 +25,8 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 HOUR_S = 3600
 _MISSING = QUALITY_CODES.index(Quality.MISSING)
 
-EnergyOf = Callable[[IntColumn, IntColumn, IntColumn], tuple[IntColumn, IntColumn]]
-"""Net watt-hours and quality codes of stretches, each asked by site, start and end; as ``net_energy``."""
+ROWS_AT_ONCE = 2**16
+"""Hours of sites that are asked of the readings together: some ten columns of half a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +53,76 @@ def hour_energies(
     readings: ReadingColumns, sites: int, starts_s: IntColumn, meter: MeterOfRecord
 ) -> HourEnergies:
     """Return the hours' energies from readings that reach an hour beyond them on both sides."""
-    track = counter_track(readings, meter)
+    return _whole_hours(counter_track(readings, meter), sites, starts_s)
+
+
+def _whole_hours(track: CounterTrack, sites: int, starts_s: IntColumn) -> HourEnergies:
     found = no_hours(sites, starts_s)
     everyone = np.arange(sites, dtype=np.int64)
-    for place, start_s in enumerate(starts_s.tolist()):
-        from_s = np.full(sites, start_s, dtype=np.int64)
-        found.energy_wh[:, place], found.quality[:, place] = net_energy(
-            track, everyone, from_s, from_s + HOUR_S
-        )
+    places = _within_reach(track, starts_s)
+    at_once = max(1, ROWS_AT_ONCE // max(1, sites))
+    for first in range(0, len(places), at_once):
+        some = places[first : first + at_once]
+        from_s = np.repeat(starts_s[some], sites)
+        energy_wh, quality = net_energy(track, np.tile(everyone, len(some)), from_s, from_s + HOUR_S)
+        found.energy_wh[:, some] = energy_wh.reshape(len(some), sites).T
+        found.quality[:, some] = quality.reshape(len(some), sites).T
     return found
 
 
-def by_readings(track: CounterTrack) -> EnergyOf:
-    """Return energies asked of the readings themselves."""
-    return lambda site, from_s, until_s: net_energy(track, site, from_s, until_s)
+def _within_reach(track: CounterTrack, starts_s: IntColumn) -> IntColumn:
+    """Return the places of the hours of which any reading can say something; of the others none can."""
+    if not len(track.key):
+        return np.zeros(0, dtype=np.int64)
+    at_s = track.key % INSTANTS
+    near = (starts_s - HOUR_S <= at_s.max()) & (starts_s + 2 * HOUR_S >= at_s.min())
+    return np.flatnonzero(near)
 
 
-def by_hours(hours: HourEnergies, track: CounterTrack) -> EnergyOf:
-    """Return energies asked of whole hours where these are known, of the readings for any other stretch."""
+@dataclass(frozen=True, slots=True)
+class MeteredEnergy:
+    """Net energy of sites by their position: from whole hours where these are known, else from readings.
 
-    def energy_of(site: IntColumn, from_s: IntColumn, until_s: IntColumn) -> tuple[IntColumn, IntColumn]:
-        """Return net watt-hours and quality codes of the stretches."""
+    Sites without a known hour have no row in ``hours``; the readings say what there is to say of them.
+    """
+
+    track: CounterTrack
+    hours: HourEnergies
+
+    def of_stretches(
+        self, site: IntColumn, from_s: IntColumn, until_s: IntColumn
+    ) -> tuple[IntColumn, IntColumn]:
+        """Return net watt-hours and quality codes of stretches, each by site, start and end."""
+        hours = self.hours
         if not len(hours.starts_s) or not len(site):
-            return net_energy(track, site, from_s, until_s)
-        # Nearly always the same hour of many homes: then one search finds it for all of them.
-        if (from_s == from_s[0]).all() and (until_s == until_s[0]).all():
-            at = int(np.searchsorted(hours.starts_s, from_s[0]))
-            known = at < len(hours.starts_s) and hours.starts_s[at] == from_s[0]
-            if not known or until_s[0] - from_s[0] != HOUR_S:
-                return net_energy(track, site, from_s, until_s)
-            return hours.energy_wh[:, at][site], hours.quality[:, at][site]
+            return net_energy(self.track, site, from_s, until_s)
         place = np.minimum(np.searchsorted(hours.starts_s, from_s), len(hours.starts_s) - 1)
         whole = (hours.starts_s[place] == from_s) & (until_s - from_s == HOUR_S)
         if not whole.any():
-            return net_energy(track, site, from_s, until_s)
+            return net_energy(self.track, site, from_s, until_s)
         energy, quality = hours.energy_wh[site, place], hours.quality[site, place]
         if not whole.all():
             rest = np.flatnonzero(~whole)
-            energy[rest], quality[rest] = net_energy(track, site[rest], from_s[rest], until_s[rest])
+            energy[rest], quality[rest] = net_energy(self.track, site[rest], from_s[rest], until_s[rest])
         return energy, quality
 
-    return energy_of
+    def of_hours(self, sites: int, starts_s: IntColumn) -> HourEnergies:
+        """Return whole clock hours of the first ``sites`` positions, in the order asked, also twice."""
+        found, hours = no_hours(sites, starts_s), self.hours
+        known = np.zeros(len(starts_s), dtype=np.bool_)
+        if len(hours.starts_s):
+            place = np.minimum(np.searchsorted(hours.starts_s, starts_s), len(hours.starts_s) - 1)
+            known = hours.starts_s[place] == starts_s
+            found.energy_wh[:, known] = hours.energy_wh[:, place[known]]
+            found.quality[:, known] = hours.quality[:, place[known]]
+        rest = _whole_hours(self.track, sites, starts_s[~known])
+        found.energy_wh[:, ~known], found.quality[:, ~known] = rest.energy_wh, rest.quality
+        return found
+
+
+def by_readings(track: CounterTrack) -> MeteredEnergy:
+    """Return energies asked of the readings themselves."""
+    return MeteredEnergy(track, no_hours(0, np.zeros(0, dtype=np.int64)))
 
 
 @dataclass(frozen=True, slots=True)

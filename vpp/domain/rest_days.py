@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 
 _MONDAY, _THURSDAY, _SATURDAY, _SUNDAY = 0, 3, 5, 6
 
@@ -10,6 +11,7 @@ class UnknownCalendar(ValueError):
     """A program names a holiday calendar that is not built."""
 
 
+@lru_cache(maxsize=64)  # asked for each of the days before each event that is settled
 def nerc_holidays(year: int) -> Sequence[date]:
     """Return the six NERC holidays of a year, in order.
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,11 +254,16 @@ def _asked_hours(event: SettledEvent, days_back: Iterable[int]) -> list[Interval
     return [*hours, *(hour for back in days_back for hour in on_days[back] if hour is not None)]
 
 
-def hours_of_days(event: SettledEvent, hours: Sequence[Interval]) -> list[list[Interval | None]]:
+def hours_of_days(event: SettledEvent, hours: Sequence[Interval]) -> tuple[tuple[Interval | None, ...], ...]:
     """Return the event's clock hours on each earlier day, newest first; None where a clock skips one."""
-    zone = event.program.zone
-    wall: list[ClockHour] = [clock_hour_of(hour, event.day, zone) for hour in hours]
-    return [
-        [each.on(event.day - timedelta(days=back + 1), zone) for each in wall]
-        for back in range(LOOKBACK_DAYS)
-    ]
+    return _on_days_before(event.day, tuple(hours), event.program.zone)
+
+
+@lru_cache(maxsize=256)  # an event is settled many times, and its homes in several groups
+def _on_days_before(
+    day: date, hours: tuple[Interval, ...], zone: ZoneInfo
+) -> tuple[tuple[Interval | None, ...], ...]:
+    wall: list[ClockHour] = [clock_hour_of(hour, day, zone) for hour in hours]
+    return tuple(
+        tuple(each.on(day - timedelta(days=back + 1), zone) for each in wall) for back in range(LOOKBACK_DAYS)
+    )

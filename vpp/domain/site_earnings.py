@@ -30,9 +30,9 @@ from vpp.domain.delivery import (
     counter_track,
 )
 from vpp.domain.interval import Interval, from_epoch, to_epoch
-from vpp.domain.metered_hours import EnergyOf, by_readings
+from vpp.domain.metered_hours import MeteredEnergy, by_readings
 from vpp.domain.program import MeterOfRecord, NegativePolicy
-from vpp.domain.quantities import IntColumn, Permille, WattHours
+from vpp.domain.quantities import IntColumn, Permille, WattHours, column
 from vpp.domain.rest_days import rest_days
 from vpp.domain.settled_event import (
     SettledEvent,
@@ -96,7 +96,9 @@ def settle_sites(
     return settle_metered(event, sites, by_readings(counter_track(readings, event.terms.meter)))
 
 
-def settle_metered(event: SettledEvent, sites: SettledSites, energy: EnergyOf) -> tuple[SettlementLine, ...]:
+def settle_metered(
+    event: SettledEvent, sites: SettledSites, energy: MeteredEnergy
+) -> tuple[SettlementLine, ...]:
     """Return one line per site as ``settle_sites`` does, from energies however they were computed.
 
     ``energy`` is asked for whole clock hours of the event's day and the 45 days before, and for what of
@@ -119,7 +121,7 @@ def settle_metered(event: SettledEvent, sites: SettledSites, energy: EnergyOf) -
 
 
 def _adjustments(
-    event: SettledEvent, energy: EnergyOf, sites: SettledSites, baselines: Baselines
+    event: SettledEvent, energy: MeteredEnergy, sites: SettledSites, baselines: Baselines
 ) -> list[Fraction]:
     """Return each site's day-of adjustment of its baseline.
 
@@ -130,14 +132,9 @@ def _adjustments(
     count = len(sites.site_ids)
     if adjustment is None or not hours:
         return [Fraction(1)] * count
-    everyone = np.arange(count, dtype=np.int64)
-    load_wh = np.zeros(count, dtype=np.int64)
-    worst = np.zeros(count, dtype=np.int64)
-    for hour in hours:
-        from_s = np.full(count, to_epoch(hour.starts_at), dtype=np.int64)
-        net_export_wh, quality = energy(everyone, from_s, from_s + 3600)
-        load_wh -= net_export_wh
-        worst = np.maximum(worst, quality)
+    on_day = energy.of_hours(count, column(to_epoch(hour.starts_at) for hour in hours))
+    load_wh = -on_day.energy_wh.sum(axis=1)
+    worst = on_day.quality.max(axis=1)
     days = _day_energies(event, hours, energy, sites.excluded)
     averaged_wh = -weighted_sum(baselines.weights, days.energy_wh).sum(axis=1)
     on_days = np.where(baselines.chosen[:, :, None], days.quality, 0).max(axis=(1, 2))
@@ -175,7 +172,7 @@ def _length_s(event: SettledEvent) -> int:
 
 
 def _metered(
-    event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, opted_out_s: IntColumn
+    event: SettledEvent, hours: Sequence[Interval], energy: MeteredEnergy, opted_out_s: IntColumn
 ) -> _EventEnergy:
     sites = len(opted_out_s)
     shape = (sites, len(hours))
@@ -188,7 +185,7 @@ def _metered(
             from_s = np.full(sites, to_epoch(stretch.starts_at), dtype=np.int64)
             until_s = np.minimum(to_epoch(stretch.ends_at), opted_out_s)
             inside = np.flatnonzero(until_s > from_s)
-            metered_wh, quality = energy(inside, from_s[inside], until_s[inside])
+            metered_wh, quality = energy.of_stretches(inside, from_s[inside], until_s[inside])
             result.seconds[inside, position] += until_s[inside] - from_s[inside]
             result.metered_wh[inside, position] += metered_wh
             result.quality[inside, position] = np.maximum(result.quality[inside, position], quality)
@@ -196,20 +193,21 @@ def _metered(
 
 
 def _day_energies(
-    event: SettledEvent, hours: Sequence[Interval], energy: EnergyOf, excluded: NDArray[np.int64]
+    event: SettledEvent, hours: Sequence[Interval], energy: MeteredEnergy, excluded: NDArray[np.int64]
 ) -> DayEnergies:
     sites = len(excluded)
     shape = (sites, LOOKBACK_DAYS, len(hours))
     energy_wh = np.zeros(shape, dtype=np.int64)
     quality = np.full(shape, QUALITY_CODES.index(Quality.MISSING), dtype=np.int64)
-    everyone = np.arange(sites, dtype=np.int64)
-    for back, asked in enumerate(hours_of_days(event, hours)):
-        for position, hour in enumerate(asked):
-            if hour is not None:
-                from_s = np.full(sites, to_epoch(hour.starts_at), dtype=np.int64)
-                energy_wh[:, back, position], quality[:, back, position] = energy(
-                    everyone, from_s, from_s + 3600
-                )
+    asked = [
+        (back, position, to_epoch(hour.starts_at))
+        for back, on_day in enumerate(hours_of_days(event, hours))
+        for position, hour in enumerate(on_day)
+        if hour is not None
+    ]
+    back, position, starts_s = (column(each[part] for each in asked) for part in range(3))
+    found = energy.of_hours(sites, starts_s)
+    energy_wh[:, back, position], quality[:, back, position] = found.energy_wh, found.quality
     return DayEnergies(event.day, energy_wh, quality, excluded)
 
 

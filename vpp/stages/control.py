@@ -34,7 +34,7 @@ from vpp.domain.command import (
     releases_only,
 )
 from vpp.domain.cycle_cap import counts_in, cycled_out, limited_in_cycles
-from vpp.domain.demands import in_turn, open_demands
+from vpp.domain.demands import in_turn, open_demands, told_ceiling
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import (
     Delivered,
@@ -46,7 +46,6 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import (
     is_test,
     steps_in_force,
-    told_ceiling,
 )
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import (
@@ -139,13 +138,12 @@ def _told(
     ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
 ) -> list[CommandBatch]:
     """Return what ticks told, in order."""
+    of_event: dict[str, list[DispatchTick]] = {}
+    for tick in ticks:
+        for event_id, part in tick.by_event():
+            of_event.setdefault(event_id, []).append(part)
     told: list[CommandBatch] = []
-    for event_id in sorted({order.event_id for tick in ticks for order in tick.orders}):
-        mine = [
-            replace(tick, orders=tuple(order for order in tick.orders if order.event_id == event_id))
-            for tick in ticks
-            if any(order.event_id == event_id for order in tick.orders)
-        ]
+    for event_id, mine in sorted(of_event.items()):
         told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
     return sorted(told, key=lambda batch: batch.sequence)
 

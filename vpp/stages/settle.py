@@ -14,7 +14,7 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, is_test
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
-from vpp.domain.metered_hours import HOUR_S, by_hours
+from vpp.domain.metered_hours import HOUR_S, MeteredEnergy
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_hours import forced_beyond_season_at
@@ -453,7 +453,7 @@ async def _by_hours(
             sites = case.sites(undecided)
         hours = await meters.hour_energies(sites.site_ids, starts_s, event.terms.meter)
         readings = await _readings_of_parts(case, sites, meters)
-        energy = by_hours(hours, counter_track(readings, event.terms.meter))
+        energy = MeteredEnergy(counter_track(readings, event.terms.meter), hours)
         lines.update(zip(undecided.tolist(), settle_metered(event, sites, energy), strict=True))
     for first in range(0, len(late), CHUNK_SITES_READ):
         some = column(sorted(late)[first : first + CHUNK_SITES_READ])

@@ -15,7 +15,8 @@ from vpp.domain.board import Board
 from vpp.domain.command import DispatchTick, Unrecorded
 from vpp.domain.demands import has_begun
 from vpp.domain.dispatch_terms import DispatchTerms
-from vpp.domain.grid_event import EventStatus, cancelled, is_test
+from vpp.domain.event_end import cancelled
+from vpp.domain.grid_event import EventStatus, is_test
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import Due, note_sent
 from vpp.domain.orders import commands_of, release_orders

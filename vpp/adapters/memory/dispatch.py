@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from vpp.adapters.memory.chain import MemoryChain
@@ -26,6 +25,7 @@ class MemoryDispatch:
         self._epoch = 0
         self._holder, self._lead_until = "", 0.0
         self._ticks: dict[int, DispatchTick] = {}
+        self._event_ticks: dict[str, dict[int, DispatchTick]] = {}  # with that event's orders only
         self._bases: dict[int, TickBasis] = {}
         self._revisions: dict[str, dict[int, PlanRevision]] = {}
         self._acks: dict[tuple[int, int, int], tuple[int, str, Refusal | None]] = {}
@@ -91,6 +91,8 @@ class MemoryDispatch:
         if known_tick is None:
             self._tick_chain.append("dispatch_tick", tick)
             self._ticks[tick.number] = tick
+            for event_id, part in tick.by_event():
+                self._event_ticks.setdefault(event_id, {})[tick.number] = part
             if basis is not None:
                 self._bases[tick.number] = basis
 
@@ -105,12 +107,8 @@ class MemoryDispatch:
 
     async def event_ticks(self, event_id: str, *, after: int = 0) -> Sequence[DispatchTick]:
         """Return the ticks above ``after`` that hold an order of the event, with that event's orders only."""
-        found = []
-        for number in sorted(each for each in self._ticks if each > after):
-            orders = tuple(each for each in self._ticks[number].orders if each.event_id == event_id)
-            if orders:
-                found.append(replace(self._ticks[number], orders=orders))
-        return found
+        found = self._event_ticks.get(event_id, {})
+        return [found[number] for number in sorted(found) if number > after]
 
     async def bases(self, *, since: datetime, until: datetime | None = None) -> Sequence[TickBasis]:
         """Return what was known at the ticks committed from ``since`` through ``until``, in order."""

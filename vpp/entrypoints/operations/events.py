@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from vpp.domain.access import Right, TrailEntry
 from vpp.domain.command import Refusal
-from vpp.domain.event_end import cancelled_at
+from vpp.domain.event_end import cancelled, cancelled_at
 from vpp.domain.grid_event import (
     EventHistory,
     EventStatus,
@@ -17,7 +17,6 @@ from vpp.domain.grid_event import (
     Receipt,
     Step,
     authorized_power,
-    cancelled,
     is_test,
     steps_in_force,
 )
