@@ -1,7 +1,7 @@
 """What homes were asked in an event and what they gave of it, from stored ticks, answers and readings."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,6 +53,21 @@ def commands_in_order(
                 order.revision, None, plan.setpoint_w, plan.floor_permille, plan.reason_code, 0, 0, 0
             )
             yield commands_of(tick, order, then), plan.reason_code[order.site_no]
+
+
+def told_in_order(
+    ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
+) -> list[CommandBatch]:
+    """Return every batch that ticks of several events told, in order; revisions are given by event id."""
+    told: list[CommandBatch] = []
+    for event_id in sorted({order.event_id for tick in ticks for order in tick.orders}):
+        mine = [
+            replace(tick, orders=tuple(order for order in tick.orders if order.event_id == event_id))
+            for tick in ticks
+            if any(order.event_id == event_id for order in tick.orders)
+        ]
+        told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
+    return sorted(told, key=lambda batch: batch.sequence)
 
 
 @dataclass(frozen=True, slots=True)
