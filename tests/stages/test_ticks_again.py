@@ -13,6 +13,7 @@ from tests.stages.world import EVENING, World, a_request
 from vpp.domain.command import DispatchTick, Order, Refusal
 from vpp.domain.enrollment import OptOut
 from vpp.domain.fleet import enroll
+from vpp.domain.known_leases import LeaseNews
 from vpp.domain.lease import Standing
 from vpp.domain.quantities import column
 from vpp.domain.telling import Telling
@@ -298,19 +299,25 @@ async def test_any_tick_that_was_changed_is_the_first_difference(
         ticks[number] = tick
 
 
+def _news_with(telling: Telling, **columns: Any) -> Telling:
+    return replace(telling, news=replace(telling.news, **columns))
+
+
 def _no_news(telling: Telling) -> Telling:
-    news = telling.news
-    return replace(telling, news=type(news)(*(column([]) for _ in range(7))))
+    return replace(telling, news=LeaseNews(*(column([]) for _ in range(7))))
 
 
 @pytest.mark.parametrize(
     "alter",
     [
         _no_news,
-        lambda telling: replace(telling, news=replace(telling.news, standing=telling.news.standing * 0 + 2)),
-        lambda telling: replace(telling, news=replace(telling.news, sequence=telling.news.sequence - 1)),
-        lambda telling: replace(telling, news=replace(telling.news, site_no=telling.news.site_no + 1)),
-        lambda telling: replace(telling, news=replace(telling.news, flags=telling.news.flags ^ 3)),
+        lambda telling: _news_with(telling, standing=telling.news.standing * 0 + 2),
+        lambda telling: _news_with(telling, sequence=telling.news.sequence - 1),
+        lambda telling: _news_with(telling, site_no=telling.news.site_no + 1),
+        lambda telling: _news_with(telling, flags=telling.news.flags ^ 3),
+        lambda telling: _news_with(telling, resends=telling.news.resends + 1),
+        lambda telling: _news_with(telling, running_until_s=telling.news.running_until_s + 60),
+        lambda telling: _news_with(telling, issued_at_s=telling.news.issued_at_s - 60),
         lambda telling: replace(telling, asked=()),
         lambda telling: replace(telling, terms=replace(telling.terms, lease_s=60)),
         lambda telling: replace(telling, terms=replace(telling.terms, spread_s=1)),

@@ -22,7 +22,7 @@ from vpp.domain.quantities import IntColumn
 from vpp.domain.telling import Telling, demand_again, tick_orders
 from vpp.domain.tick_basis import TickBasis
 
-_ANSWERED = (int(Standing.ACCEPTED), int(Standing.REJECTED), int(Standing.DWELLING))
+_ANSWERED = np.isin(list(Standing), (Standing.ACCEPTED, Standing.REJECTED, Standing.DWELLING))
 _PAIRS = 1 << 40  # more ticks than any fleet will ever have
 _EARLIER = ""  # stands for the event that told a home something before the first tick that is looked at
 _TO_DO = {Action.DISCHARGE: "to discharge", Action.RELEASE: "to stop"}
@@ -55,13 +55,15 @@ class TicksAgain:
         self._fleet, self._roster = FleetState(), Roster()
         enroll(self._fleet, self._roster, roster)
         self._of_events = of_events
-        self._answered = np.unique(answers.site_no * _PAIRS + answers.sequence)
+        pairs = np.unique(answers.site_no * _PAIRS + answers.sequence)
+        self._answered = np.append(pairs, np.iinfo(np.int64).max)  # a last one, of nobody
         self._events = Names()
         self._revisions: dict[str, Sequence[PlanRevision]] = {}
         self._plans: dict[str, EventPlan] = {_EARLIER: EventPlan.empty(0)}
         self._ticks: dict[int, DispatchTick] = {}
         self._told = Leases(len(roster))  # what ticks told, and nothing else
         self._known: KnownLeases | None = None
+        self._first = 0  # the number of the first tick of all
         self._gap = 0  # the number of a tick that kept nothing after others had
         self._epoch = 0
 
@@ -80,6 +82,7 @@ class TicksAgain:
     def fault_at(self, tick: DispatchTick, basis: TickBasis | None) -> str | None:
         """Return where a tick differs from what follows from what was known, None where it does not."""
         telling = None if basis is None else basis.telling
+        self._first = self._first or tick.number
         if tick.epoch != self._epoch:  # whoever leads begins afresh
             self._epoch, self._known, self._gap = tick.epoch, None, 0
         if telling is None:
@@ -134,9 +137,12 @@ class TicksAgain:
         beyond = news.site_no[(news.site_no < 0) | (news.site_no >= len(self._told))]
         if len(beyond):
             return f"it knows of site {beyond[0]}, and {len(self._told)} are enrolled"
+        if (news.standing >= len(_ANSWERED)).any():
+            return "it knows of an answer that no home gives"
         told, fault = self._told_then(news, afresh=telling.afresh)
+        fault = fault or self._heard_fault(news, told, self._known, afresh=telling.afresh)
         self._known.take_in(news, told)
-        return fault or self._heard_fault(news, told)
+        return fault
 
     def _told_then(self, news: LeaseNews, *, afresh: bool) -> tuple[Leases, str | None]:
         """Return what the ticks that the news name told their sites, and where they did not.
@@ -149,10 +155,9 @@ class TicksAgain:
             return self._told, None
         told, fault = Leases(len(self._told)), None
         copy_told(told, self._told, news.site_no[~other])
-        first = min(self._ticks, default=0)
         for sequence in np.unique(news.sequence[other]).tolist():
             sites = news.site_no[other & (news.sequence == sequence)]
-            if sequence < first:
+            if sequence < self._first:
                 told.event_no[sites] = self._events.number(_EARLIER)
                 continue
             then = Leases(len(self._told))
@@ -167,17 +172,29 @@ class TicksAgain:
                 fault = fault or f"{self._site(silent[0])} counts as told by tick {sequence}, which did not"
         return told, fault
 
-    def _heard_fault(self, news: LeaseNews, told: Leases) -> str | None:
-        ours = news.sequence >= min(self._ticks, default=0)
-        answered = ours & np.isin(news.standing, _ANSWERED)
-        stored = np.isin(news.site_no * _PAIRS + news.sequence, self._answered)
-        other_time = ours & (news.issued_at_s != 0) & (news.issued_at_s != told.issued_at_s[news.site_no])
-        for rows, words in (
-            (answered & ~stored, "counts as having answered tick {}, and no such answer is stored"),
-            (other_time, "counts as told at another time than that of tick {}"),
-        ):
+    def _heard_fault(self, news: LeaseNews, told: Leases, known: KnownLeases, *, afresh: bool) -> str | None:
+        """Return which home cannot have been known so, after what ticks told it and what it answered."""
+        if not len(news):
+            return None
+        sites, ours = news.site_no, news.sequence >= self._first
+        answered = _ANSWERED[news.standing]
+        keys = sites * _PAIRS + news.sequence
+        stored = self._answered[np.searchsorted(self._answered, keys)] == keys
+        other_time = (news.issued_at_s != 0) & (news.issued_at_s != told.issued_at_s[sites])
+        goes_on = ours & (known.leases.sequence[sites] == news.sequence) & (not afresh)
+        runs = (news.running_until_s != 0) & (news.running_until_s != told.expires_at_s[sites])
+        cannot = (
+            (ours & answered & ~stored, "counts as having answered tick {}, and no such answer is stored"),
+            (ours & other_time, "counts as told at another time than that of tick {}"),
+            (goes_on & (news.resends != known.leases.resends[sites]), "counts tick {} as another repeat"),
+            (
+                goes_on & runs & (news.running_until_s != known.leases.running_until_s[sites]),
+                "counts as running until another time than tick {} said",
+            ),
+        )
+        for rows, words in cannot:
             for row in np.flatnonzero(rows):
-                return f"{self._site(news.site_no[row])} {words.format(news.sequence[row])}"
+                return f"{self._site(sites[row])} {words.format(news.sequence[row])}"
         return None
 
     def _orders_fault(self, tick: DispatchTick, telling: Telling, known: KnownLeases) -> str | None:
@@ -202,7 +219,8 @@ class TicksAgain:
         )
         for event_id in sorted(self._of_events):
             pair = [[each for each in orders if each.event_id == event_id] for orders in (made, tick.orders)]
-            fault = self._whom(*pair) or _what(*pair)
+            fault = None if _same_sites(*pair) else self._whom(*pair)
+            fault = fault or _what(*pair)
             if fault is not None:
                 return fault
         return None
@@ -242,6 +260,13 @@ class TicksAgain:
 def _sites(orders: Sequence[Order], action: Action) -> IntColumn:
     named = [order.site_no for order in orders if order.action is action]
     return np.concatenate([np.zeros(0, dtype=np.int64), *named])
+
+
+def _same_sites(made: Sequence[Order], stored: Sequence[Order]) -> bool:
+    return len(made) == len(stored) and all(
+        again.action is was.action and np.array_equal(again.site_no, was.site_no)
+        for again, was in zip(made, stored, strict=True)
+    )
 
 
 def _what(made: Sequence[Order], stored: Sequence[Order]) -> str | None:
