@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from simulators.cadence import READING_S
 from simulators.kernel import drive
+from simulators.made_again import differences
 from simulators.online_home import OnlineHome
 from simulators.suburb import BEGINS
 from simulators.world import World
@@ -147,6 +148,8 @@ class Audit:
         ticks = drive(self._world.store.ticks(since=BEGINS))
         if [tick.number for tick in ticks] != [tick.number for tick in self._world.dispatch_checker.ticks]:
             self._report("I13", f"{len(ticks)} ticks are stored of {len(self._world.dispatch_checker.ticks)}")
+        for difference in drive(differences(self._world.store, BEGINS)):
+            self._report("I3", f"made again from what is stored, it is not the same: {difference}")
         self._versions()
         self._readings()
         self._counted()

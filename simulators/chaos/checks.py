@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from simulators.chaos.wire import Fault, Heard, digest
+from simulators.made_again import differences
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.command import CommandBatch
@@ -29,6 +31,7 @@ _KEPT = (
     " FROM meter_boot b JOIN meter_reading r ON r.site_id = b.site_id AND r.boot_id = b.boot_id"
     " WHERE b.boot_id <> :imported AND r.reading_index >= 1 GROUP BY r.site_id, r.boot_id"
 )
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS = "SELECT reading_index FROM meter_reading WHERE site_id = :site AND boot_id = :boot"
 
 
@@ -51,6 +54,11 @@ class Auditor:
                 yield SqlStore(database), await session.connection()
         finally:
             await database.close()
+
+    async def made_again(self) -> list[Fault]:
+        """Return where plans, ticks and commands made again from the database are not those of the run."""
+        async with self.opened() as (store, _):
+            return [("wrong", f"made again, {each}") for each in await differences(store, _EVER)]
 
     async def audit(self, heard: Heard, *, chain: bool = False) -> list[Fault]:
         """Return everything that does not hold now; with ``chain``, recompute the hash chain too."""

@@ -240,6 +240,7 @@ class Story:
             for event_id in people.ended:
                 await people.api.ask(life.pid, "POST", f"/events/{event_id}/settlement")
             await self._audit(chain=True)
+            await self._found(await self.auditor.made_again())
         await self._count()
 
     async def _all_confirmed(self) -> bool:

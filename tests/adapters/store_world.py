@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
-from vpp.domain.brake import Brake
+from vpp.domain.brake import Brake, RampCaps
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import Consent, EnrollmentRequest
@@ -20,8 +20,9 @@ from vpp.domain.grid_event import (
 )
 from vpp.domain.headroom import Limits
 from vpp.domain.interval import Interval
+from vpp.domain.known_leases import LeaseNews
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
-from vpp.domain.quantities import MicroDollars, Permille, WattHours, Watts, column
+from vpp.domain.quantities import IntColumn, MicroDollars, Permille, WattHours, Watts, column
 from vpp.domain.settlement import (
     BaselineDays,
     HourLine,
@@ -30,6 +31,7 @@ from vpp.domain.settlement import (
     SettlementState,
     SiteQuality,
 )
+from vpp.domain.telling import Asked, Telling, TellingTerms
 from vpp.domain.tick_basis import LastSamples, PlanBasis, TickBasis
 
 NOON = datetime(2026, 9, 9, 12, tzinfo=UTC)
@@ -181,7 +183,28 @@ def a_basis(number: int, *, sites: Sequence[int] = (0, 4)) -> TickBasis:
         counted_w=rows * 3,
         proof=rows % 8,
     )
-    return TickBasis(number, samples, (plan,))
+    return TickBasis(number, samples, (plan,), a_telling(number, rows))
+
+
+def a_telling(number: int, sites: IntColumn) -> Telling:
+    """Return what was known of the leases of these homes; an odd tick begins afresh."""
+    news = LeaseNews(
+        site_no=sites,
+        sequence=sites % 5,
+        issued_at_s=int(NOON.timestamp()) + sites % 2,
+        running_until_s=int(NOON.timestamp()) + sites % 900,
+        standing=sites % 6,
+        resends=sites % 4,
+        flags=sites % 4,
+    )
+    return Telling(
+        afresh=number % 2 == 1,
+        news=news,
+        asked=(Asked(EVENT, number, NOON, after(60)), Asked("ev-2", 7, NOON, after(30))),
+        left_out=sites[:2],
+        tests=("ev-2",),
+        terms=TellingTerms(900, 10, 60, 30, RampCaps(5_000, column([7, 10**12]))),
+    )
 
 
 def acks(*words: tuple[int, int, int, Refusal | None], at: datetime = NOON) -> AckBatch:

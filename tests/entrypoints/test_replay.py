@@ -163,4 +163,49 @@ async def test_event_from_before_samples_were_kept_is_replayed_without_them(subu
 
     found = await again(suburb)
 
-    assert (found["result"], found["plans_made_again"]) == ("same", 0)
+    assert (found["result"], found["plans_made_again"], found["ticks_made_again"]) == ("same", 0, 0)
+
+
+async def test_every_tick_is_made_again_from_what_was_known_of_each_home(suburb: Suburb) -> None:
+    found = await again(suburb)
+
+    assert found["ticks_made_again"] == found["ticks"] > 5
+
+
+async def test_home_that_is_missing_from_a_tick_is_named(suburb: Suburb) -> None:
+    ticks = suburb.desk.store._ticks  # type: ignore[attr-defined]  # a hand in the store
+    renewing = next(tick for tick in ticks.values() if tick.number > 1 and len(tick.orders[0].site_no) > 1)
+    first, *others = renewing.orders
+    ticks[renewing.number] = replace(renewing, orders=(replace(first, site_no=first.site_no[1:]), *others))
+    left_out = suburb.controller.roster.site_id(int(first.site_no[0]))
+
+    assert (await again(suburb))["difference"] == (
+        f"tick {renewing.number}: site {left_out} would be told to discharge, and is not"
+    )
+
+
+async def test_lease_that_is_shorter_than_it_was_to_be_is_named(suburb: Suburb) -> None:
+    ticks = suburb.desk.store._ticks  # type: ignore[attr-defined]  # a hand in the store
+    first = ticks[1].orders[0]
+    shorter = replace(first, expires_at=first.expires_at - timedelta(minutes=5))
+    ticks[1] = replace(ticks[1], orders=(shorter, *ticks[1].orders[1:]))
+
+    assert (await again(suburb))["difference"] == (
+        f"tick 1: its lease would end at {first.expires_at:%H:%M:%S} UTC, "
+        f"and ends at {shorter.expires_at:%H:%M:%S} UTC"
+    )
+
+
+async def test_answer_that_counts_as_heard_and_is_not_stored_is_named(suburb: Suburb) -> None:
+    suburb.desk.store._acks.clear()  # type: ignore[attr-defined]  # a hand in the store
+
+    assert (
+        "counts as having answered tick 1, and no such answer is stored"
+        in (await again(suburb))["difference"]
+    )
+
+
+async def test_tick_whose_knowledge_was_deleted_between_others_is_named(suburb: Suburb) -> None:
+    del suburb.desk.store._bases[2]  # type: ignore[attr-defined]  # a hand in the store
+
+    assert (await again(suburb))["difference"] == "tick 2: what was known when it was decided is not stored"

@@ -1,6 +1,6 @@
 """Planted in the controller: what it commits and sends, how it plans, how it takes signals."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import vpp.adapters.memory.chain
 import vpp.bootstrap
 import vpp.domain.candidates
 import vpp.domain.event_plan
+import vpp.domain.telling
 import vpp.runner
 import vpp.stages.collect
 import vpp.stages.control
@@ -25,6 +26,7 @@ from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.headroom import Limits
 from vpp.domain.interval import to_epoch
+from vpp.domain.known_leases import KnownLeases
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import column
 from vpp.ports import StoreUnavailable
@@ -65,7 +67,8 @@ def a_failed_commit_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
         try:
             return await commit(tick, *rest)
         except StoreUnavailable:
-            return tick
+            *_, basis, _decide = rest
+            return tick, basis
 
     patch.setattr(vpp.stages.control, "_commit", hopes)
 
@@ -80,6 +83,17 @@ def a_command_says_more_than_was_committed(patch: pytest.MonkeyPatch) -> None:
             body_of(tick, order, plan), reserve_floor_permille=np.zeros_like(order.site_no)
         ),
     )
+
+
+@planted("I3", seed=1)
+def what_homes_answered_is_not_stored_with_a_tick(patch: pytest.MonkeyPatch) -> None:
+    news = KnownLeases.news
+
+    def silence(self: Any, *known: Any) -> Any:
+        told = news(self, *known)
+        return replace(told, **{each.name: getattr(told, each.name)[:0] for each in fields(told)})
+
+    patch.setattr(KnownLeases, "news", silence)
 
 
 @planted("I4", seed=18, needs=(Fault.TWO_CONTROLLERS,))
@@ -134,7 +148,7 @@ def a_cancel_waits_for_the_next_tick(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I6", seed=7, minutes=50)
 def a_lease_outlives_its_event(patch: pytest.MonkeyPatch) -> None:
-    orders = vpp.stages.control.discharge_orders
+    orders = vpp.domain.telling.discharge_orders
 
     def long(planned: Any, due: Any, terms: Any, now: datetime, **rest: Any) -> Any:
         lease = timedelta(seconds=terms.lease_s)
@@ -143,7 +157,7 @@ def a_lease_outlives_its_event(patch: pytest.MonkeyPatch) -> None:
             for each in orders(planned, due, terms, now, **rest)
         )
 
-    patch.setattr(vpp.stages.control, "discharge_orders", long)
+    patch.setattr(vpp.domain.telling, "discharge_orders", long)
 
 
 @planted("I7", seed=125, needs=(Fault.STORE_SLOW, Fault.OPT_OUT))
@@ -184,13 +198,13 @@ def the_higher_reserve_is_not_taken(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I19", seed=97, needs=(Fault.DROP, Fault.OUTAGE))
 def a_release_is_said_only_once(patch: pytest.MonkeyPatch) -> None:
-    due_now = vpp.stages.control.due_commands
+    due_now = vpp.domain.telling.due_commands
 
     def once(leases: Any, *rest: Any, **known: Any) -> Any:
         due = due_now(leases, *rest, **known)
         return replace(due, release=due.release[leases.setpoint_w[due.release] > 0])
 
-    patch.setattr(vpp.stages.control, "due_commands", once)
+    patch.setattr(vpp.domain.telling, "due_commands", once)
 
 
 @planted("I17", seed=2)
@@ -200,7 +214,7 @@ def an_unanswered_command_is_repeated_without_end(patch: pytest.MonkeyPatch) -> 
 
 @planted("I20", seed=3)
 def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(vpp.stages.control, "_told", lambda *_: [])
+    patch.setattr(vpp.stages.control, "told_in_order", lambda *_: [])
 
 
 @planted("I19", seed=4)

@@ -1,5 +1,6 @@
 """One written form of every fact: equal facts are equal bytes, and every fact comes back as it was."""
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.store_world import (
     EVENT,
+    a_basis,
     a_revision,
     a_settlement,
     a_tick,
@@ -25,6 +27,7 @@ from vpp.domain.ledger import JournalEntry
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.settlement import Settlement
+from vpp.domain.tick_basis import TickBasis
 from vpp.wire import facts
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
@@ -136,3 +139,11 @@ def test_fact_written_before_a_field_existed_takes_its_default() -> None:
     body = written.decode()[:-1] + f',"memo":"","postings":{postings}}}'
 
     assert facts.decode(JournalEntry, body).corrects is None
+
+
+def test_what_was_known_at_a_tick_before_its_orders_were_explained_is_still_read() -> None:
+    basis = a_basis(1, sites=[4, 7])
+    stored = json.loads(facts.encode(basis))
+    del stored["telling"]
+
+    assert facts.same(facts.decode(TickBasis, json.dumps(stored)), replace(basis, telling=None))

@@ -18,6 +18,7 @@ from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
+from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
@@ -60,11 +61,14 @@ class Board:
     unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
     stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
+    known: KnownLeases | None = None  # the leases as the store tells of them; None: it is told all afresh
 
     def grow(self, sites: int) -> None:
         """Make room for newly enrolled sites."""
         self.leases.grow(sites)
         self.proof.grow(sites)
+        if self.known is not None:
+            self.known.grow(sites)
         missing = sites - len(self.held_back_until_s)
         if missing > 0:
             pad = np.zeros(missing, dtype=np.int64)

@@ -10,6 +10,7 @@ from vpp.domain.fleet import Names, Roster
 from vpp.domain.headroom import Limits
 from vpp.domain.orders import OrderTerms
 from vpp.domain.quantities import IntColumn
+from vpp.domain.telling import TellingTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class DispatchTerms:
     def orders(self) -> OrderTerms:
         """Return what goes into every order."""
         return OrderTerms(self.lease_s, self.spread_s, self.ramp_s)
+
+    def telling(self, caps: RampCaps) -> TellingTerms:
+        """Return what decides whom a tick tells what, with the ramp caps by the fleet's numbers."""
+        return TellingTerms(self.lease_s, self.ack_timeout_s, self.spread_s, self.ramp_s, caps)
 
     def ramp_caps(self, zones: Names) -> RampCaps:
         """Return the ramp caps by the fleet's numbers."""

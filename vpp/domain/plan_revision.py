@@ -36,16 +36,17 @@ def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: date
 
 def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> EventPlan:
     """Return an event's plan as it stood at a revision; all revisions up to it must be given."""
-    plan = EventPlan.empty(sites)
-    setpoint_w, floor = plan.setpoint_w.copy(), plan.floor_permille.copy()
-    last = None
-    for each in revisions:
-        if each.revision <= revision:
-            setpoint_w[each.site_no] = each.setpoint_w
-            floor[each.site_no] = each.reserve_floor_permille
-            last = each
-    if last is None:
+    return followed(EventPlan.empty(sites), [each for each in revisions if each.revision <= revision])
+
+
+def followed(plan: EventPlan, revisions: Sequence[PlanRevision]) -> EventPlan:
+    """Return what a plan became by the revisions that followed it, in order."""
+    if not revisions:
         return plan
+    setpoint_w, floor, last = plan.setpoint_w.copy(), plan.floor_permille.copy(), revisions[-1]
+    for each in revisions:
+        setpoint_w[each.site_no] = each.setpoint_w
+        floor[each.site_no] = each.reserve_floor_permille
     return EventPlan(
         last.revision,
         None,
@@ -56,7 +57,7 @@ def plan_at(revisions: Sequence[PlanRevision], revision: int, sites: int) -> Eve
         last.shortfall_w,
         last.level_permille,
         last.version,
-    ).grown(sites)
+    ).grown(len(setpoint_w))
 
 
 @dataclass(frozen=True, slots=True)

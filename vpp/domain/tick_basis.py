@@ -1,4 +1,4 @@
-"""What was known when a tick was decided: samples and proofs, stored with it.
+"""What was known when a tick was decided: samples, proofs and answers, stored with it.
 
 A restart begins with what the controller knew before it, and years later the same plan can be made
 again. Samples are stored as differences: what changed in the fleet since it was stored last.
@@ -15,6 +15,7 @@ from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
 from vpp.domain.fleet import FleetState
 from vpp.domain.headroom import Limits
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.telling import Telling
 
 _SAMPLED = (
     "soc_permille", "battery_w", "discharge_limit_w", "energy_full_wh", "home_reserve_permille",
@@ -82,11 +83,15 @@ class PlanBasis:
 
 @dataclass(frozen=True, slots=True)
 class TickBasis:
-    """What was known at one tick: changed samples, and the basis of each plan revision it made."""
+    """What was known at one tick: changed samples, and what its plan revisions and its orders were made from.
+
+    ``telling`` is None for a tick from before that was kept.
+    """
 
     number: int  # of the tick
     samples: LastSamples
     plans: tuple[PlanBasis, ...]
+    telling: Telling | None = None
 
 
 def changed_samples(fleet: FleetState, stored: FleetState, of_sites: BoolColumn | None = None) -> LastSamples:

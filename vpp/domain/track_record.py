@@ -1,6 +1,6 @@
 """What homes were asked in an event and what they gave of it, from stored ticks, answers and readings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,20 @@ def commands_in_order(
                 order.revision, None, plan.setpoint_w, plan.floor_permille, plan.reason_code, 0, 0, 0
             )
             yield commands_of(tick, order, then), plan.reason_code[order.site_no]
+
+
+def told_in_order(
+    ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
+) -> list[CommandBatch]:
+    """Return every batch that ticks of several events told, in order; revisions are given by event id."""
+    of_event: dict[str, list[DispatchTick]] = {}
+    for tick in ticks:
+        for event_id, part in tick.by_event():
+            of_event.setdefault(event_id, []).append(part)
+    told: list[CommandBatch] = []
+    for event_id, mine in sorted(of_event.items()):
+        told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
+    return sorted(told, key=lambda batch: batch.sequence)
 
 
 @dataclass(frozen=True, slots=True)

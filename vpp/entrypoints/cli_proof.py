@@ -46,8 +46,8 @@ async def _replay(event_id: str) -> Json:
 
 def _show_replay(console: Console, found: dict[str, Any]) -> None:
     console.print(
-        f"{found['event_id']}: {found['commands']} commands of {found['ticks']} ticks and "
-        f"{found['plans_made_again']} of {found['revisions']} plans solved again, "
+        f"{found['event_id']}: {found['commands']} commands; {found['ticks_made_again']} of {found['ticks']} "
+        f"ticks and {found['plans_made_again']} of {found['revisions']} plans made again, "
         f"bodies {found['bodies_sha256'][:16]}",
         soft_wrap=True,
     )

@@ -48,21 +48,20 @@ from vpp.domain.grid_event import (
     steps_in_force,
 )
 from vpp.domain.interval import to_epoch, whole_second
+from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import (
     Leases,
-    LeaseTerms,
     doubt_answers,
     doubt_releases,
-    due_commands,
-    leave_out,
     note_sent,
     note_told,
 )
-from vpp.domain.orders import commands_of, discharge_orders, release_orders
-from vpp.domain.plan_revision import Lowered, lowered_for_too_little, merge, plan_at, revision_of
+from vpp.domain.orders import commands_of
+from vpp.domain.plan_revision import Lowered, lowered_for_too_little, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
-from vpp.domain.quantities import IntColumn
+from vpp.domain.quantities import IntColumn, column
+from vpp.domain.telling import Telling, asked_of, tick_orders
 from vpp.domain.tick_basis import (
     LastSamples,
     PlanBasis,
@@ -72,7 +71,7 @@ from vpp.domain.tick_basis import (
     remember,
     write_stored,
 )
-from vpp.domain.track_record import asked_of_sites, commands_in_order
+from vpp.domain.track_record import asked_of_sites, commands_in_order, told_in_order
 from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore, StoreUnavailable
 
 READ_AGAIN = timedelta(minutes=1)
@@ -121,7 +120,8 @@ async def resume(
     for basis in await store.bases(since=since):
         remember(fleet, basis.samples)
         write_stored(board.stored, basis.samples)
-    told = [(batch, board.events.number(batch.order.event_id)) for batch in _told(ticks, revisions, sites)]
+    batches = told_in_order(ticks, revisions, sites)
+    told = [(batch, board.events.number(batch.order.event_id)) for batch in batches]
     note_told(board.leases, told, await store.acks(since=since))
     board.tick_number = max([board.tick_number, *(tick.number for tick in ticks)])
     doubt_releases(board.leases)
@@ -132,20 +132,6 @@ async def resume(
     else:
         keep_in_process(board, known)
     return board
-
-
-def _told(
-    ticks: Sequence[DispatchTick], revisions: Mapping[str, Sequence[PlanRevision]], sites: int
-) -> list[CommandBatch]:
-    """Return what ticks told, in order."""
-    of_event: dict[str, list[DispatchTick]] = {}
-    for tick in ticks:
-        for event_id, part in tick.by_event():
-            of_event.setdefault(event_id, []).append(part)
-    told: list[CommandBatch] = []
-    for event_id, mine in sorted(of_event.items()):
-        told += [batch for batch, _ in commands_in_order(mine, revisions[event_id], sites)]
-    return sorted(told, key=lambda batch: batch.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,22 +186,18 @@ async def control(
     hold_back(board, np.flatnonzero(newly_short(board, assessment, to_epoch(now))), to_epoch(now))
     caps = terms.ramp_caps(roster.counties)
     planned, bases = _plans(board, scene, assessment, caps)
-    revisions = [
-        revision_of(_before(board, demand, fleet), plan, demand=demand, at=now)
-        for demand, plan in planned
-        if plan.revision != _before(board, demand, fleet).revision
-    ]
+    revisions = _revisions(board, planned, fleet, now)
     plans = {**board.plans, **{demand.event_id: plan for demand, plan in planned}}
-    orders_without = partial(_orders, board, scene, assessment, planned, plans, caps)
-    orders = orders_without(frozenset())
+    told_without = partial(_told_now, board, scene, assessment, planned, plans, caps)
+    orders, telling = told_without(frozenset())
     if not orders and not revisions:
         board.plans = plans
         return None
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
-    basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases))
+    basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases), telling)
     board.tick_number = tick.number  # a stop meanwhile takes the next
     try:
-        tick = await _commit(tick, revisions, store, words, basis, orders_without)
+        tick, basis = await _commit(tick, revisions, store, words, basis, told_without)
     except StoreUnavailable:
         await _stop_first(board, tick, revisions, plans, link)
         raise
@@ -226,13 +208,29 @@ async def control(
     board.plans = plans
     told = tick if board.stops == stops else releases_only(tick)  # what was stopped meanwhile stays so
     batches = [commands_of(told, order, plans[order.event_id]) for order in told.orders]
-    for batch in batches:
-        note_sent(board.leases, batch, board.events.number(batch.order.event_id))
+    _note_told(board, basis.telling, batches, stopped=board.stops != stops)
     await link.command(batches)
     return tick
 
 
-def _orders(
+def _revisions(
+    board: Board, planned: Sequence[tuple[Demand, EventPlan]], fleet: FleetState, now: datetime
+) -> list[PlanRevision]:
+    """Return what changed in plans; an event's first takes all that is known with it into the store.
+
+    So an event can be made again from its own ticks.
+    """
+    revisions = []
+    for demand, plan in planned:
+        before = _before(board, demand, fleet)
+        if plan.revision != before.revision:
+            revisions.append(revision_of(before, plan, demand=demand, at=now))
+    if any(revision.revision == 1 for revision in revisions):
+        board.stored, board.known = FleetState(), None
+    return revisions
+
+
+def _told_now(
     board: Board,
     scene: _Scene,
     assessment: Assessment,
@@ -240,29 +238,47 @@ def _orders(
     plans: Mapping[str, EventPlan],
     caps: RampCaps,
     left_out: frozenset[int],
-) -> tuple[Order, ...]:
-    """Return what is due now, releases first; who is ``left_out`` is told no discharge: the owner spoke."""
-    terms, fleet = scene.terms, scene.fleet
-    wanted = merge(len(fleet), planned)
-    due = due_commands(
-        board.leases,
-        wanted,
-        LeaseTerms(terms.lease_s, terms.ack_timeout_s),
-        silent=assessment.lost,
-        now_s=to_epoch(scene.now),
-    )
-    due = leave_out(due, board.leases, wanted, left_out, now_s=to_epoch(scene.now))
-    releases = release_orders(
-        board.leases,
-        due,
-        terms.orders,
+) -> tuple[tuple[Order, ...], Telling]:
+    """Return what is due now and what that follows from; who is ``left_out`` is told no discharge."""
+    tests = {each.latest.event_id for each in scene.facts.histories if is_test(each)}
+    terms, leases, lost = scene.terms.telling(caps), board.leases, assessment.lost
+    orders = tick_orders(
+        leases,
+        planned,
+        terms,
         scene.now,
+        lost=lost,
+        left_out=left_out,
         plans=plans,
         event_id_of=board.events.word,
-        test_events={each.latest.event_id for each in scene.facts.histories if is_test(each)},
+        tests=tests,
+        zone_no=scene.fleet.county_no,
     )
-    slowed = caps.slowed_sites(fleet.county_no)
-    return releases + discharge_orders(planned, due, terms.orders, scene.now, slowed=slowed)
+    known = board.known or KnownLeases(len(leases))
+    return orders, Telling(
+        afresh=board.known is None,
+        news=known.news(leases, lost, to_epoch(scene.now)),
+        asked=asked_of(planned),
+        left_out=column(sorted(left_out)),
+        tests=tuple(sorted(tests)),
+        terms=terms,
+    )
+
+
+def _note_told(
+    board: Board, telling: Telling | None, batches: Sequence[CommandBatch], *, stopped: bool
+) -> None:
+    """Write what leaves now to the board, and what the store knows: nothing, where all was stopped."""
+    known = None
+    if telling is not None and not stopped:
+        known = board.known or KnownLeases(len(board.leases))
+        known.take_in(telling.news, board.leases)
+    for batch in batches:
+        event_no = board.events.number(batch.order.event_id)
+        note_sent(board.leases, batch, event_no)
+        if known is not None:
+            note_sent(known.leases, batch, event_no)
+    board.known = known
 
 
 async def _stop_first(
@@ -287,12 +303,7 @@ async def _stop_first(
 def _samples(
     board: Board, fleet: FleetState, tick: DispatchTick, revisions: Sequence[PlanRevision]
 ) -> LastSamples:
-    """Return the samples to store: those of commanded sites, and of the whole fleet where a plan was made.
-
-    An event's first plan takes the whole fleet with it, so that it can be made again from its own ticks.
-    """
-    if any(revision.revision == 1 for revision in revisions):
-        board.stored = FleetState()
+    """Return the samples to store: those of commanded sites, and of the whole fleet where a plan was made."""
     if revisions:
         return changed_samples(fleet, board.stored)
     commanded = board.leases.discharging(to_epoch(tick.at))
@@ -307,8 +318,8 @@ async def _commit(
     store: DispatchStore,
     words: tuple[int, int] | None,
     basis: TickBasis,
-    orders_without: Callable[[frozenset[int]], tuple[Order, ...]],
-) -> DispatchTick:
+    told_without: Callable[[frozenset[int]], tuple[tuple[Order, ...], Telling]],
+) -> tuple[DispatchTick, TickBasis]:
     """Commit a tick and return what was committed: a home whose owner spoke meanwhile is left out of it."""
     left_out: frozenset[int] = frozenset()
     while True:
@@ -316,9 +327,10 @@ async def _commit(
             await store.commit(tick, revisions, words=words, basis=basis)
         except OwnerSpoke as spoke:
             left_out |= spoke.site_nos  # at least one more each time, so this comes to an end
-            tick = replace(tick, orders=orders_without(left_out))
+            orders, telling = told_without(left_out)
+            tick, basis = replace(tick, orders=orders), replace(basis, telling=telling)
         else:
-            return tick
+            return tick, basis
 
 
 async def _read_facts(store: ControlStore, now: datetime) -> Facts:

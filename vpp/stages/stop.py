@@ -35,6 +35,7 @@ async def stop_everything(
 ) -> int:
     """Release every home whose lease may run, without a commit; return how many there are."""
     board.stops += 1
+    board.known = None  # what is told here is stored later than what a tick may tell meanwhile
     now = whole_second(clock.now())
     rows = np.flatnonzero(board.leases.running_until_s > to_epoch(now))
     nobody = np.zeros(0, dtype=np.int64)

@@ -1,6 +1,7 @@
 """A whole product behind its pages: memory store and wire, a real controller, homes that answer at once."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.access import Role
+from vpp.domain.board import hear
+from vpp.domain.command import AckBatch
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fleet import TelemetryBatch, update
 from vpp.domain.grid_event import GridSource
@@ -27,7 +30,7 @@ from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people, sites
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.live import Live
-from vpp.ports import Store
+from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
 
 EVENING = datetime(2026, 9, 10, 1, tzinfo=UTC)  # 6 PM in California
@@ -58,9 +61,29 @@ class Suburb:
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
             self.clock.step_to(min(end, self.clock.now() + timedelta(seconds=15)))
+            await self._answer()
             self.report()
             await self.controller.turn()
             self.live.note(self.clock.now())
+
+    async def _answer(self) -> None:
+        """Let every home that was told something accept it, unless the database is down."""
+        board = self.controller.board
+        if board is None:
+            return
+        leases = board.leases
+        waiting = np.flatnonzero(leases.standing == Standing.WAITING)
+        acks = AckBatch(
+            site_no=waiting,
+            epoch=np.full(len(waiting), board.epoch),
+            sequence=leases.sequence[waiting],
+            at_s=np.full(len(waiting), to_epoch(self.clock.now())),
+            event_id=tuple(board.events.word(number) for number in leases.event_no[waiting].tolist()),
+            refusal=(None,) * len(waiting),
+        )
+        with suppress(StoreUnavailable):
+            await self.desk.store.record_acks(acks)
+            hear(board, acks, self.clock.now())
 
     def report(self, *, silent: Sequence[int] = (), charge_permille: int | None = None) -> None:
         """Let every home report that it gives what its plan says."""

@@ -1,12 +1,12 @@
-"""Make every plan and command of an event again from stored facts, and say where they do not fit."""
+"""Make every plan, tick and command of an event again from stored facts, and say where they do not fit."""
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from datetime import datetime
 
-from vpp.domain.command import DispatchTick, PlanRevision
-from vpp.domain.enrollment import Enrollment
+from vpp.domain.command import LONGEST_LEASE
 from vpp.domain.replay import PlansAgain, StoredDispatch, replayed, stray_answers
+from vpp.domain.ticks_again import TicksAgain
 from vpp.entrypoints.operations.desk import Desk, Json, instant_or_none
 from vpp.wire.gateway import command_body
 
@@ -14,14 +14,15 @@ COMMANDS_AT_ONCE = 1_000
 
 
 async def replay_event(desk: Desk, *, event_id: str) -> Json:
-    """Make an event's plans and commands again from its stored ticks, samples and history.
+    """Make an event's plans, ticks and commands again from what was stored with them, and its history.
 
     Returns:
-        ``event_id, result`` (``same`` or ``different``)``, difference`` (the first one, or None)``, ticks,
-        revisions, plans_made_again`` (revisions that were solved once more from the samples stored with
-        their ticks)``, commands, bodies_sha256`` (over the exact body of each command, in order; the
-        same on every machine that holds the same facts)``, stray_answers`` (to what no tick told: somebody
-        else signs with our key)``, first_at, last_at``.
+        ``event_id, result`` (``same`` or ``different``)``, difference`` (the first one, or None)``, ticks``
+        (that told its homes something)``, ticks_made_again`` (of those, decided once more from what was
+        stored with them)``, revisions, plans_made_again`` (revisions that were solved once more from the
+        samples stored with their ticks)``, commands, bodies_sha256`` (over the exact body of each command,
+        in order; the same on every machine that holds the same facts)``, stray_answers`` (to what no tick
+        told: somebody else signs with our key)``, first_at, last_at``.
     """
     history = await desk.history(event_id)
     roster = await desk.store.enrollments()
@@ -45,9 +46,19 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
                 commands += 1
                 if commands % COMMANDS_AT_ONCE == 0:
                     await asyncio.sleep(0)  # dispatch goes on in between
-    plans_made_again, fault = await _plans_again(desk, event_id, roster, ticks, revisions)
-    difference = difference or fault
-    stray = stray_answers(await desk.store.acks(since=ticks[0].at), ticks, event_id) if ticks else 0
+    ticks_made_again = plans_made_again = stray = 0
+    told_at = [*(each.at for each in ticks), *(each.at for each in revisions)]
+    if told_at:
+        since, until = min(told_at), max(told_at) + LONGEST_LEASE
+        answers = await desk.store.acks(since=since)
+        plans, ticks_again = PlansAgain(roster, revisions), TicksAgain(roster, {event_id}, answers)
+        last = ticks[-1].number if ticks else 0
+        fault = await _made_again(
+            desk, event_id, plans, ticks_again, since=since, until=until, last_number=last
+        )
+        difference = difference or fault
+        ticks_made_again, plans_made_again = ticks_again.made, plans.made
+        stray = stray_answers(answers, ticks, event_id)
     if difference is None:
         difference = await desk.store.verify_chain()
     return {
@@ -55,6 +66,7 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
         "result": "same" if difference is None else "different",
         "difference": difference,
         "ticks": len(ticks),
+        "ticks_made_again": ticks_made_again,
         "revisions": len(revisions),
         "plans_made_again": plans_made_again,
         "commands": commands,
@@ -65,23 +77,30 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
     }
 
 
-async def _plans_again(
+async def _made_again(
     desk: Desk,
     event_id: str,
-    roster: Sequence[Enrollment],
-    ticks: Sequence[DispatchTick],
-    revisions: Sequence[PlanRevision],
-) -> tuple[int, str | None]:
-    """Return how many plan revisions were made again, and the first difference."""
-    if not revisions:
-        return 0, None
-    again, difference = PlansAgain(roster, revisions), None
-    last_at = max(revisions[-1].at, ticks[-1].at if ticks else revisions[-1].at)
+    plans: PlansAgain,
+    ticks_again: TicksAgain,
+    *,
+    since: datetime,
+    until: datetime,
+    last_number: int,
+) -> str | None:
+    """Make plans and ticks of an event again, in order, and return the first difference.
+
+    Up to its last tick, and for as long as a lease of it may run: a home may have had to be told to stop.
+    """
+    difference: str | None = None
     # One tick at a time: what was known of a large fleet all evening does not fit into memory.
-    for tick in await desk.store.ticks(since=revisions[0].at):
-        if tick.at > last_at:
+    for tick in await desk.store.ticks(since=since):
+        if tick.at > until and tick.number > last_number:
             break
-        for basis in await desk.store.bases(since=tick.at, until=tick.at):
-            if basis.number == tick.number:
-                difference = difference or again.fault_at(basis, event_id)
-    return again.made, difference
+        found = await desk.store.bases(since=tick.at, until=tick.at)
+        basis = next((each for each in found if each.number == tick.number), None)
+        for unread in ticks_again.unread(tick, basis):
+            ticks_again.learn(unread, await desk.store.revisions(unread))
+        plan_fault = None if basis is None else plans.fault_at(basis, event_id)
+        tick_fault = ticks_again.fault_at(tick, basis)
+        difference = difference or plan_fault or tick_fault
+    return difference
