@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulators.made_again import differences
 from tests.simulation.gateways import a_gateway, told
 from tests.stages.world import EVENING, GRID, PROGRAM, World, a_program, a_request
 from vpp.adapters.sql.backup import back_up, restore
@@ -50,6 +51,7 @@ class _Evening:
                 site_no=one, epoch=one + tick.epoch, sequence=one + sequence, at_s=one,
                 event_id=("ev-1",), refusal=(Refusal(reason) if reason else None,),
             )  # fmt: skip
+            await self.world.store.record_acks(acks)
             hear(self.world.board, acks, self.world.clock.now())
 
 
@@ -101,4 +103,7 @@ async def test_home_obeys_the_controller_that_was_restored_in_the_middle_of_an_e
     assert [reason for _, reason in released] == [None]
     evening.gateway.advance(to_epoch(world.clock.now()) + 5)
     assert evening.gateway.inverter.power_w == 0
+    assert await differences(world.store, EVENING) == [], (
+        "all of it can be made again, on either side of the loss"
+    )
     await world.store.close()

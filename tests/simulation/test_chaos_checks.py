@@ -10,6 +10,8 @@ from simulators.chaos.plan import hours_touched
 from simulators.chaos.wire import Heard
 from simulators.home_files import SITES_FILE, read_site_ids
 from tests.adapters.store_world import a_request
+from tests.adapters.test_store_sql import execute
+from tests.journeys.test_restore import a_running_evening
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.quantities import Permille, WattHours
@@ -71,6 +73,22 @@ async def test_a_receipt_beyond_what_is_stored_and_a_command_of_no_tick_are_foun
     assert faults == [
         ("wrong", "command ('s-1', 7, 1) was sent and no committed tick holds it"),
         ("lost", f"site s-1 got a receipt through 4 of boot {BOOT[:8]}, and reading 3 is not stored"),
+    ]
+
+
+async def test_a_run_of_which_a_tick_cannot_be_made_again_is_found(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'vpp.db'}"
+    evening = await a_running_evening(url)
+    await evening.world.signal(3_000)
+    await evening.tick()
+    await evening.world.store.close()
+    auditor = Auditor(url)
+
+    assert await auditor.made_again() == []
+    await execute(url, "DELETE FROM tick_basis WHERE number = 2")
+
+    assert await auditor.made_again() == [
+        ("wrong", "made again, tick 2: what was known when it was decided is not stored")
     ]
 
 

@@ -29,7 +29,7 @@ def replay_event(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make an event's commands again; exit 1 where they differ."""
+    """Make an event's plans, ticks and commands again; exit 1 where they differ."""
     if floor is not None:
         answer(ask(otherwise.replay_otherwise, event_id=event, floor=floor), _show_other, as_json=as_json)
         return

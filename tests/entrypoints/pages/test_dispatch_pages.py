@@ -169,7 +169,7 @@ async def test_a_past_event_is_played_again_from_what_was_stored(
 
     page = await ana.get("/operator/events/console-1/replay", params={"proof": "yes"})
 
-    assert "are the same, to the byte and the watt" in page.text
+    assert "are the same, to the byte, the home and the watt" in page.text
     assert '"measured_w": 20000' in page.text
     assert 'class="line measured"' in page.text
 

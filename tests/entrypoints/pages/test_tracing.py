@@ -66,7 +66,7 @@ async def test_a_release_that_nobody_answers_is_shown_twice_and_counted(suburb: 
     )
     await suburb.pass_time(60)
     await sites.opt_out_site(suburb.desk, site_id=SITE, event_id="ev-1", actor="owner:o-s-001")
-    await suburb.pass_time(90)
+    await suburb.pass_time(90, answering=False)
     await suburb.add("vera", Role.VIEWER)
 
     page = await (await logged_in(suburb, "vera")).get(f"/operator/events/ev-1/sites/{SITE}")

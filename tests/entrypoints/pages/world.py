@@ -56,12 +56,13 @@ class Suburb:
     def live(self) -> Live:
         return self.desk.running
 
-    async def pass_time(self, seconds: int) -> None:
-        """Let time pass; homes report and control decides every 15 s."""
+    async def pass_time(self, seconds: int, *, answering: bool = True) -> None:
+        """Let time pass; homes report, and answer what they are told, and control decides every 15 s."""
         end = self.clock.now() + timedelta(seconds=seconds)
         while self.clock.now() < end:
             self.clock.step_to(min(end, self.clock.now() + timedelta(seconds=15)))
-            await self._answer()
+            if answering:
+                await self._answer()
             self.report()
             await self.controller.turn()
             self.live.note(self.clock.now())

@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
-from datetime import datetime
+from collections.abc import Sequence
 
-from vpp.domain.command import LONGEST_LEASE
+from vpp.domain.command import LONGEST_LEASE, DispatchTick, PlanRevision
 from vpp.domain.replay import PlansAgain, StoredDispatch, replayed, stray_answers
 from vpp.domain.ticks_again import TicksAgain
 from vpp.entrypoints.operations.desk import Desk, Json, instant_or_none
@@ -25,9 +25,11 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
         told: somebody else signs with our key)``, first_at, last_at``.
     """
     history = await desk.history(event_id)
-    roster = await desk.store.enrollments()
     ticks = await desk.store.event_ticks(event_id)
     revisions = await desk.store.revisions(event_id)
+    looked_at = await _looked_at(desk, ticks, revisions)
+    # Dispatch may go on: what ticks follow from is read after them, and may hold more.
+    roster = await desk.store.enrollments()
     stored = StoredDispatch(
         history=history,
         ticks=ticks,
@@ -47,15 +49,10 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
                 if commands % COMMANDS_AT_ONCE == 0:
                     await asyncio.sleep(0)  # dispatch goes on in between
     ticks_made_again = plans_made_again = stray = 0
-    told_at = [*(each.at for each in ticks), *(each.at for each in revisions)]
-    if told_at:
-        since, until = min(told_at), max(told_at) + LONGEST_LEASE
-        answers = await desk.store.acks(since=since)
+    if looked_at:
+        answers = await desk.store.acks(since=min(tick.at for tick in looked_at))
         plans, ticks_again = PlansAgain(roster, revisions), TicksAgain(roster, {event_id}, answers)
-        last = ticks[-1].number if ticks else 0
-        fault = await _made_again(
-            desk, event_id, plans, ticks_again, since=since, until=until, last_number=last
-        )
+        fault = await _made_again(desk, event_id, looked_at, plans, ticks_again)
         difference = difference or fault
         ticks_made_again, plans_made_again = ticks_again.made, plans.made
         stray = stray_answers(answers, ticks, event_id)
@@ -77,25 +74,32 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
     }
 
 
+async def _looked_at(
+    desk: Desk, ticks: Sequence[DispatchTick], revisions: Sequence[PlanRevision]
+) -> list[DispatchTick]:
+    """Return all ticks from an event's first on, for as long as a lease of its last one may run.
+
+    A home may have had to be told to stop after that.
+    """
+    told_at = [*(each.at for each in ticks), *(each.at for each in revisions)]
+    if not told_at:
+        return []
+    until, last = max(told_at) + LONGEST_LEASE, ticks[-1].number if ticks else 0
+    found = await desk.store.ticks(since=min(told_at))
+    return [tick for tick in found if tick.at <= until or tick.number <= last]
+
+
 async def _made_again(
     desk: Desk,
     event_id: str,
+    ticks: Sequence[DispatchTick],
     plans: PlansAgain,
     ticks_again: TicksAgain,
-    *,
-    since: datetime,
-    until: datetime,
-    last_number: int,
 ) -> str | None:
-    """Make plans and ticks of an event again, in order, and return the first difference.
-
-    Up to its last tick, and for as long as a lease of it may run: a home may have had to be told to stop.
-    """
+    """Make plans and ticks of an event again, in order, and return the first difference."""
     difference: str | None = None
     # One tick at a time: what was known of a large fleet all evening does not fit into memory.
-    for tick in await desk.store.ticks(since=since):
-        if tick.at > until and tick.number > last_number:
-            break
+    for tick in ticks:
         found = await desk.store.bases(since=tick.at, until=tick.at)
         basis = next((each for each in found if each.number == tick.number), None)
         for unread in ticks_again.unread(tick, basis):
