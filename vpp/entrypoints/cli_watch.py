@@ -60,6 +60,9 @@ def _print_changes(boards: Iterator[Json]) -> None:
     last: Json = {}
     for facts in boards:
         lasting = {name: value for name, value in facts.items() if name not in PASSING}
+        how_far = facts["fanout"]
+        assert isinstance(how_far, dict)
+        lasting["fanout"] = {**how_far, "done_in_s": None}
         if lasting != last:
             sys.stdout.write(json.dumps(facts, separators=(",", ":"), ensure_ascii=False) + "\n")
             sys.stdout.flush()
