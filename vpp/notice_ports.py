@@ -73,8 +73,12 @@ class Notices(Doubts, Protocol):
         """Append an alarm and return whether it was new."""
         ...
 
-    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+    async def alarms(self, *, limit: int | None = 100) -> Sequence[Alarm]:
         """Return the newest alarms and every one that is not over, however old; newest first."""
+        ...
+
+    async def past_alarms(self, *, before: tuple[datetime, str], limit: int) -> Sequence[Alarm]:
+        """Return alarms that are over, raised before a time (at it, with a lower key); newest first."""
         ...
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:

@@ -113,6 +113,20 @@ async def test_an_alarm_that_is_not_over_is_there_however_many_are_newer(store: 
     assert keys == ["shortfall:4", "shortfall:3", "shortfall:old"]
 
 
+async def test_alarms_that_are_over_can_be_read_on_from_any_of_them(store: Store) -> None:
+    for key, minute in (("b", 1), ("a", 1), ("c", 0), ("stands", 0), ("d", 2)):
+        await store.raise_alarm(an_alarm(f"shortfall:{key}", raised_at=NOON + minute * MINUTE))
+        if key != "stands":
+            await store.clear_alarm(f"shortfall:{key}", at=NOON + 9 * MINUTE)
+
+    first = await store.past_alarms(before=(NOON + 2 * MINUTE, "shortfall:d"), limit=2)
+    rest = await store.past_alarms(before=(first[0].raised_at, first[0].key), limit=9)
+
+    assert [each.key for each in first] == ["shortfall:b", "shortfall:a"]
+    assert [each.key for each in rest] == ["shortfall:a", "shortfall:c"]
+    assert [each.key for each in await store.alarms(limit=None)][-2:] == ["shortfall:stands", "shortfall:c"]
+
+
 async def test_an_alarm_is_cleared_once(store: Store) -> None:
     await store.raise_alarm(an_alarm())
     await store.clear_alarm("shortfall:hot-1", at=NOON + MINUTE)

@@ -60,10 +60,18 @@ class MemoryNotices:
         """Append an alarm and return whether it was new."""
         return self._alarms.setdefault(alarm.key, alarm) is alarm
 
-    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+    async def alarms(self, *, limit: int | None = 100) -> Sequence[Alarm]:
         """Return the newest alarms and every one that is not over, however old; newest first."""
         found = sorted(self._alarms.values(), key=lambda each: (each.raised_at, each.key), reverse=True)
+        if limit is None:
+            return found
         return found[:limit] + [each for each in found[limit:] if each.cleared_at is None]
+
+    async def past_alarms(self, *, before: tuple[datetime, str], limit: int) -> Sequence[Alarm]:
+        """Return alarms that are over, raised before a time (at it, with a lower key); newest first."""
+        found = await self.alarms(limit=None)
+        past = [each for each in found if each.cleared_at and (each.raised_at, each.key) < before]
+        return past[:limit]
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
         """Append an alarm's notices, and note whom it was told, as one."""

@@ -105,7 +105,7 @@ def _older(made_at: datetime, now: datetime) -> bool:
 
 async def _around(desk: Desk) -> Mapping[str, Any]:
     listed: Any = (await list_events(desk))["events"]
-    alarms: Any = (await list_alarms(desk))["alarms"]
+    alarms: Any = (await list_alarms(desk, limit=1))["alarms"]
     past = [event for event in listed if event["state"] in ("ended", "cancelled")]
     past.sort(key=lambda event: (event["starts_at"] or "", event["event_id"]), reverse=True)
     return {

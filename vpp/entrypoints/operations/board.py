@@ -19,7 +19,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
-from vpp.entrypoints.operations.paging import cursor_of, key_at
+from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
@@ -275,7 +275,7 @@ def _matching(live: Live, codes: IntColumn, search: str, reason: str, county: st
 def _offset_at(cursor: str) -> int:
     key = key_at(cursor)
     if not (key.isascii() and key.isdecimal()) or len(key) > 9:
-        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+        raise not_given(cursor)
     return int(key)
 
 
