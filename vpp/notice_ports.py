@@ -65,6 +65,10 @@ class Notices(Doubts, Protocol):
         """Return what was written to somebody, newest first."""
         ...
 
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        ...
+
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""
         ...

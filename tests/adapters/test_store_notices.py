@@ -1,5 +1,6 @@
 """What every store promises about contacts, notices, alarms and calendars, and about leaving."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.adapters.store_world import NOON, a_request
@@ -98,6 +99,15 @@ async def test_an_alarm_is_raised_once_and_its_first_answer_stays(store: Store) 
     assert [each.key for each in await store.alarms()] == ["mass_silence:1", "shortfall:hot-1"]
     assert [notice.key for notice, _ in await store.notices_to_send(now=NOON)] == ["told"]
     assert await store.answer_alarm("unknown", actor="staff:ana", at=NOON) is None
+
+
+async def test_what_was_announced_of_an_event_comes_back_in_the_order_written(store: Store) -> None:
+    moved = replace(a_notice("moved"), kind=NoticeKind.CHANGED)
+    starts = replace(a_notice("starts"), kind=NoticeKind.STARTING)
+    await store.write_notices([a_notice("z", party="o-ben"), moved, starts])
+    await store.write_notices([replace(a_notice("other"), subject="hot-2"), a_notice("a")])
+
+    assert [each.key for each in await store.announcements("hot-1")] == ["z", "moved", "a"]
 
 
 async def test_an_alarm_that_is_not_over_is_there_however_many_are_newer(store: Store) -> None:

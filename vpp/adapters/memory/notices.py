@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice
+from vpp.domain.notice import ANNOUNCING, Alarm, CalendarFeed, Contact, Delivery, Notice
 
 
 class MemoryNotices:
@@ -51,6 +51,11 @@ class MemoryNotices:
         """Return what was written to somebody, newest first."""
         found = [each for each in reversed(self._notices.values()) if each[0].party == party]
         return found[:limit]
+
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        said = [notice for notice, _ in self._notices.values() if notice.kind in ANNOUNCING]
+        return [notice for notice in said if notice.subject == event_id]
 
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""

@@ -13,7 +13,17 @@ from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, 
 from vpp.adapters.sql.notice_tables import AlarmRow, CalendarFeedRow, ContactRow, NoticeRow
 from vpp.adapters.sql.tables import LoginLinkRow, LoginSessionRow, PersonRow, table_of
 from vpp.domain.access import TrailEntry
-from vpp.domain.notice import STAFF, Alarm, CalendarFeed, Contact, Delivery, Forgotten, Notice, NoticeKind
+from vpp.domain.notice import (
+    ANNOUNCING,
+    STAFF,
+    Alarm,
+    CalendarFeed,
+    Contact,
+    Delivery,
+    Forgotten,
+    Notice,
+    NoticeKind,
+)
 
 _NEWEST_FIRST = (col(AlarmRow.raised_at_us).desc(), col(AlarmRow.key).desc())
 
@@ -90,6 +100,14 @@ class SqlNotices:
         async with self._notice_database.read() as session:
             rows = (await session.exec(wanted.limit(limit))).all()
         return [(_notice(row), _delivery(row)) for row in rows]
+
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        kinds = [kind.value for kind in ANNOUNCING]
+        wanted = select(NoticeRow).where(NoticeRow.subject == event_id, col(NoticeRow.kind).in_(kinds))
+        async with self._notice_database.read() as session:
+            rows = (await session.exec(wanted.order_by(col(NoticeRow.number)))).all()
+        return [_notice(row) for row in rows]
 
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""
