@@ -3,10 +3,12 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
@@ -96,6 +98,33 @@ def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
     assert set(first["fanout"]) == {"asked", "sent", "acknowledged", "delivering", "failed", "done_in_s"}
     assert lines[-1]["state"] == "cancelled"
     assert len(lines) <= 4
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_watch_says_in_one_sentence_that_the_service_is_gone(
+    serve: Serve, tmp_path: Path, ending: signal.Signals
+) -> None:
+    state_dir = tmp_path / "state"
+    service = serve()
+    card = card_of(state_dir, service)
+    answer_of(card["port"], "/health/ready", status=200)
+    vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
+    command = [sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json"]
+    with subprocess.Popen(
+        command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        json.loads(watch.stdout.readline())
+        service.send_signal(ending)
+        _, logged = service.communicate(timeout=30)
+        told = watch.stderr.read().splitlines()
+        assert watch.wait(10) == 1
+
+    assert f"the service (process {service.pid}) is gone" in told[-1]
+    assert not any("Traceback" in line for line in told)
+    assert "Traceback" not in logged
+    assert "Cancel" not in logged
 
 
 def test_a_watch_of_nothing_says_why(serve: Serve, tmp_path: Path) -> None:

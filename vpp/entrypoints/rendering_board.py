@@ -14,8 +14,8 @@ from vpp.entrypoints.http.words import age, duration, energy, on_the_way, power
 LATE_AGE_S = 60
 ORDER = ("delivering", "starting", "sent", "short", "refused", "no_answer", "silent")
 BARS = {
-    "sent": ("○", "white"),
-    "acknowledged": ("○", "white"),
+    "sent": ("○", "default"),
+    "acknowledged": ("○", "default"),
     "delivering": ("●", "blue"),
     "failed": ("✖", "bright_red"),
 }
