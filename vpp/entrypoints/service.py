@@ -34,6 +34,7 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, build, crash_point
 from vpp.domain.program import Program
 from vpp.entrypoints.asking import require_state_dir
+from vpp.entrypoints.doctor import examine_broker
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.http.security import cookie_key
@@ -248,6 +249,11 @@ class Service:
             except StoreUnavailable as failure:
                 wait_s = max(0.1, backoff.wait_s(attempt, jitter))
                 logger.warning("the database is down", why=str(failure), next_try_s=round(wait_s, 1))
+                broker = await examine_broker(
+                    self._settings
+                )  # nobody connects to it before the database is up
+                if broker.state == "failed":
+                    logger.warning("the broker is down too", why=broker.detail)
                 attempt += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), wait_s)
