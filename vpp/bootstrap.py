@@ -80,6 +80,11 @@ class Controller:
         """Return whether the broker can be reached now."""
         return self.transport.connected
 
+    @property
+    def unsent(self) -> Mapping[str, int]:
+        """Return by event how many discharges are committed and were not handed to the broker yet."""
+        return self.link.unsent
+
     def wake(self, site_id: str | None = None) -> None:
         """Let control look at once; with a site, read that site's enrolment again first."""
         if site_id is not None:

@@ -65,6 +65,10 @@ class Notices(Doubts, Protocol):
         """Return what was written to somebody, newest first."""
         ...
 
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        ...
+
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""
         ...
@@ -73,8 +77,12 @@ class Notices(Doubts, Protocol):
         """Append an alarm and return whether it was new."""
         ...
 
-    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+    async def alarms(self, *, limit: int | None = 100) -> Sequence[Alarm]:
         """Return the newest alarms and every one that is not over, however old; newest first."""
+        ...
+
+    async def past_alarms(self, *, before: tuple[datetime, str], limit: int) -> Sequence[Alarm]:
+        """Return alarms that are over, raised before a time (at it, with a lower key); newest first."""
         ...
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:

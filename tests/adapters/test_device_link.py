@@ -1,10 +1,12 @@
 """The wire to the gateways: what is believed, what is only counted, and in which order we speak."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vpp.adapters import device_link
 from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.domain.command import Action, CommandBatch, Order, Refusal
@@ -276,6 +278,24 @@ async def test_commands_leave_signed_with_releases_ahead_of_starts() -> None:
     body = verify(split(sent[1].payload, max_bytes=4_096), OUR_KEY.verifying_key)
     command = decode_command(body, site_id="s-ada")
     assert (command.action, command.discharge_w, command.sequence) == (Action.DISCHARGE, 4_200, 46)
+
+
+async def test_what_is_committed_and_not_handed_over_yet_is_counted_by_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link, _ = a_link()
+    monkeypatch.setattr(device_link, "SIGN_AT_ONCE", 1)
+    order = an_order(Action.DISCHARGE, [ADA, BEN])
+    start = CommandBatch(7, 46, NOW, order, column([4_200, 100]), column([200, 200]))
+    seen: list[int] = []
+
+    sending = asyncio.create_task(link.command([start]))
+    while not sending.done():
+        await asyncio.sleep(0)
+        seen.append(link.unsent["ev-1"])
+
+    assert seen[0] == 1
+    assert seen[-1] == 0
 
 
 async def test_receipts_leave_signed_to_the_home_they_are_for() -> None:

@@ -1,5 +1,6 @@
 """What every store promises about contacts, notices, alarms and calendars, and about leaving."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.adapters.store_world import NOON, a_request
@@ -100,6 +101,15 @@ async def test_an_alarm_is_raised_once_and_its_first_answer_stays(store: Store) 
     assert await store.answer_alarm("unknown", actor="staff:ana", at=NOON) is None
 
 
+async def test_what_was_announced_of_an_event_comes_back_in_the_order_written(store: Store) -> None:
+    moved = replace(a_notice("moved"), kind=NoticeKind.CHANGED)
+    starts = replace(a_notice("starts"), kind=NoticeKind.STARTING)
+    await store.write_notices([a_notice("z", party="o-ben"), moved, starts])
+    await store.write_notices([replace(a_notice("other"), subject="hot-2"), a_notice("a")])
+
+    assert [each.key for each in await store.announcements("hot-1")] == ["z", "moved", "a"]
+
+
 async def test_an_alarm_that_is_not_over_is_there_however_many_are_newer(store: Store) -> None:
     await store.raise_alarm(an_alarm("shortfall:old"))
     await store.raise_alarm(an_alarm("shortfall:over", raised_at=NOON + MINUTE))
@@ -111,6 +121,20 @@ async def test_an_alarm_that_is_not_over_is_there_however_many_are_newer(store: 
     keys = [each.key for each in await store.alarms(limit=2)]
 
     assert keys == ["shortfall:4", "shortfall:3", "shortfall:old"]
+
+
+async def test_alarms_that_are_over_can_be_read_on_from_any_of_them(store: Store) -> None:
+    for key, minute in (("b", 1), ("a", 1), ("c", 0), ("stands", 0), ("d", 2)):
+        await store.raise_alarm(an_alarm(f"shortfall:{key}", raised_at=NOON + minute * MINUTE))
+        if key != "stands":
+            await store.clear_alarm(f"shortfall:{key}", at=NOON + 9 * MINUTE)
+
+    first = await store.past_alarms(before=(NOON + 2 * MINUTE, "shortfall:d"), limit=2)
+    rest = await store.past_alarms(before=(first[0].raised_at, first[0].key), limit=9)
+
+    assert [each.key for each in first] == ["shortfall:b", "shortfall:a"]
+    assert [each.key for each in rest] == ["shortfall:a", "shortfall:c"]
+    assert [each.key for each in await store.alarms(limit=None)][-2:] == ["shortfall:stands", "shortfall:c"]
 
 
 async def test_an_alarm_is_cleared_once(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -9,9 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.entrypoints.builders import a_desk, an_enrollment_file, an_event, take_event
+from vpp.domain.dispute import DisputeWord, WordKind
+from vpp.domain.nomination import Nomination
+from vpp.domain.notice import Alarm, NoticeKind
+from vpp.domain.quantities import Watts
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.operations import sites
 from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.paging import cursor_of
 
 TOKEN = "a-token-of-the-state-directory"
 KEY = {"Idempotency-Key": "k-1"}
@@ -133,13 +139,31 @@ async def test_the_trail_says_who_did_what_why_and_in_which_request(
     )
 
 
+async def fill_lists(desk: Desk) -> None:
+    """Have three of everything that is listed, one dispute of them answered."""
+    at = desk.clock.now()
+    for number in range(3):
+        await desk.store.say(DisputeWord(f"o-{number}", "ev-1", WordKind.ASKED, at, "o", "Why?"))
+        await desk.store.nominate(Nomination("p", f"2026-0{number + 6}", Watts(1_000), at, "op"))
+        await desk.store.raise_alarm(Alarm(f"a-{number}", NoticeKind.SHORTFALL, "ev", at))
+        await desk.store.clear_alarm(f"a-{number}", at=at)
+    await desk.store.say(DisputeWord("o-0", "ev-1", WordKind.ANSWERED, at, "op", "So."))
+
+
 @pytest.mark.parametrize(
     ("path", "name", "of"),
-    [("/api/v1/sites", "sites", "site_id"), ("/api/v1/events", "events", "event_id")],
+    [
+        ("/api/v1/sites", "sites", "site_id"),
+        ("/api/v1/events", "events", "event_id"),
+        ("/api/v1/disputes", "disputes", "owner_id"),
+        ("/api/v1/nominations", "nominations", "month"),
+        ("/api/v1/alarms", "alarms", "key"),
+    ],
 )
 async def test_a_list_comes_in_pages_that_together_are_the_whole(
-    api: httpx.AsyncClient, path: str, name: str, of: str
+    api: httpx.AsyncClient, desk: Desk, path: str, name: str, of: str
 ) -> None:
+    await fill_lists(desk)
     whole = (await api.get(path)).json()
     found, cursor, pages = [], "", 0
     while cursor is not None:
@@ -148,18 +172,49 @@ async def test_a_list_comes_in_pages_that_together_are_the_whole(
         pages, cursor = pages + 1, part["next_cursor"]
 
     assert whole["next_cursor"] is None
+    assert len(found) >= 3
     assert [each[of] for each in found] == [each[of] for each in whole[name]]
     assert pages == (len(found) + 1) // 2
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/sites", "/api/v1/events", "/api/v1/trail", "/api/v1/users", "/api/v1/sources"]
+    "path",
+    [
+        f"/api/v1/{name}"
+        for name in ("sites", "events", "trail", "users", "sources", "disputes", "nominations", "alarms")
+    ],
 )
 async def test_a_cursor_that_was_not_given_is_refused(api: httpx.AsyncClient, path: str) -> None:
     answer = await api.get(path, params={"cursor": "!made-up"})
 
     assert answer.status_code == 422
     assert "was not given here" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("place", ["a-1", "2026-09-10T01:00:00 a-1", "2026-09-10T01:00:00+00:00"])
+async def test_a_cursor_of_another_list_is_refused_by_the_alarms(api: httpx.AsyncClient, place: str) -> None:
+    answer = await api.get("/api/v1/alarms", params={"cursor": cursor_of(place)})
+
+    assert answer.status_code == 422
+    assert "was not given here" in answer.json()["detail"]
+
+
+async def test_alarms_that_are_over_follow_in_pages_and_none_that_stands_is_left_to_them(
+    api: httpx.AsyncClient, desk: Desk
+) -> None:
+    for number in range(6):
+        at = desk.clock.now() + timedelta(minutes=number)
+        await desk.store.raise_alarm(Alarm(f"a-{number}", NoticeKind.SHORTFALL, "ev", at))
+        if number != 1:
+            await desk.store.clear_alarm(f"a-{number}", at=at)
+
+    first = (await api.get("/api/v1/alarms", params={"limit": 2})).json()
+    second = (await api.get("/api/v1/alarms", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    last = (await api.get("/api/v1/alarms", params={"limit": 2, "cursor": second["next_cursor"]})).json()
+
+    pages = [[each["key"] for each in part["alarms"]] for part in (first, second, last)]
+    assert pages == [["a-5", "a-4", "a-1"], ["a-3", "a-2"], ["a-0"]]
+    assert last["next_cursor"] is None
 
 
 async def test_the_log_names_the_operation_and_neither_home_nor_person(api: httpx.AsyncClient) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from tests.receiver import Receiver, a_receiver
-from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
-from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.access import Role
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
@@ -18,10 +17,10 @@ from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.interval import Interval
 from vpp.domain.notice import Contact, Delivery, Notice, NoticeKind, after_try
 from vpp.domain.quantities import WattHours, Watts
-from vpp.entrypoints.operations import alarms, changing, contacts, events, health, payouts, sites, starting
-from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.entrypoints.operations import alarms, changing, contacts, events, health, sites, starting
+from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.ports import Packet, StoreUnavailable
-from vpp.stages.notify import Progress, deliver, note
+from vpp.stages.notify import Progress, deliver
 from vpp.wire.notice_text import TEXTS
 from vpp.wire.openadr import encode_notification
 
@@ -140,6 +139,46 @@ async def test_an_owner_of_homes_that_an_event_does_not_mean_is_not_written_to(
     assert len(receiver.took) == 1
 
 
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("en", "Battery event of Wed Sep 9: your battery is not needed"),
+        ("es", "Evento de batería de mié 9 sep: su batería no hace falta"),
+    ],
+)
+async def test_an_owner_whom_new_targets_leave_out_is_told_and_again_when_they_take_the_home_in(
+    suburb: Suburb, receiver: Receiver, language: str, says: str
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address, language=language)
+    elsewhere = an_enrollment_file("s-far", county="Fresno")
+    await sites.enroll_sites(suburb.desk, content=elsewhere, file_name="far.csv")
+    await begin(suburb)
+    await tell(suburb, 15)
+    await changing.modify_event(suburb.desk, event_id="hot-1", targets=["fresno"], actor="staff:ana")
+    await tell(suburb, 15, times=2)
+    assert receiver.titles[1:] == [says]
+    await tell(suburb, 50 * 60)
+    assert len(receiver.took) == 2  # nothing starts for this owner
+
+    await changing.modify_event(suburb.desk, event_id="hot-1", targets=[], actor="staff:ana")
+    await tell(suburb, times=2)
+
+    assert len(receiver.took) == 4
+    assert receiver.titles[2] == receiver.titles[0]
+
+
+async def test_a_time_that_moves_away_and_back_at_once_is_told_to_nobody(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    for minutes in (90, 60):
+        await changing.modify_event(suburb.desk, event_id="hot-1", minutes=minutes, actor="staff:ana")
+    await tell(suburb, times=2)
+
+    assert receiver.titles == ["Battery event Wed Sep 9, 7:00 PM PDT to 8:00 PM PDT"]
+
+
 @pytest.mark.parametrize("begun_as_test", [True, False])
 async def test_notices_are_marked_by_what_an_event_was_when_it_began(
     suburb: Suburb, receiver: Receiver, begun_as_test: bool
@@ -245,38 +284,6 @@ async def test_a_forgotten_address_ends_what_was_still_to_be_sent(suburb: Suburb
 
     assert receiver.took == []
     assert await suburb.desk.store.notices_to_send(now=suburb.clock.now() + timedelta(days=1)) == []
-
-
-async def test_the_end_is_told_with_kilowatt_hours_and_dollars_and_the_money_when_it_goes_out(
-    tmp_path: Path, receiver: Receiver
-) -> None:
-    story = await a_dispatched_home()
-    programs = {story.program.program_id: story.program}
-    desk = Desk(story.store, story.clock, FileKeys(tmp_path), programs)
-    await contacts.keep_contact(desk, owner_id="owner-home", address=receiver.address)
-    await told_of(story)
-    assert receiver.took == []  # a result is to come
-    await story.settled_and_paid()
-    await told_of(story)
-    story.clock.step_to(ENDS_AT + timedelta(days=9))
-    await story.settled_and_paid()
-    await payouts.run_payout(desk, run_id="2026-10")
-    await told_of(story)
-    await payouts.confirm_payout(desk, run_id="2026-10")
-    await told_of(story)
-
-    assert receiver.titles == ["Battery event over: 9.00 kWh, $18.00", "$18.00 paid out to you"]
-    assert "not final" in receiver.took[0]["message"]
-
-
-async def told_of(story: MoneyStory) -> None:
-    """Tell what is due, as after a restart each time."""
-    programs = {story.program.program_id: story.program}
-    for _ in range(2):
-        roster = await story.store.enrollments()
-        told = Progress()
-        await note(store=story.store, roster=roster, programs=programs, clock=story.clock, told=told)
-        await deliver(store=story.store, messenger=AppriseMessenger(), clock=story.clock)
 
 
 async def test_operators_are_told_rank_by_rank_until_somebody_answers(

@@ -159,6 +159,21 @@ def test_a_service_starts_while_the_database_is_down_and_says_so(serve: Serve, t
     assert "the database is down" in child.stderr.read()
 
 
+def test_a_service_that_finds_neither_database_nor_broker_names_both(serve: Serve, tmp_path: Path) -> None:
+    child = serve(VPP_DATABASE_URL="postgresql://nobody@127.0.0.1:1/vpp", VPP_BROKER_URL="mqtt://127.0.0.1:1")
+    card_of(tmp_path / "state", child)
+    assert child.stderr is not None
+    log = ""
+    while "the broker is down" not in log:
+        line = child.stderr.readline()
+        assert line, log
+        log += line
+    child.send_signal(signal.SIGINT)
+
+    assert "the database is down" in log
+    assert child.wait(timeout=START_WITHIN_S) == 0
+
+
 def test_a_service_starts_while_the_broker_is_down_and_takes_commands(serve: Serve, tmp_path: Path) -> None:
     child = serve(VPP_BROKER_URL="mqtt://127.0.0.1:1")
     card = card_of(tmp_path / "state", child)

@@ -3,10 +3,12 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
@@ -31,12 +33,34 @@ async def test_the_board_in_a_terminal_has_the_figures_of_the_page_and_a_bar_of_
     console.print(board(await show_board(suburb.desk, event_id="hot-1")))
 
     shown = console.export_text()
+    for word in ("sent", "acknowledged", "delivering"):
+        assert re.search(rf"{word} +━+ +(\d+) of \1\b", shown)
+    assert re.search(r"failed +0 of \d", shown)
+    assert "on the way" not in shown
     assert "TEST" in shown
     assert "delivered" in shown
     assert shown.count("20.0 kW") == 2
     assert "55 min" in shown
     assert re.search(r"● \d+ delivering", shown)
     assert "━" in shown
+
+
+async def test_the_board_in_a_terminal_says_how_long_it_takes_until_every_home_is_proved(
+    tmp_path: Path,
+) -> None:
+    suburb = await a_suburb(tmp_path)
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", test=True, actor="staff:ana"
+    )
+    await suburb.pass_time(30)
+    console = Console(file=io.StringIO(), width=100, record=True)
+
+    facts = await show_board(suburb.desk, event_id="hot-1")
+    console.print(board(facts))
+
+    shown = console.export_text()
+    assert re.search(r"delivering +0 of \d", shown)
+    assert re.search(r"\d homes on the way; all proved in about 2 min \d\d s", shown)
 
 
 async def test_the_board_in_a_terminal_says_what_waits_for_a_second_person(tmp_path: Path) -> None:
@@ -71,8 +95,36 @@ def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
         assert watch.wait(10) == 0
 
     assert first["event_id"] == "hot-1"
+    assert set(first["fanout"]) == {"asked", "sent", "acknowledged", "delivering", "failed", "done_in_s"}
     assert lines[-1]["state"] == "cancelled"
     assert len(lines) <= 4
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_watch_says_in_one_sentence_that_the_service_is_gone(
+    serve: Serve, tmp_path: Path, ending: signal.Signals
+) -> None:
+    state_dir = tmp_path / "state"
+    service = serve()
+    card = card_of(state_dir, service)
+    answer_of(card["port"], "/health/ready", status=200)
+    vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
+    command = [sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json"]
+    with subprocess.Popen(
+        command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout is not None
+        assert watch.stderr is not None
+        json.loads(watch.stdout.readline())
+        service.send_signal(ending)
+        _, logged = service.communicate(timeout=30)
+        told = watch.stderr.read().splitlines()
+        assert watch.wait(10) == 1
+
+    assert f"the service (process {service.pid}) is gone" in told[-1]
+    assert not any("Traceback" in line for line in told)
+    assert "Traceback" not in logged
+    assert "Cancel" not in logged
 
 
 def test_a_watch_of_nothing_says_why(serve: Serve, tmp_path: Path) -> None:

@@ -63,10 +63,14 @@ class _Claim:
 
 
 class GatewayLink(DeviceLink):
-    """``ports.DeviceLink`` over a transport. ``unknown_fields`` counts fields of no schema by kind."""
+    """``ports.DeviceLink`` over a transport. ``unknown_fields`` counts fields of no schema by kind.
+
+    ``unsent`` counts, by event, discharges that are committed and were not handed to the transport yet.
+    """
 
     def __init__(self, transport: Transport, keys: Keys, roster: Roster) -> None:
         self.unknown_fields: Counter[str] = Counter()
+        self.unsent: Counter[str] = Counter()
         self._transport = transport
         self._keys = keys
         self._roster = roster
@@ -173,13 +177,24 @@ class GatewayLink(DeviceLink):
     async def command(self, batches: Sequence[CommandBatch]) -> None:
         """Sign and send one committed tick's commands, releases first, letting others run in between."""
         releases_first = sorted(batches, key=lambda batch: batch.order.action is not Action.RELEASE)
-        for batch in releases_first:
-            lane = STOP_LANE if batch.order.action is Action.RELEASE else COMMAND_LANE
-            sites = batch.order.site_no.tolist()
-            for start in range(0, len(sites), SIGN_AT_ONCE):
-                rows = range(start, min(start + SIGN_AT_ONCE, len(sites)))
-                await self._transport.send([self._command(batch, row, sites[row], lane) for row in rows])
-                await asyncio.sleep(0)
+        left: Counter[str] = Counter()
+        for batch in batches:
+            if batch.order.action is Action.DISCHARGE:
+                left[batch.order.event_id] += len(batch.order.site_no)
+        self.unsent += left
+        try:
+            for batch in releases_first:
+                lane = STOP_LANE if batch.order.action is Action.RELEASE else COMMAND_LANE
+                sites = batch.order.site_no.tolist()
+                for start in range(0, len(sites), SIGN_AT_ONCE):
+                    rows = range(start, min(start + SIGN_AT_ONCE, len(sites)))
+                    await self._transport.send([self._command(batch, row, sites[row], lane) for row in rows])
+                    if lane == COMMAND_LANE:
+                        sent = Counter({batch.order.event_id: len(rows)})
+                        self.unsent, left = self.unsent - sent, left - sent
+                    await asyncio.sleep(0)
+        finally:
+            self.unsent -= left  # where it could not be sent, nothing waits any more
 
     def _command(self, batch: CommandBatch, row: int, site_no: int, lane: int) -> Packet:
         site = self._roster.enrollments[site_no]

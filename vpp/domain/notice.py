@@ -43,6 +43,8 @@ OWNER_KINDS = (
     NoticeKind.ENDED,
     NoticeKind.PAID,
 )
+ANNOUNCING = (NoticeKind.SCHEDULED, NoticeKind.CHANGED)
+"""Say when an event is, or that it is not."""
 OPERATOR_KINDS = tuple(kind for kind in NoticeKind if kind not in OWNER_KINDS)
 
 

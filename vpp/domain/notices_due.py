@@ -4,15 +4,14 @@ Pure and repeatable: asked twice about the same facts it gives the same notices 
 store that keeps each key once can be asked as often as anybody likes.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from itertools import pairwise
 
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_end import ended_at
-from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, is_test
+from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
 from vpp.domain.payout import Payout, PayoutState
@@ -23,17 +22,22 @@ RESULT_AFTER = timedelta(minutes=10)
 """A result is told when late readings have had time to come: most of a first result would be missing."""
 
 CHANGE_IS_NEWS_FOR = timedelta(hours=1)
-"""Whoever leaves an address later is not told of it any more."""
+"""Later nobody is told of a change of what is over, and whoever leaves an address not of one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A point of an event's story that owners are told of; ``key`` names it among all events."""
+    """A point of an event's story that owners are told of; ``key`` names it among all events.
+
+    *Scheduled* is whatever stands now: to whom that is news, and what kind of it, depends on what each owner
+    was told before. ``goes_ahead`` is whether anything of the event may be dispatched.
+    """
 
     key: str
     kind: NoticeKind
     history: EventHistory
     interval: Interval
+    goes_ahead: bool
 
 
 def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[Moment]:
@@ -52,71 +56,148 @@ def moments(history: EventHistory, *, goes_ahead: bool, now: datetime) -> list[M
     assert interval is not None
     found = []
     cancelled = latest.status is EventStatus.CANCELLED
+    in_time = latest.committed_at < interval.ends_at and now - latest.committed_at < CHANGE_IS_NEWS_FOR
+    if now < interval.ends_at or (cancelled and in_time):
+        found.append(_moment(NoticeKind.SCHEDULED, history, interval, goes_ahead))
     if not cancelled and goes_ahead and now < interval.ends_at:
-        found.append(_moment(NoticeKind.SCHEDULED, "", history, interval))
         announced_early = first.committed_at < interval.starts_at - STARTING_BEFORE
         if announced_early and interval.starts_at - STARTING_BEFORE <= now < interval.starts_at:
-            found.append(_moment(NoticeKind.STARTING, str(latest.version), history, interval))
-    # Named by the version that moved it: one that moves nothing may come before anybody was told.
-    change = _last_move(asked)
-    if cancelled:
-        change = latest if latest.committed_at < interval.ends_at else None
-    if change and now - change.committed_at < CHANGE_IS_NEWS_FOR:
-        found.append(_moment(NoticeKind.CHANGED, str(change.version), history, interval))
+            found.append(_moment(NoticeKind.STARTING, history, interval, goes_ahead))
     over = ended_at(history)
     began = over > interval.starts_at
     if began and now >= over + RESULT_AFTER and goes_ahead:
-        found.append(_moment(NoticeKind.ENDED, "", history, interval))
+        found.append(_moment(NoticeKind.ENDED, history, interval, goes_ahead))
     return found
 
 
-def _last_move(asked: Sequence[GridEvent]) -> GridEvent | None:
-    """Return the last version that runs at another time than the one before it."""
-    moves = [after for before, after in pairwise(asked) if after.interval != before.interval]
-    return moves[-1] if moves else None
-
-
-def _moment(kind: NoticeKind, part: str, history: EventHistory, interval: Interval) -> Moment:
-    key = ":".join(word for word in (kind.value, history.latest.event_id, part) if word)
-    return Moment(key, kind, history, interval)
+def _moment(kind: NoticeKind, history: EventHistory, interval: Interval, goes_ahead: bool) -> Moment:
+    latest = history.latest
+    key = f"{kind.value}:{latest.event_id}:{latest.version}{'' if goes_ahead else ':waits'}"
+    return Moment(key, kind, history, interval, goes_ahead)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one owner is told about: the homes that an event means, their zone, and who opted out."""
+    """What one owner is told about: the homes that any version of an event meant, their zone, and the rest.
+
+    ``meant`` is whether the newest version means one of the homes, and ``meant_first`` whether the first
+    did; ``out`` that all of them opted out.
+    """
 
     contact: Contact
     homes: tuple[Enrollment, ...]
     zone: str
     out: bool = False
+    meant: bool = True
+    meant_first: bool = True
 
 
 def event_notices(
-    moment: Moment, owners: Sequence[Told], settlement: Settlement | None, *, now: datetime
+    moment: Moment,
+    owners: Sequence[Told],
+    settlement: Settlement | None,
+    *,
+    heard: Mapping[str, Notice],
+    now: datetime,
 ) -> list[Notice]:
-    """Return one notice for each owner who wants that kind; nobody who opted out is told of the start."""
-    latest = moment.history.latest
-    shared = {
-        "starts_at": _instant(moment.interval.starts_at),
-        "ends_at": _instant(moment.interval.ends_at),
-        "name": latest.name,
-        "test": "yes" if is_test(moment.history) else "",
-        "cancelled": "yes" if latest.status is EventStatus.CANCELLED else "",
-    }
+    """Return one notice for each owner to whom a moment is news and who wants that kind.
+
+    Nobody who opted out is told of the start, and nobody of a result whose homes were not meant, or given
+    up before they counted.
+
+    Args:
+        moment: What is told.
+        owners: Those whose homes any version of the event meant.
+        settlement: The event's newest, None where there is none.
+        heard: By owner, the last notice that said when the event is, or that it is not.
+        now: The present instant.
+    """
+    event_id = moment.history.latest.event_id
+    paid = {line.owner_id for line in settlement.lines} if settlement else frozenset[str]()
     found = []
     for told in owners:
         owner_id = told.contact.party
-        if not told.contact.wants(moment.kind) or (told.out and moment.kind is NoticeKind.STARTING):
+        news = _news(moment, told, heard.get(owner_id), paid, now)
+        if news is None or not told.contact.wants(news.kind):
             continue
-        facts = shared | {"zone": told.zone}
-        reserves = {home.reserve_permille for home in told.homes}
-        if len(reserves) == 1:
-            facts["reserve_pct"] = f"{reserves.pop() / 10:g}"
-        if moment.kind is NoticeKind.ENDED and not is_test(moment.history):
-            facts |= _result(owner_id, settlement)
-        key = f"{moment.key}:{owner_id}"
-        found.append(Notice(key, owner_id, moment.kind, latest.event_id, now, facts))
+        facts = {**_facts(moment, told, settlement, news.kind), **news.facts}
+        key = ":".join(word for word in (news.kind.value, event_id, news.part, owner_id) if word)
+        found.append(Notice(key, owner_id, news.kind, event_id, now, facts))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What one owner is to be told; ``part`` tells two of a kind about one event apart."""
+
+    kind: NoticeKind
+    part: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def _news(moment: Moment, told: Told, heard: Notice | None, paid: Set[str], now: datetime) -> _News | None:
+    match moment.kind:
+        case NoticeKind.SCHEDULED:
+            return _standing(moment, told, heard, now)
+        case NoticeKind.STARTING:
+            return (
+                _News(moment.kind, _instant(moment.interval.starts_at))
+                if told.meant and not told.out
+                else None
+            )
+        case _:
+            return _News(moment.kind) if told.meant or told.contact.party in paid else None
+
+
+def _standing(moment: Moment, told: Told, heard: Notice | None, now: datetime) -> _News | None:
+    """Return what an event's newest version means to an owner who was told ``heard`` last."""
+    latest = moment.history.latest
+    cancelled = latest.status is EventStatus.CANCELLED
+    known = _known(moment, told, heard, now)
+    version = str(latest.version)
+    stands = {"starts_at": _instant(moment.interval.starts_at), "ends_at": _instant(moment.interval.ends_at)}
+    if known is None:
+        announced = moment.goes_ahead and told.meant and not cancelled
+        return _News(NoticeKind.SCHEDULED, version if heard else "") if announced else None
+    if cancelled:
+        return _News(NoticeKind.CHANGED, version, {**known, "cancelled": "yes"})
+    if not told.meant:
+        return _News(NoticeKind.CHANGED, version, {**known, "left_out": "yes"})
+    return _News(NoticeKind.CHANGED, version) if known != stands else None
+
+
+def _known(moment: Moment, told: Told, heard: Notice | None, now: datetime) -> dict[str, str] | None:
+    """Return when an owner thinks that an event is; None for who knows of none.
+
+    Whoever wants no word of what is scheduled is taken to know how it began, while a change is new.
+    """
+    if heard is not None:
+        off = heard.facts.get("cancelled") or heard.facts.get("left_out")
+        return None if off else {name: heard.facts[name] for name in ("starts_at", "ends_at")}
+    if told.contact.wants(NoticeKind.SCHEDULED) or not told.meant_first:
+        return None
+    if now - moment.history.latest.committed_at >= CHANGE_IS_NEWS_FOR:
+        return None
+    first = next(each.interval for each in moment.history.versions if each.interval is not None)
+    return {"starts_at": _instant(first.starts_at), "ends_at": _instant(first.ends_at)}
+
+
+def _facts(moment: Moment, told: Told, settlement: Settlement | None, kind: NoticeKind) -> dict[str, str]:
+    test = is_test(moment.history)
+    facts = {
+        "starts_at": _instant(moment.interval.starts_at),
+        "ends_at": _instant(moment.interval.ends_at),
+        "name": moment.history.latest.name,
+        "test": "yes" if test else "",
+        "cancelled": "",
+        "zone": told.zone,
+    }
+    reserves = {home.reserve_permille for home in told.homes}
+    if len(reserves) == 1:
+        facts["reserve_pct"] = f"{reserves.pop() / 10:g}"
+    if kind is NoticeKind.ENDED and not test:
+        facts |= _result(told.contact.party, settlement)
+    return facts
 
 
 def _result(owner_id: str, settlement: Settlement | None) -> dict[str, str]:

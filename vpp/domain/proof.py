@@ -154,8 +154,8 @@ def assess(
     lease it is known to hold: at nothing where none of its samples is younger than its start. Who never
     answered and does not report is silent without waiting for its start. Nobody is judged before
     ``judged_from_s`` or while the event winds down: those count at their setpoint, or at what they proved
-    before its end came near, so that the plan does not move in the last minutes. Who is silent already stays
-    silent then, and fades on.
+    before its end came near, so that the plan does not move in the last minutes. Who delivered stays
+    *delivering* then; who is silent already stays silent, and fades on.
     """
     running = leases.discharging(now_s)
     setpoint_w = leases.setpoint_w.astype(np.int64)
@@ -187,10 +187,11 @@ def assess(
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
+    kept = known & (setpoint_w - asked_w <= _tolerance_w(setpoint_w))
     shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
     counts = running & (leases.standing != int(Standing.REJECTED))
     return Assessment(
-        _states(leases, running=running, unjudged=unjudged, silent=silent, short=short),
+        _states(leases, running=running, unjudged=unjudged & ~kept, silent=silent, short=short),
         np.where(counts, shown_w, 0),
         np.where(counts, np.where(waiting, asked_w, proved_w), 0),
         waiting,

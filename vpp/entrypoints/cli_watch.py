@@ -27,6 +27,7 @@ PASSING = (
     "forecast",
 )
 """What changes because time passes; it makes no new line."""
+OVER = ("ended", "cancelled")
 
 
 def watch_event(event: EventArgument, as_json: JsonFlag = False) -> None:
@@ -49,17 +50,24 @@ def _boards(event_id: str) -> Iterator[Json]:
     service = find_service(settings_or_exit().state_dir)
     if service is None:
         raise OperationRefused("no vpp serve runs here, so there is nothing to watch; start vpp serve")
+    state = ""
     for kind, value in service.follow(f"/api/v1/events/{quote(event_id, safe='')}/board/stream"):
         if kind == "board":
+            state = str(value["state"])
             yield value
         else:
             stderr.print(f"vpp: {value.get('detail', kind)}", markup=False, soft_wrap=True)
+    if state not in OVER:
+        raise service.gone()
 
 
 def _print_changes(boards: Iterator[Json]) -> None:
     last: Json = {}
     for facts in boards:
         lasting = {name: value for name, value in facts.items() if name not in PASSING}
+        how_far = facts["fanout"]
+        assert isinstance(how_far, dict)
+        lasting["fanout"] = {**how_far, "done_in_s": None}
         if lasting != last:
             sys.stdout.write(json.dumps(facts, separators=(",", ":"), ensure_ascii=False) + "\n")
             sys.stdout.flush()

@@ -25,6 +25,7 @@ from vpp.adapters.openadr import EVENT_FILTER
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.event_plan import EventPlan
+from vpp.domain.fanout import Fanout
 from vpp.domain.grid_event import EventHistory, precedence_key
 from vpp.domain.interval import Interval, union
 from vpp.entrypoints.demo_fleet import Homes, HomesProcess, MeasuredTransport, make_homes, run_homes
@@ -69,6 +70,7 @@ class Moment:
     acknowledged: int
     commands: int
     charge_pct: float
+    fanout: Fanout
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ async def _run(stage: Stage, homes: Homes, audience: Audience) -> None:
 
 def _moment(stage: Stage, homes: Homes) -> Moment:
     fleet, board = stage.controller.fleet, stage.controller.board
-    now = stage.clock.now()
+    now, live = stage.clock.now(), stage.desk.running
     stands = list(board.plans.values()) if board else []
     plans = [plan for plan in stands if plan.asked is not None and plan.asked[3] > now]  # that end later
     planned = sum((plan.setpoint_w for plan in plans), start=fleet.battery_w * 0)
@@ -252,6 +254,7 @@ def _moment(stage: Stage, homes: Homes) -> Moment:
         acknowledged=len(stage.wire.answered_s),
         commands=stage.wire.commands,
         charge_pct=round(float(fleet.soc_permille[known].mean()) / 10, 1) if known.any() else 0.0,
+        fanout=live.fanout(live.busy(now), now, unsent=sum(stage.controller.unsent.values())),
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 import uvicorn
+from fastapi import FastAPI
 
 from vpp.domain.access import Role
 from vpp.entrypoints.demo import Outcome, Stage
@@ -22,7 +23,7 @@ from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people
 from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.running_service import post_card, remove_card
-from vpp.entrypoints.service import GRACE_S, LOOPBACK, OrderlyServer, only_one
+from vpp.entrypoints.service import GRACE_S, LOOPBACK, OrderlyServer, end_pages, only_one
 
 STEP_EVERY_S = 1.0
 
@@ -44,9 +45,11 @@ async def stay_open(stage: Stage, outcome: Outcome, listener: socket.socket, *, 
         loop.add_signal_handler(number, stop.set)
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     token = secrets.token_urlsafe(32)
+    api = _api(stage, token)
+    door = open_front_door(api, lambda: stage.desk, cookie_key=secrets.token_bytes(32))
     server = OrderlyServer(uvicorn.Config(
-        _door(stage, token), log_config=None, access_log=False, lifespan="off",
-        timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
+        door, log_config=None, access_log=False, lifespan="off",
+        timeout_graceful_shutdown=GRACE_S,
     ))  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -54,8 +57,7 @@ async def stay_open(stage: Stage, outcome: Outcome, listener: socket.socket, *, 
             announce(await _links(stage, outcome, address))
             await _live_on(stage, stop)
     finally:
-        server.should_exit = True
-        await serving
+        await end_pages(server, serving, api)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
@@ -71,12 +73,11 @@ def _found_by_commands(stage: Stage, *, port: int, token: str) -> Iterator[None]
             remove_card(stage.folder)
 
 
-def _door(stage: Stage, token: str) -> Callable[..., object]:
+def _api(stage: Stage, token: str) -> FastAPI:
     async def readiness() -> Json:
         return {"database": True, "broker": stage.controller.connected, "leads": True}
 
-    api = create_api(lambda: stage.desk, token=token, readiness=readiness)
-    return open_front_door(api, lambda: stage.desk, cookie_key=secrets.token_bytes(32))
+    return create_api(lambda: stage.desk, token=token, readiness=readiness)
 
 
 async def _links(stage: Stage, outcome: Outcome, address: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a person sees of a demonstration: a live picture or plain lines, and a table at the end."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.text import Text
 from vpp.entrypoints.demo import Moment, Outcome
 from vpp.entrypoints.operations.desk import usd
 from vpp.entrypoints.rendering import kilowatt_hours, kilowatts, table
+from vpp.entrypoints.rendering_board import fanout_bars
 from vpp.entrypoints.running_service import TOKEN_FILE
 
 CALIFORNIA = ZoneInfo("America/Los_Angeles")
@@ -54,7 +56,8 @@ class PlainLines:
 def _sentence(moment: Moment) -> str:
     return (
         f"{clock_time(moment.at)}: {kilowatts(moment.asked_w)} asked, "
-        f"{kilowatts(moment.measured_w)} measured at {moment.sites_asked} homes, "
+        f"{kilowatts(moment.measured_w)} measured at {moment.sites_asked} homes "
+        f"({moment.fanout.delivering} delivering, {moment.fanout.failed} failed), "
         f"charge {moment.charge_pct:.0f} %, "
         f"{moment.acknowledged} of {moment.commands} commands acknowledged"
     )
@@ -103,6 +106,7 @@ def _picture(moment: Moment) -> RenderableType:
                 ("charge", f"{moment.charge_pct:.0f} %", _bar(round(moment.charge_pct), 100)),
             ],
         ),
+        *([fanout_bars(asdict(moment.fanout))] if moment.fanout.asked else []),
     )  # fmt: skip
 
 

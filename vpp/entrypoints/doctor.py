@@ -209,7 +209,7 @@ async def _broker(settings: Settings, service: RunningService | None) -> Finding
         if needs.get("broker"):
             return Finding("broker", "ok", "vpp serve is connected to it")
         leads = bool(needs.get("leads", True))  # one that stands by needs no broker yet
-    found = await _broker_itself(settings)
+    found = await examine_broker(settings)
     if found.state == "ok" and leads:
         detail = f"vpp serve is not connected to its broker, and no home hears it ({found.detail})"
         fix = "the log of vpp serve says why; where that is no help, end vpp serve and start it again"
@@ -228,7 +228,8 @@ async def _connected_soon(service: RunningService) -> Json:
     return needs
 
 
-async def _broker_itself(settings: Settings) -> Finding:
+async def examine_broker(settings: Settings) -> Finding:
+    """Return whether the broker of the settings takes connections, whatever service runs."""
     if settings.broker_url == "embedded":
         return Finding("broker", "ok", "the embedded broker starts with vpp serve")
     fix = "start the broker, or set VPP_BROKER_URL to one that runs"

@@ -1,5 +1,6 @@
 """A board for a terminal: the same figures as on the page, with a bar of how far the homes are."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -8,10 +9,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vpp.entrypoints.http.words import age, duration, energy, power
+from vpp.entrypoints.http.words import age, duration, energy, on_the_way, power
 
 LATE_AGE_S = 60
 ORDER = ("delivering", "starting", "sent", "short", "refused", "no_answer", "silent")
+BARS = {
+    "sent": ("○", "default"),
+    "acknowledged": ("○", "default"),
+    "delivering": ("●", "blue"),
+    "failed": ("✖", "bright_red"),
+}
+BAR_WIDTH = 38
 MARKS = {"delivering": "●", "starting": "○", "sent": "○", "short": "✖", "refused": "✖"}
 
 
@@ -43,16 +51,29 @@ def _age(seconds: int | None) -> RenderableType:
 
 
 def _proof(facts: dict[str, Any]) -> list[RenderableType]:
-    """Return the fan-out: delivering of all that were asked, and each state by its word."""
-    asked = sum(facts["proof"].values())
-    if not asked:
+    """Return the fan-out: a bar for each step of all that were asked, and each state by its word."""
+    if not facts["fanout"]["asked"]:
         return []
     words = "   ".join(
         f"{MARKS.get(state, '▲')} {facts['proof'][state]:,} {state.replace('_', ' ')}"
         for state in ORDER
         if state in facts["proof"]
     )
-    delivering = facts["proof"].get("delivering", 0)
-    bar = Table.grid()  # a bar alone does not end its line
-    bar.add_row(ProgressBar(asked, delivering, width=72, complete_style="blue", finished_style="blue"))
-    return [bar, Text(words)]
+    coming = on_the_way(facts["fanout"])
+    return [
+        fanout_bars(facts["fanout"]),
+        *([Text(coming)] if coming else []),
+        *([Text(words)] if words else []),
+    ]
+
+
+def fanout_bars(fanout: Mapping[str, Any]) -> RenderableType:
+    """Return a bar with its count for each step of a command's life, of all homes that were asked."""
+    asked, bars = fanout["asked"], Table.grid(padding=(0, 1))
+    bars.add_column()
+    bars.add_column()
+    bars.add_column(justify="right")
+    for word, (mark, colour) in BARS.items():
+        bar = ProgressBar(asked, fanout[word], width=BAR_WIDTH, complete_style=colour, finished_style=colour)
+        bars.add_row(f"{mark if fanout[word] else ' '} {word}", bar, f"{fanout[word]:,} of {asked:,}")
+    return bars

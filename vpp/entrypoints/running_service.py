@@ -92,11 +92,20 @@ class RunningService:
                         kind = value
                     elif name == "data":
                         yield kind, json.loads(value)
-        except httpx.HTTPError as failure:
+        except httpx.TimeoutException as failure:
             raise OperationRefused(
-                f"vpp serve (process {self.pid}) went away: {failure or 'no answer'}; leases go on",
-                HTTPStatus.BAD_GATEWAY,
+                f"the service (process {self.pid}) said nothing for {SILENCE_S:.0f} s; leases go on",
+                HTTPStatus.GATEWAY_TIMEOUT,
             ) from failure
+        except httpx.HTTPError as failure:
+            raise self.gone() from failure
+
+    def gone(self) -> OperationRefused:
+        """Return what is raised where the service ended in the middle of a stream."""
+        return OperationRefused(
+            f"the service (process {self.pid}) is gone; its homes' leases go on until they end",
+            HTTPStatus.BAD_GATEWAY,
+        )
 
     def readiness(self) -> Json:
         """Return what the service needs and whether each is there; nothing where it does not answer."""

@@ -22,6 +22,7 @@ import uvicorn
 from apscheduler.schedulers.asyncio import (  # type: ignore[import-untyped]  # it carries no types
     AsyncIOScheduler,
 )
+from fastapi import FastAPI
 
 from vpp.adapters.clock import WallClock
 from vpp.adapters.crash_points import crash_around
@@ -32,9 +33,11 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import Controller, build, crash_point
 from vpp.domain.program import Program
 from vpp.entrypoints.asking import require_state_dir
+from vpp.entrypoints.doctor import examine_broker
 from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.http.security import cookie_key
+from vpp.entrypoints.http.streaming import BoardFeed
 from vpp.entrypoints.logs import log_to_stderr
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
@@ -60,6 +63,14 @@ class OrderlyServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def end_pages(server: OrderlyServer, serving: asyncio.Task[None], api: FastAPI) -> None:
+    """End what serves the pages: boards that are followed never end by themselves."""
+    boards: BoardFeed = api.state.boards
+    boards.close()
+    server.should_exit = True
+    await serving
 
 
 class Service:
@@ -107,7 +118,7 @@ class Service:
             )
             server = OrderlyServer(uvicorn.Config(
                     door, log_config=None, access_log=False, lifespan="off",
-                    timeout_graceful_shutdown=GRACE_S,  # boards that are followed never end by themselves
+                    timeout_graceful_shutdown=GRACE_S,
                 ))  # fmt: skip
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             where = f"http://{LOOPBACK}:{port}"
@@ -123,8 +134,7 @@ class Service:
             try:
                 await self._control(keys)
             finally:
-                server.should_exit = True
-                await serving
+                await end_pages(server, serving, api)
 
     def _stop_on_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -239,6 +249,11 @@ class Service:
             except StoreUnavailable as failure:
                 wait_s = max(0.1, backoff.wait_s(attempt, jitter))
                 logger.warning("the database is down", why=str(failure), next_try_s=round(wait_s, 1))
+                broker = await examine_broker(
+                    self._settings
+                )  # nobody connects to it before the database is up
+                if broker.state == "failed":
+                    logger.warning("the broker is down too", why=broker.detail)
                 attempt += 1
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), wait_s)

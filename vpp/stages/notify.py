@@ -103,11 +103,16 @@ async def _note_events(
     written = 0
     for moment in due:
         owners = await _owners_of(moment.history, roster, contacts, store, programs)
-        settlement = await store.settlement(moment.history.latest.event_id)
+        event_id = moment.history.latest.event_id
+        settlement = await store.settlement(event_id)
         pays = moment.kind is NoticeKind.ENDED and not is_test(moment.history)
         if pays and settlement is None and await _commanded(moment, store):
             continue  # a result is to come: nobody is told of zero meanwhile
-        written += await store.write_notices(event_notices(moment, owners, settlement, now=now))
+        news = moment.kind is NoticeKind.SCHEDULED
+        said = await store.announcements(event_id) if news else ()
+        heard = {each.party: each for each in said}
+        notices = event_notices(moment, owners, settlement, heard=heard, now=now)
+        written += await store.write_notices(notices)
         told.moments.add(moment.key)
     return written
 
@@ -136,34 +141,46 @@ async def _owners_of(
     store: NoticeStore,
     programs: Mapping[str, Program],
 ) -> list[Told]:
-    """Return the owners whose homes an event means, by owner; a home that left is nobody's any more."""
+    """Return the owners whose homes an event means or meant; a home that left is nobody's any more."""
     latest = history.latest
     program = programs.get(latest.program_id)
     groups = program.groups if program else ()
-    targets = resolve_targets(
-        latest.targets,
-        utilities={home.utility for home in roster},
-        groups=groups,
-        counties={home.county for home in roster},
-        feeders={home.feeder for home in roster},
-    )
-    meant = [
-        home
-        for home in roster
-        if home.owner_id in contacts
-        and home.withdrawn_at is None
-        and home.program_id == latest.program_id
-        and _selects(targets, home, groups)
-    ]
+    words = {
+        "utilities": {home.utility for home in roster},
+        "counties": {home.county for home in roster},
+        "feeders": {home.feeder for home in roster},
+    }
+    versions = [each for each in history.versions if each.interval is not None] or [latest]
+    asked = {
+        each: resolve_targets(each, groups=groups, **words)
+        for each in {version.targets: None for version in versions}
+    }
+    first, last = asked[versions[0].targets], asked[versions[-1].targets]
+    homes_of: dict[str, list[Enrollment]] = {}
+    for home in roster:
+        mine = home.owner_id in contacts and home.program_id == latest.program_id
+        if (
+            mine
+            and home.withdrawn_at is None
+            and any(_selects(each, home, groups) for each in asked.values())
+        ):
+            homes_of.setdefault(home.owner_id, []).append(home)
     out = {each.site_id for each in await store.opt_outs([latest.event_id]) if each.taken_back_at is None}
     zone = program.zone.key if program else "UTC"
-    homes_of: dict[str, list[Enrollment]] = {}
-    for home in meant:
-        homes_of.setdefault(home.owner_id, []).append(home)
-    return [
-        Told(contacts[owner_id], tuple(homes), zone, all(home.site_id in out for home in homes))
-        for owner_id, homes in sorted(homes_of.items())
-    ]
+    found = []
+    for owner_id, homes in sorted(homes_of.items()):
+        meant = [home for home in homes if _selects(last, home, groups)]
+        found.append(
+            Told(
+                contacts[owner_id],
+                tuple(meant or homes),
+                zone,
+                out=all(home.site_id in out for home in meant or homes),
+                meant=bool(meant),
+                meant_first=any(_selects(first, home, groups) for home in homes),
+            )
+        )
+    return found
 
 
 def _selects(targets: Targets, home: Enrollment, groups: Sequence[str]) -> bool:

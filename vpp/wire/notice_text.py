@@ -23,6 +23,11 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Battery event of {day} cancelled",
         "The event of {day}, {starts} to {ends}, was cancelled. Your battery is yours again.",
     ),
+    "left_out": (
+        "Battery event of {day}: your battery is not needed",
+        "The event of {day}, {starts} to {ends}, was changed and does not use your battery any more. Your "
+        "battery is yours again.",
+    ),
     "starting": (
         "Battery event starts at {starts}",
         "Your battery starts to help the grid at {starts}, until {ends}.{reserve} You can still opt out "
@@ -90,6 +95,11 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     "cancelled": (
         "Evento de batería de {day} cancelado",
         "El evento de {day}, de {starts} a {ends}, se canceló. Su batería es suya de nuevo.",
+    ),
+    "left_out": (
+        "Evento de batería de {day}: su batería no hace falta",
+        "El evento de {day}, de {starts} a {ends}, cambió y ya no usa su batería. Su batería es "
+        "suya de nuevo.",
     ),
     "starting": (
         "El evento de batería empieza a las {starts}",
@@ -168,7 +178,7 @@ def word_notice(notice: Notice, language: str) -> tuple[str, str]:
 
 def _which(notice: Notice) -> str:
     if notice.kind is NoticeKind.CHANGED:
-        return "cancelled" if notice.facts.get("cancelled") else "moved"
+        return next((word for word in ("cancelled", "left_out") if notice.facts.get(word)), "moved")
     if notice.kind is NoticeKind.ENDED and notice.facts.get("test"):
         return "test_over"
     if notice.kind is NoticeKind.ENDED and not notice.facts.get("used"):

@@ -13,6 +13,7 @@ from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
 from vpp.domain.notice import Alarm, NoticeKind
 from vpp.entrypoints.operations import alarms, events, starting
+from vpp.entrypoints.operations.board import show_board
 
 EVENT = "hot-1"
 
@@ -59,6 +60,27 @@ async def test_a_board_goes_on_under_whoever_stands_on_its_link_by_keyboard(wind
 
     await expect(page.get_by_text("On target.")).to_be_visible()
     await expect(link).to_be_focused()
+
+
+async def test_a_board_shows_how_far_the_commands_are_of_all_homes_and_how_long_it_takes_yet(
+    window: Window,
+) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.suburb.pass_time(30)
+    await window.log_in(page, "ana")
+    commands = page.get_by_role("list", name="Commands to homes").get_by_role("listitem")
+    asked = (await show_board(window.suburb.desk, event_id=EVENT))["sites"]
+
+    await expect(commands).to_have_text([
+        re.compile(rf"^\s*{count} of {asked} {word}\s*$")
+        for count, word in ((asked, "sent"), (asked, "acknowledged"), (0, "delivering"), (0, "failed"))
+    ])  # fmt: skip
+    await expect(page.get_by_text(re.compile("on the way; all proved in about 2 min"))).to_be_visible()
+    await window.suburb.pass_time(270)
+
+    await expect(commands.nth(2)).to_have_text(re.compile(rf"●\s+{asked} of {asked} delivering"))
+    await expect(page.get_by_text("on the way")).to_have_count(0)
 
 
 async def test_the_page_of_an_event_that_somebody_else_ended_shows_that_it_is_over(window: Window) -> None:

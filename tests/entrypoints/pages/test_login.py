@@ -174,9 +174,14 @@ async def test_a_foreign_host_name_is_not_answered(suburb: Suburb) -> None:
     browser = a_browser(suburb)
 
     answer = await browser.get("/login", headers={"Host": "evil.example"})
+    spanish = await browser.get("/login", headers={"Host": "evil.example", "Accept-Language": "es"})
     of_api = await browser.get("/api/v1/events", headers={"Host": "evil.example"})
 
     assert (answer.status_code, of_api.status_code) == (421, 421)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "This service does not answer for that host name." in answer.text
+    assert 'href="http://127.0.0.1' in answer.text
+    assert "no responde a ese nombre" in spanish.text
     assert of_api.headers["content-type"] == "application/problem+json"
     assert of_api.json()["detail"] == "This service does not answer for that host name."
 

@@ -268,7 +268,7 @@ async def test_stop_all_releases_every_home_of_every_event(suburb: Suburb, ana: 
     await suburb.pass_time(15)
 
     assert not_typed.status_code == 422
-    assert "1 events cancelled" in stopped.text
+    assert "1 event cancelled" in stopped.text
     assert not suburb.live.busy(suburb.clock.now()).any()
 
 

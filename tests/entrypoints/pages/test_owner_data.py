@@ -9,6 +9,7 @@ import httpx
 import pytest
 from icalendar import Calendar
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_browser, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.fleet import TelemetryBatch
@@ -194,6 +195,36 @@ async def test_a_calendar_moves_an_event_and_cancels_it_and_shows_it_once(
     assert [str(each[0]["status"]) for each in entries] == ["CONFIRMED", "CONFIRMED", "CANCELLED"]
     assert entries[1][0].decoded("dtend") - entries[1][0].decoded("dtstart") == _MINUTES_90
     assert SITE not in str(first)
+
+
+async def test_a_calendar_and_the_card_leave_out_whom_an_event_does_not_mean(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    elsewhere = an_enrollment_file("s-far", county="Fresno")
+    await sites.enroll_sites(suburb.desk, content=elsewhere, file_name="far.csv")
+    await suburb.pass_time(15)
+    address, _ = await calendar_of(rosa, suburb)
+    shown = []
+    await begin(suburb, starts_at="2026-09-09T19:00")
+    for targets in (["fresno"], []):
+        shown.append((await a_browser(suburb).get(address)).text)
+        await changing.modify_event(suburb.desk, event_id="hot-1", targets=targets, actor="staff:ana")
+        card = (await rosa.get("/owner")).text
+        assert ("meant for other places" in card) == bool(targets)
+    shown.append((await a_browser(suburb).get(address)).text)
+    await starting.start_event(
+        suburb.desk, event_id="hot-2", program_id=PROGRAM, power_mw="0.001", starts_at="2026-09-09T19:30",
+        targets=["fresno"], actor="staff:ana",
+    )  # fmt: skip
+    shown.append((await a_browser(suburb).get(address)).text)
+
+    entries = [Calendar.from_ical(text).walk("VEVENT") for text in shown]
+    assert [[str(each["status"]) for each in found] for found in entries] == [
+        ["CONFIRMED"],
+        ["CANCELLED"],
+        ["CONFIRMED"],
+        ["CONFIRMED"],
+    ]
 
 
 async def test_a_calendar_says_of_an_event_that_its_owner_opted_out(

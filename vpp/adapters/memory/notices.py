@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice
+from vpp.domain.notice import ANNOUNCING, Alarm, CalendarFeed, Contact, Delivery, Notice
 
 
 class MemoryNotices:
@@ -52,6 +52,11 @@ class MemoryNotices:
         found = [each for each in reversed(self._notices.values()) if each[0].party == party]
         return found[:limit]
 
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        said = [notice for notice, _ in self._notices.values() if notice.kind in ANNOUNCING]
+        return [notice for notice in said if notice.subject == event_id]
+
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""
         self._notices[key] = (self._notices[key][0], delivery)
@@ -60,10 +65,18 @@ class MemoryNotices:
         """Append an alarm and return whether it was new."""
         return self._alarms.setdefault(alarm.key, alarm) is alarm
 
-    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+    async def alarms(self, *, limit: int | None = 100) -> Sequence[Alarm]:
         """Return the newest alarms and every one that is not over, however old; newest first."""
         found = sorted(self._alarms.values(), key=lambda each: (each.raised_at, each.key), reverse=True)
+        if limit is None:
+            return found
         return found[:limit] + [each for each in found[limit:] if each.cleared_at is None]
+
+    async def past_alarms(self, *, before: tuple[datetime, str], limit: int) -> Sequence[Alarm]:
+        """Return alarms that are over, raised before a time (at it, with a lower key); newest first."""
+        found = await self.alarms(limit=None)
+        past = [each for each in found if each.cleared_at and (each.raised_at, each.key) < before]
+        return past[:limit]
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
         """Append an alarm's notices, and note whom it was told, as one."""

@@ -43,7 +43,7 @@ class NoticeRow(Row, table=True):
     key: str = Field(unique=True)
     party: str = Field(index=True)
     kind: str
-    subject: str
+    subject: str = Field(index=True)
     at_us: int = _big()
     facts: str  # JSON
     tries: int = _big()

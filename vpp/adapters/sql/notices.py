@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import col, delete, select
+from sqlmodel import and_, col, delete, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.accounts import trail_row
@@ -13,7 +13,19 @@ from vpp.adapters.sql.engine import Database, from_us, maybe_from_us, maybe_us, 
 from vpp.adapters.sql.notice_tables import AlarmRow, CalendarFeedRow, ContactRow, NoticeRow
 from vpp.adapters.sql.tables import LoginLinkRow, LoginSessionRow, PersonRow, table_of
 from vpp.domain.access import TrailEntry
-from vpp.domain.notice import STAFF, Alarm, CalendarFeed, Contact, Delivery, Forgotten, Notice, NoticeKind
+from vpp.domain.notice import (
+    ANNOUNCING,
+    STAFF,
+    Alarm,
+    CalendarFeed,
+    Contact,
+    Delivery,
+    Forgotten,
+    Notice,
+    NoticeKind,
+)
+
+_NEWEST_FIRST = (col(AlarmRow.raised_at_us).desc(), col(AlarmRow.key).desc())
 
 
 class SqlNotices:
@@ -89,6 +101,14 @@ class SqlNotices:
             rows = (await session.exec(wanted.limit(limit))).all()
         return [(_notice(row), _delivery(row)) for row in rows]
 
+    async def announcements(self, event_id: str) -> Sequence[Notice]:
+        """Return the notices that said when an event is, or that it is not, in the order written."""
+        kinds = [kind.value for kind in ANNOUNCING]
+        wanted = select(NoticeRow).where(NoticeRow.subject == event_id, col(NoticeRow.kind).in_(kinds))
+        async with self._notice_database.read() as session:
+            rows = (await session.exec(wanted.order_by(col(NoticeRow.number)))).all()
+        return [_notice(row) for row in rows]
+
     async def record_delivery(self, key: str, delivery: Delivery) -> None:
         """Store how far a notice came."""
         async with self._notice_database.write() as session:
@@ -112,15 +132,26 @@ class SqlNotices:
         async with self._notice_database.write() as session:
             return await insert_new(session, table_of(AlarmRow), columns) == 1
 
-    async def alarms(self, *, limit: int = 100) -> Sequence[Alarm]:
+    async def alarms(self, *, limit: int | None = 100) -> Sequence[Alarm]:
         """Return the newest alarms and every one that is not over, however old; newest first."""
-        wanted = select(AlarmRow).order_by(col(AlarmRow.raised_at_us).desc(), col(AlarmRow.key).desc())
+        wanted = select(AlarmRow).order_by(*_NEWEST_FIRST)
         lasting = wanted.where(col(AlarmRow.cleared_at_us).is_(None))
         async with self._notice_database.read() as session:
             newest = (await session.exec(wanted.limit(limit))).all()
             known = {row.key for row in newest}
             older = [row for row in (await session.exec(lasting)).all() if row.key not in known]
             return [_alarm(row) for row in (*newest, *older)]
+
+    async def past_alarms(self, *, before: tuple[datetime, str], limit: int) -> Sequence[Alarm]:
+        """Return alarms that are over, raised before a time (at it, with a lower key); newest first."""
+        at_us, key = to_us(before[0]), before[1]
+        same = and_(col(AlarmRow.raised_at_us) == at_us, col(AlarmRow.key) < key)
+        wanted = select(AlarmRow).where(
+            col(AlarmRow.cleared_at_us).is_not(None), or_(col(AlarmRow.raised_at_us) < at_us, same)
+        )
+        async with self._notice_database.read() as session:
+            found = (await session.exec(wanted.order_by(*_NEWEST_FIRST).limit(limit))).all()
+            return [_alarm(row) for row in found]
 
     async def tell_alarm(self, key: str, *, rank: int, at: datetime, notices: Sequence[Notice]) -> None:
         """Append an alarm's notices, and note whom it was told, as one."""

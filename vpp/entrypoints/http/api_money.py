@@ -51,9 +51,16 @@ class AnswerBody(Body):
 
 @router.get("/disputes")
 async def list_disputes(
-    desk: AtDesk, actor: Actor, owner: str = "", reason: Reason = staff_reads.ON_THE_COMMAND_LINE
+    desk: AtDesk,
+    actor: Actor,
+    owner: str = "",
+    reason: Reason = staff_reads.ON_THE_COMMAND_LINE,
+    cursor: Cursor = "",
+    limit: Limit = 100,
 ) -> Json:
-    return await staff_reads.read_disputes(desk, owner=owner, actor=actor, reason=reason)
+    return await staff_reads.read_disputes(
+        desk, owner=owner, actor=actor, reason=reason, cursor=cursor, limit=limit
+    )
 
 
 @router.post("/owners/{owner_id}/disputes/{period}")
@@ -79,8 +86,10 @@ async def exclude_day(desk: AtDesk, site_id: str, day: str, body: DayBody) -> Js
 
 
 @router.get("/nominations")
-async def list_nominations(desk: AtDesk, program_id: str = "") -> Json:
-    return await nominations.list_nominations(desk, program_id=program_id)
+async def list_nominations(
+    desk: AtDesk, program_id: str = "", cursor: Cursor = "", limit: Limit = 100
+) -> Json:
+    return await nominations.list_nominations(desk, program_id=program_id, cursor=cursor, limit=limit)
 
 
 @router.put("/programs/{program_id}/nominations/{month}")

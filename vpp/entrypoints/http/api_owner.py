@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Reason
+from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, Limit, Reason
 from vpp.entrypoints.operations import (
     alarms,
     contacts,
@@ -109,8 +109,8 @@ async def close_calendar(desk: AtDesk, owner_id: str) -> Json:
 
 
 @router.get("/alarms")
-async def list_alarms(desk: AtDesk) -> Json:
-    return await alarms.list_alarms(desk)
+async def list_alarms(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await alarms.list_alarms(desk, cursor=cursor, limit=limit)
 
 
 @router.post("/alarms/{key}/answer")

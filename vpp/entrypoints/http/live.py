@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from vpp.entrypoints.http.charts import Line, power_chart, share_bar
 from vpp.entrypoints.http.showing import render
+from vpp.entrypoints.http.words import on_the_way
 from vpp.entrypoints.operations.alarms import list_alarms
 from vpp.entrypoints.operations.board import board_facts, list_fleet, show_board
 from vpp.entrypoints.operations.desk import Desk, Json
@@ -33,6 +34,7 @@ PROOF_WORDS = {
     "no_answer": "no answer",
     "silent": "silent",
 }
+FANOUT = ("sent", "acknowledged", "delivering", "failed")
 LATE = ("sent", "no_answer", "silent")
 FAILED = ("short", "refused")
 BEGINNING = ("idle", "sent", "starting", "released")
@@ -103,7 +105,7 @@ def _older(made_at: datetime, now: datetime) -> bool:
 
 async def _around(desk: Desk) -> Mapping[str, Any]:
     listed: Any = (await list_events(desk))["events"]
-    alarms: Any = (await list_alarms(desk))["alarms"]
+    alarms: Any = (await list_alarms(desk, limit=1))["alarms"]
     past = [event for event in listed if event["state"] in ("ended", "cancelled")]
     past.sort(key=lambda event: (event["starts_at"] or "", event["event_id"]), reverse=True)
     return {
@@ -115,12 +117,14 @@ async def _around(desk: Desk) -> Mapping[str, Any]:
 
 
 def _board(facts: Json) -> dict[str, Any]:
-    states = _states(facts["proof"])
+    states, how_far = _states(facts["proof"]), facts["fanout"]
+    assert isinstance(how_far, dict)
     return {
         "facts": facts,
         "chart": _chart(facts),
         "states": states,
-        "bar": share_bar([(tone, count) for _, count, tone in states]) if states else None,
+        "fanout": _fanout(how_far),
+        "on_the_way": on_the_way(how_far),
         "verdict": _verdict(facts),
     }
 
@@ -174,6 +178,17 @@ def _states(proof: Any) -> list[tuple[str, int, str]]:
         (PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
         for state in PROOF_WORDS
         if state in proof
+    ]
+
+
+def _fanout(fanout: Mapping[str, Any]) -> list[tuple[str, int, str, Any]]:
+    """Return (word, sites, tone, bar) for how far the commands are; empty before the first."""
+    asked = fanout["asked"]
+    tones = {"delivering": "discharging", "failed": "failed"}
+    counts = [(word, fanout[word]) for word in FANOUT] if asked else []
+    rows = [(word, count, tones.get(word, "normal") if count else "normal") for word, count in counts]
+    return [
+        (word, count, tone, share_bar([(tone, count), ("rest", asked - count)])) for word, count, tone in rows
     ]
 
 

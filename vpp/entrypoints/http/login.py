@@ -122,6 +122,7 @@ async def log_out(request: Request, desk: AtDesk, _form: CheckedForm) -> Respons
     visitor = await visitor_of(request)
     if visitor is not None:
         await desk.store.end_session(visitor.session_key)
+        front_of(request).dispatchers.forget(request.cookies.get(COOKIE, ""))
     response = RedirectResponse("/login", HTTPStatus.SEE_OTHER)
     response.delete_cookie(COOKIE, path="/")
     return response

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,7 +24,7 @@ from vpp.entrypoints.http import (
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.description import SIGNALS, TOPICS, listed
 from vpp.entrypoints.http.metrics import RequestTimes
-from vpp.entrypoints.http.pages_faults import tell_faults, too_long
+from vpp.entrypoints.http.pages_faults import other_host, tell_faults, too_long
 from vpp.entrypoints.http.problems import problem
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
 from vpp.entrypoints.http.showing import STATIC, show
@@ -83,10 +83,10 @@ def open_front_door(
 
 def _other_host(scope: Scope) -> ASGIApp:
     """Return the answer to a request for another host, in the form of what was asked."""
-    detail = "This service does not answer for that host name."
     if _OF_API.match(scope.get("path", "")):
+        detail = "This service does not answer for that host name."
         return problem(HTTPStatus.MISDIRECTED_REQUEST, detail)
-    return PlainTextResponse(f"{detail}\n", HTTPStatus.MISDIRECTED_REQUEST)
+    return other_host(Request(scope))
 
 
 def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> FastAPI:

@@ -10,15 +10,23 @@ from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Watcher, leave_trail
 from vpp.entrypoints.operations import alarms
 
+PAGE_ALARMS = 100
+
 router = APIRouter(prefix="/operator/alarms")
 
 
 @router.get("")
-async def alarms_page(request: Request, visitor: Watcher, desk: AtDesk) -> Response:
+async def alarms_page(request: Request, visitor: Watcher, desk: AtDesk, cursor: str = "") -> Response:
     """Show alarms, the newest first; those that nobody answered say so."""
-    found = await alarms.list_alarms(desk)
+    found = await alarms.list_alarms(desk, cursor=cursor, limit=PAGE_ALARMS)
     return show(
-        request, "operator_alarms.html", visitor=visitor, alarms=found["alarms"], zone=staff_zone(desk)
+        request,
+        "operator_alarms.html",
+        visitor=visitor,
+        alarms=found["alarms"],
+        zone=staff_zone(desk),
+        cursor=cursor,
+        next=found["next_cursor"],
     )
 
 

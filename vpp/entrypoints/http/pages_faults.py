@@ -16,7 +16,7 @@ from starlette.types import Scope
 from vpp.domain.access import Role
 from vpp.entrypoints.http.owner_desk import language_of
 from vpp.entrypoints.http.showing import show
-from vpp.entrypoints.http.visitor import NotLoggedIn, ToldFault, Visitor, desk_of, visitor_of
+from vpp.entrypoints.http.visitor import NotLoggedIn, ToldFault, Visitor, desk_of, visitor_or_dispatcher
 from vpp.entrypoints.language import Language, preferred
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED
@@ -48,6 +48,15 @@ async def too_long(scope: Scope, limit: int) -> Response:
     """Return what is said of a form above the limit in bytes; nobody read it."""
     detail = f"A form here has at most {limit:,} bytes; this one changed nothing."
     return await _message(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, "page.too_long")
+
+
+def other_host(request: Request) -> Response:
+    """Return what is said where another host name was asked for; nobody's login is looked at."""
+    t = Language(preferred(request.headers.get("accept-language", "")))
+    host, port = request.scope.get("server") or ("", None)
+    address = f"http://{host}{f':{port}' if port else ''}/" if host else "/"
+    detail = t("page.other_host")
+    return show(request, "message.html", HTTPStatus.MISDIRECTED_REQUEST, t=t, detail=detail, back=address)
 
 
 async def _to_login(request: Request, _failure: Exception) -> Response:
@@ -120,7 +129,7 @@ async def _message(request: Request, status: HTTPStatus, detail: str, key: str) 
 async def _reader(request: Request) -> tuple[Visitor | None, Language]:
     """Return who reads, and in which language; nobody where the database does not say."""
     try:
-        visitor = await visitor_of(request)
+        visitor = await visitor_or_dispatcher(request)  # whose page keeps the button that stops
         if visitor is not None and visitor.role is Role.OWNER:
             return visitor, await language_of(request, visitor, desk_of(request))
         if visitor is not None:

@@ -28,12 +28,15 @@ from vpp.entrypoints.http.visitor import (
     Dispatcher,
     Follower,
     Form,
+    StopForm,
+    Stopper,
     Visitor,
     Watcher,
     front_of,
 )
 from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.ports import StoreUnavailable
 
 PAGE_SITES = 50
 CONFIRMED = HTTPStatus.SEE_OTHER
@@ -188,13 +191,16 @@ async def _unconfirmed(
 
 
 @router.post("/stop-all")
-async def stop_all(request: Request, visitor: Dispatcher, desk: AtDesk, form: CheckedForm) -> Response:
-    """Release every home, after the word was typed."""
+async def stop_all(request: Request, visitor: Stopper, desk: AtDesk, form: StopForm) -> Response:
+    """Release every home, after the word was typed; also while the database is down."""
     if form.get("typed", "").lower() != "stop":
-        values = await boards_page_values(desk, front_of(request).boards)
+        fault = "Type STOP to release every home. Nothing was changed."
+        try:
+            template, values = "operator_board.html", await boards_page_values(desk, front_of(request).boards)
+        except StoreUnavailable:
+            template, values = "operator_message.html", {"detail": fault}
         return show(
-            request, "operator_board.html", HTTPStatus.UNPROCESSABLE_ENTITY, visitor=visitor,
-            stop_fault="Type STOP to release every home. Nothing was changed.",
+            request, template, HTTPStatus.UNPROCESSABLE_ENTITY, visitor=visitor, stop_fault=fault,
             stop_typed=form.get("typed", ""), **values,
         )  # fmt: skip
     stopped = await starting.stop_all(desk, actor=visitor.actor)

@@ -64,6 +64,14 @@ class BoardFeed:
             )
         return self._lines(event_id)
 
+    def close(self) -> None:
+        """End every stream: whoever follows hears that the service ends, and no connection holds it up."""
+        for channel in self._channels.values():
+            if channel.producer is not None:
+                channel.producer.cancel()
+            channel.say(None)
+        self._channels.clear()
+
     async def _lines(self, event_id: str) -> AsyncIterator[bytes]:
         channel = self._channels.setdefault(event_id, _Channel())
         line: Line = asyncio.Queue(maxsize=1)

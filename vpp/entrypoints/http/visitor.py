@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -20,6 +21,7 @@ from vpp.entrypoints.http.security import COOKIE, CookieSigner, RateLimit
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.people import key_of
+from vpp.ports import StoreUnavailable
 
 FIELDS_MOST = 100
 
@@ -33,6 +35,7 @@ class Front:
     secure: bool = False
     boards: BoardsKept = field(default_factory=BoardsKept)
     visitors: "VisitorsKept" = field(default_factory=lambda: VisitorsKept())
+    dispatchers: "DispatchersKept" = field(default_factory=lambda: DispatchersKept())
     bad_logins_by_name: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
     bad_logins_by_host: RateLimit = field(default_factory=lambda: RateLimit(50, 60))
     commands: RateLimit = field(default_factory=lambda: RateLimit(30, 10))
@@ -91,6 +94,35 @@ class VisitorsKept:
         self._known[cookie] = (time.monotonic(), visitor)
 
 
+class DispatchersKept:
+    """Who may dispatch and was found in the database, until the login would end.
+
+    It lets them do one thing while the database is down: stop. What could not be known any more, that the
+    login was ended elsewhere meanwhile, makes a stop no danger.
+    """
+
+    MOST = 1_000
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[datetime, Visitor]] = {}
+
+    def get(self, cookie: str, now: datetime) -> Visitor | None:
+        """Return who came with the cookie, None where nobody did or the login is over."""
+        known = self._known.get(cookie)
+        return known[1] if known is not None and now < known[0] else None
+
+    def note(self, cookie: str, until: datetime, visitor: Visitor) -> None:
+        """Remember somebody who may dispatch; the one who came longest ago makes room."""
+        self._known.pop(cookie, None)
+        if len(self._known) >= self.MOST:
+            self._known.pop(next(iter(self._known)))
+        self._known[cookie] = (until, visitor)
+
+    def forget(self, cookie: str) -> None:
+        """Let nobody in by a cookie that the database does not know any more."""
+        self._known.pop(cookie, None)
+
+
 class NotLoggedIn(Exception):
     """The page needs a login first."""
 
@@ -117,18 +149,34 @@ def desk_of(request: Request) -> Desk:
 
 async def visitor_of(request: Request) -> Visitor | None:
     """Return who is logged in by the request's cookie, or None."""
-    front = front_of(request)
-    secret = front.signer.secret_of(request.cookies.get(COOKIE, ""))
+    front, cookie = front_of(request), request.cookies.get(COOKIE, "")
+    secret = front.signer.secret_of(cookie)
     if secret is None:
         return None
     desk = front.desk_now()
     session = await desk.store.session(key_of(secret))
-    if session is None or session.expires_at <= desk.clock.now():
+    valid = session is not None and session.expires_at > desk.clock.now()
+    user = await desk.store.user(session.user_name) if session is not None and valid else None
+    if session is None or user is None:
+        front.dispatchers.forget(cookie)
         return None
-    user = await desk.store.user(session.user_name)
-    if user is None:
-        return None
-    return Visitor(user.name, user.role, user.owner_id, session.key, front.signer.form_token(session.key))
+    token = front.signer.form_token(session.key)
+    visitor = Visitor(user.name, user.role, user.owner_id, session.key, token)
+    if visitor.may(Right.DISPATCH):
+        front.dispatchers.note(cookie, session.expires_at, visitor)
+    return visitor
+
+
+async def visitor_or_dispatcher(request: Request) -> Visitor | None:
+    """Return who is logged in; while the database is down, who may dispatch and was seen before."""
+    try:
+        return await visitor_of(request)
+    except StoreUnavailable:
+        front = front_of(request)
+        known = front.dispatchers.get(request.cookies.get(COOKIE, ""), front.desk_now().clock.now())
+        if known is None:
+            raise
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +184,18 @@ class Permit:
     """Lets a visitor with the right in. An owner is told that staff pages do not exist.
 
     ``kept``: somebody who was let in some seconds ago is let in without a look into the database.
+    ``stops``: so is somebody who may dispatch, while the database is down.
     """
 
     right: Right
     kept: bool = False
+    stops: bool = False
 
     async def __call__(self, request: Request) -> Visitor:
         """Return the visitor. Raises NotLoggedIn, or HTTPException 403 or 404."""
         front, cookie = front_of(request), request.cookies.get(COOKIE, "")
         visitor = front.visitors.get(cookie) if self.kept else None
-        visitor = visitor or await visitor_of(request)
+        visitor = visitor or await (visitor_or_dispatcher if self.stops else visitor_of)(request)
         if visitor is None:
             raise NotLoggedIn
         if self.kept:
@@ -176,8 +226,15 @@ async def plain_form(request: Request) -> Form:
 
 async def checked_form(request: Request) -> Form:
     """Return the fields of a form that was shown to this visitor. Raises NotLoggedIn, HTTPException."""
-    form = await plain_form(request)
-    visitor = await visitor_of(request)
+    return _checked(request, await plain_form(request), await visitor_of(request))
+
+
+async def checked_stop(request: Request) -> Form:
+    """Return the fields of the form that stops; it works while the database is down. Raises as others do."""
+    return _checked(request, await plain_form(request), await visitor_or_dispatcher(request))
+
+
+def _checked(request: Request, form: Form, visitor: Visitor | None) -> Form:
     if visitor is None:
         raise NotLoggedIn
     front = front_of(request)
@@ -203,9 +260,11 @@ AtDesk = Annotated[Desk, Depends(desk_of)]
 Watcher = Annotated[Visitor, Depends(Permit(Right.WATCH))]
 Follower = Annotated[Visitor, Depends(Permit(Right.WATCH, kept=True))]
 Dispatcher = Annotated[Visitor, Depends(Permit(Right.DISPATCH))]
+Stopper = Annotated[Visitor, Depends(Permit(Right.DISPATCH, stops=True))]
 Approver = Annotated[Visitor, Depends(Permit(Right.APPROVE))]
 HomeReader = Annotated[Visitor, Depends(Permit(Right.READ_HOMES))]
 TrailReader = Annotated[Visitor, Depends(Permit(Right.READ_TRAIL))]
 HomeOwner = Annotated[Visitor, Depends(Permit(Right.OWN_HOME))]
 CheckedForm = Annotated[Form, Depends(checked_form)]
+StopForm = Annotated[Form, Depends(checked_stop)]
 PlainForm = Annotated[Form, Depends(plain_form)]

@@ -1,5 +1,6 @@
 """How pages write times, power, energy, money and ages: local time by its name, UTC beside it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -76,6 +77,18 @@ def duration(seconds: int) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
+
+
+def on_the_way(fanout: Mapping[str, int | None]) -> str:
+    """Return how many homes neither deliver nor failed yet and how long that takes; empty where none is."""
+    coming = (fanout["asked"] or 0) - (fanout["delivering"] or 0) - (fanout["failed"] or 0)
+    if not coming:
+        return ""
+    left_s = fanout["done_in_s"]
+    how_long = (
+        "" if left_s is None else f"; all proved in about {duration(left_s)}" if left_s else "; soon proved"
+    )
+    return f"{counted(coming, 'home')} on the way{how_long}"
 
 
 def age(seconds: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 
@@ -18,7 +19,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
-from vpp.entrypoints.operations.paging import cursor_of, key_at
+from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
@@ -35,8 +36,10 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
     Returns:
         What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
         planned_w, measured_w, shortfall_w`` (W), ``energy_left_wh`` (above every floor),
-        ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state), ``reasons``
-        (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
+        ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state),
+        ``fanout`` (``asked`` sites, and of them ``sent, acknowledged`` by their newest command,
+        ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
+        ``reasons`` (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
         ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
         ``course``: ``at, asked_w, planned_w, measured_w`` since the controller started; ``forecast``:
         ``at, power_w`` to the end.
@@ -79,6 +82,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "energy_needed_wh": planned_w * (remaining_s - starts_in_s) // 3600,
         "sites": int(serving.sum()),
         "proof": live.proof(serving),
+        "fanout": asdict(live.fanout(serving, now, unsent=live.controller.unsent.get(event_id, 0))),
         "reasons": reasons if plan.revision else {},
         "newest_age_s": live.newest_sample_age_s(serving, now),
         "blind": bool(board and board.assessment and board.assessment.blind),
@@ -271,7 +275,7 @@ def _matching(live: Live, codes: IntColumn, search: str, reason: str, county: st
 def _offset_at(cursor: str) -> int:
     key = key_at(cursor)
     if not (key.isascii() and key.isdecimal()) or len(key) > 9:
-        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+        raise not_given(cursor)
     return int(key)
 
 

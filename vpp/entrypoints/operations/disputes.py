@@ -6,6 +6,7 @@ from http import HTTPStatus
 from vpp.domain.dispute import LONGEST_WORD, Dispute, DisputeWord, WordKind, disputes
 from vpp.entrypoints.operations.books import correct_event
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.paging import page
 
 
 async def ask_dispute(desk: Desk, *, owner_id: str, period: str, text: str, actor: str) -> Json:
@@ -46,14 +47,17 @@ async def answer_dispute(
     return await _say(desk, owner_id, period, kind, text, actor)
 
 
-async def list_disputes(desk: Desk, *, owner: str = "") -> Json:
+async def list_disputes(desk: Desk, *, owner: str = "", cursor: str = "", limit: int | None = None) -> Json:
     """Return every dispute, those that wait for an answer first; with an owner, that owner's.
 
     Returns:
-        ``disputes``, each as ``vpp dispute ask`` answers.
+        ``disputes``, each as ``vpp dispute ask`` answers; ``next_cursor``. One that is asked or answered
+        between two pages changes its place.
     """
     found = disputes(await desk.store.words(owner_id=owner or None))
-    return {"disputes": [dispute_facts(each) for each in sorted(found, key=lambda each: not each.is_open)]}
+    placed = sorted((f"{not each.is_open:d}{number:012d}", each) for number, each in enumerate(found))
+    shown, following = page(placed, lambda each: each[0], cursor=cursor, limit=limit)
+    return {"disputes": [dispute_facts(each) for _, each in shown], "next_cursor": following}
 
 
 def dispute_facts(dispute: Dispute) -> Json:

@@ -4,7 +4,7 @@ Knows what the controller holds in memory; stores nothing and decides nothing.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -15,12 +15,13 @@ from vpp.domain.board import Board
 from vpp.domain.dispatch_plan import held_w, holding_s, sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
+from vpp.domain.fanout import Fanout, fanout
 from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import Receipt
 from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
-from vpp.domain.proof import ProofState
+from vpp.domain.proof import ProofState, Response
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.dispatched import Dispatched
 
@@ -49,6 +50,11 @@ class Dispatching(Protocol):
     @property
     def connected(self) -> bool:
         """Return whether the broker can be reached now."""
+        ...
+
+    @property
+    def unsent(self) -> Mapping[str, int]:
+        """Return by event how many discharges are committed and were not handed to the broker yet."""
         ...
 
     def traffic(self) -> dict[str, object]:
@@ -182,6 +188,22 @@ class Live:
         state = board.assessment.state
         counts = np.bincount(state[serving[: len(state)]], minlength=len(ProofState))
         return {each.name.lower(): int(counts[each]) for each in ProofState if counts[each]}
+
+    def fanout(self, serving: BoolColumn, now: datetime, *, unsent: int) -> Fanout:
+        """Return how far the commands of these sites are, of which so many are not handed over yet."""
+        board, terms = self.controller.board, self.controller.terms
+        if board is None:
+            return Fanout(0, 0, 0, 0, 0, None)
+        return fanout(
+            board.leases,
+            board.proof,
+            board.assessment,
+            serving[: len(board.leases)],
+            Response(terms.spread_s, terms.ramp_s, terms.sample_period_s),
+            unsent=unsent,
+            now_s=to_epoch(now),
+            judged_from_s=board.judged_from_s,
+        )
 
     def energy_left_wh(self, serving: BoolColumn) -> int:
         """Return the energy above every floor in these sites."""

@@ -3,6 +3,7 @@
 from vpp.domain.nomination import Nomination, NotAMonth, read_month
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.paging import page
 from vpp.entrypoints.operations.starting import read_megawatts
 
 
@@ -38,14 +39,18 @@ async def nominate_power(desk: Desk, *, program_id: str, month: str, power_mw: s
     return _facts(nomination)
 
 
-async def list_nominations(desk: Desk, *, program_id: str = "") -> Json:
+async def list_nominations(
+    desk: Desk, *, program_id: str = "", cursor: str = "", limit: int | None = None
+) -> Json:
     """Return what was nominated, in the order made; of one month the last stands.
 
     Returns:
-        ``nominations``: ``program_id, month, power_w, nominated_at, actor``.
+        ``nominations``: ``program_id, month, power_w, nominated_at, actor``; ``next_cursor``.
     """
-    made = await desk.store.nominations()
-    return {"nominations": [_facts(each) for each in made if program_id in ("", each.program_id)]}
+    made = enumerate(await desk.store.nominations())
+    numbered = [each for each in made if program_id in ("", each[1].program_id)]
+    shown, following = page(numbered, lambda each: f"{each[0]:012d}", cursor=cursor, limit=limit)
+    return {"nominations": [_facts(each) for _, each in shown], "next_cursor": following}
 
 
 def _facts(nomination: Nomination) -> Json:

@@ -8,8 +8,8 @@ from http import HTTPStatus
 import numpy as np
 
 from vpp.domain.delivery import QUALITY_CODES, ReadingColumns, counter_track, net_energy
-from vpp.domain.enrollment import OptOut
-from vpp.domain.grid_event import EventHistory, EventStatus, is_test
+from vpp.domain.enrollment import Enrollment, OptOut
+from vpp.domain.grid_event import EventHistory, EventStatus, GridEvent, is_test
 from vpp.domain.interval import Interval, whole_second
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
@@ -19,6 +19,7 @@ from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
 from vpp.entrypoints.operations.owner_money import money_columns
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
+from vpp.entrypoints.operations.starting import means
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
 from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
@@ -117,16 +118,28 @@ async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
     language = Language(contact.language if contact else "en")
     homes = await homes_of(desk, feed.owner_id)
     asked = [
-        (history, {home.site_id for home in homes if concerns(home, history)})
+        (
+            history,
+            {home.site_id for home in homes if concerns(home, history) and _was_meant(desk, home, history)},
+        )
         for history in await desk.store.histories()
     ]
+    left_out = {
+        history.latest.event_id
+        for history, mine in asked
+        if not any(home.site_id in mine and means(desk, _asking(history)[-1], home) for home in homes)
+    }
     ids = [history.latest.event_id for history, mine in asked if mine]
     said: dict[str, list[OptOut]] = {event_id: [] for event_id in ids}
     for each in await desk.store.opt_outs(ids):
         said[each.event_id].append(each)
     found = [
         _entry(
-            history, mine, [each for each in said[history.latest.event_id] if each.site_id in mine], language
+            history,
+            mine,
+            [each for each in said[history.latest.event_id] if each.site_id in mine],
+            language,
+            left_out=history.latest.event_id in left_out,
         )
         for history, mine in asked
         if mine
@@ -135,12 +148,22 @@ async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
     return write_calendar(str(language("calendar.name")), sorted(entries, key=_starts_at))
 
 
+def _asking(history: EventHistory) -> Sequence[GridEvent]:
+    """Return the versions that asked for something; a cancel names no homes. All where none did."""
+    return [each for each in history.versions if each.interval is not None] or history.versions
+
+
+def _was_meant(desk: Desk, home: Enrollment, history: EventHistory) -> bool:
+    return any(means(desk, version, home) for version in _asking(history))
+
+
 def _entry(
-    history: EventHistory, mine: Set[str], said: Sequence[OptOut], language: Language
+    history: EventHistory, mine: Set[str], said: Sequence[OptOut], language: Language, *, left_out: bool
 ) -> CalendarEntry | None:
     """Return what a calendar shows of an event; None for one that never asked for anything.
 
-    For an owner whose homes all opted out it is cancelled, until one takes that back.
+    For an owner whose homes all opted out it is cancelled, until one takes that back, and so it is for one
+    whose homes are ``left_out`` by now.
     """
     latest = history.latest
     interval = next((each.interval for each in reversed(history.versions) if each.interval), None)
@@ -159,7 +182,7 @@ def _entry(
         ends_at=interval.ends_at,
         changed_at=max([latest.committed_at, *taken_back, *(each.opted_out_at for each in said)]),
         sequence=latest.version - 1 + len(said) + len(taken_back),
-        cancelled=cancelled or out,
+        cancelled=cancelled or out or left_out,
         summary=str(language(summary)),
         description=str(language("calendar.means")),
     )

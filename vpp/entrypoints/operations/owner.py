@@ -16,6 +16,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percen
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
+from vpp.entrypoints.operations.starting import means
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
 EVENT_HOURS = 2  # the usual length, for what an event may bring
@@ -59,7 +60,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         facts = event_facts(desk, history, authorized_w=authorized.get(history.latest.event_id, 0))
         if facts["state"] not in OVER:
             coming += [
-                await _part(desk, home, facts)
+                await _part(desk, home, facts, meant=means(desk, history.latest, home))
                 for home in homes
                 if home.withdrawn_at is None and concerns(home, history)
             ]
@@ -95,7 +96,7 @@ def concerns(home: Enrollment, history: EventHistory) -> bool:
     return joined and (home.withdrawn_at is None or starts_at < home.withdrawn_at)
 
 
-async def _part(desk: Desk, home: Enrollment, event: Json) -> Json:
+async def _part(desk: Desk, home: Enrollment, event: Json, *, meant: bool) -> Json:
     why = await why_site(desk, site_id=home.site_id, event_id=str(event["event_id"]))
     standing = [
         each
@@ -107,7 +108,7 @@ async def _part(desk: Desk, home: Enrollment, event: Json) -> Json:
         "event": event,
         "starts_at": event["starts_at"],
         "site_id": home.site_id,
-        "reason": why["reason"],
+        "reason": why["reason"] or (None if meant else Reason.NOT_TARGETED.value),
         "sentence": why["sentence"],
         "setpoint_w": why["setpoint_w"],
         "floor_pct": percent(home.reserve_permille),

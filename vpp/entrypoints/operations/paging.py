@@ -15,6 +15,11 @@ def cursor_of(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()
 
 
+def not_given(cursor: str) -> OperationRefused:
+    """Return what is raised for a cursor that was not made here."""
+    return OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+
+
 def key_at(cursor: str) -> str:
     """Return the key that a cursor stands behind. Raises OperationRefused for one that was not made here."""
     try:
@@ -22,7 +27,7 @@ def key_at(cursor: str) -> str:
     except (binascii.Error, ValueError):
         key = ""
     if cursor_of(key) != cursor or not key:
-        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+        raise not_given(cursor)
     return key
 
 

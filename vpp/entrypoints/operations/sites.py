@@ -18,7 +18,7 @@ from vpp.entrypoints.operations.desk import (
     percent,
     percent_or_none,
 )
-from vpp.entrypoints.operations.paging import cursor_of, key_at
+from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
 from vpp.ports import ConflictingFact
 from vpp.wire.enrollment_file import BadEnrollmentFile, read_enrollments, read_percent
 
@@ -154,7 +154,7 @@ async def list_sites(desk: Desk, *, cursor: str = "", limit: int | None = None) 
     """Return ``sites``: enrolments by site number, each as ``vpp site show`` has it; and ``next_cursor``."""
     known = key_at(cursor) if cursor else "-1"
     if cursor and not (known.isascii() and known.isdecimal() and len(known) <= 9):
-        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+        raise not_given(cursor)
     more = None if limit is None else limit + 1
     found = list(await desk.store.enrollments(from_site_no=int(known) + 1, limit=more))
     following = None

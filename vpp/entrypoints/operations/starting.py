@@ -14,6 +14,7 @@ from http import HTTPStatus
 
 from vpp.domain.access import Right
 from vpp.domain.demands import has_begun, targeted_sites
+from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_plan import Demand
 from vpp.domain.grid_event import (
     EventHistory,
@@ -104,6 +105,16 @@ def whom(words: Sequence[str], program: Program | None, live: Live) -> Targets:
         counties=roster.counties.words,
         feeders=roster.feeders.words,
     )
+
+
+def means(desk: Desk, event: GridEvent, home: Enrollment) -> bool:
+    """Return whether a version of an event means a home; every one where no controller runs."""
+    if desk.live is None:
+        return True
+    program = desk.programs.get(event.program_id)
+    targets = whom(event.targets, program, desk.live)
+    groups = program.groups if program else ()
+    return targets.selects(utility=home.utility, groups=groups, county=home.county, feeder=home.feeder)
 
 
 def read_megawatts(text: str) -> int | None:

@@ -1,8 +1,8 @@
 """The trail: who did and read what, and why."""
 
 from vpp.domain.access import TrailEntry
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
-from vpp.entrypoints.operations.paging import cursor_of, key_at
+from vpp.entrypoints.operations.desk import Desk, Json, instant
+from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
 
 OLDEST = 100_000
 
@@ -20,7 +20,7 @@ async def list_trail(desk: Desk, *, subject: str = "", cursor: str = "", limit: 
     """
     passed = key_at(cursor) if cursor else "0"
     if not (passed.isascii() and passed.isdecimal()) or int(passed) > OLDEST:
-        raise OperationRefused(f"cursor {cursor[:40]!r} was not given here; begin without one")
+        raise not_given(cursor)
     offset = int(passed)
     found = await desk.store.trail(subject=subject or None, limit=offset + limit + 1)
     shown = found[offset : offset + limit]
