@@ -112,7 +112,7 @@ async def test_discharge_after_an_opt_out_is_named(suburb: Suburb) -> None:
 
 
 async def test_lease_that_outlives_the_event_is_named(suburb: Suburb) -> None:
-    ticks = suburb.desk.store._ticks  # type: ignore[attr-defined]  # a hand in the store
+    ticks = suburb.desk.store._event_ticks["ev-1"]  # type: ignore[attr-defined]  # a hand in the store
     first = ticks[1]
     longer = replace(first.orders[0], event_ends_at=first.orders[0].event_ends_at + timedelta(hours=1))
     ticks[1] = replace(first, orders=(longer, *first.orders[1:]))
