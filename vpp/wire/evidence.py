@@ -13,7 +13,7 @@ same way.
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
@@ -95,8 +95,7 @@ class EvidenceEvent:
         Raises:
             BadFile: No version asks for anything, or the program has no terms for that day.
         """
-        last = self.versions[-1]
-        asking = next((each for each in reversed(self.versions) if each.intervals), None)
+        last, asking = self.versions[-1], self._asking()
         if asking is None:
             raise BadFile(["event.json: no version holds an interval, so there is nothing to settle"])
         begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
@@ -108,6 +107,18 @@ class EvidenceEvent:
             return settled_event(self.event_id, program, asking.intervals, span)
         except NoTerms as failure:
             raise BadFile([f"program.toml: {failure}"]) from failure
+
+    def on_s(self, settled: SettledEvent) -> int:
+        """Return how many seconds the event was on, inside its program's terms or not."""
+        asking = self._asking()
+        if asking is None or settled.on is None:
+            return 0
+        held = (each.overlap(settled.on) for each in asking.intervals)
+        return sum(each.seconds for each in held if each is not None)
+
+    def _asking(self) -> EvidenceVersion | None:
+        """Return the last version that asks for anything: a cancel need not repeat what it ends."""
+        return next((each for each in reversed(self.versions) if each.intervals), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +256,10 @@ def recompute(bundle: Bundle) -> Recomputed:
         carried_wh=carried if nets else None,
         period_id=None if part is None else part.period.period_id,
         average_kw={} if part is None else part.average_kw,
-        notes=tuple(_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id)),
+        notes=(
+            *_event_notes(bundle.event, event),
+            *_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id),
+        ),
     )
 
 
@@ -290,6 +304,17 @@ def _as_prices(rows: Sequence[PriceRow]) -> list[WholesalePrice]:
         WholesalePrice(each.program_id, each.hour_starts_at, each.per_mwh, each.hour_starts_at)
         for each in rows
     ]
+
+
+def _event_notes(said: EvidenceEvent, settled: SettledEvent) -> Iterator[str]:
+    if any(later.effective_at < earlier.effective_at for earlier, later in pairwise(said.versions)):
+        yield "event.json: versions are not in the order of effective_at; the last one in the file counted"
+    on_s, paid_s = said.on_s(settled), sum(part.seconds for part in settled.parts)
+    if paid_s < on_s:
+        yield (
+            f"of {timedelta(seconds=on_s)} h that the event was on, {timedelta(seconds=on_s - paid_s)} h lie "
+            "outside the program's season, daily window or longest event and are not settled"
+        )
 
 
 def _notes(bundle: Bundle, *, nets: bool, period_id: str | None) -> Iterator[str]:
