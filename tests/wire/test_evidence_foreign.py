@@ -350,6 +350,17 @@ def test_what_of_an_event_lies_outside_its_terms_is_said(stops: str, notes: list
     assert only_amounts(report) == ["16.00"]
 
 
+def test_a_program_that_pays_nothing_for_an_event_says_so():
+    case = Hand(program="tesla-electric-tx", zone="America/Chicago")
+
+    report = verify_bundle(case.files())
+
+    assert report.as_json()["notes"] == [
+        "the program pays a fixed credit each month or year and nothing for an event: amounts are 0.00"
+    ]
+    assert only_amounts(report) == ["0.00"]
+
+
 def test_versions_out_of_the_order_of_time_are_said():
     evening, short = [("18:00", "21:00")], [("18:00", "19:00")]
     in_order = Hand(versions=[("12:00", "scheduled", short), ("13:00", "scheduled", evening)])

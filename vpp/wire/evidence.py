@@ -24,7 +24,7 @@ from vpp.domain.baseline import DayDropped, excluded_days
 from vpp.domain.delivery import NOT_METERED, ReadingColumns
 from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
-from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
+from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, TariffRule
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_netting import EarlierEnergy, begins_at, is_earlier, summed
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
@@ -309,6 +309,8 @@ def _as_prices(rows: Sequence[PriceRow]) -> list[WholesalePrice]:
 def _event_notes(said: EvidenceEvent, settled: SettledEvent) -> Iterator[str]:
     if any(later.effective_at < earlier.effective_at for earlier, later in pairwise(said.versions)):
         yield "event.json: versions are not in the order of effective_at; the last one in the file counted"
+    if settled.terms.tariff.rule is TariffRule.FIXED_CREDIT:
+        yield "the program pays a fixed credit each month or year and nothing for an event: amounts are 0.00"
     on_s, paid_s = said.on_s(settled), sum(part.seconds for part in settled.parts)
     if paid_s < on_s:
         yield (
