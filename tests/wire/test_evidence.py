@@ -117,6 +117,19 @@ def test_a_cancel_in_mid_event_ends_it_at_its_commit():
     assert (site["hours"][1]["baseline_wh"], site["hours"][1]["fraction"]) == (1_200, "37/60")
 
 
+def test_a_second_cancel_moves_nothing():
+    whole = [(local(EVENT_DAY, 18), local(EVENT_DAY, 21))]
+    event = an_event_file(
+        (local(EVENT_DAY, 12), "scheduled", whole),
+        (local(EVENT_DAY, 19, 37), "cancelled", []),
+        (local(EVENT_DAY, 20), "cancelled", whole),
+    )
+
+    site = only_site(verify_bundle(a_foreign_bundle({"s-1": an_evening()}, event=event)))
+
+    assert [hour["fraction"] for hour in site["hours"]] == ["1", "37/60"]
+
+
 def test_a_cancel_may_repeat_the_intervals_it_ends():
     whole = [(local(EVENT_DAY, 18), local(EVENT_DAY, 21))]
     noon, seven = local(EVENT_DAY, 12), local(EVENT_DAY, 19)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 
@@ -95,13 +95,14 @@ class EvidenceEvent:
         Raises:
             BadFile: No version asks for anything, or the program has no terms for that day.
         """
-        last, asking = self.versions[-1], self._asking()
+        asking = self._asking()
         if asking is None:
             raise BadFile(["event.json: no version holds an interval, so there is nothing to settle"])
         begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
         ends_at = asking.intervals[-1].ends_at
-        if last.status is EventStatus.CANCELLED:
-            ends_at = min(ends_at, last.effective_at)
+        cancels = list(takewhile(lambda each: each.status is EventStatus.CANCELLED, reversed(self.versions)))
+        if cancels:  # the first of them ended it; another one after it moves nothing
+            ends_at = min(ends_at, cancels[-1].effective_at)
         span = Interval(begins_at, ends_at) if begins_at < ends_at else None
         try:
             return settled_event(self.event_id, program, asking.intervals, span)

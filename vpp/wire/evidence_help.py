@@ -50,7 +50,8 @@ s-7f3a,o-19,5360,5360,10.72,OK,
 
 _MEANING = {
     "event.json": "The last version counts. A cancel ends the event at its effective_at, the controller's "
-    "commit; the event begins no earlier than its first version's. Times are RFC 3339.",
+    "commit, and a second one moves nothing; the event begins no earlier than its first version's. Times are "
+    "RFC 3339.",
     "sites.csv": "The settled sites. meter: device (the battery's counters) or site (the grid meter, whose "
     "baseline follows the event day). opted_out_at: settlement of the site ends there; may be empty "
     "or left off.",
