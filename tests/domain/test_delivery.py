@@ -108,6 +108,25 @@ def test_a_reset_in_a_long_silence_leaves_the_hour_missing():
     assert energy(silent, SIX, SIX + minutes(120))[1] == Quality.MISSING
 
 
+@pytest.mark.parametrize(
+    ("silent_minutes", "expected"), [(5, Quality.ESTIMATED), (15, Quality.ESTIMATED), (16, Quality.MISSING)]
+)
+def test_a_meter_replaced_in_a_silence_of_over_15_minutes_leaves_the_hour_missing(
+    silent_minutes: int, expected: Quality
+):
+    # Nothing bridges the silence, so most of the hour's energy could be gone.
+    replaced = columns(
+        [
+            ok(SIX, 9_000),
+            ok(SIX + minutes(30), 11_000),
+            ok(SIX + minutes(30 + silent_minutes), 7),
+            ok(SIX + minutes(60), 1_507),
+        ]
+    )
+
+    assert energy(replaced, SIX, SIX + minutes(60))[1] == expected
+
+
 def test_a_charge_counter_that_falls_ends_the_segment_of_both_counters():
     replaced = columns(
         [ok(SIX, 9_000, 500), ok(SIX + minutes(5), 50_000, 2), ok(SIX + minutes(60), 50_100, 2)]

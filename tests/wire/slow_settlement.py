@@ -207,7 +207,8 @@ class Meter:
         """Return net discharge, or load at the grid, with its quality; zero where it is MISSING or BAD.
 
         A counter that falls is another one from then on, unless it stays above where the stretch began, and
-        above nothing: then it had jumped, and what it fell is taken off again.
+        above nothing: then it had jumped, and what it fell is taken off again. Another one after more than
+        15 minutes without one leaves what was between unknown.
         """
         one, other = self.edge(starts), self.edge(stops)
         if one is None or other is None:
@@ -223,6 +224,8 @@ class Meter:
                 net += row[1] - last[1] - (row[2] - last[2])
             else:
                 begin = row
+                if row[0] - last[0] > timedelta(minutes=15):
+                    marks.append("MISSING")
         quality = max(marks, key=WORSE.index)
         return (0 if quality in ("MISSING", "BAD") else self.sign * net), quality
 

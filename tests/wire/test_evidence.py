@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.domain.money_world import EVENT_DAY, Row, a_meter, an_evening_history, columns, local
-from vpp.domain.delivery import Quality
+from vpp.domain.baseline import LOOKBACK_DAYS, METHODS
+from vpp.domain.delivery import CLOSE_NEIGHBOURS_S, FAR_NEIGHBOURS_S, Quality
 from vpp.domain.program import MeterOfRecord
+from vpp.domain.quantities import two_decimals
 from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED, read_bundle, read_event, recompute, write_event
 from vpp.wire.evidence_check import UNSIGNED, EvidenceReport, verify_bundle, write_bundle
 from vpp.wire.evidence_help import EXAMPLE, formats
@@ -113,6 +115,19 @@ def test_a_cancel_in_mid_event_ends_it_at_its_commit():
 
     assert (site["incremental_wh"], site["amount_usd"]) == (5_360, "10.72")
     assert (site["hours"][1]["baseline_wh"], site["hours"][1]["fraction"]) == (1_200, "37/60")
+
+
+def test_a_second_cancel_moves_nothing():
+    whole = [(local(EVENT_DAY, 18), local(EVENT_DAY, 21))]
+    event = an_event_file(
+        (local(EVENT_DAY, 12), "scheduled", whole),
+        (local(EVENT_DAY, 19, 37), "cancelled", []),
+        (local(EVENT_DAY, 20), "cancelled", whole),
+    )
+
+    site = only_site(verify_bundle(a_foreign_bundle({"s-1": an_evening()}, event=event)))
+
+    assert [hour["fraction"] for hour in site["hours"]] == ["1", "37/60"]
 
 
 def test_a_cancel_may_repeat_the_intervals_it_ends():
@@ -426,6 +441,19 @@ def test_the_example_that_people_are_shown_can_be_read():
     assert [each.incremental_wh for each in bundle.carried or ()] == [-1_860, Fraction(37, 3)]
     assert [each.kw for each in (bundle.powers or {})["s-7f3a"]] == [Fraction("4.8"), Fraction(37, 30)]
     assert all(name in formats() for name in (*REQUIRED, *OPTIONAL, *EXTRA))
+
+
+@pytest.mark.parametrize("method", [name for name, each in METHODS.items() if each.adjustment is not None])
+def test_people_are_told_the_rules_that_the_files_leave_open(method: str):
+    said = formats()
+
+    bounds = METHODS[method].adjustment
+    assert bounds is not None
+    assert f"{two_decimals(bounds.lowest)} to {two_decimals(bounds.highest)} ({method})" in said
+    assert f"at most {CLOSE_NEIGHBOURS_S} s apart, ESTIMATED up to {FAR_NEIGHBOURS_S // 60} min" in said
+    assert f"of the {LOOKBACK_DAYS} days before the event's date" in said
+    assert "season, daily window and event_max_h" in said
+    assert "weigh 50, 30 and 20 %" in said
 
 
 def test_a_byte_order_mark_and_carriage_returns_change_nothing():

@@ -4,14 +4,22 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.wire.bundle_by_hand import USUAL, Hand, earned, settled
 from vpp.entrypoints.cli import app
-from vpp.wire.evidence_check import verify_bundle
+from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.table import BadFile
+
+
+def only_amounts(report: EvidenceReport) -> list[str]:
+    sites = report.as_json()["sites"]
+    assert isinstance(sites, list)
+    return [site["amount_usd"] for site in sites]
+
 
 ONE_HOUR = [("12:00", "scheduled", [("18:00", "19:00")])]
 Files = dict[str, bytes]
@@ -320,3 +328,63 @@ def test_the_days_behind_a_baseline_are_named_newest_first():
         for day in ("09-08", "09-03", "09-02", "09-01", "08-31", "08-28", "08-27", "08-26", "08-25", "08-24")
     ]
     assert site["dropped_days"] == [{"date": "2026-09-04", "reason": "outage"}]
+
+
+@pytest.mark.parametrize(
+    ("stops", "notes"),
+    [
+        ("21:00", []),
+        (
+            "22:30",  # the program's window closes at 21:00
+            [
+                "of 4:30:00 h that the event was on, 1:30:00 h lie outside the program's season, daily "
+                "window or longest event and are not settled"
+            ],
+        ),
+    ],
+)
+def test_what_of_an_event_lies_outside_its_terms_is_said(stops: str, notes: list[str]):
+    report = verify_bundle(Hand(versions=[("12:00", "scheduled", [("18:00", stops)])]).files())
+
+    assert report.as_json()["notes"] == notes
+    assert only_amounts(report) == ["16.00"]
+
+
+def test_a_program_that_pays_nothing_for_an_event_says_so():
+    case = Hand(program="tesla-electric-tx", zone="America/Chicago")
+
+    report = verify_bundle(case.files())
+
+    assert report.as_json()["notes"] == [
+        "the program pays a fixed credit each month or year and nothing for an event: amounts are 0.00"
+    ]
+    assert only_amounts(report) == ["0.00"]
+
+
+def test_versions_out_of_the_order_of_time_are_said():
+    evening, short = [("18:00", "21:00")], [("18:00", "19:00")]
+    in_order = Hand(versions=[("12:00", "scheduled", short), ("13:00", "scheduled", evening)])
+    turned = Hand(versions=[("13:00", "scheduled", short), ("12:00", "scheduled", evening)])
+
+    said = "event.json: versions are not in the order of effective_at; the last one in the file counted"
+    assert verify_bundle(in_order.files()).as_json()["notes"] == []
+    assert verify_bundle(turned.files()).as_json()["notes"] == [said]
+    assert only_amounts(verify_bundle(turned.files())) == ["16.00"]
+
+
+def test_an_absent_manifest_is_not_said_to_be_computed(tmp_path: Path):
+    for name, content in Hand().files().items():
+        (tmp_path / name).write_bytes(content)
+
+    shown = CliRunner().invoke(app, ["evidence", "verify", str(tmp_path)]).stdout
+
+    assert "totals.csv is absent; it was computed" in shown
+    assert "manifest.json is absent; nothing shows that the files are as they were made" in shown
+
+
+def test_a_counter_too_large_is_refused_for_its_size():
+    files = Hand().files()
+    files["meter.csv"] += b"home,2026-09-10T01:00:01Z,1000000000000000,0,,,OK\n"
+
+    with pytest.raises(BadFile, match="not a whole number of watt-hours, 0 or more, of at most 15 digits"):
+        verify_bundle(files)

@@ -128,6 +128,8 @@ CLOSE_NEIGHBOURS_S = 300
 """An instant between two readings at most this far apart counts as metered."""
 FAR_NEIGHBOURS_S = 3600
 """Up to this far apart the straight line is an estimate; beyond it nothing is known."""
+UNCOUNTED_S = 900
+"""So long may nothing be counted at a reset for the hour to be an estimate; beyond it nothing is known."""
 
 _OK, _ESTIMATED, _MISSING, _BAD = range(len(QUALITY_CODES))
 
@@ -288,7 +290,7 @@ def net_energy(
       neighbour after the end, each at most an hour away. A jump inside the stretch cannot be told
       from energy.
     - MISSING: an end has no reading on one side, or its neighbours are over 60 min apart; or a
-      reset lies inside such a gap.
+      counter falls inside such a gap, or is reset inside one of over 15 min, which no counter bridges.
     - ESTIMATED: neighbours over 300 s apart, an ESTIMATED reading next to an end, or a reset inside.
 
     A counter that falls, but not below where the stretch began and not to zero, was no reset: it is back
@@ -308,14 +310,21 @@ def net_energy(
     quality = np.where(start.known & end.known, quality, _MISSING)
     net = (end.outward_wh - start.outward_wh) - (end.inward_wh - start.inward_wh)
     fallen = np.flatnonzero((resets > 0) & (quality <= _ESTIMATED))
-    net[fallen] += _taken_back(track, first[fallen], last[fallen])
+    taken_back, uncounted = _falls(track, first[fallen], last[fallen])
+    net[fallen] += taken_back
+    quality[fallen[uncounted]] = _MISSING
     return np.where(quality <= _ESTIMATED, net, 0), quality
 
 
-def _taken_back(track: CounterTrack, first: IntColumn, last: IntColumn) -> IntColumn:
-    """Return the steps down that are no resets, outward less inward, of stretches with a fall inside."""
+def _falls(track: CounterTrack, first: IntColumn, last: IntColumn) -> tuple[IntColumn, BoolColumn]:
+    """Return what falls within stretches mean, by stretch.
+
+    The steps down that are no resets, outward less inward; and whether a reset left more uncounted than
+    can be estimated.
+    """
     said_out, said_in = track.said_outward_wh, track.said_inward_wh
     taken_back = np.zeros(len(first), dtype=np.int64)
+    uncounted = np.zeros(len(first), dtype=np.bool_)
     for place, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):  # few fall
         lowest, highest = np.searchsorted(track.falls, (begin + 1, end + 1))
         for row in track.falls[lowest:highest].tolist():
@@ -324,7 +333,8 @@ def _taken_back(track: CounterTrack, first: IntColumn, last: IntColumn) -> IntCo
                 taken_back[place] += said_out[row] - said_out[row - 1] - said_in[row] + said_in[row - 1]
             else:
                 begin = row  # a reset or a replaced meter: from here on its counter is the measure
-    return taken_back
+                uncounted[place] |= track.key[row] - track.key[row - 1] > UNCOUNTED_S
+    return taken_back, uncounted
 
 
 class ReadingFault(StrEnum):

@@ -16,6 +16,8 @@ from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats
 from vpp.wire.table import BadFile
 
+_WITHOUT = {"manifest.json": "nothing shows that the files are as they were made"}
+
 evidence_app = typer.Typer(no_args_is_help=True, help="Evidence bundles.")
 
 
@@ -104,7 +106,7 @@ def _show_report(console: Console, report: dict[str, Any]) -> None:
     columns = ("site", "beyond the baseline", "amount", "quality")
     console.print(table(*columns, rows=rows, right=columns[1:3]))
     for name in report["absent"]:
-        console.print(f"{name} is absent; it was computed")
+        console.print(f"{name} is absent; {_WITHOUT.get(name, 'it was computed')}")
     for note in report["notes"]:
         console.print(note, markup=False, soft_wrap=True)
     for difference in report["differences"]:

@@ -13,9 +13,9 @@ same way.
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from vpp.domain.baseline import DayDropped, excluded_days
 from vpp.domain.delivery import NOT_METERED, ReadingColumns
 from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
-from vpp.domain.program import MeterOfRecord, NegativePolicy, Program
+from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, TariffRule
 from vpp.domain.quantities import IntColumn, column
 from vpp.domain.season_netting import EarlierEnergy, begins_at, is_earlier, summed
 from vpp.domain.settled_event import NoTerms, SettledEvent, settled_event, without
@@ -89,19 +89,31 @@ class EvidenceEvent:
         Raises:
             BadFile: No version asks for anything, or the program has no terms for that day.
         """
-        last = self.versions[-1]
-        asking = next((each for each in reversed(self.versions) if each.intervals), None)
+        asking = self._asking()
         if asking is None:
             raise BadFile(["event.json: no version holds an interval, so there is nothing to settle"])
         begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
         ends_at = asking.intervals[-1].ends_at
-        if last.status is EventStatus.CANCELLED:
-            ends_at = min(ends_at, last.effective_at)
+        cancels = list(takewhile(lambda each: each.status is EventStatus.CANCELLED, reversed(self.versions)))
+        if cancels:  # the first of them ended it; another one after it moves nothing
+            ends_at = min(ends_at, cancels[-1].effective_at)
         span = Interval(begins_at, ends_at) if begins_at < ends_at else None
         try:
             return settled_event(self.event_id, program, asking.intervals, span)
         except NoTerms as failure:
             raise BadFile([f"program.toml: {failure}"]) from failure
+
+    def on_s(self, settled: SettledEvent) -> int:
+        """Return how many seconds the event was on, inside its program's terms or not."""
+        asking = self._asking()
+        if asking is None or settled.on is None:
+            return 0
+        held = (each.overlap(settled.on) for each in asking.intervals)
+        return sum(each.seconds for each in held if each is not None)
+
+    def _asking(self) -> EvidenceVersion | None:
+        """Return the last version that asks for anything: a cancel need not repeat what it ends."""
+        return next((each for each in reversed(self.versions) if each.intervals), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +251,10 @@ def recompute(bundle: Bundle) -> Recomputed:
         carried_wh=carried if nets else None,
         period_id=None if part is None else part.period.period_id,
         average_kw={} if part is None else part.average_kw,
-        notes=tuple(_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id)),
+        notes=(
+            *_event_notes(bundle.event, event),
+            *_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id),
+        ),
     )
 
 
@@ -284,6 +299,19 @@ def _as_prices(rows: Sequence[PriceRow]) -> list[WholesalePrice]:
         WholesalePrice(each.program_id, each.hour_starts_at, each.per_mwh, each.hour_starts_at)
         for each in rows
     ]
+
+
+def _event_notes(said: EvidenceEvent, settled: SettledEvent) -> Iterator[str]:
+    if any(later.effective_at < earlier.effective_at for earlier, later in pairwise(said.versions)):
+        yield "event.json: versions are not in the order of effective_at; the last one in the file counted"
+    if settled.terms.tariff.rule is TariffRule.FIXED_CREDIT:
+        yield "the program pays a fixed credit each month or year and nothing for an event: amounts are 0.00"
+    on_s, paid_s = said.on_s(settled), sum(part.seconds for part in settled.parts)
+    if paid_s < on_s:
+        yield (
+            f"of {timedelta(seconds=on_s)} h that the event was on, {timedelta(seconds=on_s - paid_s)} h lie "
+            "outside the program's season, daily window or longest event and are not settled"
+        )
 
 
 def _notes(bundle: Bundle, *, nets: bool, period_id: str | None) -> Iterator[str]:

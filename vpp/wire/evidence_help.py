@@ -1,4 +1,11 @@
-"""The formats of an evidence bundle, said once for people: in ``--help``, and beside the code."""
+"""The formats of an evidence bundle, said once for people: in ``--help``, and beside the code.
+
+And the rules by which it is computed, so that someone else reaches the same cent with programs of their own.
+"""
+
+from vpp.domain.baseline import FEWEST_VALID_DAYS, LOOKBACK_DAYS, METHODS
+from vpp.domain.delivery import CLOSE_NEIGHBOURS_S, FAR_NEIGHBOURS_S, UNCOUNTED_S
+from vpp.domain.quantities import two_decimals
 
 EXAMPLE = {
     "event.json": """{"event_id": "ev-2026-09-09-1", "program_id": "elrp-a4-pge",
@@ -43,7 +50,8 @@ s-7f3a,o-19,5360,5360,10.72,OK,
 
 _MEANING = {
     "event.json": "The last version counts. A cancel ends the event at its effective_at, the controller's "
-    "commit; the event begins no earlier than its first version's. Times are RFC 3339.",
+    "commit, and a second one moves nothing; the event begins no earlier than its first version's. Times are "
+    "RFC 3339.",
     "sites.csv": "The settled sites. meter: device (the battery's counters) or site (the grid meter, whose "
     "baseline follows the event day). opted_out_at: settlement of the site ends there; may be empty "
     "or left off.",
@@ -68,8 +76,51 @@ _MEANING = {
     "fraction such as 37/3). baseline_wh is of the whole hour, fraction the part of it that counts: "
     "incremental_wh = metered_wh - baseline_wh x fraction; for a grid meter (load) the other way round.",
     "totals.csv": "Optional, compared. incremental_wh is signed, before the rule for hours below the "
-    "baseline; paid_wh after it; amount_usd is rounded once, half up to the cent.",
+    "baseline; paid_wh after it, before cap_kwh; amount_usd is rounded once, half up to the cent. reason is "
+    "for people and not compared.",
 }
+
+
+def _bounds() -> str:
+    """Return, for people, between what the methods keep the ratio of the event's day."""
+    return ", ".join(
+        f"{two_decimals(each.adjustment.lowest)} to {two_decimals(each.adjustment.highest)} ({name})"
+        for name, each in METHODS.items()
+        if each.adjustment is not None
+    )
+
+
+RULES = {
+    "Hours": "Each clock hour of the time zone counts for the part of it that the event was on, before the "
+    "site's opt-out and inside the program's season, daily window and event_max_h. Times are cut to whole "
+    "seconds. The event's date, which chooses the edition, the kind of day and the days before, is that of "
+    "its scheduled start.",
+    "Energy": "Of a device discharged less charged, of a site imported less exported Wh. A counter at an "
+    "instant is the reading then, or on the straight line between the nearest before and after, rounded "
+    f"half up to the Wh: OK where these are at most {CLOSE_NEIGHBOURS_S} s apart, ESTIMATED up to "
+    f"{FAR_NEIGHBOURS_S // 60} min, MISSING beyond. A BAD reading inside or next to an end makes the hour "
+    "BAD; an ESTIMATED one counts only at or next to an end. Where a counter falls, another one begins: "
+    "nothing is counted between the readings before and after, and the hour is ESTIMATED, or MISSING where "
+    f"they are over {UNCOUNTED_S // 60} min apart. But one that falls to no less than it was as the hour "
+    "began, and not to zero, had jumped, and its jump is taken off. A row with one counter of a pair, where "
+    "the site has both, says nothing. A MISSING or BAD hour counts zero.",
+    "Baseline": f"Similar days are, of the {LOOKBACK_DAYS} days before the event's date, those of its kind "
+    "(weekdays; or weekends and, where holidays are NERC, its six holidays) that are not excluded and have "
+    "each of the event's clock hours OK or ESTIMATED. Hours after midnight are compared with the night after "
+    "the similar day; an hour that a clock skips is MISSING. ten_of_ten and caiso_ten_of_ten average the ten "
+    "latest, of rest days the four latest. five_of_ten averages the five highest of the ten latest, of rest "
+    "days the three highest of the five latest, which weigh 50, 30 and 20 %, the highest most; a day is as "
+    "high as its energy in all the event's clock hours. Where there are fewer, or fewer than "
+    f"{FEWEST_VALID_DAYS} days of any kind with data, quality is NO_BASELINE and the event earns nothing.",
+    "Day of the event": "A site's baseline, never a device's, is multiplied by load over baseline of the "
+    "first three of the four clock hours before the event, with five_of_ten also of the last three of the "
+    f"four after it, kept within {_bounds()}. It is multiplied by 1 where one of these hours is MISSING or "
+    "BAD, on the day or on a day averaged, or where the baseline of them is not above zero.",
+    "Money": "rate x paid kWh, these at most cap_kwh, x bonus_multiplier x owner_share; at most cap_amount, "
+    "at least minimum_amount, which an event earns only where its quality is OK or ESTIMATED, a month or "
+    "season in any case. There an event without a baseline counts with 0 kW.",
+}
+"""How a bundle is computed, where its files leave it open."""
 
 
 def formats() -> str:
@@ -82,4 +133,5 @@ def formats() -> str:
     parts.append(
         "manifest.json: optional; SHA-256 of each file, the head of the ledger's hash chain, and a signature."
     )
+    parts.extend(f"{name}: {rule}" for name, rule in RULES.items())
     return "\n\n".join(parts)

@@ -93,7 +93,8 @@ def _counter(name: str, text: str) -> int:
         return NOT_METERED
     whole = _WHOLE.fullmatch(text)
     if whole is None:
-        raise BadCell(name, f"{text[:40]!r} is not a whole number of watt-hours")
+        wanted = f"a whole number of watt-hours, 0 or more, of at most {_MOST_DIGITS} digits"
+        raise BadCell(name, f"{text[:40]!r} is not {wanted}")
     return int(whole[1])
 
 
