@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, rows_of
 
 ENOUGH_PERCENT = 125
 
@@ -49,7 +49,7 @@ def left_to_others(
         wanted |= claim.eligible
     contested = mine.eligible & wanted
     nobody = np.zeros(len(firm_w), dtype=np.bool_)
-    if mine.asked_w is None or not contested.any():
+    if mine.asked_w is None or not any_of(contested):
         return nobody
     needs_w = max(0, mine.asked_w - int(firm_w[mine.eligible & ~wanted].sum()))
     others_w = sum(_needed_of(contested, claim, mine, firm_w) for claim in later)
@@ -61,7 +61,7 @@ def left_to_others(
     takes_w = max(needs_w, fair_w)
     if 100 * (all_w - has_w) >= ENOUGH_PERCENT * others_w:
         takes_w = max(takes_w, has_w)
-    rows = _in_turn(np.flatnonzero(contested), mine, later, serving_no)
+    rows = _in_turn(rows_of(contested), mine, later, serving_no)
     before_w = np.cumsum(firm_w[rows]) - firm_w[rows]
     left = nobody
     left[rows[before_w >= takes_w]] = True
