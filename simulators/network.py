@@ -11,7 +11,7 @@ from simulators.kernel import Kernel
 from vpp.adapters.memory.broker import MemoryBroker
 from vpp.ports import Packet
 
-USUAL_MS = (5, 150)
+USUAL_MS = (5, 151)  # from, and below
 LONGEST_DELAY_MS = 90_000
 
 
@@ -46,7 +46,7 @@ class Network:
 
     def _carry(self, client_id: str, packet: Packet) -> Sequence[Packet]:
         climate, random = self._climate, self._kernel.random
-        delay_ms = random.randint(*USUAL_MS)
+        delay_ms = random.randrange(*USUAL_MS)
         for listener in self.listeners:
             listener(packet)
         if self.cut_until_ms and self._is_cut(client_id, packet.topic):

@@ -237,7 +237,10 @@ def doubt_answers(leases: Leases, sites: IntColumn) -> None:
     Their owners spoke: a home that never heard that it serves another event goes on with the one before,
     and an owner who says no to that one must not wait for the next renewal.
     """
-    unheard = np.isin(leases.standing[sites], (_WAITING, _NO_ANSWER))
+    if not len(sites):
+        return
+    standing = leases.standing[sites]
+    unheard = (standing == _WAITING) | (standing == _NO_ANSWER)
     leases.behind[sites[unheard]] = True
 
 

@@ -80,7 +80,10 @@ def _in_turn(rows: IntColumn, mine: Claim, later: Sequence[Claim], serving_no: I
 
     Among equals the number is scattered, so that each event gets full and empty homes, near and far.
     """
-    serves_other = np.isin(serving_no[rows], [claim.event_no for claim in later])
-    turn = np.where(serving_no[rows] == mine.event_no, 0, np.where(serves_other, 2, 1))
+    serving = serving_no[rows]
+    turn = np.ones(len(rows), dtype=np.int64)
+    for claim in later:
+        turn[serving == claim.event_no] = 2
+    turn[serving == mine.event_no] = 0
     scattered = rows * 2_654_435_761 % 2**32
     return rows[np.lexsort((rows, scattered, turn))]

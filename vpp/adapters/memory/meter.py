@@ -180,7 +180,6 @@ class MemoryMeter(MemoryRegistry):
         return [value for value, at in zip(values, arrived, strict=True) if at < before]
 
     def _keep_reading(self, reading: MeterReading, received_at: datetime) -> None:
-        self._tables.pop(reading.site_id, None)
         values = self._readings.setdefault(reading.site_id, {}).setdefault(
             (reading.boot_id, reading.index), []
         )
@@ -188,11 +187,20 @@ class MemoryMeter(MemoryRegistry):
         wider = spans_of([reading], spans)
         if wider and any(spans.get(boot_id) != span for boot_id, span in wider.items()):
             spans.update(wider)
-            self._contested[reading.site_id] = contests(spans)
+            contested = contests(spans)
+            if contested != self._contested.get(reading.site_id):
+                self._contested[reading.site_id] = contested
+                self._tables.pop(reading.site_id, None)
         if values and any(_measured(known) == _measured(reading) for known in values):
             return
         values.append(reading)
         self._arrived.setdefault((reading.site_id, reading.boot_id, reading.index), []).append(received_at)
+        table = self._tables.pop(reading.site_id, None)
+        if table is not None and len(values) == 1 and not self._contested.get(reading.site_id):
+            row = np.array(_row(reading, reading.quality), dtype=np.int64)
+            place = int(table[:, 0].searchsorted(row[0]))
+            if place == len(table) or table[place, 0] > row[0]:
+                self._tables[reading.site_id] = np.concatenate((table[:place], row[None], table[place:]))
 
     def _stored_through(self, site_id: str, boot_id: str, oldest_index: int) -> int:
         stored = self._readings.get(site_id, {})
