@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vpp.domain.command import Action, Refusal
 from vpp.domain.interval import to_epoch
@@ -40,6 +41,17 @@ class Trusted:
     body: bytes
 
 
+@lru_cache(maxsize=4096)  # many packets come more than once, and those who judge a home read them as well
+def command_in(body: bytes) -> tuple[Command, Mapping[str, int]]:
+    """Return the command that a body says, and how many of its fields no command has, by kind of message.
+
+    Raises:
+        MalformedMessage: It says none.
+    """
+    odd_fields = Counter[str]()
+    return decode_command(body, site_id=None, unknown=odd_fields), odd_fields
+
+
 def read_command(
     payload: bytes, *, site_id: str, keys: Mapping[str, VerifyingKey], unknown: Counter[str] | None = None
 ) -> Dropped | Refused | Trusted:
@@ -52,10 +64,12 @@ def read_command(
     except MalformedMessage as malformed:
         return Dropped(malformed.reason)
     try:
-        command = decode_command(message.body, site_id=None, unknown=unknown)
+        command, odd_fields = command_in(message.body)
     except MalformedMessage as malformed:
         named = command_key(message.body)
         return Dropped(malformed.reason) if named is None else Refused(*named, Refusal.BAD_PARAMETER)
+    if unknown is not None:
+        unknown.update(odd_fields)
     key = keys.get(message.kid)
     if key is None:
         return Refused(command.event_id, command.epoch, command.sequence, Refusal.UNKNOWN_KEY)

@@ -1,7 +1,7 @@
 """What a gateway keeps through a power cut: each key's highest command, the lease in force, its event."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -33,7 +33,15 @@ class DiskContent:
 
     def copy(self) -> "DiskContent":
         """Return the same content, which no later change of this one reaches."""
-        return replace(self, highest=dict(self.highest))
+        return DiskContent(
+            highest=dict(self.highest),
+            in_force=self.in_force,
+            pair=self.pair,
+            event_until_s=self.event_until_s,
+            grid_charge_from_s=self.grid_charge_from_s,
+            opted_out=self.opted_out,
+            opt_out_ends_s=self.opt_out_ends_s,
+        )
 
 
 _PLAIN = ("event_until_s", "grid_charge_from_s", "opted_out", "opt_out_ends_s")

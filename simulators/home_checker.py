@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from simulators.command_check import LONGEST_LEASE_S
+from simulators.command_check import LONGEST_LEASE_S, command_in
 from simulators.findings import Findings
 from simulators.kernel import Kernel
 from simulators.lease import Lease
@@ -17,7 +17,7 @@ from vpp.domain.command import Action
 from vpp.domain.delivery import MeterReading
 from vpp.domain.interval import to_epoch
 from vpp.ports import Packet
-from vpp.wire.gateway import Command, decode_command
+from vpp.wire.gateway import Command
 from vpp.wire.gateway_meter import decode_meter
 from vpp.wire.signed import split
 from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
@@ -176,4 +176,4 @@ def command_of(payload: bytes) -> tuple[Command, str]:
         MalformedMessage: It holds no command.
     """
     message = split(payload, max_bytes=GATEWAY_MESSAGE_BYTES)
-    return decode_command(message.body, site_id=None), message.kid
+    return command_in(message.body)[0], message.kid

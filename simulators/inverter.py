@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from simulators.battery import CHARGED_TENTHS_KEPT, Battery, self_consumption_w, usable_tenths
+from simulators.battery import CHARGED_TENTHS_KEPT, Battery, one_home_w, usable_tenths
 from simulators.household import SLOT_S
 from simulators.lease import SLOWEST_FULL_START_S, Lease
 from vpp.domain.powerwall import export_headroom_w
@@ -240,17 +240,15 @@ class Inverter:
         battery = self.battery
         kept_permille = self.reserve_permille if self.connected else 0
         kept = int(usable_tenths(battery.full_energy_wh, kept_permille))
-        power_w = int(
-            self_consumption_w(
-                self._net_load_w,
-                self._house.share_pct if self.connected else 100,
-                battery.stored_tenths,
-                kept,
-                battery.full_tenths,
-                battery.max_charge_w,
-                battery.max_discharge_w,
-                seconds,
-            )
+        power_w = one_home_w(
+            self._net_load_w,
+            self._house.share_pct if self.connected else 100,
+            battery.stored_tenths,
+            kept,
+            battery.full_tenths,
+            battery.max_charge_w,
+            battery.max_discharge_w,
+            seconds,
         )
         wanted = battery.full_tenths if self.storm_mode else kept
         if self.connected and self.at_s >= self.grid_charge_from_s and battery.stored_tenths < wanted:

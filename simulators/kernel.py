@@ -56,9 +56,7 @@ class Kernel:
 
     def note(self, *words: bytes) -> None:
         """Write into the trace what happened now."""
-        self._trace.update(b"%d" % self.now_ms)
-        for word in words:
-            self._trace.update(word)
+        self._trace.update(b"".join((b"%d" % self.now_ms, *words)))
 
     def trace_hash(self) -> str:
         """Return the hash of everything that was noted so far, in hex."""

@@ -11,7 +11,7 @@ from simulators.kernel import Kernel
 from vpp.adapters.memory.broker import MemoryBroker
 from vpp.ports import Packet
 
-USUAL_MS = (5, 150)
+USUAL_MS = (5, 151)  # from, and below
 LONGEST_DELAY_MS = 90_000
 
 
@@ -24,6 +24,9 @@ class Network:
         self.cut_until_ms: dict[tuple[str, str], int] = {}  # by site and direction: "up" or "down"
         self._kernel = kernel
         self._climate = climate
+        strength = climate.strength
+        self._drop, self._duplicate = strength[Fault.DROP], strength[Fault.DUPLICATE]
+        self._delay, self._reorder = strength[Fault.DELAY], strength[Fault.REORDER]
         self._arrived = arrived
         self._lives = 0
         self._way_of: dict[tuple[str, str], tuple[str, str]] = {}
@@ -43,7 +46,7 @@ class Network:
 
     def _carry(self, client_id: str, packet: Packet) -> Sequence[Packet]:
         climate, random = self._climate, self._kernel.random
-        delay_ms = random.randint(*USUAL_MS)
+        delay_ms = random.randrange(*USUAL_MS)
         for listener in self.listeners:
             listener(packet)
         if self.cut_until_ms and self._is_cut(client_id, packet.topic):
@@ -51,17 +54,16 @@ class Network:
         if climate.over:
             self._send_on_its_way(client_id, packet, delay_ms)
             return ()
-        fate, strength = random.random(), climate.strength
-        if fate < strength[Fault.DROP]:
+        if random.random() < self._drop:
             climate.count(Fault.DROP)
             return ()
-        if random.random() < strength[Fault.DELAY]:
+        if random.random() < self._delay:
             climate.count(Fault.DELAY)
             delay_ms = min(LONGEST_DELAY_MS, int(1000 * random.paretovariate(1.0)))
-        elif random.random() < strength[Fault.REORDER]:
+        elif random.random() < self._reorder:
             climate.count(Fault.REORDER)
             delay_ms += random.randint(150, 1500)
-        if random.random() < strength[Fault.DUPLICATE]:
+        if random.random() < self._duplicate:
             climate.count(Fault.DUPLICATE)
             self._send_on_its_way(client_id, packet, delay_ms + random.randint(0, 3000))
         self._send_on_its_way(client_id, packet, delay_ms)

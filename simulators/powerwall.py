@@ -38,7 +38,6 @@ from vpp.wire.strict_json import GATEWAY_MESSAGE_BYTES, MalformedMessage
 
 FIRMWARE = "powerwall-simulator/1"
 DWELL_S = 60
-NEVER_S = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +85,15 @@ class Gateway:
     @property
     def next_due_s(self) -> int:
         """Return when this gateway has something to do by itself."""
-        moment_s = self.inverter.next_moment_s
-        kept = self._kept
-        return min(
-            self._cadence.next_due_s,
-            kept.event_until_s if self._in_event(self.inverter.at_s) else NEVER_S,
-            NEVER_S if kept.opt_out_ends_s is None else kept.opt_out_ends_s,
-            NEVER_S if moment_s is None else moment_s,
-        )
+        inverter, kept = self.inverter, self._kept
+        due_s, moment_s = self._cadence.next_due_s, inverter.next_moment_s
+        if moment_s is not None and moment_s < due_s:
+            due_s = moment_s
+        if inverter.at_s < kept.event_until_s < due_s:
+            due_s = kept.event_until_s
+        if kept.opt_out_ends_s is not None and kept.opt_out_ends_s < due_s:
+            due_s = kept.opt_out_ends_s
+        return due_s
 
     @property
     def topics_heard(self) -> tuple[str, str]:

@@ -176,7 +176,9 @@ class Controller:
         failures = self.runner.failures
         failures.received.update(heard.received)
         failures.refuse(heard.refused)
-        trusted = heard.received - Counter(kind for kind, _ in heard.refused.elements())
+        trusted = heard.received
+        if heard.refused:
+            trusted = trusted - Counter(kind for kind, _ in heard.refused.elements())
         failures.lost.update(trusted)  # until they are stored
         collected = await collect(
             heard,

@@ -66,6 +66,7 @@ def a_reading_is_lost_after_its_receipt(patch: pytest.MonkeyPatch) -> None:
         receipts = await append(self, messages, at=at)
         for message in messages[1:]:
             self._readings[message.site_id].pop((message.boot_id, message.readings[0].index), None)
+            self._tables.pop(message.site_id, None)
         return receipts
 
     patch.setattr(MemoryMeter, "append", loses)

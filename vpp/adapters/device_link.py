@@ -19,7 +19,7 @@ from vpp.domain.delivery import MeterMessage, MeterReceipt, SiteStatus
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.fleet import Roster, TelemetryBatch
 from vpp.domain.interval import to_epoch
-from vpp.domain.quantities import column, flags
+from vpp.domain.quantities import column
 from vpp.ports import DeviceLink, Heard, Keys, Packet, Transport
 from vpp.wire.gateway import (
     FROM_GATEWAYS,
@@ -243,25 +243,9 @@ def _telemetry(samples: list[tuple[int, ...]]) -> TelemetryBatch:
     names = ("site_no", *TELEMETRY_COLUMNS)
     rows = np.array(samples, dtype=np.int64).reshape(-1, len(names))
     columns = rows.T.copy()  # one copy for all of them, each in one piece
-    columns.flags.writeable = False
-    table = dict(zip(names, columns, strict=True))
-    return TelemetryBatch(
-        site_no=table["site_no"],
-        at_s=table["at_s"],
-        epoch=table["epoch"],
-        sequence=table["sequence"],
-        soc_permille=table["soc_permille"],
-        battery_w=table["battery_w"],
-        discharge_limit_w=table["discharge_limit_w"],
-        energy_full_wh=table["energy_full_wh"],
-        reserve_permille=table["reserve_permille"],
-        discharged_wh=table["discharged_wh"],
-        charged_wh=table["charged_wh"],
-        grid_connected=flags(table["grid_connected"]),
-        storm_mode=flags(table["storm_mode"]),
-        opted_out=flags(table["opted_out"]),
-        faulted=flags(table["faulted"]),
-    )
+    flags = columns[-len(_FLAGS) :] != 0
+    columns.flags.writeable = flags.flags.writeable = False
+    return TelemetryBatch(**dict(zip(names, (*columns[: -len(_FLAGS)], *flags), strict=True)))
 
 
 def _acks(acks: list[tuple[int, Ack]]) -> AckBatch:
@@ -275,6 +259,8 @@ def _acks(acks: list[tuple[int, Ack]]) -> AckBatch:
     )
 
 
+_FLAGS = ("grid_connected", "storm_mode", "opted_out", "faulted")
+assert TELEMETRY_COLUMNS[-len(_FLAGS) :] == _FLAGS, "the last columns are the flags"
 _NO_TELEMETRY, _NO_ACKS = _telemetry([]), _acks([])
 
 

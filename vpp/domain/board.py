@@ -22,7 +22,7 @@ from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
-from vpp.domain.quantities import BoolColumn, IntColumn, bounded
+from vpp.domain.quantities import BoolColumn, IntColumn, bounded, rows_of
 
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
@@ -146,7 +146,7 @@ def hold_back_again(
         (to_epoch(each.at), each.site_no, None) for each in lowered
     ]
     for sequence in np.unique(told.sequence):
-        rows = np.flatnonzero(told.sequence == sequence)
+        rows = rows_of(told.sequence == sequence)
         causes.append((int(said_s[rows].min()) - _AROUND_A_REFUSAL_S, told.site_no[rows], said_s[rows]))
     for at_s, sites, refused_s in sorted(causes, key=lambda cause: cause[0]):
         if refused_s is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpp.domain.dispatch_plan import MIN_COMMAND_W
-from vpp.domain.quantities import BoolColumn, IntColumn, bounded
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, bounded
 
 Numbers = NDArray[np.integer]
 """A column of small dense numbers, of any width."""
@@ -41,7 +41,7 @@ class RampCaps:
     @property
     def slows(self) -> bool:
         """Return whether anything is capped."""
-        return self.fleet_w_per_min < UNBOUNDED_W or bool((self.zone_w_per_min < UNBOUNDED_W).any())
+        return self.fleet_w_per_min < UNBOUNDED_W or any_of(self.zone_w_per_min < UNBOUNDED_W)
 
     def slowed_sites(self, zone_no: Numbers) -> BoolColumn:
         """Return the sites that stand under a cap: they start when told, not spread by a hash."""

@@ -15,7 +15,7 @@ from vpp.domain.headroom import firm_power_w
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT
 from vpp.domain.proof import Assessment, ProofState
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of
 from vpp.domain.sharing import Claim, left_to_others
 
 _SELECTED, _NOT_NEEDED = reason_code(Reason.SELECTED), reason_code(Reason.NOT_NEEDED)
@@ -63,12 +63,17 @@ class Candidates:
         codes = self._eligible(demands[0], busy)
         if len(demands) > 1 and demands[0].most_now_w is not None:
             left = self._left_to_others(demands, codes, busy)
-            if left.any():
+            if any_of(left):
                 yield np.where(left & (codes == _SELECTED), _NOT_NEEDED, codes)
         yield codes
 
     def _left_to_others(self, demands: Sequence[Demand], codes: IntColumn, busy: BoolColumn) -> BoolColumn:
         eligible = [codes, *(self._eligible(each, busy) for each in demands[1:])]
+        wanted = np.zeros(len(self._fleet), dtype=np.bool_)
+        for of_event in eligible[1:]:
+            wanted |= of_event == _SELECTED
+        if not any_of(wanted & (codes == _SELECTED)):
+            return np.zeros(len(self._fleet), dtype=np.bool_)  # nobody is asked by two
         mine, *later = (
             Claim(demand.event_no, of_event == _SELECTED, demand.most_now_w)
             for demand, of_event in zip(demands, eligible, strict=True)
@@ -87,7 +92,7 @@ class Candidates:
         codes = self._reasons.get(key)
         if codes is None:
             codes = self._reasons[key] = self._reasons_of(demand)
-        return np.where(busy & (codes == _SELECTED), _NOT_NEEDED, codes) if busy.any() else codes
+        return np.where(busy & (codes == _SELECTED), _NOT_NEEDED, codes) if any_of(busy) else codes
 
     def _reasons_of(self, demand: Demand) -> IntColumn:
         nobody = np.zeros(len(self._fleet), dtype=np.bool_)

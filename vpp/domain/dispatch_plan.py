@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from vpp.domain.level_filling import ONE_GROUP, WS_NUMERATOR, Share, grouped, near_level, solve
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, rows_of
 
 MIN_COMMAND_W = 500
 MIN_REMAINING_S = 600
@@ -176,10 +176,10 @@ def plan_dispatch(
         Setpoints whose sum with the shortfall is the request, exact to the watt; no site above its
         limit, under its floor at the event's end, or asked for less than ``least_w``.
     """
-    if len(offers) and (offers.site_no[1:] < offers.site_no[:-1]).any():
+    if len(offers) and any_of(offers.site_no[1:] < offers.site_no[:-1]):
         return _in_order_of_sites(profile, offers, feeder_caps_w, zone_caps_w, least_w)
     sustainable = sustainable_w(offers, profile.at_peak_s)
-    rows = np.flatnonzero(sustainable >= least_w)
+    rows = rows_of(sustainable >= least_w)
     alone_w = sustainable[rows]
     share = _share_of(offers, rows, alone_w, profile.at_peak_s)
     network = _Network.of(
@@ -257,7 +257,7 @@ Marks = tuple[BoolColumn, ...]
 
 
 def _any(marks: Marks) -> bool:
-    return any(bool(marked.any()) for marked in marks)
+    return any(any_of(marked) for marked in marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,13 +312,13 @@ class _Network:
         power; filling the fleet once below these ceilings then needs no outer loop.
         """
         for (place, caps_w), marked in zip(self.families, full, strict=True):
-            if not marked.any():
+            if not any_of(marked):
                 continue
             over = marked & (_sums(ceiling_w, place, len(caps_w)) > caps_w)
-            rows = np.flatnonzero(np.append(False, over)[place] & (ceiling_w > 0))
+            rows = rows_of(np.append(False, over)[place] & (ceiling_w > 0))
             if len(rows):
                 rows, groups = grouped(rows, place[rows] - 1)
-                starts = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+                starts = rows_of(np.append(True, groups[1:] != groups[:-1]))
                 limited = self.share.rows(rows).up_to(ceiling_w[rows])
                 ceiling_w = ceiling_w.copy()
                 caps_now_w = np.maximum(caps_w[groups[starts]], 0)

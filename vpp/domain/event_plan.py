@@ -22,7 +22,7 @@ from vpp.domain.dispatch_plan import (
 from vpp.domain.fleet import FleetState
 from vpp.domain.grid_event import Step
 from vpp.domain.headroom import Limits, firm_power_w, headroom, offers_of
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, rows_of
 
 MIN_RAISE_W = 100  # less is not worth a command, even to a home that discharges
 DEADBAND_PERMILLE = 10
@@ -210,8 +210,7 @@ def plan_event(
     deadband_w = _deadband_w(requested_w)
     used = (codes == reason_code(Reason.SELECTED)) | (plan.setpoint_w > 0)
     floor = np.where(used, known_floor, plan.floor_permille)
-    now = replace(plan, requested_w=requested_w)
-    if ((unknown | delivered.unseen) & (held > 0)).any():
+    if any_of((unknown | delivered.unseen) & (held > 0)):
         after = _lowered(plan, demand, held, floor, codes, fleet, delivered, brake)
     elif brake.slows and plan.revision > 0 and demand.profile.now_w is not None:
         after = _slowed(plan, demand, fleet, codes, limits, held, floor, delivered, brake)
@@ -221,21 +220,22 @@ def plan_event(
         fixed_w, told_w = np.where(fixed, held, 0), _told_most_w(demand, brake)
         after = _solved(plan, demand, fleet, codes, limits, fixed_w, floor, None, told_w, beside_w=beside_w)
     elif missing_w < -deadband_w:
-        after = _held(now, _cut(held, int(held.sum()) + missing_w, fleet, delivered, brake), floor, codes)
+        kept = _cut(held, int(held.sum()) + missing_w, fleet, delivered, brake)
+        after = _held(plan, requested_w, kept, floor, codes)
     elif missing_w > deadband_w:
+        now = replace(plan, requested_w=requested_w)
         after = _solved(
             now, demand, fleet, codes, limits, held, floor, missing_w, _told_most_w(demand, brake)
         )
     else:
-        after = _held(now, held, floor, codes)
+        after = _held(plan, requested_w, held, floor, codes)
     if brake.slows:
         after = replace(after, setpoint_w=_braked(plan, after, fleet, delivered, brake))
     if demand.profile.now_w is None:
         after = replace(after, requested_w=int(after.setpoint_w.sum()), shortfall_w=0)
-    after = replace(after, asked=demand.asked, version=demand.version)
-    if _says_the_same(plan, after):
+    if plan.version == demand.version and _says_the_same(plan, after):
         return replace(plan, asked=demand.asked, reason_code=after.reason_code)
-    return replace(after, revision=plan.revision + 1)
+    return replace(after, asked=demand.asked, version=demand.version, revision=plan.revision + 1)
 
 
 def _braked(
@@ -286,7 +286,7 @@ def _lowered(
     bounds = (plan.requested_w, demand.authorized_w, demand.profile.now_w)
     most_w = min(bound for bound in bounds if bound is not None)
     kept = _cut(held, most_w, fleet, delivered, brake) if most_w < plan.requested_w else held
-    return _held(replace(plan, requested_w=most_w), kept, floor, codes)
+    return _held(plan, most_w, kept, floor, codes)
 
 
 def _slowed(
@@ -307,14 +307,13 @@ def _slowed(
     if demand.authorized_w is not None:
         held = _cut(held, demand.authorized_w * 11 // 10, fleet, delivered, brake)
     requested_w = min(demand.profile.now_w or 0, max(0, brake.ceiling_w))
-    plan = replace(plan, asked=demand.asked, requested_w=requested_w)
     missing_w = requested_w - int(np.minimum(delivered.counted_w, held).sum())
     if missing_w > _deadband_w(requested_w):
-        told_w = _told_most_w(demand, brake)
-        return _solved(plan, demand, fleet, codes, limits, held, floor, missing_w, told_w)
+        now, told_w = replace(plan, requested_w=requested_w), _told_most_w(demand, brake)
+        return _solved(now, demand, fleet, codes, limits, held, floor, missing_w, told_w)
     if missing_w < -_deadband_w(requested_w) or requested_w == 0:
         held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered, brake)
-    return _held(plan, held, floor, codes)
+    return _held(plan, requested_w, held, floor, codes)
 
 
 def _cut(held: IntColumn, most_w: int, fleet: FleetState, delivered: Delivered, brake: Brake) -> IntColumn:
@@ -342,13 +341,13 @@ def _still_held(plan: EventPlan, fleet: FleetState, codes: IntColumn, delivered:
 
 
 def _says_the_same(before: EventPlan, after: EventPlan) -> bool:
-    """Return whether two plans tell every home and the grid the same thing, for the same request."""
+    """Return whether two plans of one version tell every home and the grid the same, for the same request."""
     return (
         before.revision > 0
-        and (before.version, before.requested_w) == (after.version, after.requested_w)
+        and before.requested_w == after.requested_w
         and abs(after.shortfall_w - before.shortfall_w) <= _deadband_w(after.requested_w)
-        and bool((before.setpoint_w == after.setpoint_w).all())
-        and bool((before.floor_permille == after.floor_permille).all())
+        and not any_of(before.setpoint_w != after.setpoint_w)
+        and not any_of(before.floor_permille != after.floor_permille)
     )
 
 
@@ -361,13 +360,20 @@ def _within_limit(setpoint_w: IntColumn, fleet: FleetState) -> IntColumn:
     return np.where(lowered < MIN_COMMAND_W, 0, lowered)
 
 
-def _held(plan: EventPlan, held: IntColumn, floor: IntColumn, codes: IntColumn) -> EventPlan:
-    return replace(
-        plan,
+def _held(
+    plan: EventPlan, requested_w: int, held: IntColumn, floor: IntColumn, codes: IntColumn
+) -> EventPlan:
+    """Return the plan with these setpoints, which answer a request, or fall short of it."""
+    return EventPlan(
+        revision=plan.revision,
+        asked=plan.asked,
         setpoint_w=held,
         floor_permille=_floors(plan, held, floor),
         reason_code=_explained(codes, held, np.zeros(len(held), dtype=np.bool_)),
-        shortfall_w=max(0, plan.requested_w - int(held.sum())),
+        requested_w=requested_w,
+        shortfall_w=max(0, requested_w - int(held.sum())),
+        level_permille=plan.level_permille,
+        version=plan.version,
     )
 
 
@@ -389,7 +395,7 @@ def _solved(
     All of it is what is asked beside the ``beside_w`` that held sites give, who are asked for no more. All
     setpoints together stay within ``told_most_w``.
     """
-    rows = np.flatnonzero(codes == reason_code(Reason.SELECTED))
+    rows = rows_of(codes == reason_code(Reason.SELECTED))
     left = demand.beside(beside_w)
     profile, most_w = left.profile, left.authorized_w
     told_most_w = max(0, told_most_w - int(held.sum()))

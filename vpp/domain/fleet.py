@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, last_of_runs
 
 
 class Names:
@@ -217,7 +217,7 @@ def update(fleet: FleetState, batch: TelemetryBatch) -> None:
         return
     order = np.lexsort((batch.at_s, batch.site_no))
     sites = batch.site_no[order]
-    newest = order[np.append(sites[1:] != sites[:-1], True)]
+    newest = order[last_of_runs(sites)]
     newest = newest[batch.at_s[newest] > fleet.sampled_at_s[batch.site_no[newest]]]
     rows = batch.site_no[newest]
     fleet.sampled_at_s[rows] = batch.at_s[newest]

@@ -13,7 +13,7 @@ import numpy as np
 
 from vpp.domain.command import AckBatch, Action, CommandBatch, Refusal
 from vpp.domain.interval import to_epoch
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, first_of_runs, last_of_runs, rows_of
 
 NO_EVENT = -1
 RESENDS = 3
@@ -120,7 +120,7 @@ class Leases:
 
     def unfinished(self, now_s: int) -> bool:
         """Return whether a lease may still run, or a home is behind."""
-        return bool((self.running_until_s > now_s).any() or self.behind.any())
+        return any_of(self.running_until_s > now_s) or any_of(self.behind)
 
 
 def note_sent(leases: Leases, batch: CommandBatch, event_no: int) -> None:
@@ -179,7 +179,7 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     if all(refusal is None for refusal in acks.refusal):  # nearly always
         leases.standing[sites[current]] = _ACCEPTED
         _note_accepted(leases, sites[current])
-        _note_newest(leases, acks, np.flatnonzero(sent))
+        _note_newest(leases, acks, rows_of(sent))
         return np.zeros(0, dtype=np.int64)
     dwells = np.array([refusal is Refusal.DWELL for refusal in acks.refusal], dtype=np.bool_)
     refused = np.array([refusal is not None for refusal in acks.refusal], dtype=np.bool_)
@@ -190,8 +190,8 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
     leases.standing[sites[current & dwells]] = _DWELLING
     leases.running_until_s[sites[current & ended]] = 0
     _note_accepted(leases, sites[current & ~refused])
-    _note_newest(leases, acks, np.flatnonzero(sent & ~refused))
-    new = np.flatnonzero(current & refused & ~dwells & ~known)
+    _note_newest(leases, acks, rows_of(sent & ~refused))
+    new = rows_of(current & refused & ~dwells & ~known)
     _, first = np.unique(sites[new], return_index=True)
     copies_left_out: IntColumn = new[first]
     return copies_left_out
@@ -210,7 +210,7 @@ def _note_newest(leases: Leases, acks: AckBatch, rows: IntColumn) -> None:
     if len(rows) > 1:
         rows = rows[np.lexsort((acks.sequence[rows], acks.epoch[rows], acks.site_no[rows]))]
         sites = acks.site_no[rows]
-        rows = rows[np.append(sites[1:] != sites[:-1], True)]
+        rows = rows[last_of_runs(sites)]
     sites, epoch, sequence = acks.site_no[rows], acks.epoch[rows], acks.sequence[rows]
     known_epoch, known_sequence = leases.acked_epoch[sites], leases.acked_sequence[sites]
     newer = (epoch > known_epoch) | ((epoch == known_epoch) & (sequence > known_sequence))
@@ -228,7 +228,7 @@ def doubt_releases(leases: Leases, sites: IntColumn | None = None) -> bool:
     rows = np.arange(len(leases)) if sites is None else sites
     waiting = (leases.standing[rows] == _WAITING) & (leases.setpoint_w[rows] == 0)
     leases.issued_at_s[rows[waiting]] = 0
-    return bool(waiting.any())
+    return any_of(waiting)
 
 
 def doubt_answers(leases: Leases, sites: IntColumn) -> None:
@@ -237,7 +237,10 @@ def doubt_answers(leases: Leases, sites: IntColumn) -> None:
     Their owners spoke: a home that never heard that it serves another event goes on with the one before,
     and an owner who says no to that one must not wait for the next renewal.
     """
-    unheard = np.isin(leases.standing[sites], (_WAITING, _NO_ANSWER))
+    if not len(sites):
+        return
+    standing = leases.standing[sites]
+    unheard = (standing == _WAITING) | (standing == _NO_ANSWER)
     leases.behind[sites[unheard]] = True
 
 
@@ -274,12 +277,12 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
     status is believed ``at_once``, whatever the home's clock says; of samples only the second in a row is,
     whatever their order of arrival.
     """
-    known = int(leases.behind.sum())
+    known = np.count_nonzero(leases.behind)
     left = np.lexsort((said.at_s, said.site_no))
     while len(left):  # once for most batches: more than one word of a home is rare
-        sites, first = np.unique(said.site_no[left], return_index=True)
-        rows = left[first]
-        left = np.delete(left, first)
+        first = first_of_runs(said.site_no[left])
+        rows, left = left[first], left[~first]
+        sites = said.site_no[rows]
         epoch, known_epoch = said.epoch[rows], leases.acked_epoch[sites]
         older = (epoch < known_epoch) | (
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
@@ -291,7 +294,7 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
         twice = (before_s > 0) & (at_s != before_s)
         leases.behind[sites[older & since & (twice | at_once)]] = True
         leases.behind_at_s[sites[since]] = np.where(older, at_s, 0)[since]
-    return int(leases.behind.sum()) > known
+    return bool(np.count_nonzero(leases.behind) > known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +350,8 @@ def due_commands(leases: Leases, wanted: Wanted, terms: LeaseTerms, *, silent: B
     told = (leases.setpoint_w == 0) & just_said
     may_run = ~wants & (leases.running_until_s > now_s) & ~told
     return Due(
-        discharge=np.flatnonzero(changed | renewal | resend | (wants & leases.behind)),
-        release=np.flatnonzero(may_run | (~wants & leases.behind)),
+        discharge=rows_of(changed | renewal | resend | (wants & leases.behind)),
+        release=rows_of(may_run | (~wants & leases.behind)),
     )
 
 

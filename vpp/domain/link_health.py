@@ -64,7 +64,7 @@ class LinkHealth:
         missing = int(samples.site_no.max()) + 1 - len(self.ahead_s)
         if missing > 0:
             self.ahead_s = np.concatenate((self.ahead_s, np.full(missing, NOT_HEARD, dtype=np.int64)))
-        self.ahead_s[np.unique(samples.site_no)] = NOT_HEARD
+        self.ahead_s[samples.site_no] = NOT_HEARD
         np.maximum.at(self.ahead_s, samples.site_no, samples.at_s - now_s)
 
     def note_readings(self, messages: Sequence[MeterMessage]) -> None:

@@ -33,6 +33,8 @@ def release_orders(
     test_events: Container[str],
 ) -> tuple[Order, ...]:
     """Return one release order for each event whose sites are to stop."""
+    if not len(due.release):
+        return ()
     event_no = leases.event_no[due.release]
     orders = []
     for number in np.unique(event_no):

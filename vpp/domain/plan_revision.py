@@ -11,12 +11,12 @@ from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT, Wanted
-from vpp.domain.quantities import IntColumn
+from vpp.domain.quantities import IntColumn, rows_of
 
 
 def revision_of(before: EventPlan, after: EventPlan, *, demand: Demand, at: datetime) -> PlanRevision:
     """Return what changed between two plans of an event, as the fact that is stored."""
-    changed = np.flatnonzero(
+    changed = rows_of(
         (before.setpoint_w != after.setpoint_w) | (before.floor_permille != after.floor_permille)
     )
     return PlanRevision(
@@ -88,7 +88,7 @@ def merge(sites: int, plans: Sequence[tuple[Demand, EventPlan]]) -> Wanted:
         event_ends_at_s=np.zeros(sites, dtype=np.int64),
     )
     for demand, plan in plans:
-        rows = np.flatnonzero(plan.setpoint_w)
+        rows = rows_of(plan.setpoint_w != 0)
         wanted.event_no[rows] = demand.event_no
         wanted.setpoint_w[rows] = plan.setpoint_w[rows]
         wanted.floor_permille[rows] = plan.floor_permille[rows]

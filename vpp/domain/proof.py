@@ -11,7 +11,7 @@ import numpy as np
 from vpp.domain.demands import LEAD
 from vpp.domain.fleet import FleetState
 from vpp.domain.lease import Leases, Standing
-from vpp.domain.quantities import BoolColumn, IntColumn, bounded
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, bounded
 
 TOLERANCE_PERMILLE = 100
 TOLERANCE_W = 200
@@ -125,7 +125,7 @@ class Assessment:
     @property
     def blind(self) -> bool:
         """Return whether so many fell silent at once that it is we who cannot see."""
-        return bool(self.unseen.any())
+        return any_of(self.unseen)
 
     @property
     def lost(self) -> BoolColumn:
@@ -181,14 +181,18 @@ def assess(
     low = setpoint_w - followed_w > _tolerance_w(setpoint_w)
     _note_samples(fleet, log, low, running & judged & (fleet.sampled_at_s > arrived_s))
     short = running & ~unjudged & ~silent & (log.low_samples >= SHORT_AFTER_SAMPLES)
-    proved_w = np.where(silent, _fading_w(fleet, leases, log, measured_w, now_s), followed_w)
+    proved_w = followed_w
+    if any_of(silent):
+        proved_w = np.where(silent, _fading_w(fleet, leases, log, measured_w, now_s), followed_w)
     waiting = running & unjudged & ~silent
-    modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
     log.proved_w = np.where(running & unjudged, log.proved_w, np.where(running, proved_w, UNPROVED))
     known = ending & (log.proved_w != UNPROVED)
     asked_w = np.where(known, np.minimum(log.proved_w, setpoint_w), setpoint_w)
     kept = known & (setpoint_w - asked_w <= _tolerance_w(setpoint_w))
-    shown_w = np.where(waiting & ~known, modelled_w, np.minimum(proved_w, measured_w))
+    shown_w, modelled = np.minimum(proved_w, measured_w), waiting & ~known
+    if any_of(modelled):
+        modelled_w = np.maximum(_modelled_w(setpoint_w, begins_s, log, response, now_s), measured_w)
+        shown_w = np.where(modelled, modelled_w, shown_w)
     counts = running & (leases.standing != int(Standing.REJECTED))
     return Assessment(
         _states(leases, running=running, unjudged=unjudged & ~kept, silent=silent, short=short),
@@ -209,16 +213,20 @@ def _note_silence(
     whole lease: what such a home was last known to hold has run out, and nobody must be renewed for ever.
     """
     fell = silent & ~log.silent
+    known_s = leases.known_until_s()
+    if not any_of(silent | log.silent):  # nearly always
+        log.silent_since_s, log.held_until_s, log.silent = np.zeros_like(known_s), known_s, silent
+        log.blind_since_s = 0
+        return silent
     log.back_since_s[log.silent & ~silent & running] = now_s
     log.silent_since_s = np.where(silent, np.where(fell, now_s, log.silent_since_s), 0)
-    known_s = leases.known_until_s()
     unheard = silent & ~fell & (leases.standing != Standing.ACCEPTED)
     log.held_until_s = np.where(unheard, np.minimum(log.held_until_s, known_s), known_s)
     log.silent = silent
     since_s = log.blind_since_s or now_s - response.silent_after_s
     unseen = silent & (log.silent_since_s >= since_s) & (log.held_until_s > now_s)
-    commanded = int(running.sum())
-    blind = commanded >= BLIND_FROM_SITES and 2 * int(unseen.sum()) > commanded
+    commanded = int(np.count_nonzero(running))
+    blind = commanded >= BLIND_FROM_SITES and 2 * int(np.count_nonzero(unseen)) > commanded
     log.blind_since_s = since_s if blind else 0
     return unseen if blind else np.zeros_like(unseen)
 
@@ -271,8 +279,9 @@ def _rise_w(
 def _note_raises(leases: Leases, log: ProofLog, setpoint_w: IntColumn, kept_up: BoolColumn) -> None:
     """Remember raises that need time to follow; one does not excuse a site that was behind before it."""
     raised = kept_up & (log.asked_w > 0) & (setpoint_w - log.asked_w > _tolerance_w(setpoint_w))
-    log.raised_at_s = np.where(raised, leases.issued_at_s, log.raised_at_s)
-    log.raised_from_w = np.where(raised, log.asked_w, log.raised_from_w)
+    if any_of(raised):
+        log.raised_at_s = np.where(raised, leases.issued_at_s, log.raised_at_s)
+        log.raised_from_w = np.where(raised, log.asked_w, log.raised_from_w)
     log.asked_w = setpoint_w.copy()
 
 

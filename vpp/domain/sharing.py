@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.quantities import BoolColumn, IntColumn, any_of, rows_of
 
 ENOUGH_PERCENT = 125
 
@@ -49,7 +49,7 @@ def left_to_others(
         wanted |= claim.eligible
     contested = mine.eligible & wanted
     nobody = np.zeros(len(firm_w), dtype=np.bool_)
-    if mine.asked_w is None or not contested.any():
+    if mine.asked_w is None or not any_of(contested):
         return nobody
     needs_w = max(0, mine.asked_w - int(firm_w[mine.eligible & ~wanted].sum()))
     others_w = sum(_needed_of(contested, claim, mine, firm_w) for claim in later)
@@ -61,7 +61,7 @@ def left_to_others(
     takes_w = max(needs_w, fair_w)
     if 100 * (all_w - has_w) >= ENOUGH_PERCENT * others_w:
         takes_w = max(takes_w, has_w)
-    rows = _in_turn(np.flatnonzero(contested), mine, later, serving_no)
+    rows = _in_turn(rows_of(contested), mine, later, serving_no)
     before_w = np.cumsum(firm_w[rows]) - firm_w[rows]
     left = nobody
     left[rows[before_w >= takes_w]] = True
@@ -80,7 +80,10 @@ def _in_turn(rows: IntColumn, mine: Claim, later: Sequence[Claim], serving_no: I
 
     Among equals the number is scattered, so that each event gets full and empty homes, near and far.
     """
-    serves_other = np.isin(serving_no[rows], [claim.event_no for claim in later])
-    turn = np.where(serving_no[rows] == mine.event_no, 0, np.where(serves_other, 2, 1))
+    serving = serving_no[rows]
+    turn = np.ones(len(rows), dtype=np.int64)
+    for claim in later:
+        turn[serving == claim.event_no] = 2
+    turn[serving == mine.event_no] = 0
     scattered = rows * 2_654_435_761 % 2**32
     return rows[np.lexsort((rows, scattered, turn))]

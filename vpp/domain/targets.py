@@ -34,6 +34,10 @@ class Targets:
         )
 
 
+EVERYBODY = Targets(utilities=(), groups=(), counties=(), feeders=(), unknown=())
+"""Whom an event names that names nobody in particular."""
+
+
 def resolve_targets(
     targets: Sequence[str],
     *,
@@ -46,6 +50,8 @@ def resolve_targets(
 
     ``unknown`` keeps the words as they came, for the receipt.
     """
+    if not targets:
+        return EVERYBODY
     kinds = [{word.lower() for word in kind} for kind in (utilities, groups, counties, feeders)]
     found: list[list[str]] = [[], [], [], []]
     unknown = []

@@ -31,7 +31,7 @@ from vpp.domain.grid_event import EventStatus, GridEvent, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.plausibility import judge_readings, late_after
 from vpp.domain.program import Program
-from vpp.domain.quantities import BoolColumn, IntColumn, WattHours
+from vpp.domain.quantities import BoolColumn, IntColumn, WattHours, any_of, last_of_runs
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
 
 CLOCK_TOLERANCE_S = 30
@@ -95,7 +95,8 @@ async def collect(
     changed = [collected.opted_out, _take_samples(samples, fleet)]
     changed.append(_take_statuses(heard.statuses, fleet, collected))
     changed.append(_refusals(heard.acks))
-    collected.changed = np.unique(np.concatenate(changed))
+    if any(len(sites) for sites in changed):
+        collected.changed = np.unique(np.concatenate(changed))
     await _note_minds(minds, fleet, roster, programs, store, now)
     await _store_acks(heard.acks, store, collected)
     await _store_meter(heard.meter, fleet, roster, programs, store, link, collected, now)
@@ -120,7 +121,7 @@ def _trusted(
         "older_than_known": batch.at_s < known_s,
     }
     trusted = np.ones(len(sites), dtype=np.bool_)
-    doubted = np.logical_or.reduce(list(reasons.values())).any()
+    doubted = any(any_of(applies) for applies in reasons.values())
     for reason, applies in reasons.items() if doubted else ():
         _count(collected.refused, ("telemetry", reason), int((trusted & applies).sum()))
         trusted &= ~applies
@@ -130,9 +131,10 @@ def _trusted(
     _count(collected.stored, "telemetry", fresh)
     _count(collected.duplicate, "telemetry", len(kept) - fresh)
     # The enrolled power is the contract: a home that could do more is not asked for more.
-    return replace(
-        kept, discharge_limit_w=np.minimum(kept.discharge_limit_w, fleet.max_discharge_w[kept.site_no])
-    )
+    most_w = fleet.max_discharge_w[kept.site_no]
+    if not any_of(kept.discharge_limit_w > most_w):
+        return kept
+    return replace(kept, discharge_limit_w=np.minimum(kept.discharge_limit_w, most_w))
 
 
 def _count(counter: Counter[KeyT], key: KeyT, times: int) -> None:
@@ -173,27 +175,32 @@ def _newest(samples: TelemetryBatch) -> IntColumn:
     """Return the row of the newest sample of each site, by site; of several in one second, a no."""
     order = np.lexsort((samples.opted_out, samples.at_s, samples.site_no))
     sites = samples.site_no[order]
-    return order[np.append(sites[1:] != sites[:-1], True)] if len(order) else order
+    return order[last_of_runs(sites)]
 
 
 def _take_samples(samples: TelemetryBatch, fleet: FleetState) -> IntColumn:
     """Write samples into the fleet; return the sites that must not wait for the next tick."""
     if not len(samples):
         return _NO_SITES
-    sites = np.unique(samples.site_no)
-    apart = len(sites) == len(samples) and bool((samples.at_s > fleet.sampled_at_s[samples.site_no]).all())
+    in_order = np.sort(samples.site_no)
+    sites: IntColumn = in_order[last_of_runs(in_order)]
+    not_newer = samples.at_s <= fleet.sampled_at_s[samples.site_no]
+    apart = len(sites) == len(samples) and not any_of(not_newer)
     before = _hindrances(fleet, sites)
     reserve = fleet.home_reserve_permille[sites].copy()
     update(fleet, samples)
     if not apart:
         _be_careful_within_a_second(samples, fleet)
-    hindered = (_hindrances(fleet, sites) & ~before).any(axis=0)
+    hindered: BoolColumn = (_hindrances(fleet, sites) & ~before) != 0
     raised = fleet.home_reserve_permille[sites] > reserve
     return sites[hindered | raised]
 
 
-def _hindrances(fleet: FleetState, sites: IntColumn) -> BoolColumn:
-    return np.stack((fleet.islanded[sites], fleet.storm_mode[sites], fleet.faulted[sites]))
+def _hindrances(fleet: FleetState, sites: IntColumn) -> IntColumn:
+    """Return what keeps each site from discharging now, one bit for each hindrance."""
+    flags = (fleet.islanded, fleet.storm_mode, fleet.faulted)
+    islanded, storm, faulted = (flag[sites].astype(np.int64) for flag in flags)
+    return islanded | (storm << 1) | (faulted << 2)
 
 
 def _be_careful_within_a_second(samples: TelemetryBatch, fleet: FleetState) -> None:

@@ -1,10 +1,10 @@
 """Meter evidence, kept in memory."""
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpp.adapters.memory.registry import MemoryRegistry
 from vpp.domain.delivery import (
@@ -25,6 +25,8 @@ from vpp.domain.quantities import IntColumn, column
 
 _Key = tuple[str, int]  # boot id, index
 _USABLE = (Quality.OK, Quality.ESTIMATED)
+IntTable = NDArray[np.int64]
+_NO_ROWS: IntTable = np.zeros((0, 7), dtype=np.int64)
 
 
 class MemoryMeter(MemoryRegistry):
@@ -36,6 +38,7 @@ class MemoryMeter(MemoryRegistry):
         self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
         self._spans: dict[str, dict[str, BootSpan]] = {}
         self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
+        self._tables: dict[str, IntTable] = {}  # rows that count, of sites read since they changed
         self._excluded: dict[tuple[str, date], tuple[str, datetime]] = {}
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
@@ -66,16 +69,29 @@ class MemoryMeter(MemoryRegistry):
         With ``before``, as if nothing had been received since then.
         """
         asked = union(intervals)
-        starts = [each.starts_at for each in asked]
-        rows = [
-            _row(position, value, quality)
-            for position, site_id in enumerate(site_ids)
-            for value, quality in self._counting(site_id, before, from_at=starts[0] if starts else None)
-            if (place := bisect_right(starts, value.at)) and value.at <= asked[place - 1].ends_at
-        ]
-        rows.sort()
-        table = np.array(rows, dtype=np.int64).reshape(-1, 7).T
-        return ReadingColumns(*(column(each) for each in table))
+        first_s = np.array([-(-each.starts_at.timestamp() // 1) for each in asked], dtype=np.int64)
+        last_s = np.array([to_epoch(each.ends_at) for each in asked], dtype=np.int64)
+        parts = [_NO_ROWS]
+        for position, site_id in enumerate(site_ids):
+            table = self._table_of(site_id, before)
+            at_s = table[:, 0]
+            begins, ends = at_s.searchsorted(first_s, side="left"), at_s.searchsorted(last_s, side="right")
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+                if begin < end:
+                    rows = np.empty((end - begin, 1 + table.shape[1]), dtype=np.int64)
+                    rows[:, 0], rows[:, 1:] = position, table[begin:end]
+                    parts.append(rows)
+        return ReadingColumns(*(column(each) for each in np.concatenate(parts).T))
+
+    def _table_of(self, site_id: str, before: datetime | None) -> IntTable:
+        """Return a site's counting readings by time, one row each: the columns of ``ReadingColumns``."""
+        table = self._tables.get(site_id) if before is None else None
+        if table is None:
+            rows = sorted(_row(value, quality) for value, quality in self._counting(site_id, before))
+            table = np.array(rows, dtype=np.int64).reshape(-1, 6)
+            if before is None:
+                self._tables[site_id] = table
+        return table
 
     async def hour_energies(
         self, site_ids: Sequence[str], starts_s: IntColumn, meter: MeterOfRecord
@@ -143,7 +159,7 @@ class MemoryMeter(MemoryRegistry):
         )
 
     def _counting(
-        self, site_id: str, before: datetime | None = None, *, from_at: datetime | None = None
+        self, site_id: str, before: datetime | None = None
     ) -> Iterator[tuple[MeterReading, Quality]]:
         """Yield a site's readings with the quality they have beside the others; none that are left out."""
         every = self._readings.get(site_id, {})
@@ -153,9 +169,7 @@ class MemoryMeter(MemoryRegistry):
             contested = contests(spans_of(value for values in every.values() for value in values))
         for values in every.values():
             for value in values:
-                if from_at is not None and value.at < from_at:
-                    continue
-                if not _covered(value, contested):
+                if not contested or not _covered(value, contested):
                     yield value, Quality.BAD if len(values) > 1 else value.quality
                 elif value.boot_id != IMPORT_BOOT:
                     yield value, Quality.BAD
@@ -171,13 +185,22 @@ class MemoryMeter(MemoryRegistry):
         )
         spans = self._spans.setdefault(reading.site_id, {})
         wider = spans_of([reading], spans)
-        if any(spans.get(boot_id) != span for boot_id, span in wider.items()):
+        if wider and any(spans.get(boot_id) != span for boot_id, span in wider.items()):
             spans.update(wider)
-            self._contested[reading.site_id] = contests(spans)
-        if any(_measured(known) == _measured(reading) for known in values):
+            contested = contests(spans)
+            if contested != self._contested.get(reading.site_id):
+                self._contested[reading.site_id] = contested
+                self._tables.pop(reading.site_id, None)
+        if values and any(_measured(known) == _measured(reading) for known in values):
             return
         values.append(reading)
         self._arrived.setdefault((reading.site_id, reading.boot_id, reading.index), []).append(received_at)
+        table = self._tables.pop(reading.site_id, None)
+        if table is not None and len(values) == 1 and not self._contested.get(reading.site_id):
+            row = np.array(_row(reading, reading.quality), dtype=np.int64)
+            place = int(table[:, 0].searchsorted(row[0]))
+            if place == len(table) or table[place, 0] > row[0]:
+                self._tables[reading.site_id] = np.concatenate((table[:place], row[None], table[place:]))
 
     def _stored_through(self, site_id: str, boot_id: str, oldest_index: int) -> int:
         stored = self._readings.get(site_id, {})
@@ -204,18 +227,14 @@ def _measured(reading: MeterReading) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _row(position: int, reading: MeterReading, quality: Quality) -> tuple[int, ...]:
+def _row(reading: MeterReading, quality: Quality) -> tuple[int, ...]:
+    out, taken = reading.discharged_wh, reading.charged_wh
+    imported, exported = reading.imported_wh, reading.exported_wh
     return (
-        position,
         to_epoch(reading.at),
-        *(
-            NOT_METERED if counter is None else counter
-            for counter in (
-                reading.discharged_wh,
-                reading.charged_wh,
-                reading.imported_wh,
-                reading.exported_wh,
-            )
-        ),
+        NOT_METERED if out is None else out,
+        NOT_METERED if taken is None else taken,
+        NOT_METERED if imported is None else imported,
+        NOT_METERED if exported is None else exported,
         QUALITY_CODES.index(quality),
     )

@@ -30,6 +30,7 @@ class MemorySignals:
         self._judged: set[_Judged] = set()
         self._versions: dict[str, dict[int, GridEvent]] = {}
         self._grants: dict[str, dict[tuple[int, GrantKind], Grant]] = {}
+        self._as_asked: dict[str, EventHistory] = {}  # as last asked for; versions and grants are only added
 
     async def keep(self, signals: Sequence[RawSignal]) -> None:
         """Store signals as they came; each stays pending until it is answered."""
@@ -49,14 +50,18 @@ class MemorySignals:
 
     async def history(self, event_id: str) -> EventHistory | None:
         """Return all versions and grants of an event, or None for an unseen id."""
-        versions = self._versions.get(event_id)
+        versions, grants = self._versions.get(event_id), self._grants.get(event_id, {})
         if versions is None:
             return None
-        grants = self._grants.get(event_id, {}).values()
-        return EventHistory(
-            versions=tuple(versions[number] for number in sorted(versions)),
-            grants=tuple(sorted(grants, key=lambda each: (each.granted_at, each.version, each.kind))),
-        )
+        known = self._as_asked.get(event_id)
+        if known is None or (len(known.versions), len(known.grants)) != (len(versions), len(grants)):
+            known = self._as_asked[event_id] = EventHistory(
+                versions=tuple(versions[number] for number in sorted(versions)),
+                grants=tuple(
+                    sorted(grants.values(), key=lambda each: (each.granted_at, each.version, each.kind))
+                ),
+            )
+        return known
 
     async def histories(self, *, ending_after: datetime | None = None) -> Sequence[EventHistory]:
         """Return events by id; with a time, those with a version ending after it; a cancel ends at once."""
