@@ -98,9 +98,8 @@ class TicksAgain:
     def _nothing_kept(self, tick: DispatchTick) -> str | None:
         """Follow the plans of a tick without a basis; where others had one, only stops may lack it."""
         for event_id, revisions in self._revisions.items():
-            self._follow(
-                event_id, max((each.revision for each in revisions if each.at <= tick.at), default=0)
-            )
+            made_then = [each.revision for each in revisions if each.at == tick.at]
+            self._follow(event_id, max(made_then, default=0))
         if self._known is None:
             return None
         self._known, self._gap = None, tick.number
