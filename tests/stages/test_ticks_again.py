@@ -183,13 +183,17 @@ async def test_tick_that_was_stopped_while_it_was_committed_does_not_count_as_he
     await same(world, left_first=1)
 
 
-async def test_home_whose_owner_spoke_while_a_tick_was_decided_is_left_out_of_it_again() -> None:
-    world = await an_evening()
+async def _decide_while_an_owner_speaks(world: World, *, stopped: bool = False) -> DispatchTick:
+    """Let control decide while an owner says no, and somebody stops everything in the same moment."""
     commit, words = world.store.commit, await world.store.last_words()
 
     async def owner_speaks(*what: Any, **named: Any) -> None:
         world.store.commit = commit  # type: ignore[method-assign]  # once
         await world.store.opt_out(OptOut("s-0000", "ev-1", world.clock.now(), "portal"))
+        if stopped:
+            await stop_everything(
+                board=world.board, link=world.link, clock=world.clock, terms=world.terms, actor="staff:ana"
+            )
         await commit(*what, **named)
 
     world.store.commit = owner_speaks  # type: ignore[method-assign]  # an owner between decision and commit
@@ -197,13 +201,33 @@ async def test_home_whose_owner_spoke_while_a_tick_was_decided_is_left_out_of_it
         board=world.board, fleet=world.fleet, roster=world.roster, programs=world.programs,
         store=world.store, link=world.link, clock=world.clock, terms=world.terms, words=words,
     )  # fmt: skip
-
     assert tick is not None
+    return tick
+
+
+async def test_home_whose_owner_spoke_while_a_tick_was_decided_is_left_out_of_it_again() -> None:
+    world = await an_evening()
+
+    tick = await _decide_while_an_owner_speaks(world)
+
     assert 0 not in tick.orders[0].site_no
     telling = world.store._bases[tick.number].telling
     assert telling is not None
     assert telling.left_out.tolist() == [0]
     await same(world)
+
+
+async def test_stop_in_the_moment_in_which_an_owner_speaks_is_no_difference() -> None:
+    world = await an_evening()
+    await go_on(world, 8)
+    await world.signal(60_000)
+    world.clock.step_to(world.clock.now() + timedelta(seconds=15))
+
+    await _decide_while_an_owner_speaks(world, stopped=True)
+    await record(world.board, store=world.store, clock=world.clock)
+    await go_on(world, 4)
+
+    await same(world, left_first=1)
 
 
 async def test_clock_that_was_set_back_changes_nothing_about_it() -> None:

@@ -63,7 +63,7 @@ class TicksAgain:
         self._ticks: dict[int, DispatchTick] = {}
         self._told = Leases(len(roster))  # what ticks told, and nothing else
         self._known: KnownLeases | None = None
-        self._first = 0  # the number of the first tick of all
+        self._first = self._newest = 0  # the numbers of the first tick of all, and of the present one
         self._gap = 0  # the number of a tick that kept nothing after others had
         self._epoch = 0
 
@@ -82,7 +82,7 @@ class TicksAgain:
     def fault_at(self, tick: DispatchTick, basis: TickBasis | None) -> str | None:
         """Return where a tick differs from what follows from what was known, None where it does not."""
         telling = None if basis is None else basis.telling
-        self._first = self._first or tick.number
+        self._first, self._newest = self._first or tick.number, tick.number
         if tick.epoch != self._epoch:  # whoever leads begins afresh
             self._epoch, self._known, self._gap = tick.epoch, None, 0
         if telling is None:
@@ -98,9 +98,8 @@ class TicksAgain:
     def _nothing_kept(self, tick: DispatchTick) -> str | None:
         """Follow the plans of a tick without a basis; where others had one, only stops may lack it."""
         for event_id, revisions in self._revisions.items():
-            self._follow(
-                event_id, max((each.revision for each in revisions if each.at <= tick.at), default=0)
-            )
+            made_then = [each.revision for each in revisions if each.at == tick.at]
+            self._follow(event_id, max(made_then, default=0))
         if self._known is None:
             return None
         self._known, self._gap = None, tick.number
@@ -147,8 +146,8 @@ class TicksAgain:
     def _told_then(self, news: LeaseNews, *, afresh: bool) -> tuple[Leases, str | None]:
         """Return what the ticks that the news name told their sites, and where they did not.
 
-        Only a leader that begins afresh may know an older command as the newest: after a stop, a tick stands
-        that was committed meanwhile and of which nothing left.
+        Only a leader that begins afresh may know another command as the newest: an older one after a stop,
+        where a tick stands of which nothing left, or the stop itself, which is stored later than it left.
         """
         other = self._told.sequence[news.site_no] != news.sequence
         if not other.any():
@@ -157,7 +156,7 @@ class TicksAgain:
         copy_told(told, self._told, news.site_no[~other])
         for sequence in np.unique(news.sequence[other]).tolist():
             sites = news.site_no[other & (news.sequence == sequence)]
-            if sequence < self._first:
+            if sequence < self._first or (afresh and sequence > self._newest):
                 told.event_no[sites] = self._events.number(_EARLIER)
                 continue
             then = Leases(len(self._told))
@@ -176,7 +175,8 @@ class TicksAgain:
         """Return which home cannot have been known so, after what ticks told it and what it answered."""
         if not len(news):
             return None
-        sites, ours = news.site_no, news.sequence >= self._first
+        sites = news.site_no
+        ours = (news.sequence >= self._first) & (news.sequence < self._newest)
         answered = _ANSWERED[news.standing]
         keys = sites * _PAIRS + news.sequence
         stored = self._answered[np.searchsorted(self._answered, keys)] == keys
