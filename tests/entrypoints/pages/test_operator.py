@@ -203,6 +203,7 @@ async def test_a_silent_home_turns_late_and_is_made_good(suburb: Suburb, ana: ht
     assert re.search(
         r'class="late"><span class="icon" aria-hidden="true">▲</span>\s*<strong>1</strong> silent', page.text
     )
+    assert re.search(r'<dd class="late">.*▲</span> \d\.\d kW of it estimated</dd>', page.text)
 
 
 async def test_a_cancel_needs_the_name_typed_and_releases_every_home(

@@ -66,6 +66,24 @@ async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: h
     assert re.search(r"stale, \d+ (min|h) old", later.text)
 
 
+async def test_a_limit_at_the_connection_is_said_to_the_owner_and_on_the_page_of_the_home(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await suburb.add("sue", Role.SUPPORT)
+    sue = await logged_in(suburb, "sue")
+    row = suburb.controller.roster.site_no_of[SITE]
+    pages = []
+    for limit_w in (5_000, 4_000):
+        suburb.controller.fleet.discharge_limit_w[row] = limit_w
+        staff = await sue.get(f"/operator/sites/{SITE}", params={"reason": "asked by phone"})
+        pages.append(((await rosa.get("/owner")).text, staff.text))
+
+    assert "Your connection allows 4.0 kW now, less than the 5.0 kW of your battery" in pages[1][0]
+    assert "Limit at its connection" in pages[1][1]
+    assert "Your connection allows" not in pages[0][0]
+    assert "Limit at its connection" not in pages[0][1]
+
+
 async def test_an_opt_out_in_the_middle_of_an_event_releases_the_home_and_can_be_taken_back(
     suburb: Suburb, rosa: httpx.AsyncClient
 ) -> None:

@@ -11,7 +11,17 @@ from vpp.entrypoints.http.pages_dispatch import wish_of
 from vpp.entrypoints.http.pages_operator import csv_file, latest_first
 from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
 from vpp.entrypoints.http.words import moment
-from vpp.entrypoints.operations import alarms, counties, evening, events, rails, reports, traffic, trail
+from vpp.entrypoints.operations import (
+    alarms,
+    counties,
+    evening,
+    events,
+    rails,
+    reports,
+    tracing,
+    traffic,
+    trail,
+)
 from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
@@ -28,6 +38,7 @@ COURSE = (
     "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
     "revision",
 )  # fmt: skip
+TRACE = ("at", "at_local", "what", "power_w", "sequence", "starts_at", "expires_at", "detail")
 PLACES = ("utility", "county", "feeder")
 FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
 REASONS = ("reason", "sites")
@@ -84,6 +95,14 @@ async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Respons
     found: Any = await evening.show_evening(desk, event_id=event_id)
     rows = [_with_local(frame, zone, ("at",)) for frame in found["frames"]]
     return csv_file("course.csv", COURSE, rows)
+
+
+@router.get("/events/{event_id}/sites/{site_id}/trace.csv")
+async def trace_file(_visitor: Watcher, desk: AtDesk, event_id: str, site_id: str) -> Response:
+    """Return every command's life at one home, from the signal to the meter."""
+    found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    zone = found["time_zone"]
+    return csv_file("trace.csv", TRACE, [_with_local(step, zone, ("at",)) for step in found["steps"]])
 
 
 @router.get("/counties.csv")

@@ -35,7 +35,8 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
 
     Returns:
         What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
-        planned_w, measured_w, shortfall_w`` (W), ``energy_left_wh`` (above every floor),
+        planned_w, measured_w, shortfall_w`` (W), ``estimated_w`` (of what is measured, that of silent
+        sites), ``energy_left_wh`` (above every floor),
         ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state),
         ``fanout`` (``asked`` sites, and of them ``sent, acknowledged`` by their newest command,
         ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
@@ -76,6 +77,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "asked_w": asked_w,
         "planned_w": planned_w,
         "measured_w": live.measured_w(serving),
+        "estimated_w": live.estimated_w(serving),
         "shortfall_w": shortfall_w if asking else 0,
         "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
@@ -318,6 +320,7 @@ def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: 
         "power_w": int(fleet.battery_w[row]) if sampled_s else None,
         "energy_full_wh": int(fleet.energy_full_wh[row]),
         "max_discharge_w": int(fleet.max_discharge_w[row]),
+        "discharge_limit_w": int(fleet.discharge_limit_w[row]) if sampled_s else None,
         "reserve_pct": percent(int(fleet.vpp_reserve_permille[row])),
         "home_reserve_pct": percent(int(fleet.home_reserve_permille[row])),
         "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,
