@@ -16,7 +16,7 @@ from vpp.domain.interval import from_epoch, to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
-from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
+from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state, step_facts
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
 from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
@@ -34,7 +34,8 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
     """Return how an event stands now.
 
     Returns:
-        What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
+        What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``in_force``
+        (steps as its versions asked one after the other, up to a cancel); ``asked_w,
         planned_w, measured_w, shortfall_w`` (W), ``estimated_w`` (of what is measured, that of silent
         sites), ``energy_left_wh`` (above every floor),
         ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state),
@@ -74,6 +75,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "now": instant(now),
         "remaining_s": remaining_s,
         "starts_in_s": starts_in_s,
+        "in_force": step_facts(steps),
         "asked_w": asked_w,
         "planned_w": planned_w,
         "measured_w": live.measured_w(serving),
