@@ -174,7 +174,7 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "no reading: counts as zero" in page.text
     assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
     assert [hour["quality"] for hour in hours] == ["MISSING"]
-    assert hours[0]["starts_at_local"] == "6:00 PM PDT"
+    assert hours[0]["starts_at_local"] == "Wed Sep 9, 6:00 PM PDT"
 
 
 async def test_whoever_shares_the_grid_meter_reads_what_was_sent_to_the_grid(
@@ -266,7 +266,9 @@ async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(
     assert json.loads(export.text)["owner_id"] == f"o-{SITE}"
     assert "s-002" not in export.text
     assert "o-s-002" not in export.text
-    assert table.text.splitlines()[0].startswith("event_id,name,site_id,starts_at,starts_at_local")
+    assert table.text.splitlines()[0].startswith(
+        "event_id,name,site_id,starts_at,starts_at_local,ends_at,ends_at_local"
+    )
     assert len(table.text.splitlines()) == 2
 
 

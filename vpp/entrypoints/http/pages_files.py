@@ -31,14 +31,18 @@ EVENTS = (
 )  # fmt: skip
 COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w")
 ALARMS = (
-    "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at", "cleared_at",
+    "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at",
+    "answered_at_local", "cleared_at", "cleared_at_local",
 )  # fmt: skip
 TRAIL = ("at", "at_local", "actor", "action", "subject", "reason", "request_id")
 COURSE = (
     "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
     "revision",
 )  # fmt: skip
-TRACE = ("at", "at_local", "what", "power_w", "sequence", "starts_at", "expires_at", "detail")
+TRACE = (
+    "at", "at_local", "what", "power_w", "sequence", "starts_at", "starts_at_local", "expires_at",
+    "expires_at_local", "detail",
+)  # fmt: skip
 PLACES = ("utility", "county", "feeder")
 FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
 REASONS = ("reason", "sites")
@@ -56,7 +60,8 @@ router = APIRouter(prefix="/operator")
 
 def _with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
     """Return the row with each time in local words beside it."""
-    return row | {f"{name}_local": moment(_text(row[name]), zone).striptags() for name in names}
+    times = {name: _text(row[name]) for name in names}
+    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
 
 
 def _text(value: object) -> str | None:
@@ -101,8 +106,8 @@ async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Respons
 async def trace_file(_visitor: Watcher, desk: AtDesk, event_id: str, site_id: str) -> Response:
     """Return every command's life at one home, from the signal to the meter."""
     found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
-    zone = found["time_zone"]
-    return csv_file("trace.csv", TRACE, [_with_local(step, zone, ("at",)) for step in found["steps"]])
+    zone, times = found["time_zone"], ("at", "starts_at", "expires_at")
+    return csv_file("trace.csv", TRACE, [_with_local(step, zone, times) for step in found["steps"]])
 
 
 @router.get("/counties.csv")
@@ -157,9 +162,8 @@ async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return alarms, the newest first."""
     found: Any = await alarms.list_alarms(desk)
     zone = staff_zone(desk)
-    return csv_file(
-        "alarms.csv", ALARMS, [_with_local(each, zone, ("raised_at",)) for each in found["alarms"]]
-    )
+    times = ("raised_at", "answered_at", "cleared_at")
+    return csv_file("alarms.csv", ALARMS, [_with_local(each, zone, times) for each in found["alarms"]])
 
 
 @router.get("/trail.csv")
