@@ -68,7 +68,9 @@ def test_forecasts_say_that_they_need_a_running_controller(vpp: Vpp) -> None:
 def test_event_is_changed_approved_and_stopped_from_the_command_line(
     vpp: Vpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vpp("event", "start", "ev-1", "--program", "elrp-a4-pge", "--mw", "0.01", "--hours", "1")
+    started = vpp("event", "start", "ev-1", "--program", "elrp-a4-pge", "--mw", "0.01", "--hours", "1").stdout
+    assert "10.0 kW" in started
+    assert "power_w" not in started
 
     monkeypatch.setenv("LOGNAME", "ada")  # whoever sits there can say so
     monkeypatch.setenv("USER", "ada")

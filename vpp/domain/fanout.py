@@ -11,9 +11,10 @@ from vpp.domain.lease import Leases, Standing
 from vpp.domain.proof import Assessment, ProofLog, ProofState, Response
 from vpp.domain.quantities import BoolColumn
 
-_FAILED = tuple(
-    int(state) for state in (ProofState.SHORT, ProofState.REFUSED, ProofState.NO_ANSWER, ProofState.SILENT)
-)
+_FAILED = np.array([
+    state in (ProofState.SHORT, ProofState.REFUSED, ProofState.NO_ANSWER, ProofState.SILENT)
+    for state in ProofState
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def fanout(
         known = min(len(state), len(assessment.state))
         state[:known] = assessment.state[:known]
     state, standing = state[rows], leases.standing[rows]
-    failed = np.isin(state, _FAILED) | (standing == int(Standing.REJECTED))  # a refusal needs no next look
+    failed = _FAILED[state] | (standing == int(Standing.REJECTED))  # a refusal needs no next look
     delivering = (state == int(ProofState.DELIVERING)) & ~failed
     coming = rows[~failed & ~delivering]
     coming = coming[now_s < leases.event_ends_at_s[coming] - response.settling_s]

@@ -143,7 +143,7 @@ def start_event(
         starting.start_event, event_id=event, program_id=program, power_mw=power_mw, starts_at=starts_at,
         minutes=length_of(minutes, hours), targets=target or [], name=name, test=test, actor=actor(),
     )  # fmt: skip
-    answer(found, rendering.show_facts, as_json=as_json)
+    answer(found, rendering.show_outline, as_json=as_json)
 
 
 @event_app.command("approve", help=inspect.getdoc(starting.approve_event))
@@ -175,4 +175,4 @@ def modify_event(
         changing.modify_event, event_id=event, power_mw=power_mw, minutes=length_of(minutes, hours),
         targets=targets, actor=actor(),
     )  # fmt: skip
-    answer(found, rendering.show_facts, as_json=as_json)
+    answer(found, rendering.show_outline, as_json=as_json)

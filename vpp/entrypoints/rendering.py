@@ -135,6 +135,11 @@ def show_events(console: Console, answer: dict[str, Any]) -> None:
     console.print(table(*columns, rows=rows, right=("asks",)))
 
 
+def show_outline(console: Console, event: dict[str, Any]) -> None:
+    """Print one event after something was done about it."""
+    show_events(console, {"events": [event]})
+
+
 def show_event(console: Console, event: dict[str, Any]) -> None:
     """Print one event with its plan, commands and settlement."""
     show_events(console, {"events": [event]})
@@ -145,7 +150,7 @@ def show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(
             f"plan {plan['revision']}: {plan['sites']} sites for {kilowatts(plan['planned_w'])} of "
             f"{kilowatts(plan['requested_w'])}, shortfall {kilowatts(plan['shortfall_w'])}, "
-            f"down to {plan['level_pct']:g} %"
+            f"down to {plan['level_pct']:.0f} %"
         )
         console.print(table("reason", "sites", rows=plan["reasons"].items(), right=("sites",)))
     refused = ", ".join(f"{count} {reason}" for reason, count in commands["refused"].items())

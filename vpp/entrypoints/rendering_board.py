@@ -33,6 +33,8 @@ def board(facts: dict[str, Any]) -> RenderableType:
     figures.add_row(
         "energy above reserves", energy(facts["energy_left_wh"]), "needed", energy(facts["energy_needed_wh"])
     )
+    if facts["estimated_w"]:
+        figures.add_row("of it estimated", Text(f"▲ {power(facts['estimated_w'])}", style="bold yellow"))
     if facts["unapproved_w"]:
         figures.add_row("for a second person", Text(f"▲ {power(facts['unapproved_w'])}", style="bold yellow"))
     figures.add_row("newest reading", _age(facts["newest_age_s"]), "homes asked", f"{facts['sites']:,}")

@@ -4,7 +4,8 @@
 ``nominated_wh`` (the month's nominated power over the event's part of that hour; empty where nothing was
 nominated), ``asked_wh`` (what the grid asked in that hour; empty where it asked for all there is), ``sites,
 counted`` (those with energy and a baseline, which alone are summed), ``metered_wh, baseline_wh,
-incremental_wh`` (of the part of the hour that counts; exact, or a fraction such as ``37/3``), ``quality``.
+incremental_wh`` (of the part of the hour that counts; exact, as a decimal, or where that has no end as a
+fraction such as ``37/3``), ``quality``.
 
 The OpenADR object speaks of consumption in kWh, so that a battery's baseline and what it delivered beyond
 it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites; and where the
@@ -28,6 +29,7 @@ HOURS = (
     "metered_wh", "baseline_wh", "incremental_wh", "quality",
 )  # fmt: skip
 CLIENT_NAME = "vpp"
+PLACES = 12
 
 Json = dict[str, object]
 
@@ -55,8 +57,8 @@ def write_hours_csv(
                 str(each.sites),
                 str(each.counted),
                 str(each.metered_wh),
-                str(each.baseline_wh),
-                str(each.incremental_wh),
+                _exact(each.baseline_wh),
+                _exact(each.incremental_wh),
                 each.quality.value,
             )
             for each in totals
@@ -65,7 +67,15 @@ def write_hours_csv(
 
 
 def _or_empty(energy_wh: Fraction | None) -> str:
-    return "" if energy_wh is None else str(energy_wh)
+    return "" if energy_wh is None else _exact(energy_wh)
+
+
+def _exact(energy_wh: Fraction) -> str:
+    """Return a decimal with all its digits, or a fraction where they do not end within twelve."""
+    scaled = energy_wh * 10**PLACES
+    if scaled.denominator != 1:
+        return str(energy_wh)
+    return f"{Decimal(scaled.numerator).scaleb(-PLACES).normalize():f}"
 
 
 def openadr_report(

@@ -41,6 +41,8 @@ async def test_events_counties_and_alarms_come_as_files_with_utc_and_local_time(
     listed = rows(await ana.get("/operator/events.csv"))
     (county,) = rows(await ana.get("/operator/counties.csv"))
     (alarm,) = rows(await ana.get("/operator/alarms.csv"))
+    await suburb.desk.store.clear_alarm("a-1", at=suburb.clock.now())
+    (over,) = rows(await ana.get("/operator/alarms.csv"))
 
     assert [(each["event_id"], each["test"], each["power_w"]) for each in listed] == [
         ("ev-2", "True", "20000"), ("ev-1", "False", "20000"),
@@ -52,6 +54,7 @@ async def test_events_counties_and_alarms_come_as_files_with_utc_and_local_time(
     assert (first["out_of_program"], first["name"]) == ("too_short", "'=EEA")  # no spreadsheet runs it
     assert (county["name"], county["sites"], county["spare_w"]) == ("Alameda", "12", "60000")
     assert (alarm["kind"], alarm["raised_at_local"]) == ("shortfall", "Wed Sep 9, 6:00 PM PDT")
+    assert (alarm["cleared_at_local"], over["cleared_at_local"]) == ("", "Wed Sep 9, 6:00 PM PDT")
 
 
 async def test_a_settled_event_gives_its_hours_with_quality_and_its_course(

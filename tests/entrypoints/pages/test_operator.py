@@ -14,7 +14,7 @@ from vpp.domain.access import Role
 from vpp.domain.command import Action
 from vpp.domain.grid_event import GridSource
 from vpp.domain.quantities import Watts
-from vpp.entrypoints.operations import events, starting
+from vpp.entrypoints.operations import changing, events, starting
 
 
 @pytest.fixture
@@ -189,6 +189,35 @@ async def test_a_board_fragment_follows_the_fleet_and_is_the_same_for_all(
     assert first.headers["etag"] == second.headers["etag"]
 
 
+async def test_the_chart_shows_what_was_asked_when_and_nothing_after_a_cancel(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana, power_mw="0.03")
+    asked = []
+    await suburb.pass_time(300)
+    asked.append(asked_line(await ana.get("/operator/events/console-1")))
+    await changing.modify_event(suburb.desk, event_id="console-1", power_mw="0.02", actor="staff:ana")
+    await suburb.pass_time(300)
+    asked.append(asked_line(await ana.get("/operator/events/console-1")))
+    await events.cancel_event(suburb.desk, event_id="console-1", actor="staff:ana")
+    await suburb.pass_time(15)
+    asked.append(asked_line(await ana.get("/operator/events/console-1")))
+
+    assert [len({y for _, y in line}) for line in asked] == [1, 2, 2]
+    measured = points_of(await ana.get("/operator/events/console-1"), "measured")
+    assert asked[2][-1][0] <= measured[-1][0]
+
+
+def asked_line(page: httpx.Response) -> list[tuple[float, float]]:
+    return points_of(page, "target")
+
+
+def points_of(page: httpx.Response, line: str) -> list[tuple[float, float]]:
+    found = re.search(rf'<polyline class="line {line}" points="([^"]*)"', page.text)
+    assert found is not None
+    return [(float(x), float(y)) for x, y in (point.split(",") for point in found[1].split())]
+
+
 async def test_a_silent_home_turns_late_and_is_made_good(suburb: Suburb, ana: httpx.AsyncClient) -> None:
     await start(ana, power_mw="0.03")
     await suburb.pass_time(300)
@@ -203,6 +232,7 @@ async def test_a_silent_home_turns_late_and_is_made_good(suburb: Suburb, ana: ht
     assert re.search(
         r'class="late"><span class="icon" aria-hidden="true">▲</span>\s*<strong>1</strong> silent', page.text
     )
+    assert re.search(r'<dd class="late">.*▲</span> \d\.\d kW of it estimated</dd>', page.text)
 
 
 async def test_a_cancel_needs_the_name_typed_and_releases_every_home(

@@ -66,6 +66,24 @@ async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: h
     assert re.search(r"stale, \d+ (min|h) old", later.text)
 
 
+async def test_a_limit_at_the_connection_is_said_to_the_owner_and_on_the_page_of_the_home(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await suburb.add("sue", Role.SUPPORT)
+    sue = await logged_in(suburb, "sue")
+    row = suburb.controller.roster.site_no_of[SITE]
+    pages = []
+    for limit_w in (5_000, 4_000):
+        suburb.controller.fleet.discharge_limit_w[row] = limit_w
+        staff = await sue.get(f"/operator/sites/{SITE}", params={"reason": "asked by phone"})
+        pages.append(((await rosa.get("/owner")).text, staff.text))
+
+    assert "Your connection allows 4.0 kW now, less than the 5.0 kW of your battery" in pages[1][0]
+    assert "Limit at its connection" in pages[1][1]
+    assert "Your connection allows" not in pages[0][0]
+    assert "Limit at its connection" not in pages[0][1]
+
+
 async def test_an_opt_out_in_the_middle_of_an_event_releases_the_home_and_can_be_taken_back(
     suburb: Suburb, rosa: httpx.AsyncClient
 ) -> None:
@@ -156,7 +174,7 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "no reading: counts as zero" in page.text
     assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
     assert [hour["quality"] for hour in hours] == ["MISSING"]
-    assert hours[0]["starts_at_local"] == "6:00 PM PDT"
+    assert hours[0]["starts_at_local"] == "Wed Sep 9, 6:00 PM PDT"
 
 
 async def test_whoever_shares_the_grid_meter_reads_what_was_sent_to_the_grid(
@@ -248,7 +266,9 @@ async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(
     assert json.loads(export.text)["owner_id"] == f"o-{SITE}"
     assert "s-002" not in export.text
     assert "o-s-002" not in export.text
-    assert table.text.splitlines()[0].startswith("event_id,name,site_id,starts_at,starts_at_local")
+    assert table.text.splitlines()[0].startswith(
+        "event_id,name,site_id,starts_at,starts_at_local,ends_at,ends_at_local"
+    )
     assert len(table.text.splitlines()) == 2
 
 

@@ -107,6 +107,11 @@ async def test_the_fleet_of_an_event_leads_to_the_page_and_a_stranger_is_not_fou
         await vera.get(f"/operator/events/{path}") for path in (f"{event}/sites/none", f"none/sites/{SITE}")
     ]
 
+    file = await vera.get(f"/operator/events/{event}/sites/{SITE}/trace.csv")
+
+    assert "/trace.csv" in page.text
+    assert file.text.splitlines()[0].startswith("at,at_local,what,power_w,sequence")
+    assert re.search(r'6:0\d PM PDT",metered', file.text)
     assert f'href="/operator/events/{event}/sites/{SITE}"' in fleet.text
     assert "✖ refused" in page.text
     assert re.search(

@@ -139,7 +139,7 @@ def _chart(facts: Mapping[str, Any]) -> Any:
     forecast = [(datetime.fromisoformat(each["at"]), each["power_w"]) for each in facts["forecast"]]
     steps = [
         (datetime.fromisoformat(step[edge]), step["power_w"])
-        for step in facts["steps"]
+        for step in facts["in_force"] or facts["steps"]  # what waits for leave is in force nowhere
         if step["power_w"] is not None
         for edge in ("starts_at", "ends_at")
     ]

@@ -11,7 +11,17 @@ from vpp.entrypoints.http.pages_dispatch import wish_of
 from vpp.entrypoints.http.pages_operator import csv_file, latest_first
 from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
 from vpp.entrypoints.http.words import moment
-from vpp.entrypoints.operations import alarms, counties, evening, events, rails, reports, traffic, trail
+from vpp.entrypoints.operations import (
+    alarms,
+    counties,
+    evening,
+    events,
+    rails,
+    reports,
+    tracing,
+    traffic,
+    trail,
+)
 from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 
@@ -21,12 +31,17 @@ EVENTS = (
 )  # fmt: skip
 COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w")
 ALARMS = (
-    "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at", "cleared_at",
+    "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at",
+    "answered_at_local", "cleared_at", "cleared_at_local",
 )  # fmt: skip
 TRAIL = ("at", "at_local", "actor", "action", "subject", "reason", "request_id")
 COURSE = (
     "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
     "revision",
+)  # fmt: skip
+TRACE = (
+    "at", "at_local", "what", "power_w", "sequence", "starts_at", "starts_at_local", "expires_at",
+    "expires_at_local", "detail",
 )  # fmt: skip
 PLACES = ("utility", "county", "feeder")
 FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
@@ -45,7 +60,8 @@ router = APIRouter(prefix="/operator")
 
 def _with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
     """Return the row with each time in local words beside it."""
-    return row | {f"{name}_local": moment(_text(row[name]), zone).striptags() for name in names}
+    times = {name: _text(row[name]) for name in names}
+    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
 
 
 def _text(value: object) -> str | None:
@@ -84,6 +100,14 @@ async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Respons
     found: Any = await evening.show_evening(desk, event_id=event_id)
     rows = [_with_local(frame, zone, ("at",)) for frame in found["frames"]]
     return csv_file("course.csv", COURSE, rows)
+
+
+@router.get("/events/{event_id}/sites/{site_id}/trace.csv")
+async def trace_file(_visitor: Watcher, desk: AtDesk, event_id: str, site_id: str) -> Response:
+    """Return every command's life at one home, from the signal to the meter."""
+    found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
+    zone, times = found["time_zone"], ("at", "starts_at", "expires_at")
+    return csv_file("trace.csv", TRACE, [_with_local(step, zone, times) for step in found["steps"]])
 
 
 @router.get("/counties.csv")
@@ -138,9 +162,8 @@ async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return alarms, the newest first."""
     found: Any = await alarms.list_alarms(desk)
     zone = staff_zone(desk)
-    return csv_file(
-        "alarms.csv", ALARMS, [_with_local(each, zone, ("raised_at",)) for each in found["alarms"]]
-    )
+    times = ("raised_at", "answered_at", "cleared_at")
+    return csv_file("alarms.csv", ALARMS, [_with_local(each, zone, times) for each in found["alarms"]])
 
 
 @router.get("/trail.csv")

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
 from vpp.entrypoints.http.pages_operator import csv_file
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
-from vpp.entrypoints.http.words import clock_time
+from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
@@ -42,14 +42,16 @@ async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
     rows = (await owner.show_own_events(desk, owner_id=visitor.own_id))["events"]
     assert isinstance(rows, list)
     columns = (
-        "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "delivered_wh",
-        "incremental_wh", "amount_usd", "state", "sentence",
+        "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "ends_at_local",
+        "delivered_wh", "incremental_wh", "amount_usd", "state", "sentence",
     )  # fmt: skip
-    return csv_file("events.csv", columns, [row | _local_start(row) for row in rows])
+    return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in rows])
 
 
-def _local_start(row: Json) -> Json:
-    return {"starts_at_local": clock_time(str(row["starts_at"]), str(row["time_zone"])).striptags()}
+def _local(row: Json, *names: str) -> Json:
+    """Return the times of a row in local words with their day: UTC is a day ahead in the evening."""
+    zone = str(row["time_zone"])
+    return {f"{name}_local": moment(str(row[name]), zone).striptags() for name in names}
 
 
 @router.get("/events/{event_id}")
@@ -106,7 +108,7 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
         hour
         | {"site_id": line["site_id"]}
         | owner_money.money_columns(line, hour)
-        | {"starts_at_local": clock_time(str(hour["starts_at"]), str(line["time_zone"])).striptags()}
+        | _local({**hour, "time_zone": line["time_zone"]}, "starts_at")
         for line in lines
         for hour in line["hours"]
     ]

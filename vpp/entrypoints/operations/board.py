@@ -16,7 +16,7 @@ from vpp.domain.interval import from_epoch, to_epoch
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
-from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
+from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state, step_facts
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
 from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
@@ -34,8 +34,10 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
     """Return how an event stands now.
 
     Returns:
-        What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``asked_w,
-        planned_w, measured_w, shortfall_w`` (W), ``energy_left_wh`` (above every floor),
+        What ``vpp event list`` has, and ``now, remaining_s`` (to the end), ``starts_in_s``; ``in_force``
+        (steps as its versions asked one after the other, up to a cancel); ``asked_w,
+        planned_w, measured_w, shortfall_w`` (W), ``estimated_w`` (of what is measured, that of silent
+        sites), ``energy_left_wh`` (above every floor),
         ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state),
         ``fanout`` (``asked`` sites, and of them ``sent, acknowledged`` by their newest command,
         ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
@@ -73,9 +75,11 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "now": instant(now),
         "remaining_s": remaining_s,
         "starts_in_s": starts_in_s,
+        "in_force": step_facts(steps),
         "asked_w": asked_w,
         "planned_w": planned_w,
         "measured_w": live.measured_w(serving),
+        "estimated_w": live.estimated_w(serving),
         "shortfall_w": shortfall_w if asking else 0,
         "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
@@ -318,6 +322,7 @@ def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: 
         "power_w": int(fleet.battery_w[row]) if sampled_s else None,
         "energy_full_wh": int(fleet.energy_full_wh[row]),
         "max_discharge_w": int(fleet.max_discharge_w[row]),
+        "discharge_limit_w": int(fleet.discharge_limit_w[row]) if sampled_s else None,
         "reserve_pct": percent(int(fleet.vpp_reserve_permille[row])),
         "home_reserve_pct": percent(int(fleet.home_reserve_permille[row])),
         "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,

@@ -94,7 +94,7 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "starts_at": instant(interval.starts_at) if interval else None,
         "ends_at": instant_or_none(ends_at),
         "cancelled_at": instant_or_none(called_off_at),
-        "steps": _steps(asked),
+        "steps": step_facts(asked.steps),
         "authorized_w": authorized_w,
         "out_of_program": list(departures_ever(history)),
         "forced": any(grant.kind is GrantKind.FORCE for grant in history.grants),
@@ -102,14 +102,15 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
     }
 
 
-def _steps(version: GridEvent) -> list[Json]:
+def step_facts(steps: Sequence[Step]) -> list[Json]:
+    """Return steps with stable keys; a power of None asks for all that can be sustained."""
     return [
         {
             "starts_at": instant(step.interval.starts_at),
             "ends_at": instant(step.interval.ends_at),
             "power_w": step.power,
         }
-        for step in version.steps
+        for step in steps
     ]
 
 
@@ -187,7 +188,7 @@ def _version_facts(version: GridEvent) -> Json:
         "status": version.status.value,
         "modified_at": instant(version.modified_at),
         "committed_at": instant(version.committed_at),
-        "steps": _steps(version),
+        "steps": step_facts(version.steps),
         "out_of_program": list(version.out_of_program),
     }
 

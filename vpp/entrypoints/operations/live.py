@@ -172,13 +172,28 @@ class Live:
 
     def measured_w(self, serving: BoolColumn) -> int:
         """Return what these sites were last measured at; a silent one counts as control counts it."""
+        silent = self._silent(serving)
+        return int(self.controller.fleet.battery_w.clip(0)[serving & ~silent].sum()) + self.estimated_w(
+            serving
+        )
+
+    def estimated_w(self, serving: BoolColumn) -> int:
+        """Return the part of ``measured_w`` that nobody measures now: what silent sites are counted at."""
+        silent = self._silent(serving)
         board = self.controller.board
-        power_w = self.controller.fleet.battery_w.clip(0)
+        if board is None or board.assessment is None:
+            return 0
+        known = len(board.assessment.state)
+        return int(board.assessment.effective_w[silent[:known]].sum())
+
+    def _silent(self, serving: BoolColumn) -> BoolColumn:
+        """Return which of these sites are silent, at the last tick."""
+        found = np.zeros_like(serving)
+        board = self.controller.board
         if board is not None and board.assessment is not None:
             known = len(board.assessment.state)
-            silent = board.assessment.sites_in(ProofState.SILENT)
-            power_w[:known] = np.where(silent, board.assessment.effective_w, power_w[:known])
-        return int(power_w[serving].sum())
+            found[:known] = serving[:known] & board.assessment.sites_in(ProofState.SILENT)
+        return found
 
     def proof(self, serving: BoolColumn) -> dict[str, int]:
         """Return how many of these sites are in each state of proof, at the last tick."""
