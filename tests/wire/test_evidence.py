@@ -452,7 +452,7 @@ def test_people_are_told_the_rules_that_the_files_leave_open(method: str):
     assert f"{two_decimals(bounds.lowest)} to {two_decimals(bounds.highest)} ({method})" in said
     assert f"at most {CLOSE_NEIGHBOURS_S} s apart, ESTIMATED up to {FAR_NEIGHBOURS_S // 60} min" in said
     assert f"of the {LOOKBACK_DAYS} days before the event's date" in said
-    assert "season, daily window and event_max_h" in said
+    assert "season, daily window and event_max_h; not season_cap_h" in said
     assert "weigh 50, 30 and 20 %" in said
 
 

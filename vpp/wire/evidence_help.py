@@ -92,9 +92,9 @@ def _bounds() -> str:
 
 RULES = {
     "Hours": "Each clock hour of the time zone counts for the part of it that the event was on, before the "
-    "site's opt-out and inside the program's season, daily window and event_max_h. Times are cut to whole "
-    "seconds. The event's date, which chooses the edition, the kind of day and the days before, is that of "
-    "its scheduled start.",
+    "site's opt-out and inside the program's season, daily window and event_max_h; not season_cap_h, whose "
+    "other events no bundle holds. Times are cut to whole seconds. The event's date, which chooses the "
+    "edition, the kind of day and the days before, is that of its scheduled start.",
     "Energy": "Of a device discharged less charged, of a site imported less exported Wh. A counter at an "
     "instant is the reading then, or on the straight line between the nearest before and after, rounded "
     f"half up to the Wh: OK where these are at most {CLOSE_NEIGHBOURS_S} s apart, ESTIMATED up to "
