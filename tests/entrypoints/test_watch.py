@@ -13,6 +13,7 @@ from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
 from tests.entrypoints.test_service import Serve, answer_of, card_of, environment, serve, vpp
+from vpp.entrypoints.http.words import on_the_way
 from vpp.entrypoints.operations import starting
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.rendering_board import board
@@ -61,6 +62,10 @@ async def test_the_board_in_a_terminal_says_how_long_it_takes_until_every_home_i
     shown = console.export_text()
     assert re.search(r"delivering +0 of \d", shown)
     assert re.search(r"\d homes on the way; all proved in about 2 min \d\d s", shown)
+    await suburb.pass_time(105)
+    assert re.search(
+        r"about \d\d s$", on_the_way((await show_board(suburb.desk, event_id="hot-1"))["fanout"])
+    )
 
 
 async def test_the_board_in_a_terminal_says_what_waits_for_a_second_person(tmp_path: Path) -> None:

@@ -62,5 +62,11 @@ def test_times_are_those_of_the_owners_clock() -> None:
     )
 
 
+@pytest.mark.parametrize(("language", "may"), [("en", "may help"), ("es", "puede ayudar")])
+@pytest.mark.parametrize("kind", [NoticeKind.SCHEDULED, NoticeKind.STARTING])
+def test_what_no_plan_has_decided_yet_is_not_promised(kind: NoticeKind, language: str, may: str) -> None:
+    assert may in word_notice(a_notice(kind), language)[1]
+
+
 def test_an_alarm_says_how_to_answer_it() -> None:
     assert "vpp alarm answer key-1" in word_notice(a_notice(NoticeKind.SHORTFALL, alarm="key-1"), "en")[1]

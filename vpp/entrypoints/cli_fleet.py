@@ -102,8 +102,8 @@ def _show_health(console: Console, found: Any) -> None:
     reported = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in found["reported"].items())
     console.print(f"{found['online']} of {found['enrolled']} homes online; reported: {reported}")
     console.print(
-        f"answers to {answers['count']} commands: half within {answers['p50_s']} s, 99 % within "
-        f"{answers['p99_s']} s" if answers["count"] else "no command was answered yet"
+        f"answers to {answers['count']} commands: half in under {answers['p50_s'] + 1} s, 99 % in "
+        f"under {answers['p99_s'] + 1} s" if answers["count"] else "no command was answered yet"
     )  # fmt: skip
     console.print(f"clocks: {clocks['off']} of {clocks['heard']} off by more than {health.CLOCK_OFF_S} s")
     for each in clocks["worst"]:

@@ -12,8 +12,8 @@ from vpp.domain.notice import Notice, NoticeKind
 _ENGLISH: Mapping[str, tuple[str, str]] = {
     "scheduled": (
         "Battery event {day}, {starts} to {ends}",
-        "Your battery is to help the grid {day} from {starts} to {ends}.{reserve} You can opt out on your "
-        "page at any time.",
+        "Your battery may help the grid {day} from {starts} to {ends}; fuller ones come first.{reserve} You "
+        "can opt out on your page at any time.",
     ),
     "moved": (
         "Battery event moved: {day}, {starts} to {ends}",
@@ -30,8 +30,8 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
     ),
     "starting": (
         "Battery event starts at {starts}",
-        "Your battery starts to help the grid at {starts}, until {ends}.{reserve} You can still opt out "
-        "on your page.",
+        "Your battery may help the grid from {starts} until {ends}; fuller ones come first.{reserve} You can "
+        "still opt out on your page.",
     ),
     "ended": (
         "Battery event over: {counted_kwh} kWh, ${amount_usd}",
@@ -84,8 +84,8 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
 _SPANISH: Mapping[str, tuple[str, str]] = {
     "scheduled": (
         "Evento de batería {day}, de {starts} a {ends}",
-        "Su batería va a ayudar a la red {day} de {starts} a {ends}.{reserve} Usted puede decir que no en su "
-        "página en todo momento.",
+        "Su batería puede ayudar a la red {day} de {starts} a {ends}; las más llenas van primero.{reserve} "
+        "Usted puede decir que no en su página en todo momento.",
     ),
     "moved": (
         "Evento de batería cambiado: {day}, de {starts} a {ends}",
@@ -103,8 +103,8 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     ),
     "starting": (
         "El evento de batería empieza a las {starts}",
-        "Su batería empieza a ayudar a la red a las {starts}, hasta las {ends}.{reserve} Usted aún puede "
-        "decir que no en su página.",
+        "Su batería puede ayudar a la red desde las {starts} hasta las {ends}; las más llenas van primero."
+        "{reserve} Usted aún puede decir que no en su página.",
     ),
     "ended": (
         "Evento de batería terminado: {counted_kwh} kWh, ${amount_usd}",

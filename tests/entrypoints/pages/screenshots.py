@@ -65,7 +65,7 @@ async def write_pictures(folder: Path) -> int:
 async def write_readme_picture(path: Path, browser: Browser) -> None:
     """Write the picture of the board, small enough for a README."""
     async with _evening(browser) as window:
-        page = await window.open(width=1000, height=850)
+        page = await window.open(width=1000, height=1000)
         await window.log_in(page, "ana")
         await page.goto(f"{window.address}/operator")
         await page.screenshot(path=path)

@@ -73,7 +73,7 @@ async def test_everything_stops_by_keyboard_alone(window: Window) -> None:
     await page.keyboard.type("STOP")
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_text("1 events cancelled")).to_be_visible()
+    await expect(page.get_by_text("1 event cancelled")).to_be_visible()
     await window.suburb.pass_time(15)
     assert not window.suburb.live.busy(window.suburb.clock.now()).any()
 

@@ -10,6 +10,8 @@ import pytest
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
+from vpp.domain.notice import Alarm, NoticeKind
+from vpp.entrypoints.http import pages_alarms
 from vpp.entrypoints.http.county_map import tiles
 from vpp.entrypoints.operations import events, own_data, sites, starting
 
@@ -167,3 +169,25 @@ async def test_a_home_that_fell_silent_says_so_in_the_table_by_word_and_icon(
     assert re.search(
         r'<td class="late"><span class="icon" aria-hidden="true">▲</span> silent, \d+ min old</td>', page.text
     )
+
+
+async def test_alarms_that_are_over_are_turned_over_page_by_page(
+    suburb: Suburb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_alarms, "PAGE_ALARMS", 1)
+    await suburb.add("vic", Role.VIEWER)
+    vic = await logged_in(suburb, "vic")
+    for name in ("a-old", "a-new"):
+        await suburb.pass_time(15)
+        await suburb.desk.store.raise_alarm(Alarm(name, NoticeKind.SHORTFALL, name, suburb.clock.now()))
+        await suburb.desk.store.clear_alarm(name, at=suburb.clock.now())
+
+    newest = await vic.get("/operator/alarms")
+    older = re.search(r'rel="next" href="([^"]+)"', newest.text)
+    assert older is not None
+    last = await vic.get(f"/operator/alarms{older[1]}")
+
+    assert ("a-new" in newest.text, "a-old" in newest.text) == (True, False)
+    assert ("a-new" in last.text, "a-old" in last.text) == (False, True)
+    assert 'rel="next"' not in last.text
+    assert 'href="/operator/alarms">The newest' in last.text

@@ -85,10 +85,10 @@ def on_the_way(fanout: Mapping[str, int | None]) -> str:
     if not coming:
         return ""
     left_s = fanout["done_in_s"]
-    how_long = (
-        "" if left_s is None else f"; all proved in about {duration(left_s)}" if left_s else "; soon proved"
-    )
-    return f"{counted(coming, 'home')} on the way{how_long}"
+    if not left_s:
+        return f"{counted(coming, 'home')} on the way" + ("" if left_s is None else "; soon proved")
+    left = f"{left_s} s" if left_s < 60 else duration(left_s)
+    return f"{counted(coming, 'home')} on the way; all proved in about {left}"
 
 
 def age(seconds: int | None) -> str:
