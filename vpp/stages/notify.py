@@ -208,13 +208,23 @@ async def _note_payouts(store: NoticeStore, now: datetime, told: Progress) -> in
 async def deliver(*, store: Notices, messenger: Messenger, clock: Clock, limit: int = 100) -> int:
     """Send what stands unsent and is due, oldest first, and return how many were sent.
 
-    An address that was taken away, or a kind that was muted meanwhile, ends the notice unsent. All of a
-    batch go out at once: one dead server does not keep the others waiting.
+    An address that was taken away, or a kind that was muted meanwhile, ends the notice unsent. Everybody's
+    go out at once, so that one dead server does not keep the others waiting; one party's in their order.
     """
     due = await store.notices_to_send(now=clock.now(), limit=limit)
-    return sum(
-        await asyncio.gather(*(_deliver(each, delivery, store, messenger, clock) for each, delivery in due))
+    of_party: dict[str, list[tuple[Notice, Delivery]]] = {}
+    for notice, delivery in due:
+        of_party.setdefault(notice.party, []).append((notice, delivery))
+    sent = await asyncio.gather(
+        *(_deliver_in_order(each, store, messenger, clock) for each in of_party.values())
     )
+    return sum(sent)
+
+
+async def _deliver_in_order(
+    due: Sequence[tuple[Notice, Delivery]], store: Notices, messenger: Messenger, clock: Clock
+) -> int:
+    return sum([await _deliver(notice, delivery, store, messenger, clock) for notice, delivery in due])
 
 
 async def _deliver(
