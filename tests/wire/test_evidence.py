@@ -424,6 +424,23 @@ def replace_counter(row: Row) -> Row:
     return (row[0], row[1] + 1, row[2], row[3])
 
 
+def test_whoever_is_metered_or_excluded_and_not_settled_is_named():
+    bundle = a_foreign_bundle(
+        {"one": an_evening(), "two": an_evening()},
+        sites="one,owner-one,device,\n",
+        excluded="*,2026-09-01,outage\none,2026-09-02,outage\ns-nobody,2026-09-01,outage\n",
+    )
+
+    report = verify_bundle(bundle)
+
+    assert report.computed.notes == (
+        "meter.csv names 1 site that sites.csv does not, the first 'two'; left out",
+        "excluded_days.csv names 1 site that sites.csv does not, the first 's-nobody'; left out",
+    )
+    assert [line.site_id for line in report.lines] == ["one"]
+    assert verify_bundle(a_foreign_bundle({"one": an_evening()})).computed.notes == ()
+
+
 def test_a_bundle_is_computed_with_fractions_and_no_float():
     line = verify_bundle(a_foreign_bundle({"s-1": an_evening()})).lines[0]
 

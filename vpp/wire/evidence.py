@@ -118,7 +118,10 @@ class EvidenceEvent:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything a settlement stands on. ``readings.site`` are positions in ``sites``."""
+    """Everything a settlement stands on. ``readings.site`` are positions in ``sites``.
+
+    ``strangers`` are sites of meter.csv that sites.csv does not name; nothing of them is settled.
+    """
 
     event: EvidenceEvent
     program_text: str
@@ -129,6 +132,7 @@ class Bundle:
     prices: tuple[PriceRow, ...] = ()
     carried: tuple[EarlierEnergy, ...] | None = None  # None: nothing is known of earlier events
     powers: Mapping[str, Sequence[PowerStretch]] | None = None  # by site; None: nothing of other events
+    strangers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +175,18 @@ def read_bundle(files: Mapping[str, bytes]) -> Bundle:
             raise BadFile([f"event.json: {name} is {said!r}, program.toml says {held!r}"])
     sites = read_sites(files["sites.csv"])
     metered, readings = read_meter_csv(files["meter.csv"])
+    site_ids = [each.site_id for each in sites]
     return Bundle(
         event=event,
         program_text=program_text,
         program=program,
         sites=sites,
-        readings=_with_unused(_renumbered(readings, metered, [each.site_id for each in sites]), len(sites)),
+        readings=_with_unused(_renumbered(readings, metered, site_ids), len(sites)),
         excluded=read_excluded_days(files["excluded_days.csv"]),
         prices=_prices(files, program),
         carried=read_carried(files[CARRIED]) if CARRIED in files else None,
         powers=read_period(files[PERIOD]) if PERIOD in files else None,
+        strangers=tuple(sorted(set(metered).difference(site_ids))),
     )
 
 
@@ -252,6 +258,7 @@ def recompute(bundle: Bundle) -> Recomputed:
         period_id=None if part is None else part.period.period_id,
         average_kw={} if part is None else part.average_kw,
         notes=(
+            *_site_notes(bundle),
             *_event_notes(bundle.event, event),
             *_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id),
         ),
@@ -299,6 +306,16 @@ def _as_prices(rows: Sequence[PriceRow]) -> list[WholesalePrice]:
         WholesalePrice(each.program_id, each.hour_starts_at, each.per_mwh, each.hour_starts_at)
         for each in rows
     ]
+
+
+def _site_notes(bundle: Bundle) -> Iterator[str]:
+    """Say of whom a file speaks who is not settled: a name misspelled in one of them is a home left out."""
+    settled = {"*", *(each.site_id for each in bundle.sites)}
+    excluded = sorted({site_id for site_id, _, _ in bundle.excluded} - settled)
+    for file_name, unknown in (("meter.csv", bundle.strangers), ("excluded_days.csv", excluded)):
+        if unknown:
+            sites = "1 site" if len(unknown) == 1 else f"{len(unknown)} sites"
+            yield f"{file_name} names {sites} that sites.csv does not, the first {unknown[0]!r}; left out"
 
 
 def _event_notes(said: EvidenceEvent, settled: SettledEvent) -> Iterator[str]:
