@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
@@ -62,6 +63,10 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
 
     assert "manifest.json" in json_of(vpp("evidence", "export", "ev-1", str(folder), "--json"))["files"]
     assert json_of(vpp("evidence", "verify", str(folder), "--json"))["total_usd"] == "18.00"
+    printed = vpp("evidence", "verify", str(folder)).stdout
+    assert "home: 9000 Wh beyond the baseline" in printed
+    assert re.search(r"T0[123]:00:00Z\s+4000\s+1000\s+1\s+3000\s+OK", printed)
+    assert "baseline days: 2026-09-08, 2026-09-04" in printed
     totals = folder / "totals.csv"
     totals.write_bytes(totals.read_bytes().replace(b"18.00", b"19.00"))
 

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
@@ -17,17 +19,21 @@ from vpp.domain.event_end import cancelled
 from vpp.domain.grid_event import GridSource
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import Watts
+from vpp.entrypoints import rendering
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.operations.changing import modify_event
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.evening import show_evening
 from vpp.entrypoints.operations.events import cancel_event, force_event, show_event
 from vpp.entrypoints.operations.money import show_statement
 from vpp.entrypoints.operations.own_data import open_calendar
 from vpp.entrypoints.operations.own_files import calendar_by_secret
 from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.people import make_login_link
+from vpp.entrypoints.operations.replay import replay_event
 from vpp.entrypoints.operations.sites import enroll_sites, opt_out_site
 from vpp.entrypoints.operations.starting import approve_event, start_event, stop_all
+from vpp.entrypoints.operations.tracing import trace_site
 from vpp.stages.notify import Progress, watch
 
 ANA, BEN = "staff:ana", "operator:ben"
@@ -367,6 +373,21 @@ async def test_test_event_is_marked_in_every_command_and_never_settled(
     assert all(order.test for tick in ticks for order in tick.orders if order.action is Action.DISCHARGE)
     assert (await show_event(suburb.desk, event_id="ev-1"))["settlement"] is None
     assert (await show_event(suburb.desk, event_id="ev-1"))["test"] is True
+
+
+@pytest.mark.parametrize("test", [True, False])
+async def test_whatever_tells_of_a_test_event_says_that_it_is_one(suburb: Suburb, test: bool) -> None:
+    await start(suburb, test=test)
+    told: list[Any] = [
+        await trace_site(suburb.desk, site_id="s-000", event_id="ev-1"),
+        await show_evening(suburb.desk, event_id="ev-1"),
+        await replay_event(suburb.desk, event_id="ev-1"),
+    ]
+    shown = Console(record=True, file=StringIO())
+    rendering.show_trace(shown, told[0])
+
+    assert [each["test"] for each in told] == [test] * 3
+    assert shown.export_text().startswith("TEST: never paid, never counted\n") == test
 
 
 async def to_the_end_of_an_event_that_changes_its_mind(suburb: Suburb, begun_as_test: bool) -> None:

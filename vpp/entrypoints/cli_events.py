@@ -37,6 +37,7 @@ def show_course(event: EventArgument, as_json: JsonFlag = False) -> None:
 
 
 def _show_course(console: Console, found: Any) -> None:
+    rendering.show_mark(console, found)
     columns = ("at", "asked", "planned", "measured", "short", "homes", "commands", "plan")
     rows = [
         (

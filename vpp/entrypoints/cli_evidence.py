@@ -93,7 +93,33 @@ def _show_files(console: Console, found: dict[str, Any]) -> None:
     )
 
 
+SITES_IN_FULL = 10
+
+
+def _show_site(console: Console, site: dict[str, Any]) -> None:
+    """Print a site hour by hour with exact watt-hours, and the days behind its baseline."""
+    console.print(f"{site['site_id']}: {site['incremental_wh']} Wh beyond the baseline", markup=False)
+    columns = ("hour", "metered Wh", "baseline Wh", "fraction", "beyond Wh", "quality")
+    rows = [
+        (
+            hour["starts_at"],
+            "–" if hour["metered_wh"] is None else hour["metered_wh"],
+            "–" if hour["baseline_wh"] is None else hour["baseline_wh"],
+            hour["fraction"],
+            hour["incremental_wh"],
+            hour["quality"],
+        )
+        for hour in site["hours"]
+    ]
+    console.print(table(*columns, rows=rows, right=columns[1:5]))
+    console.print(f"baseline days: {', '.join(site['baseline_days']) or 'none'}", soft_wrap=True)
+
+
 def _show_report(console: Console, report: dict[str, Any]) -> None:
+    for site in report["sites"][:SITES_IN_FULL]:
+        _show_site(console, site)
+    if len(report["sites"]) > SITES_IN_FULL:
+        console.print(f"hours of {len(report['sites']) - SITES_IN_FULL} more sites: --json has them all")
     rows = [
         (
             site["site_id"],

@@ -45,6 +45,7 @@ async def _replay(event_id: str) -> Json:
 
 
 def _show_replay(console: Console, found: dict[str, Any]) -> None:
+    rendering.show_mark(console, found)
     console.print(
         f"{found['event_id']}: {found['commands']} commands; {found['ticks_made_again']} of {found['ticks']} "
         f"ticks and {found['plans_made_again']} of {found['revisions']} plans made again, "

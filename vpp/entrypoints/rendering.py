@@ -87,8 +87,15 @@ def show_enrolled(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"{len(answer['sites'])} sites enrolled")
 
 
+def show_mark(console: Console, answer: dict[str, Any]) -> None:
+    """Print first that an event is a test, where it is one."""
+    if answer["test"]:
+        console.print("TEST: never paid, never counted", style="bold")
+
+
 def show_trace(console: Console, answer: dict[str, Any]) -> None:
     """Print what happened between an event and a home, in order."""
+    show_mark(console, answer)
     rows = [
         (
             local(each["at"], answer["time_zone"]),

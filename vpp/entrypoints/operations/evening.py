@@ -7,6 +7,7 @@ import numpy as np
 
 from vpp.domain.command import DispatchTick, PlanRevision
 from vpp.domain.fleet import FleetState
+from vpp.domain.grid_event import is_test
 from vpp.domain.tick_basis import write_stored
 from vpp.entrypoints.operations.desk import Desk, Json, instant
 from vpp.entrypoints.operations.events import event_state
@@ -21,9 +22,9 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
     """Return how an event went, tick by tick.
 
     Returns:
-        ``event_id``; ``frames`` in order, at most 600: ``at, requested_w, planned_w, measured_w`` (battery
-        output of the homes in the plan, as control knew it then)``, shortfall_w, sites`` (in the plan)``,
-        commands`` (told until then)``, revision``.
+        ``event_id, test``; ``frames`` in order, at most 600: ``at, requested_w, planned_w, measured_w``
+        (battery output of the homes in the plan, as control knew it then)``, shortfall_w, sites`` (in the
+        plan)``, commands`` (told until then)``, revision``.
     """
     history = await desk.history(event_id)
     kept = desk.live.evenings.get(event_id) if desk.live else None
@@ -32,7 +33,7 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
     revisions = await desk.store.revisions(event_id)
     orders = {tick.number: tick for tick in await desk.store.event_ticks(event_id)}
     if not revisions:
-        return {"event_id": event_id, "frames": []}
+        return {"event_id": event_id, "test": is_test(history), "frames": []}
     last_at = max(revisions[-1].at, max((tick.at for tick in orders.values()), default=revisions[-1].at))
     evening, frames = _Evening(revisions), []
     for tick in await desk.store.ticks(since=revisions[0].at):
@@ -44,8 +45,10 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
     every = max(1, -(-len(frames) // FRAMES_MOST))
     shown = frames[::every]
     found: Json = {
-        "event_id": event_id, "frames": shown if shown[-1:] == frames[-1:] else [*shown, frames[-1]],
-    }  # fmt: skip
+        "event_id": event_id,
+        "test": is_test(history),
+        "frames": shown if shown[-1:] == frames[-1:] else [*shown, frames[-1]],
+    }
     over = event_state(history, desk.clock.now()) in ("ended", "cancelled")
     if desk.live is not None and over and desk.clock.now() - last_at > QUIET:
         # What was known of a large fleet all evening takes seconds to read, and it changes no more.

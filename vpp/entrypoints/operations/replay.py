@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 
 from vpp.domain.command import LONGEST_LEASE, DispatchTick, PlanRevision
+from vpp.domain.grid_event import is_test
 from vpp.domain.replay import PlansAgain, StoredDispatch, replayed, stray_answers
 from vpp.domain.ticks_again import TicksAgain
 from vpp.entrypoints.operations.desk import Desk, Json, instant_or_none
@@ -17,7 +18,7 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
     """Make an event's plans, ticks and commands again from what was stored with them, and its history.
 
     Returns:
-        ``event_id, result`` (``same`` or ``different``)``, difference`` (the first one, or None)``, ticks``
+        ``event_id, test, result`` (``same`` or ``different``)``, difference`` (the first, or None)``, ticks``
         (that told its homes something)``, ticks_made_again`` (of those, decided once more from what was
         stored with them)``, revisions, plans_made_again`` (revisions that were solved once more from the
         samples stored with their ticks)``, commands, bodies_sha256`` (over the exact body of each command,
@@ -60,6 +61,7 @@ async def replay_event(desk: Desk, *, event_id: str) -> Json:
         difference = await desk.store.verify_chain()
     return {
         "event_id": event_id,
+        "test": is_test(history),
         "result": "same" if difference is None else "different",
         "difference": difference,
         "ticks": len(ticks),

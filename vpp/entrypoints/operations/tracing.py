@@ -11,7 +11,7 @@ from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevisi
 from vpp.domain.delivery import NOT_METERED, QUALITY_CODES, ReadingColumns
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import OptOut
-from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.grid_event import EventHistory, is_test, steps_in_force
 from vpp.domain.interval import Interval, from_epoch
 from vpp.entrypoints.operations.desk import Desk, Json, instant, instant_or_none, percent
 
@@ -25,8 +25,8 @@ async def trace_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """Return what happened between an event and one home, in order, from the signal to the meter.
 
     Returns:
-        ``site_id, event_id, time_zone``; ``steps``: ``at, what, detail``, and ``power_w, sequence``, and
-        ``starts_at, expires_at`` of a command's lease, where it has them, else None. ``what``: ``signal``
+        ``site_id, event_id, test, time_zone``; ``steps``: ``at, what, detail``, and ``power_w, sequence``,
+        and ``starts_at, expires_at`` of a command's lease, where it has them, else None. ``what``: ``signal``
         (a version), ``answered`` (the receipt), ``granted``, ``opted_out``, ``opted_in``, ``planned`` (power
         or reason changed), ``commanded``, ``released``, ``accepted``, ``refused``, ``metered`` (energy out
         of the battery since the reading before, which is what is paid).
@@ -54,6 +54,7 @@ async def trace_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     return {
         "site_id": site_id,
         "event_id": event_id,
+        "test": is_test(history),
         "time_zone": desk.time_zone(history.latest.program_id),
         "steps": [step for _, step in steps],
     }
