@@ -86,7 +86,11 @@ class Soak:
 
 
 def _largest(sizes: Sequence[Size]) -> Size:
-    return Size(max(each.memory_mb for each in sizes), max(each.descriptors for each in sizes))
+    """Return the largest of sizes; of none, because a fault ended the run before, nothing."""
+    return Size(
+        max((each.memory_mb for each in sizes), default=0.0),
+        max((each.descriptors for each in sizes), default=0),
+    )
 
 
 KINDS = ("broker dies", "homes reboot", "owner says no", "owner says yes", "grid changes its mind",

@@ -38,3 +38,11 @@ def test_a_controller_that_grows_is_found() -> None:
     assert not a_soak(*leaking).flat()
     assert not a_soak(*losing).flat()
     assert MORE_DESCRIPTORS < 40 // 2
+
+
+def test_a_run_that_a_fault_ended_at_once_still_tells_of_the_fault() -> None:
+    run = a_soak(Size(140.0, 17))
+    run.tally.faults.append(("lost", "a signal is not answered"))
+
+    assert run.as_json()["violations"] == ["a signal is not answered"]
+    assert a_soak().as_json()["violations"] == []

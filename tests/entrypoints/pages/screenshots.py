@@ -92,7 +92,7 @@ async def _fill(suburb: Suburb) -> None:
     await suburb.pass_time(15)
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
-    await _evening_before(suburb)
+    await an_evening_before(suburb)
     for event_id, name, starts_at, test in (
         ("hot-1", "EEA 2", "now", False),
         ("test-1", "Test before the weekend", "2026-09-11T17:00", True),
@@ -111,7 +111,7 @@ async def _fill(suburb: Suburb) -> None:
         suburb.live.note(suburb.clock.now())
 
 
-async def _evening_before(suburb: Suburb) -> None:
+async def an_evening_before(suburb: Suburb) -> None:
     """Let an event be called off and another one end; its meter readings come, and it is settled."""
     for event_id, name, minutes in (("hot-00", "False alarm", 60), ("hot-0", "EEA 2 of yesterday", 60)):
         await starting.start_event(

@@ -10,10 +10,15 @@ from axe_core_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, Page, expect
 
 from tests.entrypoints.pages.browser import Window, a_window
-from tests.entrypoints.pages.screenshots import PAGES, README_PICTURE, write_readme_picture
+from tests.entrypoints.pages.screenshots import (
+    PAGES,
+    README_PICTURE,
+    an_evening_before,
+    write_readme_picture,
+)
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import starting
+from vpp.entrypoints.operations import contacts, starting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")  # one browser serves all of them
 
@@ -139,6 +144,21 @@ async def test_no_page_scrolls_sideways_on_a_phone_or_at_four_times_the_size(win
                 await page.set_viewport_size({"width": width, "height": 700})
                 await page.goto(f"{window.address}{path}")
                 assert await width_of(page) <= width, path
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+async def test_a_statement_with_every_column_stays_inside_its_card(window: Window, language: str) -> None:
+    await an_evening_before(window.suburb)
+    await contacts.speak(window.suburb.desk, owner_id="o-s-001", language=language)
+    page = await window.open(width=1280, height=900)
+    await window.log_in(page, "rosa")
+    await page.goto(f"{window.address}/owner/events/hot-0")
+
+    assert await page.locator("section.card thead th").count() == 8
+    beyond = await page.evaluate(
+        "[...document.querySelectorAll('.card')].map(card => card.scrollWidth - card.clientWidth)"
+    )
+    assert max(beyond) <= 0
 
 
 async def test_axe_finds_nothing_serious_in_light_or_dark(window: Window) -> None:
