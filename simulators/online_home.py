@@ -124,6 +124,7 @@ class OnlineHome:
         if lose_disk:
             self.disk.lose()
             self.disk_lost_s = self._kernel.now_s
+            self.refused_events.clear()  # the no still stands, and nobody knows any more to which event
         self.disk.cut = None
         self.connection.drop()
         self.boots += 1

@@ -166,10 +166,14 @@ class Gateway:
         return out
 
     def owner_opts_out(self, opted_out: bool, now_s: int) -> list[Packet]:
-        """The owner says no at the home, to the running event or the next one, or takes it back."""
+        """The owner says no at the home, to the running event or the next one, or takes it back.
+
+        Saying the same again changes nothing: a no that holds until one event's end does not end sooner.
+        """
         out = self.advance(now_s)
-        self.opted_out = opted_out
-        self._bind_opt_out()
+        if opted_out is not self.opted_out:
+            self.opted_out = opted_out
+            self._bind_opt_out()
         self._home_changed(out)  # before the write: with that the power may go, and the owner said no
         self._disk.store(self._kept)
         return out

@@ -2,7 +2,8 @@
 
 Rises are bounded within each pace. What falls on schedule is judged twice: ahead of the fall no plan may hold
 more than can still be wound down, and at the fall nothing may go faster than a minute's cap. What homes
-and owners say, and what a newer version asks, is followed at once and judged nowhere.
+and owners say, and what a newer version asks, is followed at once and judged nowhere. Who is silent cannot
+be told to give less: it keeps what it holds, and the others have to be down to what that leaves.
 """
 
 from collections import deque
@@ -21,6 +22,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.settings import DispatchSettings
 
 MINUTE = timedelta(minutes=1)
+_SILENT = [reason_code(each) for each in (Reason.OFFLINE, Reason.STALE)]
 _STILL_ABLE = [reason_code(each) for each in (Reason.SELECTED, Reason.NOT_NEEDED, Reason.FEEDER_LIMIT)]
 
 
@@ -51,6 +53,7 @@ class RampChecker:
             self._caps.append(_Cap("fleet", settings.fleet_ramp_w_per_min, everybody))
         self._rises: deque[tuple[int, IntColumn]] = deque()  # when, watts by cap
         self._asked: dict[str, tuple[int, int]] = {}  # version and power that an event's plan answers
+        self._deaf: dict[str, BoolColumn] = {}  # who is silent, as an event's newest plan says
 
     def judge(
         self,
@@ -70,6 +73,7 @@ class RampChecker:
             if not (news or _turns(others, tick.at)):
                 self._judge_fall(revision, before_w.get(revision.event_id), after_w[revision.event_id])
             self._asked[revision.event_id] = revision.version, revision.requested_w
+            self._deaf[revision.event_id] = np.isin(revision.reason_code, _SILENT)
         for history in () if news else histories:
             self._judge_ahead(tick, history, after_w.get(history.latest.event_id))
 
@@ -110,10 +114,11 @@ class RampChecker:
     def _judge_ahead(self, tick: DispatchTick, history: EventHistory, plan_w: IntColumn | None) -> None:
         if plan_w is None:
             return
+        deaf = self._deaf.get(history.latest.event_id, np.zeros(len(plan_w), dtype=np.bool_))
         for seconds, next_w in _falls_ahead(history, to_epoch(tick.at)):
             for cap in self._caps:
                 held_w, most_w = int(plan_w[cap.sites].sum()), next_w + cap.w_per_min * seconds // 60
-                if held_w > most_w:
+                if held_w > max(most_w, int(plan_w[cap.sites & deaf].sum())):
                     what = (
                         f"{history.latest.event_id} holds {held_w} W, {seconds} s before {next_w} W are asked"
                     )

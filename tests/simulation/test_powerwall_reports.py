@@ -117,6 +117,18 @@ def test_opt_out_at_home_ends_with_the_event_it_bound() -> None:
     assert [sample["opted_out"] for sample in said[:-1]] == [True] * (len(said) - 1)
 
 
+def test_a_no_said_again_after_the_release_still_ends_with_the_event_it_bound() -> None:
+    gateway = a_running_gateway()
+    gateway.owner_opts_out(True, STARTS + 300)
+    gateway.on_message(signed(a_release(11, STARTS + 310)), STARTS + 310)
+
+    gateway.owner_opts_out(True, STARTS + 600)
+    said = samples(gateway.advance(ENDS + 1))
+
+    assert gateway.opted_out is False
+    assert said[-1]["opted_out"] is False
+
+
 def test_opt_out_at_home_ends_with_its_event_whatever_reboots_in_between() -> None:
     gateway = a_running_gateway()
     gateway.owner_opts_out(True, STARTS + 300)
