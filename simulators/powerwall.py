@@ -166,10 +166,7 @@ class Gateway:
         return out
 
     def owner_opts_out(self, opted_out: bool, now_s: int) -> list[Packet]:
-        """The owner says no at the home, to the running event or the next one, or takes it back.
-
-        Saying the same again changes nothing: a no that holds until one event's end does not end sooner.
-        """
+        """The owner says no at home, to this event or the next, or takes it back; again, it is no news."""
         out = self.advance(now_s)
         if opted_out is not self.opted_out:
             self.opted_out = opted_out

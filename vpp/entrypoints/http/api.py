@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vpp.entrypoints.http import api_grid, api_money, api_operator, api_owner
@@ -217,7 +218,7 @@ async def verify_ledger(desk: AtDesk) -> Json:
 
 
 class BodyLimit:
-    """Refuse a body above the path's limit, whether its length is declared or not."""
+    """Refuse a body above the path's limit, declared or not; one that was cut off on its way asks nothing."""
 
     def __init__(
         self, app: ASGIApp, *, refuse: Callable[[Scope, int], Awaitable[ASGIApp]] | None = None
@@ -231,7 +232,10 @@ class BodyLimit:
             return
         limit = FILE_LIMIT if scope["path"] in FILE_PATHS else BODY_LIMIT
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        body = await _read_body(receive, limit) if declared.isdigit() and int(declared) <= limit else None
+        try:
+            body = await _read_body(receive, limit) if declared.isdigit() and int(declared) <= limit else None
+        except ClientDisconnect:
+            return  # half a table would be read as a whole one, and nobody is there to be answered
         if body is None:
             refusal = await self._refuse(scope, limit)
             await refusal(scope, receive, send)
@@ -249,11 +253,17 @@ async def _too_long(_scope: Scope, limit: int) -> ASGIApp:
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """Return the body, or None where it is longer than the limit."""
+    """Return the body, or None where it is longer than the limit.
+
+    Raises:
+        ClientDisconnect: The sender left before its end.
+    """
     parts: list[bytes] = []
     seen = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         seen += len(parts[-1])
         if seen > limit:

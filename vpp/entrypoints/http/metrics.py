@@ -165,11 +165,11 @@ class RequestTimes:
         self._app, self._seconds = app, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how long it took; a stream is not timed."""
+        """Pass the request on and note how long its answer took; a stream is not timed."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status, left = time.perf_counter(), 0, False
 
         async def send_and_see(message: Message) -> None:
             nonlocal status
@@ -179,7 +179,9 @@ class RequestTimes:
 
         try:
             await self._app(scope, receive, send_and_see)
+            left = not status  # who left in mid-sentence is given no answer
         finally:
             operation = getattr(scope.get("endpoint"), "__name__", "none")
-            if operation != "follow_board":
-                self._seconds.labels(operation, f"{status // 100}xx").observe(time.perf_counter() - began)
+            if operation != "follow_board" and not left:
+                taken_s = time.perf_counter() - began
+                self._seconds.labels(operation, f"{(status or 500) // 100}xx").observe(taken_s)
