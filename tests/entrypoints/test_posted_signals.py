@@ -256,7 +256,7 @@ async def test_a_running_controller_answers_at_once_and_not_at_its_next_tick(gri
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(running), 0.05)  # it waits now
 
-    answer = await asyncio.wait_for(grid.http.post(PATH, content=said()), 0.5)
+    answer = await asyncio.wait_for(grid.http.post(PATH, content=said()), 5)  # a third of a tick
     stop.set()
     await asyncio.wait_for(running, 5)
 
