@@ -1,7 +1,11 @@
 """``python -m simulators.failing_tenth [--seed S] [--seeds N] [--sites N]``: what a failing fleet delivers.
 
 A tenth of the homes is dead before the event and nobody is told; another tenth accepts everything and
-gives less than half. Which ones is drawn. Asked is 75 % of what all of them say they can hold.
+gives less than half. Which ones is drawn. Asked is 75 % of what all of them say they can hold. Judged from
+the fifth minute to the forty-fifth: 98 % of the target delivered, under 2 % more than that, and whoever gives
+less than it is asked known for it; exit code 1 otherwise. What was told to the dead counts as live until
+their leases end, and all that is live stays within 1.1 times the target: of a few dozen homes the draw can
+leave less than 98 % within reach, of a thousand it does not.
 """
 
 import argparse
@@ -33,7 +37,8 @@ FAIL_AT = STARTS_AT - timedelta(minutes=4)  # everybody has reported, and is at 
 SETTLED_AT = STARTS_AT + timedelta(minutes=5)
 MINUTES = 120
 ASKED_PERCENT, WEAK_PERCENT = 75, 40
-SITES = 200  # half of them in the event's program
+LEAST_SHARE, MOST_SHARE = 0.98, 1.02
+SITES = 2_000  # half of them in the event's program
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +163,18 @@ def weaken(home: OnlineHome) -> None:
     home.inverter.take = take_less  # type: ignore[method-assign]  # a worn battery
 
 
-def line_of(seed: int, sites: int) -> str:
-    """Return what one seed came to, for people."""
+def judge(seed: int, sites: int, *, minutes: int = 45) -> tuple[bool, str]:
+    """Return whether one seed holds what is promised until so long after the start, and tell people of it."""
     fleet = FailingFleet(seed, sites=sites)
     fleet.until(SETTLED_AT)
     reachable = fleet.reachable_share
-    shares = np.array(fleet.shares_until(STARTS_AT + timedelta(minutes=45)))
+    shares = np.array(fleet.shares_until(STARTS_AT + timedelta(minutes=minutes)))
     gaps = fleet.gaps()
     unexplained = [each.site_id for each in gaps if not each.explained]
-    return (
-        f"seed {seed}: {fleet.target_w / 1000:.0f} kW of {len(fleet.site_ids)} homes;"
+    held = bool(shares.min() >= LEAST_SHARE and shares.max() < MOST_SHARE and not unexplained)
+    return held, (
+        f"seed {seed}: {'held' if held else 'NOT HELD'};"
+        f" {fleet.target_w / 1000:.0f} kW of {len(fleet.site_ids)} homes;"
         f" delivered {shares.min():.1%} to {shares.max():.1%}, {shares.mean():.1%} in the mean;"
         f" the sound can hold {fleet.sound_share:.1%}, and {reachable:.1%} at most until dead leases end;"
         f" shortfall {fleet.shortfall_w} W, homes unexplained: {len(unexplained)}"
@@ -175,16 +182,19 @@ def line_of(seed: int, sites: int) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print one line for each seed."""
+    """Print one line for each seed, and return 1 if one was not held, else 0."""
     parser = argparse.ArgumentParser(prog="python -m simulators.failing_tenth", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sites", type=int, default=SITES)
     chosen = parser.parse_args(words)
+    all_held = True
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
-        sys.stdout.write(line_of(seed, chosen.sites) + "\n")
+        held, line = judge(seed, chosen.sites)
+        all_held = all_held and held
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()
-    return 0
+    return 0 if all_held else 1
 
 
 if __name__ == "__main__":

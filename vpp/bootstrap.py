@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
-from vpp.adapters.crash_points import CrashingFeed, CrashingLink, CrashPoint
+from vpp.adapters.crash_points import CrashingFeed, CrashingLink, CrashingMessenger, CrashPoint
 from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.messages import AppriseMessenger
@@ -443,7 +443,8 @@ async def build(
         )
         controller.epoch = epoch
         controller.shed = lambda: {"incoming": transport.shed_incoming, "outgoing": transport.shed_outgoing}
-        controller.messenger = AppriseMessenger(settings.mail_url)
+        messenger = AppriseMessenger(settings.mail_url)
+        controller.messenger = messenger if crash is None else CrashingMessenger(messenger, crash)
         yield controller
 
 

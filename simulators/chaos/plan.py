@@ -12,8 +12,8 @@ DAYS_LATER = (
 """Points that are passed when an event is final, or by an owner who leaves."""
 
 BY_BROWSER = (
-    "session", "login", "logout", "contact", "notice", "notice-delivery", "alarm", "alarm-notice",
-    "alarm-answer", "alarm-end", "calendar", "calendar-end", "case", "forgetting",
+    "session", "login", "logout", "contact", "notice", "notice-send", "notice-delivery", "alarm",
+    "alarm-notice", "alarm-answer", "alarm-end", "calendar", "calendar-end", "case", "forgetting",
 )  # fmt: skip
 """Points that only people with a browser, and messages to them, pass; no kill of ours comes by there."""
 

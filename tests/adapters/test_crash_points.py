@@ -47,7 +47,7 @@ def test_labels_are_at_least_forty_and_come_in_pairs() -> None:
     for named in ("signal", "plan", "tick", "publish", "ack", "telemetry", "readings", "meter-receipt",
                   "signal-receipt", "opt-out", "cancel", "settlement", "ledger-pending", "ledger-posted",
                   "ledger-reversed", "payout", "epoch", "key-file", "enrolment", "consent",
-                  "migration"):  # fmt: skip
+                  "notice-send", "migration"):  # fmt: skip
         assert named in before
 
 
@@ -96,6 +96,32 @@ asyncio.run(lead())
 """
 
 
+DIES_AT_A_MESSAGE = """
+import asyncio, sys
+from vpp.adapters.crash_points import CrashPoint, CrashingMessenger
+
+class Told:
+    async def send(self, notice, contact):
+        print("sent", flush=True)
+
+asyncio.run(CrashingMessenger(Told(), CrashPoint.parse(sys.argv[1])).send(None, None))
+"""
+
+
+def died(program: str, label: str) -> tuple[int, str]:
+    here = Path(__file__).resolve().parents[2]
+    child = subprocess.run(
+        [sys.executable, "-c", program, label],
+        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(here)},
+    )  # fmt: skip
+    return child.returncode, child.stdout
+
+
+@pytest.mark.parametrize(("label", "said"), [("before-notice-send", ""), ("after-notice-send", "sent\n")])
+def test_the_process_dies_around_a_message(label: str, said: str) -> None:
+    assert died(DIES_AT_A_MESSAGE, label) == (-9, said)
+
+
 @pytest.mark.parametrize(
     ("label", "code", "said"),
     [
@@ -106,10 +132,4 @@ asyncio.run(lead())
     ],
 )
 def test_the_process_dies_at_the_named_passing_and_nowhere_else(label: str, code: int, said: str) -> None:
-    here = Path(__file__).resolve().parents[2]
-    child = subprocess.run(
-        [sys.executable, "-c", DIES, label],
-        capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(here)},
-    )  # fmt: skip
-
-    assert (child.returncode, child.stdout) == (code, said), child.stderr
+    assert died(DIES, label) == (code, said)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,24 @@ def environment(state_dir: Path, **more: str) -> dict[str, str]:
     return clean | usual | more
 
 
+@contextmanager
+def beside(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a program beside the test. However the test ends, it ends too: alone, ``Popen`` waits for it."""
+    with subprocess.Popen(command, text=True, **options) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
+    command = (sys.executable, "-m", "vpp", "serve")
     with ExitStack() as running:
 
         def start(**more: str) -> subprocess.Popen[str]:
-            child = running.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "vpp", "serve"],
-                    env=environment(tmp_path / "state", **more),
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            running.callback(child.kill)
-            return child
+            clean = environment(tmp_path / "state", **more)
+            return running.enter_context(beside(*command, env=clean, stderr=subprocess.PIPE))
 
         yield start
 
@@ -67,7 +70,7 @@ def answer_of(port: int, path: str, *, status: int) -> dict[str, Any]:
     deadline = time.monotonic() + START_WITHIN_S
     while True:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=START_WITHIN_S)
         except httpx.ConnectError:
             answer = None
         if answer is not None and answer.status_code == status:
@@ -116,12 +119,9 @@ def test_a_service_on_its_own_broker_is_ready_serves_commands_and_ends_in_order(
 
 def test_a_service_says_on_one_line_of_json_where_it_listens(tmp_path: Path) -> None:
     state_dir = tmp_path / "state"
-    with subprocess.Popen(
-        [sys.executable, "-m", "vpp", "serve", "--json"],
-        env=environment(state_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    command = (sys.executable, "-m", "vpp", "serve", "--json")
+    with beside(
+        *command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as child:
         try:
             assert child.stdout is not None

@@ -12,13 +12,15 @@ import pytest
 from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
-from tests.entrypoints.test_service import Serve, answer_of, card_of, environment, serve, vpp
+from tests.entrypoints.test_service import Serve, answer_of, beside, card_of, environment, serve, vpp
 from vpp.entrypoints.http.words import on_the_way
 from vpp.entrypoints.operations import starting
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.rendering_board import board
 
 __all__ = ["serve"]  # the fixture
+
+WATCH = (sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json")
 
 
 async def test_the_board_in_a_terminal_has_the_figures_of_the_page_and_a_bar_of_the_homes(
@@ -89,10 +91,7 @@ def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
     answer_of(card["port"], "/health/ready", status=200)
     program = vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
     assert program.returncode == 0, program.stderr
-    command = [sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json"]
-    with subprocess.Popen(
-        command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as watch:
+    with beside(*WATCH, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
         assert watch.stdout is not None
         first = json.loads(watch.stdout.readline())
         vpp(state_dir, "event", "cancel", "hot-1")
@@ -114,10 +113,7 @@ def test_a_watch_says_in_one_sentence_that_the_service_is_gone(
     card = card_of(state_dir, service)
     answer_of(card["port"], "/health/ready", status=200)
     vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
-    command = [sys.executable, "-m", "vpp", "event", "watch", "hot-1", "--json"]
-    with subprocess.Popen(
-        command, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as watch:
+    with beside(*WATCH, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
         assert watch.stdout is not None
         assert watch.stderr is not None
         json.loads(watch.stdout.readline())

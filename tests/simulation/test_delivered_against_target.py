@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from simulators.failing_tenth import STARTS_AT, FailingFleet
+from simulators.failing_tenth import STARTS_AT, FailingFleet, judge
 from vpp.domain.dispatch_plan import Reason
 from vpp.domain.proof import ProofState
 
@@ -37,3 +37,16 @@ def test_what_is_missing_is_explained_home_by_home(evening: FailingFleet) -> Non
         found = gaps[site_id]
         asks_what_it_gives = found.asked_w - found.given_w <= max(found.asked_w // 10, 200)
         assert asks_what_it_gives or found.state in (ProofState.SHORT, ProofState.STARTING)
+
+
+def test_a_thousand_homes_hold_what_is_promised() -> None:
+    held, line = judge(11, 2_000, minutes=12)
+
+    assert held, line
+
+
+def test_a_draw_that_leaves_less_within_reach_is_judged_and_told() -> None:
+    held, line = judge(11, 200, minutes=6)
+
+    assert not held
+    assert "NOT HELD" in line

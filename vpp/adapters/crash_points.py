@@ -16,6 +16,8 @@ from vpp.domain.command import Action, CommandBatch
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.grid_event import EventStatus, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.ledger import EntryState, JournalEntry
+from vpp.domain.notice import Contact, Notice
+from vpp.notice_ports import Messenger
 from vpp.ports import DeviceLink, Heard, Malformed, Packet, SignalFeed, Store
 
 STORE_POINTS: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +64,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
 }
 """What each writing method of the store may commit, by the method's name."""
 
-WIRE_POINTS = ("publish", "publish-stop", "meter-receipt", "signal-receipt", "telemetry")
+WIRE_POINTS = ("publish", "publish-stop", "meter-receipt", "signal-receipt", "telemetry", "notice-send")
 START_POINTS = ("key-file", "migration")
 
 POINTS = tuple(
@@ -222,3 +224,16 @@ class CrashingFeed:
         self._crash.passes("before", ("signal-receipt",))
         await self._feed.answer(receipts)
         self._crash.passes("after", ("signal-receipt",))
+
+
+class CrashingMessenger:
+    """A way to people whose process may die around a message."""
+
+    def __init__(self, messenger: Messenger, crash: CrashPoint) -> None:
+        self._messenger = messenger
+        self._crash = crash
+
+    async def send(self, notice: Notice, contact: Contact) -> str | None:
+        """Send one message; return what went wrong, None when sent."""
+        with self._crash.around("notice-send"):
+            return await self._messenger.send(notice, contact)

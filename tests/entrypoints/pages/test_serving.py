@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 
-from tests.entrypoints.test_service import Serve, card_of, environment, serve, vpp
+from tests.entrypoints.test_service import Serve, beside, card_of, environment, serve, vpp
 from tests.mosquitto import program
 from vpp.entrypoints.running_service import SERVICE_FILE, TOKEN_FILE
 
 __all__ = ["serve"]  # the fixture
 
-DEMO_WITHIN_S = 240.0
+DEMO_WITHIN_S, BUSY_S = 240.0, 60.0
 
 
 def test_somebody_added_on_the_command_line_logs_in_to_the_running_service(
@@ -32,7 +32,9 @@ def test_somebody_added_on_the_command_line_logs_in_to_the_running_service(
     listed = vpp(state_dir, "user", "list")
     refused = vpp(state_dir, "user", "add", "eve", "--role", "king")
 
-    with httpx.Client(base_url=f"http://127.0.0.1:{card['port']}", trust_env=False) as browser:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{card['port']}", trust_env=False, timeout=BUSY_S
+    ) as browser:
         entered = browser.post("/login", data={"name": "ana", "password": added["password"]})
         board = browser.get("/operator")
         fleet = browser.get("/operator/fleet")
@@ -57,9 +59,7 @@ def test_a_demonstration_leaves_both_pages_open_on_the_chosen_port_until_it_is_t
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     chosen = environment(tmp_path) | {"VPP_HTTP_PORT": str(port)}
-    with subprocess.Popen(
-        DEMO, env=chosen, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    with beside(*DEMO, env=chosen, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         summary = json.loads(child.stdout.readline())
@@ -68,10 +68,10 @@ def test_a_demonstration_leaves_both_pages_open_on_the_chosen_port_until_it_is_t
             links |= dict(re.findall(r"^\s+(operator|owner)\s+(http\S+)$", line))
             if "Ctrl-C" in line:
                 break
-        with httpx.Client(follow_redirects=True, trust_env=False) as browser:
+        with httpx.Client(follow_redirects=True, trust_env=False, timeout=BUSY_S) as browser:
             board = browser.get(links["operator"])
             again = browser.get(links["operator"])
-            home = httpx.get(links["owner"], follow_redirects=False, trust_env=False)
+            home = httpx.get(links["owner"], follow_redirects=False, trust_env=False, timeout=BUSY_S)
         child.send_signal(signal.SIGINT)
         rest = child.stdout.read()
         assert child.wait(DEMO_WITHIN_S) == 0
@@ -93,9 +93,9 @@ def asked(state_dir: Path, *words: str) -> Any:
 
 def test_every_command_goes_through_a_demonstration_by_its_clock_while_it_is_open(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    with subprocess.Popen(
-        (*DEMO, "--keep", str(kept)), env=environment(tmp_path), stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
+    with beside(
+        *DEMO, "--keep", str(kept), env=environment(tmp_path), stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     ) as child:  # fmt: skip
         try:
             assert child.stderr is not None
@@ -111,7 +111,7 @@ def test_every_command_goes_through_a_demonstration_by_its_clock_while_it_is_ope
             second = vpp(kept, "serve")
             heard = messages_of(said)
             stopped = asked(kept, "event", "stop-all")
-            page = httpx.get(re.findall(r"http\S+/docs", said)[0], trust_env=False)
+            page = httpx.get(re.findall(r"http\S+/docs", said)[0], trust_env=False, timeout=BUSY_S)
         finally:
             child.send_signal(signal.SIGINT)
         assert child.wait(DEMO_WITHIN_S) == 0
