@@ -28,15 +28,15 @@ async def figures(suburb: Suburb) -> dict[tuple[str, ...], float]:
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
     }
 
 
-async def begin(suburb: Suburb) -> None:
+async def begin(suburb: Suburb, *, test: bool = False) -> None:
     await starting.start_event(
-        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", test=test, actor="staff:ana"
     )
     await suburb.pass_time(300)
 
@@ -46,13 +46,25 @@ async def test_an_event_is_told_in_watts_and_homes(suburb: Suburb) -> None:
 
     found = await figures(suburb)
 
-    assert found["vpp_event_watts", "hot-1", "asked"] == 20_000
-    assert found["vpp_event_watts", "hot-1", "measured"] == 20_000
-    assert found["vpp_event_sites", "hot-1", "delivering"] > 0
+    assert found["vpp_event_watts", "hot-1", "asked", "false"] == 20_000
+    assert found["vpp_event_watts", "hot-1", "measured", "false"] == 20_000
+    assert found["vpp_event_sites", "hot-1", "delivering", "false"] > 0
     assert found["vpp_sites", "online"] == 12
     assert found["vpp_events", "active"] == 1
     assert found["vpp_ready", "broker"] == 1
     assert found["vpp_season_seconds", "used", PROGRAM] == 3600
+
+
+async def test_a_test_is_marked_in_every_figure_of_its_event(suburb: Suburb) -> None:
+    await begin(suburb, test=True)
+
+    transport = httpx.ASGITransport(app=suburb.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        text = (await client.get("/metrics")).text
+
+    of_events = [line for line in text.splitlines() if 'event="hot-1"' in line]
+    assert len(of_events) > 5
+    assert all('test="true"' in line for line in of_events)
 
 
 async def test_no_home_and_no_person_is_named(suburb: Suburb) -> None:

@@ -123,26 +123,27 @@ async def _links(desk: Desk) -> list[Metric]:
 
 
 async def _events(desk: Desk) -> list[Metric]:
-    """Return the figures of events that are on or wait; a past event's series end."""
+    """Return the figures of events that are on or wait, tests marked; a past event's series end."""
     listed = cast("list[Mapping[str, Any]]", (await list_events(desk))["events"])
     states = GaugeMetricFamily("vpp_events", "Events by state", labels=("state",))
-    power = GaugeMetricFamily("vpp_event_watts", "Power of an event", labels=("event", "figure"))
-    homes = GaugeMetricFamily("vpp_event_sites", "Homes of an event by proof", labels=("event", "proof"))
-    age = GaugeMetricFamily("vpp_event_newest_reading_seconds", "Age of the newest", labels=("event",))
-    blind = GaugeMetricFamily("vpp_event_blind", "1: most fell silent at once", labels=("event",))
+    power = GaugeMetricFamily("vpp_event_watts", "Power of an event", labels=("event", "test", "figure"))
+    homes = GaugeMetricFamily("vpp_event_sites", "Homes of an event", labels=("event", "test", "proof"))
+    age = GaugeMetricFamily("vpp_event_newest_reading_seconds", "Age of the newest", labels=("event", "test"))
+    blind = GaugeMetricFamily("vpp_event_blind", "1: most fell silent at once", labels=("event", "test"))
     counts: dict[str, int] = {"active": 0, "waiting_for_approval": 0, "waiting_for_force": 0}
     for event in listed:
         counts[event["state"]] = counts.get(event["state"], 0) + 1
         if event["state"] != "active":
             continue
         facts: Mapping[str, Any] = await board.show_board(desk, event_id=event["event_id"])
+        name = (event["event_id"], str(bool(event["test"])).lower())
         for figure in WATTS:
-            power.add_metric((event["event_id"], figure), facts[f"{figure}_w"])
+            power.add_metric((*name, figure), facts[f"{figure}_w"])
         for proof, count in facts["proof"].items():
-            homes.add_metric((event["event_id"], proof), count)
+            homes.add_metric((*name, proof), count)
         if facts["newest_age_s"] is not None:
-            age.add_metric((event["event_id"],), facts["newest_age_s"])
-        blind.add_metric((event["event_id"],), float(facts["blind"]))
+            age.add_metric(name, facts["newest_age_s"])
+        blind.add_metric(name, float(facts["blind"]))
     for state, count in counts.items():
         states.add_metric((state,), count)
     return [states, power, homes, age, blind]
