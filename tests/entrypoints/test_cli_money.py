@@ -2,9 +2,14 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.store import SqlStore
 from vpp.entrypoints.cli import app
+from vpp.entrypoints.operations import metering
 from vpp.settings import load_settings, variables
 
 Vpp = Callable[..., Result]
@@ -168,3 +174,68 @@ def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: 
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "vpp ledger verify says what differs" in refused.stderr
     assert "No amount can be shown: entry" in vpp("owner", "home", "owner-home").stdout
+
+
+def a_home_and_its_meter_file(vpp: Vpp, folder: Path, *, readings: int) -> Path:
+    """Enrol a home and return a file of its readings, one a minute."""
+    assert vpp("keys", "show").exit_code == 0
+
+    async def enrolled() -> None:
+        store = await SqlStore.open(load_settings().store_url)
+        story = MoneyStory(store=store, clock=SteppedClock(ENDS_AT), program=shipped())  # type: ignore[arg-type]  # the same ports
+        await story.home("home")
+        await store.close()
+
+    asyncio.run(enrolled())
+    begins = ENDS_AT - timedelta(days=60)
+    lines = [
+        f"home,{begins + each * timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ},{each},0,,,OK"
+        for each in range(readings)
+    ]
+    file = folder / "meter.csv"
+    header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"
+    file.write_text("\n".join((header, *lines)))
+    return file
+
+
+def test_an_import_that_is_interrupted_says_how_much_of_it_is_stored(
+    vpp: Vpp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = a_home_and_its_meter_file(vpp, tmp_path, readings=7)
+    judged, calls = metering._judged, list[int]()
+
+    async def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return await judged(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metering, "READINGS_PER_COMMIT", 2)
+        patch.setattr(metering, "_judged", interrupted)
+        stopped = vpp("meter", "import", str(file))
+
+    assert stopped.exit_code == 1
+    assert f"interrupted: 4 of 7 readings of {file} are stored" in stopped.stderr
+    assert (
+        "3 of 7 readings of 1 sites stored, 4 more were stored before"
+        in vpp("meter", "import", str(file)).stdout
+    )
+
+
+def test_an_import_that_is_killed_is_finished_by_importing_again_which_says_what_was_stored(
+    vpp: Vpp, tmp_path: Path
+):
+    file = a_home_and_its_meter_file(vpp, tmp_path, readings=45_000)
+    command = [sys.executable, "-m", "vpp", "meter", "import", str(file)]
+    killed = subprocess.run(command, env={**os.environ, "VPP_CRASH_AT": "after-readings:2"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    finished = json_of(vpp("meter", "import", str(file), "--json"))
+    again = vpp("meter", "import", str(file)).stdout
+
+    assert (finished["stored"], finished["stored_before"], finished["refused"]) == (5_000, 40_000, [])
+    assert "0 of 45000 readings of 1 sites stored, 45000 more were stored before" in again
+    with closing(sqlite3.connect(load_settings().store_url.removeprefix("sqlite:///"))) as database:
+        (count,) = database.execute("SELECT COUNT(*) FROM meter_reading WHERE site_id = 'home'").fetchone()
+    assert count == 45_000

@@ -10,7 +10,7 @@ import typer
 from rich.progress import Progress
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, stderr
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr
 from vpp.entrypoints.cli_sites import read_file
 from vpp.entrypoints.operations import cross_check, metering, money, staff_reads
 
@@ -25,14 +25,18 @@ def import_readings(
 ) -> None:
     """Store meter history of enrolled homes."""
     content = read_file(file)
-    shown = stderr.is_terminal
-    with Progress(console=stderr, transient=True) if shown else nullcontext() as bar:
-        found = ask(
-            metering.import_readings,
-            direct={"progress": _progress(bar)} if bar else None,
-            content=content,
-            file_name=str(file),
-        )
+    reached = [0, 0]
+    try:
+        with Progress(console=stderr, transient=True) if stderr.is_terminal else nullcontext() as bar:
+            found = ask(
+                metering.import_readings,
+                direct={"progress": _progress(bar, reached)},
+                content=content,
+                file_name=str(file),
+            )
+    except KeyboardInterrupt:
+        stored = f"{reached[0]} of {reached[1]}" if reached[1] else "nobody here knows how many"
+        fail(f"interrupted: {stored} readings of {file} are stored; importing it again stores the rest")
     answer(found, rendering.show_imported, as_json=as_json)
 
 
@@ -47,11 +51,13 @@ def check_meters(
         raise typer.Exit(1)
 
 
-def _progress(bar: Progress) -> Callable[[int, int], None]:
-    task = bar.add_task("storing readings", total=None)
+def _progress(bar: Progress | None, reached: list[int]) -> Callable[[int, int], None]:
+    task = None if bar is None else bar.add_task("storing readings", total=None)
 
     def told(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
+        reached[:] = done, total
+        if bar is not None and task is not None:
+            bar.update(task, completed=done, total=total)
 
     return told
 

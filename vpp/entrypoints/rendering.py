@@ -185,15 +185,21 @@ SITES_NAMED = 20
 
 def show_imported(console: Console, found: dict[str, Any]) -> None:
     """Print how much was imported, and what of it does not count; of many homes the first."""
-    refused, left_out = found["refused"], found["left_out"]
-    stored = found["readings"] - sum(home["readings"] for home in left_out)
-    console.print(f"{stored} of {found['readings']} readings of {found['sites']} sites stored")
+    refused, left_out, before = found["refused"], found["left_out"], found["stored_before"]
+    known = f", {before} more were stored before" if before else ""
+    console.print(
+        f"{found['stored']} of {found['readings']} readings of {found['sites']} sites stored{known}"
+    )
     if refused:
         count = sum(home["readings"] for home in refused)
-        console.print(f"{count} of them, of {len(refused)} sites, are kept as BAD and pay nothing:")
+        console.print(f"{count} of them, of {len(refused)} sites, are quarantined as BAD and pay nothing:")
     for home in refused[:SITES_NAMED]:
         console.print(f"  {home['site_id']}: {home['readings']} ({', '.join(home['reasons'])})")
     _count_the_rest(console, refused)
+    for row in found["quarantined"][:SITES_NAMED]:
+        console.print(f"  line {row['line']}: {row['site_id']} {row['at']}: {row['reason']}", markup=False)
+    if len(found["quarantined"]) > SITES_NAMED:
+        console.print(f"  and {len(found['quarantined']) - SITES_NAMED} more lines; --json names them")
     if left_out:
         console.print(
             f"Of {len(left_out)} sites what is from after their gateway's first reading is left out:"
