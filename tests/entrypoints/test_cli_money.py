@@ -1,6 +1,7 @@
 """The money commands on a real database, from an enrolment to a bundle that anyone can check."""
 
 import asyncio
+import csv
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,60 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
     assert changed.exit_code == 1
     assert not json.loads(changed.stdout)["agrees"]
     assert "is not empty; nothing was written" in vpp("evidence", "export", "ev-1", str(folder)).stderr
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_statements_file_leads_with_pencil_and_paper_from_the_meter_to_the_ledgers_cent(
+    vpp: Vpp, tmp_path: Path
+):
+    file = tmp_path / "statement.csv"
+
+    assert vpp("statement", "owner-home", "--csv", str(file)).exit_code == 0
+
+    hours = list(csv.DictReader(file.read_text().splitlines()))
+    assert [hour["starts_at"][11:13] for hour in hours] == ["01", "02", "03"]
+    summed = Decimal(0)
+    for hour in hours:
+        days = [Decimal(day.partition(": ")[2]) for day in hour["baseline_days_wh"].split("; ")]
+        baseline = sum(days) / len(days) * Decimal(hour["adjustment"]) * Decimal(hour["fraction"])
+        assert (len(days), baseline) == (10, Decimal(hour["baseline_wh"]))
+        beyond = Decimal(hour["metered_wh"]) - baseline
+        assert beyond == Decimal(hour["incremental_wh"])
+        summed += beyond
+    told = hours[0]
+    assert summed == Decimal(told["event_incremental_wh"]) == Decimal(told["event_paid_wh"])
+    own_rate = (
+        Decimal(told["rate_usd_per_kwh"]) * Decimal(told["bonus_multiplier"]) * Decimal(told["owner_share"])
+    )
+    assert own_rate == Decimal(told["own_rate_usd_per_kwh"])
+    cents = (summed / 1000 * own_rate).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert str(cents) == told["event_amount_usd"] == told["event_booked_usd"] == "18.00"
+    assert (told["cap_kwh"], told["negative_policy"]) == ("", "net_event_floor_zero")
+    assert told["rounding"] == "half up to the cent, once"
+    assert vpp("statement", "owner-home", "--csv", str(file)).exit_code == 1  # it is there already
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_an_hour_that_is_not_ok_says_in_a_bundle_which_readings_are_to_blame(vpp: Vpp, tmp_path: Path):
+    folder = tmp_path / "bundle"
+    vpp("evidence", "export", "ev-1", str(folder))
+    for name in ("manifest.json", "settlement.csv", "totals.csv"):
+        (folder / name).unlink()
+    meter = folder / "meter.csv"
+    lines = meter.read_text().splitlines()
+    gap = [line for line in lines if not "2026-09-10T01:31" < line.split(",")[1] < "2026-09-10T02:20"]
+    meter.write_text(re.sub(r"(2026-09-10T03:30:00Z.*),OK", r"\1,BAD", "\n".join(gap)))
+
+    (site,) = json_of(vpp("evidence", "verify", str(folder), "--json"))["sites"]
+    printed = vpp("evidence", "verify", str(folder)).stdout
+
+    apart = "readings from 2026-09-10T01:30:00Z to 2026-09-10T02:20:00Z are apart"
+    assert [(hour["quality"], hour["reason"]) for hour in site["hours"]] == [
+        ("ESTIMATED", apart),
+        ("ESTIMATED", apart),
+        ("BAD", "the reading of 2026-09-10T03:30:00Z is BAD"),
+    ]
+    assert f"hour of 2026-09-10T01:00:00Z ESTIMATED: {apart}" in printed
 
 
 @pytest.mark.usefixtures("closed_event")

@@ -10,9 +10,9 @@ import typer
 from rich.progress import Progress
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr, write_new
 from vpp.entrypoints.cli_sites import read_file
-from vpp.entrypoints.operations import cross_check, metering, money, staff_reads
+from vpp.entrypoints.operations import cross_check, metering, money, staff_reads, statement_rows
 
 meter_app = typer.Typer(no_args_is_help=True, help="Meter evidence.")
 ledger_app = typer.Typer(no_args_is_help=True, help="The books.")
@@ -77,13 +77,21 @@ def settle(
 
 def statement(
     owner: Annotated[str, typer.Argument(metavar="OWNER", help="Owner id.")],
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="A new CSV file: every hour with its factors."),
+    ] = None,
     reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
     as_json: JsonFlag = False,
 ) -> None:
     """Show all that an owner earned, with every number behind it."""
     found = ask(staff_reads.read_statement, owner_id=owner, actor=actor(), reason=reason)
-    answer(found, rendering.show_statement, as_json=as_json)
-    if not found.get("balanced", True):
+    balanced = found.get("balanced", True)
+    if csv is not None and balanced:
+        write_new(csv, statement_rows.statement_csv(found))
+    if csv is None or as_json or not balanced:
+        answer(found, rendering.show_statement, as_json=as_json)
+    if not balanced:
         raise typer.Exit(1)
 
 

@@ -331,6 +331,7 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         for hour in event["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
+    show_hour_reasons(console, event["hours"])
     carried = event["carried_wh"] or 0
     if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]) or Fraction(carried):
         before = (
@@ -364,6 +365,17 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(f"baseline from {', '.join(event['baseline_days'])}")
     for dropped in event["dropped_days"]:
         console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)
+
+
+def show_hour_reasons(console: Console, hours: list[dict[str, Any]]) -> None:
+    """Print why hours are not OK."""
+    for hour in hours:
+        if hour["reason"]:
+            console.print(
+                f"hour of {hour['starts_at']} {hour['quality']}: {hour['reason']}",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _show_ratio(console: Console, adjusted: dict[str, Any], zone: str) -> None:

@@ -95,7 +95,8 @@ class EvidenceReport:
         season's earlier events, where it nets; else null), ``paid_wh, average_kw`` (of the period; else
         null), ``amount_usd, quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at,
         metered_wh, baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
-        ``incremental_wh, quality``. Watt-hours and kW are exact: whole numbers, or fractions as text.
+        ``incremental_wh, quality`` and ``reason`` (a sentence where it is not OK; else null). Watt-hours and
+        kW are exact: whole numbers, or fractions as text.
         """
         computed = self.computed
         return {
@@ -108,8 +109,13 @@ class EvidenceReport:
             "period": computed.period_id,
             "notes": list(computed.notes),
             "total_usd": dollars(sum_of(self.lines)),
-            "sites": [_site_json(line) | _around(line, computed) for line in self.lines],
+            "sites": [self._site(line) for line in self.lines],
         }
+
+    def _site(self, line: SettlementLine) -> Json:
+        reasons = self.computed.hour_reasons.get(line.site_id) or [None] * len(line.hours)
+        hours = [_hour_json(hour) | {"reason": why} for hour, why in zip(line.hours, reasons, strict=True)]
+        return _site_json(line) | _around(line, self.computed) | {"hours": hours}
 
 
 def _around(line: SettlementLine, computed: Recomputed) -> Json:
@@ -237,7 +243,6 @@ def _site_json(line: SettlementLine) -> Json:
         "amount_usd": dollars(line.amount),
         "quality": line.quality.value,
         "reason": line.reason,
-        "hours": [_hour_json(hour) for hour in line.hours],
         "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
         "dropped_days": [
             {"date": day.isoformat(), "reason": reason} for day, reason in line.baseline_days.dropped
