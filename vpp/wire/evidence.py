@@ -39,6 +39,7 @@ from vpp.wire.evidence_csv import (
     read_sites,
 )
 from vpp.wire.hour_reasons import hour_reasons
+from vpp.wire.json_place import line_of, path_in
 from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.price_file import PriceRow, read_prices
 from vpp.wire.program_file import ProgramFileError, read_program
@@ -393,7 +394,7 @@ def read_event(content: bytes) -> EvidenceEvent:
     """Return what ``event.json`` says.
 
     Raises:
-        BadFile: It cannot be used; the field is named.
+        BadFile: It cannot be used; line and field are named.
     """
     try:
         body = parse(content, max_bytes=LARGEST_EVENT)
@@ -408,7 +409,8 @@ def read_event(content: bytes) -> EvidenceEvent:
             versions=versions,
         )
     except MalformedMessage as failure:
-        raise BadFile([f"event.json: {failure.reason}"]) from failure
+        line = line_of(content, path_in(failure.reason))
+        raise BadFile([f"event.json:{line}: {failure.reason}"]) from failure
 
 
 def _version(value: object, where: str) -> EvidenceVersion:

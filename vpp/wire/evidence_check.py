@@ -3,8 +3,9 @@
 ``manifest.json`` holds ``schema`` (``vpp.evidence/1``), ``event_id``, ``files`` (SHA-256 in hex by file
 name), ``chain_head`` (of the books, in hex), and where signed ``kid``, ``public_key`` (base64url of the
 32 raw bytes) and ``signature``: a detached JWS over the other fields as compact JSON with sorted keys.
-The key in a manifest says only that one hand made it all; whose hand it was is known by comparing the
-key with ``vpp keys show``.
+A signed one is laid out in one way only, so that no byte of it can change unseen: keys sorted, each on a
+line of its own, one space for each level, a line feed at the end. The key in a manifest says only that one
+hand made it all; whose hand it was is known by comparing the key with ``vpp keys show``.
 """
 
 import hashlib
@@ -203,7 +204,7 @@ def write_bundle(
     if sign is not None and signer is not None:
         manifest["kid"], manifest["public_key"] = signer
         manifest["signature"] = sign(_canonical(manifest)).partition(b"\n")[2].decode()
-    files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
+    files["manifest.json"] = _laid_out(manifest)
     return files
 
 
@@ -343,6 +344,8 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
         hashes = require_object(manifest, "files")
         if not manifest.keys().isdisjoint(_BY_A_SIGNER):
             _require_signature(manifest)
+            if files["manifest.json"] != _laid_out(manifest):
+                yield "manifest.json: spaces, lines or the order of keys are not as they were signed"
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
         return
@@ -362,6 +365,10 @@ def _require_signature(manifest: Mapping[str, object]) -> None:
     jws = require_text(manifest, "signature", longest=1_000)
     message = _canonical(signed) + b"\n" + jws.encode()
     verify(split(message, max_bytes=LARGEST_MANIFEST), key)
+
+
+def _laid_out(manifest: Mapping[str, object]) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True, default=str).encode() + b"\n"
 
 
 def _canonical(body: Mapping[str, object]) -> bytes:
