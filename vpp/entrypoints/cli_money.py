@@ -42,9 +42,17 @@ def import_readings(
 
 @meter_app.command("check", help=inspect.getdoc(cross_check.check_meters))
 def check_meters(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")], as_json: JsonFlag = False
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")],
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Make the hours BAD that the samples refute; for good.")
+    ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Compare counters with power samples; exit 1 where they differ."""
+    if quarantine:
+        refused = ask(cross_check.quarantine_meters, event_id=event)
+        answer(refused, rendering.show_quarantined, as_json=as_json)
+        return
     found = ask(cross_check.check_meters, event_id=event)
     answer(found, rendering.show_meter_check, as_json=as_json)
     if found["differ"]:

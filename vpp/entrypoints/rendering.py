@@ -235,6 +235,22 @@ def show_meter_check(console: Console, found: dict[str, Any]) -> None:
     )
 
 
+def show_quarantined(console: Console, found: dict[str, Any]) -> None:
+    """Print the hours that are not believed from now on, and what comes next."""
+    for each in found["refused"]:
+        console.print(
+            f"{each['site_id']}: {each['starts_at']} to {each['ends_at']} is BAD from now on: counters say "
+            f"{exact_kilowatt_hours(each['counted_wh'])}, power samples "
+            f"{exact_kilowatt_hours(each['integrated_wh'])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    event_id = found["event_id"]
+    then = f"vpp settle {event_id} takes that in, vpp correct {event_id} once it is closed"
+    none = "the power samples refute no hour that is still believed"
+    console.print(f"{event_id}: {then if found['refused'] else none}", markup=False, soft_wrap=True)
+
+
 def show_settlements(console: Console, answer: dict[str, Any]) -> None:
     """Print the totals of several settlements."""
     for settlement in answer["events"]:

@@ -4,9 +4,11 @@
 BAD`` or ``is estimated``, ``a counter began anew at A``: instants in UTC. Knows no store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 
-from vpp.domain.delivery import ReadingColumns, counter_track
+from vpp.domain.delivery import ReadingColumns, ReadingFault, counter_track
 from vpp.domain.hour_reason import HourFault, HourReason, hour_reason
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.settlement import SettlementLine
@@ -14,19 +16,30 @@ from vpp.wire.strict_json import time_text
 
 
 def hour_reasons(
-    line: SettlementLine, readings: ReadingColumns, site: int, meter: MeterOfRecord
+    line: SettlementLine,
+    readings: ReadingColumns,
+    site: int,
+    meter: MeterOfRecord,
+    faults: Mapping[datetime, ReadingFault] = MappingProxyType({}),
 ) -> Sequence[str | None]:
     """Return, for each hour of a line, why it is not OK; None where it is.
 
-    ``site`` is the home's position in the readings, which reach an hour beyond the event or farther.
+    ``site`` is the home's position in the readings, which reach an hour beyond the event or farther;
+    ``faults`` says of BAD readings, by their instant, why they are not believed, as far as that is known.
     """
     track = counter_track(readings, meter)
     found: list[str | None] = []
     for hour in line.hours:
         stretch = None if line.settled is None else line.settled.overlap(hour.hour)
         why = None if stretch is None else hour_reason(track, site, stretch)
-        found.append(None if why is None else in_words(why))
+        fault = None if why is None or why.fault is not HourFault.BAD_READING else _fault(faults, why.from_at)
+        of_reading = "" if fault is None else f" ({fault.replace('_', ' ')})"
+        found.append(None if why is None else in_words(why) + of_reading)
     return found
+
+
+def _fault(faults: Mapping[datetime, ReadingFault], at: datetime | None) -> ReadingFault | None:
+    return None if at is None else faults.get(at)
 
 
 def in_words(reason: HourReason) -> str:

@@ -24,4 +24,5 @@ async def reasons_of(
     near = Interval(line.settled.starts_at - AROUND, line.settled.ends_at + AROUND)
     known = settlement.settled_at + timedelta(seconds=1)  # it ran within that second
     readings = await desk.store.readings([line.site_id], [near], before=known)
-    return hour_reasons(line, readings, 0, terms.meter)
+    faults = await desk.store.reading_faults(line.site_id, near, before=known)
+    return hour_reasons(line, readings, 0, terms.meter, faults)
