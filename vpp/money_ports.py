@@ -5,11 +5,13 @@ With what a store says of books that it cannot read.
 As in ``vpp.ports``, every store method is one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from vpp.domain.delivery import ReadingFault
 from vpp.domain.dispute import DisputeWord
+from vpp.domain.interval import Interval
 from vpp.domain.metered_hours import HourEnergies
 from vpp.domain.nomination import Nomination
 from vpp.domain.program import MeterOfRecord
@@ -36,6 +38,22 @@ class MeteredHours(Protocol):
         """Return the positions of the sites of which a reading received since then may touch these hours.
 
         In order. Of all others the hours are as if nothing had been received since.
+        """
+        ...
+
+    async def refuse_stretches(self, stretches: Sequence[tuple[str, Interval]], *, at: datetime) -> None:
+        """Make what gateways read at those sites then BAD, both ends included, with what follows from it.
+
+        Of the boots that have spoken then; again changes nothing, and nothing takes it back.
+        """
+        ...
+
+    async def reading_faults(
+        self, site_id: str, interval: Interval, *, before: datetime | None = None
+    ) -> Mapping[datetime, ReadingFault]:
+        """Return why readings of a site in an interval (both ends included) are BAD, by their instant.
+
+        Those that came BAD without a reason of ours are left out. With ``before``, as known until then.
         """
         ...
 

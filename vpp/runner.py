@@ -110,6 +110,8 @@ class Runner:
         self._settle_every = timedelta(seconds=settle_s)
         self._next_tick: datetime | None = None
         self._next_settle: datetime | None = None
+        self._next_end: datetime | None = None  # of an event that is not over
+        self._may_settle_early = True
         self._settling = SettlingTimes()
         self._woken = True
         self._signals_pending = True
@@ -124,7 +126,7 @@ class Runner:
 
     def answered(self, event_id: str, *, by_all: bool) -> None:
         """Let an event be settled again: of the homes that it waits for some have spoken, or all of them."""
-        self._settling.note_answered(event_id, by_all=by_all)
+        self._settling.note_answered(event_id, self._clock.now(), by_all=by_all)
 
     def wake(self) -> None:
         """Let control look at once: an owner spoke, a signal came, a home refused."""
@@ -294,10 +296,14 @@ class Runner:
             self._next_tick = now + timedelta(seconds=1)
 
     async def _settle_if_due(self, now: datetime) -> None:
-        if self._next_settle is not None and now < self._next_settle:
+        waits = self._next_settle is not None and now < self._next_settle
+        if waits and not (self._may_settle_early and self._settling.any_spoke(now)):
             return
         settled = await self._attempt("settle", "ended events", self.settle_ended, now)
+        self._may_settle_early = bool(settled)  # what failed is tried again at its own time
         self._next_settle = now + (self._settle_every if settled else SETTLE_AGAIN)
+        if self._next_end is not None:
+            self._next_settle = min(self._next_settle, self._next_end)
 
     async def beside(self, stage: str, call: Callable[[datetime], Awaitable[ResultT]]) -> ResultT | None:
         """Turn a stage that waits for other people's servers, beside the loop; its failure is shown alike."""
@@ -305,9 +311,11 @@ class Runner:
 
     async def settle_ended(self, now: datetime) -> bool:
         """Settle and book events that have ended and are due; return whether all of them could be."""
-        done = True
+        done, self._next_end = True, None
         for history in in_order_of_time(await self._signals.histories()):
             event_id, over_at = history.latest.event_id, ended_at(history)
+            if over_at > now:
+                self._next_end = min(over_at, self._next_end or over_at)
             if over_at > now or not self._settling.is_due(event_id, over_at, now):
                 continue
             self._settling.begin(event_id)
@@ -315,7 +323,7 @@ class Runner:
                 self._settling.note_failed(event_id)
                 done = False
             else:
-                self._settling.note_settled(event_id, now)
+                self._settling.note_settled(event_id, now, self._clock.now())
         return done
 
     async def _attempt(

@@ -1,15 +1,18 @@
 """A long random life of the books: settled, changed, posted, corrected, paid out, called back, received.
 
-Every fifth operation is an earlier one again. After each, the store's own entries are asked whether they
-balance; now and then, whether they say all that was said to them.
+Every fifth operation is an earlier one again. After each, the whole ledger as it lies in the store must sum
+to zero, hold what was appended and nothing else, and say of every owner that was touched what the story says;
+now and then, of every account there is.
 """
 
 import random
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 
+from tests.adapters.ledger_sums import Key, Totals, sums_of, totals
 from tests.adapters.store_world import NOON
 from vpp.domain.ledger import (
     Account,
@@ -68,10 +71,14 @@ class LedgerStory:
     sent: dict[str, JournalEntry] = field(default_factory=dict)
     newest_payout: dict[str, str] = field(default_factory=dict)
     entries: int = 0
+    postings: int = 0
+    accounts: defaultdict[str, Counter[Key]] = field(default_factory=lambda: defaultdict(Counter))  # by party
     at: datetime = NOON
+    _next_of_all: int = 100
 
     def __post_init__(self) -> None:
         self.drawn = random.Random(self.seed)
+        self.sums = sums_of(self.books)
 
     async def run(self, operations: int) -> None:
         """Carry out that many operations, checking after each."""
@@ -82,8 +89,21 @@ class LedgerStory:
             await self.books.post(entries)
             if not again:
                 self.done.append(entries)
-                self.entries += len(entries)
+                self._append(entries)
             await self._check(entries)
+            if self.entries >= self._next_of_all:  # ever more seldom: each asks for everything there is
+                self._next_of_all = self.entries + self.entries // 10 + 100
+                assert _of_something(await self.sums.of_all()) == self._said(self.accounts)
+
+    def _append(self, entries: list[JournalEntry]) -> None:
+        self.entries += len(entries)
+        self.postings += sum(len(entry.postings) for entry in entries)
+        for key, amount in totals(entries).items():
+            self.accounts[key[1]][key] += amount
+
+    def _said(self, parties: Iterable[str]) -> dict[Key, int]:
+        """Return what the story says of parties' accounts."""
+        return _of_something({key: each for party in parties for key, each in self.accounts[party].items()})
 
     def _next(self, number: int) -> list[JournalEntry]:
         made = self.drawn.choice((self._settle, self._settle, self._go_on, self._go_on, self._pay, self._end))
@@ -156,7 +176,10 @@ class LedgerStory:
         return [receive(payment, at=self.at)]
 
     async def _check(self, entries: list[JournalEntry]) -> None:
-        """Ask the books for what the operation touched: there, balanced, and one of a kind."""
+        """Ask the whole ledger for its sums, and the books for what the operation touched, one of a kind."""
+        assert await self.sums.whole() == (self.postings, 0)
+        touched = {posting.party for entry in entries for posting in entry.postings} - {PROGRAM}
+        assert _of_something(await self.sums.of_parties(touched)) == self._said(touched)
         settles = next((each.settles for each in entries if each.settles), None)
         if settles is not None:
             found = await self.books.period_entries(PROGRAM, settles[3])
@@ -174,6 +197,7 @@ class LedgerStory:
         """Ask the books for everything: nothing lost, nothing twice, every sum zero, the chain whole."""
         entries = await self.books.entries()
         assert len(entries) == self.entries
+        assert _of_something(await self.sums.of_all()) == self._said(self.accounts)
         found = balances(entries)
         assert sum(each.posted for each in found.values()) == 0
         assert sum(each.pending for each in found.values()) == 0
@@ -188,6 +212,10 @@ class LedgerStory:
             key: each.entry_id for key, each in self.live.items()
         }
         assert await self.books.verify_chain() is None
+
+
+def _of_something(sums: Totals) -> dict[Key, int]:
+    return {key: amount for key, amount in sums.items() if amount}
 
 
 _OWED = (Account.OWNER_PAYABLE,)

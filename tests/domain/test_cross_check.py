@@ -92,3 +92,20 @@ def test_each_home_is_compared_with_its_own_meter():
     found = cross_check(samples, readings(hourly(3_000), hourly(5_000)), 2)
 
     assert (found.counted_wh.tolist(), found.agrees.tolist()) == ([3_000, 5_000], [True, True])
+
+
+def test_counters_are_refuted_only_beyond_what_lost_samples_leave_open():
+    steady_hour = steady(5_000)
+    rising = PowerColumns(column([0, 0, 0]), column([0, 60, 300]), column([0, 0, 6_000]))
+
+    beyond = cross_check(steady_hour, readings(hourly(4_949)), 1)
+    at_the_edge = cross_check(steady_hour, readings(hourly(4_950)), 1)
+    # 240 s of 6,000 W are 400 Wh; before them nothing: a sample lost in between may explain all of it.
+    explained = cross_check(rising, readings([(60, 0), (300, 0)]), 1)
+    too_much = cross_check(rising, readings([(60, 0), (300, 851)]), 1)
+
+    assert [bool(each.refuted[0]) for each in (beyond, at_the_edge, explained, too_much)] == [
+        True, False, False, True,
+    ]  # fmt: skip
+    assert not explained.agrees[0]
+    assert not cross_check(PowerColumns(*[column([])] * 3), readings([(0, 0)]), 1).refuted.any()

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from vpp.domain.settling_times import SettlingTimes
 
 ENDED = datetime(2026, 9, 10, 4, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
+MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
-def settled(times: SettlingTimes, at: datetime) -> None:
+def settled(times: SettlingTimes, at: datetime, took_s: int = 0) -> None:
     times.begin("ev")
-    times.note_settled("ev", at)
+    times.note_settled("ev", at, at + took_s * SECOND)
 
 
 def test_an_event_is_settled_at_its_end_and_not_again_when_nothing_came() -> None:
@@ -31,8 +31,9 @@ def test_the_last_home_is_settled_at_once_however_late(late: timedelta) -> None:
     times = SettlingTimes()
     settled(times, ENDED + late)
 
-    times.note_answered("ev", by_all=True)
+    times.note_answered("ev", ENDED + late, by_all=True)
 
+    assert times.any_spoke(ENDED + late)
     assert times.is_due("ev", ENDED, ENDED + late)
 
 
@@ -50,9 +51,9 @@ def test_who_speaks_while_an_event_is_being_settled_is_settled_afterwards() -> N
     times = SettlingTimes()
     settled(times, ENDED)
     times.begin("ev")
-    times.note_answered("ev", by_all=True)
+    times.note_answered("ev", ENDED, by_all=True)
 
-    times.note_settled("ev", ENDED + MINUTE)
+    times.note_settled("ev", ENDED + MINUTE, ENDED + MINUTE)
 
     assert times.is_due("ev", ENDED, ENDED + MINUTE)
 
@@ -64,7 +65,7 @@ def times_settled(*, awaited: bool) -> list[int]:
         now = ENDED + minute * MINUTE
         times.note_readings(now)
         if awaited:
-            times.note_answered("ev", by_all=False)
+            times.note_answered("ev", now, by_all=False)
         if times.is_due("ev", ENDED, now):
             minutes.append(minute)
             settled(times, now)
@@ -79,11 +80,40 @@ def test_readings_that_nothing_waits_for_are_settled_more_seldom_still() -> None
     assert times_settled(awaited=False) == [0, 1, 4, 16, 64]
 
 
-def test_a_home_that_spoke_waits_no_longer_than_half_the_time_since_the_end() -> None:
+@given(late_s=st.integers(0, 8 * 86_400), took_s=st.integers(0, 15))
+def test_the_last_home_that_speaks_is_settled_within_a_minute_though_others_never_do(
+    late_s: int, took_s: int
+) -> None:
     times = SettlingTimes()
-    settled(times, ENDED + 20 * MINUTE)
-    times.note_readings(ENDED + 21 * MINUTE)
-    times.note_answered("ev", by_all=False)
+    spoke_at = ENDED + late_s * SECOND
+    settled(times, spoke_at - SECOND, took_s)
+    times.note_readings(spoke_at)
 
-    assert not times.is_due("ev", ENDED, ENDED + 29 * MINUTE)
-    assert times.is_due("ev", ENDED, ENDED + 30 * MINUTE)
+    times.note_answered("ev", spoke_at, by_all=False)
+
+    assert not times.is_due("ev", ENDED, spoke_at)
+    assert not times.any_spoke(spoke_at + 19 * SECOND)
+    assert times.any_spoke(spoke_at + (60 - took_s) * SECOND)
+    assert times.is_due("ev", ENDED, spoke_at + (60 - took_s) * SECOND)
+
+
+def test_homes_that_trickle_in_cost_no_more_than_a_third_of_the_time() -> None:
+    times, began, took_s = SettlingTimes(), list[int](), 40
+    settled(times, ENDED, took_s)
+    for second in range(1, 3_600):
+        now = ENDED + second * SECOND
+        if second % 25 == 0:
+            times.note_answered("ev", now, by_all=False)
+        if times.any_spoke(now):
+            began.append(second)
+            settled(times, now, took_s)
+
+    assert 20 <= len(began) <= 3_600 // (3 * took_s)
+
+
+def test_whoever_speaks_of_an_event_that_was_never_settled_hurries_nobody() -> None:
+    times = SettlingTimes()
+
+    times.note_answered("ev", ENDED, by_all=True)
+
+    assert not times.any_spoke(ENDED + MINUTE)

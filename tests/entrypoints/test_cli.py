@@ -107,7 +107,10 @@ def test_meter_history_is_imported_for_enrolled_homes(vpp: Vpp, sites_csv: str, 
     assert json_of(vpp("meter", "import", str(meter), "--json")) == {
         "sites": 2,
         "readings": 2,
+        "stored": 2,
+        "stored_before": 0,
         "refused": [],
+        "quarantined": [],
         "left_out": [],
     }
 

@@ -1,11 +1,18 @@
 """The money commands on a real database, from an enrolment to a bundle that anyone can check."""
 
 import asyncio
+import csv
 import json
+import os
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +25,7 @@ from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.store import SqlStore
 from vpp.entrypoints.cli import app
+from vpp.entrypoints.operations import metering
 from vpp.settings import load_settings, variables
 
 Vpp = Callable[..., Result]
@@ -75,6 +83,60 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
     assert changed.exit_code == 1
     assert not json.loads(changed.stdout)["agrees"]
     assert "is not empty; nothing was written" in vpp("evidence", "export", "ev-1", str(folder)).stderr
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_statements_file_leads_with_pencil_and_paper_from_the_meter_to_the_ledgers_cent(
+    vpp: Vpp, tmp_path: Path
+):
+    file = tmp_path / "statement.csv"
+
+    assert vpp("statement", "owner-home", "--csv", str(file)).exit_code == 0
+
+    hours = list(csv.DictReader(file.read_text().splitlines()))
+    assert [hour["starts_at"][11:13] for hour in hours] == ["01", "02", "03"]
+    summed = Decimal(0)
+    for hour in hours:
+        days = [Decimal(day.partition(": ")[2]) for day in hour["baseline_days_wh"].split("; ")]
+        baseline = sum(days) / len(days) * Decimal(hour["adjustment"]) * Decimal(hour["fraction"])
+        assert (len(days), baseline) == (10, Decimal(hour["baseline_wh"]))
+        beyond = Decimal(hour["metered_wh"]) - baseline
+        assert beyond == Decimal(hour["incremental_wh"])
+        summed += beyond
+    told = hours[0]
+    assert summed == Decimal(told["event_incremental_wh"]) == Decimal(told["event_paid_wh"])
+    own_rate = (
+        Decimal(told["rate_usd_per_kwh"]) * Decimal(told["bonus_multiplier"]) * Decimal(told["owner_share"])
+    )
+    assert own_rate == Decimal(told["own_rate_usd_per_kwh"])
+    cents = (summed / 1000 * own_rate).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert str(cents) == told["event_amount_usd"] == told["event_booked_usd"] == "18.00"
+    assert (told["cap_kwh"], told["negative_policy"]) == ("", "net_event_floor_zero")
+    assert told["rounding"] == "half up to the cent, once"
+    assert vpp("statement", "owner-home", "--csv", str(file)).exit_code == 1  # it is there already
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_an_hour_that_is_not_ok_says_in_a_bundle_which_readings_are_to_blame(vpp: Vpp, tmp_path: Path):
+    folder = tmp_path / "bundle"
+    vpp("evidence", "export", "ev-1", str(folder))
+    for name in ("manifest.json", "settlement.csv", "totals.csv"):
+        (folder / name).unlink()
+    meter = folder / "meter.csv"
+    lines = meter.read_text().splitlines()
+    gap = [line for line in lines if not "2026-09-10T01:31" < line.split(",")[1] < "2026-09-10T02:20"]
+    meter.write_text(re.sub(r"(2026-09-10T03:30:00Z.*),OK", r"\1,BAD", "\n".join(gap)))
+
+    (site,) = json_of(vpp("evidence", "verify", str(folder), "--json"))["sites"]
+    printed = vpp("evidence", "verify", str(folder)).stdout
+
+    apart = "readings from 2026-09-10T01:30:00Z to 2026-09-10T02:20:00Z are apart"
+    assert [(hour["quality"], hour["reason"]) for hour in site["hours"]] == [
+        ("ESTIMATED", apart),
+        ("ESTIMATED", apart),
+        ("BAD", "the reading of 2026-09-10T03:30:00Z is BAD"),
+    ]
+    assert f"hour of 2026-09-10T01:00:00Z ESTIMATED: {apart}" in printed
 
 
 @pytest.mark.usefixtures("closed_event")
@@ -168,3 +230,68 @@ def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: 
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "vpp ledger verify says what differs" in refused.stderr
     assert "No amount can be shown: entry" in vpp("owner", "home", "owner-home").stdout
+
+
+def a_home_and_its_meter_file(vpp: Vpp, folder: Path, *, readings: int) -> Path:
+    """Enrol a home and return a file of its readings, one a minute."""
+    assert vpp("keys", "show").exit_code == 0
+
+    async def enrolled() -> None:
+        store = await SqlStore.open(load_settings().store_url)
+        story = MoneyStory(store=store, clock=SteppedClock(ENDS_AT), program=shipped())  # type: ignore[arg-type]  # the same ports
+        await story.home("home")
+        await store.close()
+
+    asyncio.run(enrolled())
+    begins = ENDS_AT - timedelta(days=60)
+    lines = [
+        f"home,{begins + each * timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ},{each},0,,,OK"
+        for each in range(readings)
+    ]
+    file = folder / "meter.csv"
+    header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"
+    file.write_text("\n".join((header, *lines)))
+    return file
+
+
+def test_an_import_that_is_interrupted_says_how_much_of_it_is_stored(
+    vpp: Vpp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = a_home_and_its_meter_file(vpp, tmp_path, readings=7)
+    judged, calls = metering._judged, list[int]()
+
+    async def interrupted(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return await judged(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metering, "READINGS_PER_COMMIT", 2)
+        patch.setattr(metering, "_judged", interrupted)
+        stopped = vpp("meter", "import", str(file))
+
+    assert stopped.exit_code == 1
+    assert f"interrupted: 4 of 7 readings of {file} are stored" in stopped.stderr
+    assert (
+        "3 of 7 readings of 1 sites stored, 4 more were stored before"
+        in vpp("meter", "import", str(file)).stdout
+    )
+
+
+def test_an_import_that_is_killed_is_finished_by_importing_again_which_says_what_was_stored(
+    vpp: Vpp, tmp_path: Path
+):
+    file = a_home_and_its_meter_file(vpp, tmp_path, readings=45_000)
+    command = [sys.executable, "-m", "vpp", "meter", "import", str(file)]
+    killed = subprocess.run(command, env={**os.environ, "VPP_CRASH_AT": "after-readings:2"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    finished = json_of(vpp("meter", "import", str(file), "--json"))
+    again = vpp("meter", "import", str(file)).stdout
+
+    assert (finished["stored"], finished["stored_before"], finished["refused"]) == (5_000, 40_000, [])
+    assert "0 of 45000 readings of 1 sites stored, 45000 more were stored before" in again
+    with closing(sqlite3.connect(load_settings().store_url.removeprefix("sqlite:///"))) as database:
+        (count,) = database.execute("SELECT COUNT(*) FROM meter_reading WHERE site_id = 'home'").fetchone()
+    assert count == 45_000

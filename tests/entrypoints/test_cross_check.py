@@ -4,11 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import WattHours
-from vpp.entrypoints.operations.cross_check import check_meters
+from vpp.entrypoints.operations import money
+from vpp.entrypoints.operations.cross_check import check_meters, quarantine_meters
+from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.starting import start_event
 
 
@@ -64,3 +68,35 @@ async def test_home_whose_counters_and_samples_differ_is_named(tmp_path: Path) -
     assert [each["site_id"] for each in found["sites"]] == [doubtful_id]
     assert float(found["sites"][0]["difference_wh"]) > 300
     assert found["unknown"] > 0
+
+
+async def test_an_hour_that_power_samples_refute_is_bad_pays_nothing_and_says_why(tmp_path: Path) -> None:
+    suburb = await an_hour(tmp_path)
+    honest, doubtful, *_ = (int(each) for each in suburb.plan("ev-1").setpoint_w.argsort()[::-1])
+    power_w = {site_no: await power_of(suburb, site_no) for site_no in (honest, doubtful)}
+    honest_id, doubtful_id = (suburb.controller.roster.site_id(each) for each in (honest, doubtful))
+    await store_counters(suburb, honest_id, power_w[honest])
+    await store_counters(suburb, doubtful_id, power_w[doubtful] + 1_000)
+
+    found: Any = await quarantine_meters(suburb.desk, event_id="ev-1")
+    again: Any = await quarantine_meters(suburb.desk, event_id="ev-1")
+
+    assert {each["site_id"] for each in found["refused"]} == {doubtful_id}
+    assert again["refused"] == []
+    await suburb.pass_time(3_600)
+    await money.settle_event(suburb.desk, event_id="ev-1")
+    owner_id = suburb.controller.roster.enrollments[doubtful].owner_id
+    statement: Any = await money.show_statement(suburb.desk, owner_id=owner_id)
+    (line,) = (each for each in statement["events"] if each["site_id"] == doubtful_id)
+    told = [(hour["quality"], hour["reason"], hour["metered_wh"]) for hour in line["hours"]]
+    assert ("BAD", None) in [(quality, metered) for quality, _, metered in told]
+    assert any(reason and reason.endswith("is BAD (power differs)") for _, reason, _ in told)
+    assert line["amount_usd"] == "0.00"
+
+
+async def test_a_battery_that_is_not_what_is_paid_refutes_nothing(tmp_path: Path) -> None:
+    suburb = await an_hour(tmp_path)
+    suburb.desk.programs.clear()  # type: ignore[attr-defined]  # a dictionary here
+
+    with pytest.raises(OperationRefused, match="not paid by the battery's counters"):
+        await quarantine_meters(suburb.desk, event_id="ev-1")

@@ -20,6 +20,7 @@ from vpp.domain.quantities import WattHours
 from vpp.entrypoints.operations import metering
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.evidence import export_evidence
+from vpp.ports import StoreUnavailable
 from vpp.wire.meter_file import write_meter_csv
 
 HOUR = timedelta(hours=1)
@@ -83,11 +84,73 @@ async def test_an_imported_evening_that_no_battery_can_give_is_kept_as_bad_and_p
     assert told == {
         "sites": 1,
         "readings": 4,
+        "stored": 4,
+        "stored_before": 0,
         "refused": [{"site_id": "home", "readings": 3, "reasons": ["jump"]}],
+        "quarantined": [
+            {"line": 3 + hours, "site_id": "home", "at": f"2026-09-10T0{2 + hours}:00:00Z", "reason": "jump"}
+            for hours in range(3)
+        ],
         "left_out": [],
     }
-    assert await imported(story, tmp_path, *impossible) == told
+    assert await imported(story, tmp_path, *impossible) == told | {"stored": 0, "stored_before": 4}
     assert await paid(story) == 0
+
+
+async def test_lines_that_contradict_each_other_or_what_is_stored_are_named(tmp_path: Path):
+    story = await a_home_with_a_history(tmp_path)
+    first, second = STARTS_AT, STARTS_AT + HOUR
+    lines = [a_line(first, DISCHARGED_WH + 30_000), a_line(second, DISCHARGED_WH + 31_000)]
+    await imported(story, tmp_path, *lines)
+
+    told = await imported(
+        story,
+        tmp_path,
+        a_line(first, DISCHARGED_WH + 30_000),
+        a_line(second, DISCHARGED_WH + 31_001),
+        a_line(second + HOUR, DISCHARGED_WH + 32_000),
+        a_line(second + HOUR, DISCHARGED_WH + 32_001),
+    )
+
+    assert [(each["line"], each["reason"]) for each in told["quarantined"]] == [
+        (3, "two_values"),
+        (4, "two_values"),
+        (5, "two_values"),
+    ]
+    assert (told["stored"], told["stored_before"]) == (3, 1)
+
+
+class Failing(MemoryStore):
+    """A store that cannot be reached from the third commit of readings on."""
+
+    appended = 0
+
+    async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
+        """Store readings, twice."""
+        self.appended += 1
+        if self.appended > 2:
+            raise StoreUnavailable("the database went away")
+        return await super().append(messages, at=at)
+
+
+async def test_an_import_that_loses_the_database_says_what_is_stored_and_is_finished_by_importing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(metering, "READINGS_PER_COMMIT", 2)
+    story = replace(a_story(), store=Failing())
+    await story.home("home")
+    assert isinstance(story.store, Failing)
+    story.store.appended = 0
+    lines = [a_line(STARTS_AT + each * HOUR / 12, DISCHARGED_WH + 10 * each) for each in range(7)]
+
+    with pytest.raises(StoreUnavailable, match=r"4 of 7 readings of meter.csv are stored, and importing it"):
+        await imported(story, tmp_path, *lines)
+    story.store.appended = -9
+    told = await imported(story, tmp_path, *lines)
+
+    assert (told["stored"], told["stored_before"], told["quarantined"]) == (3, 4, [])
+    ever = [Interval(STARTS_AT - timedelta(days=60), ENDS_AT + timedelta(days=1))]
+    assert len((await story.store.readings(["home"], ever)).at_s) == 7
 
 
 async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):

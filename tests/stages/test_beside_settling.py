@@ -89,3 +89,29 @@ async def test_an_owners_no_is_obeyed_while_an_event_of_before_is_settled() -> N
         settled.set()
         stop.set()
         await asyncio.wait_for(running, 5)
+
+
+async def test_an_event_is_settled_when_it_ends_and_not_a_minute_later() -> None:
+    ended, settled = version(), list[str]()
+    assert ended.interval is not None
+    ends_at = ended.interval.ends_at
+    store = MemoryStore()
+    await store.append_version(ended, actor="story")
+
+    async def settle(history: EventHistory) -> bool:
+        settled.append(history.latest.event_id)
+        return True
+
+    clock = SteppedClock(ends_at - timedelta(seconds=10))
+    async with MemoryTransport(MemoryBroker(), "controller") as transport:
+        stages = Stages(collect, arrive, intake, idle, settle)
+        runner = Runner(
+            stages, clock=clock, ids=RandomIds(), transport=transport, signals=store, tick_s=60, settle_s=60
+        )
+        await runner.turn()
+        assert not settled
+
+        clock.step_to(ends_at)
+        await runner.turn()
+
+    assert settled == [ended.event_id]

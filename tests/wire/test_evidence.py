@@ -336,7 +336,7 @@ def test_counters_that_a_program_wrote_with_a_point_are_the_same_counters():
         (
             "event.json",
             (b"2026-09-09T19:00:00", b"9999-12-31T23:59:59"),
-            "event.json: versions[0].effective_at",
+            "event.json:1: versions[0].effective_at",
         ),
         ("meter.csv", (b"quality", b"colour"), "meter.csv:1: columns are"),
         ("sites.csv", (b",device", b",solar"), "sites.csv:2: meter: 'solar' is not device or site"),
@@ -344,7 +344,7 @@ def test_counters_that_a_program_wrote_with_a_point_are_the_same_counters():
         ("sites.csv", (b",device,", b""), "sites.csv:2: all columns: 2 cells"),
         ("excluded_days.csv", (b"son\n", b"son\n*,2026-13-01,event\n"), "excluded_days.csv:2: date: "),
         ("excluded_days.csv", (b"son\n", b"son\n*,2026-09-01,rain\n"), "excluded_days.csv:2: reason: "),
-        ("event.json", (b'"status": "scheduled"', b'"status": "maybe"'), "event.json: versions[0].status"),
+        ("event.json", (b'"status": "scheduled"', b'"status": "maybe"'), "event.json:1: versions[0].status"),
         ("event.json", (b"America/Los_Angeles", b"America/Denver"), "event.json: time_zone is "),
         ("program.toml", (b"net_event_floor_zero", b"whatever"), "program.toml:"),
     ],

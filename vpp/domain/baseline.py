@@ -118,6 +118,9 @@ class Baselines:
         return self.weights > 0
 
 
+Exact = NDArray[np.object_]
+"""A column of Python integers: exact however large they are, and still no loop of ours."""
+
 SelectDays = Callable[[DayEnergies, Callable[[date], bool]], Baselines]
 """Takes the days and the program's rule for weekend and holiday days; one entry per site comes back."""
 
@@ -135,13 +138,30 @@ class DayOfAdjustment:
     after_too: bool = False
 
     def factor(self, metered_wh: int, baseline_wh: Fraction) -> Fraction:
-        """Return what the baseline is multiplied by: metered over baseline energy, inside the bounds.
+        """Return the factor of one site: see :meth:`factors`."""
+        told = (metered_wh, baseline_wh.numerator, baseline_wh.denominator)
+        numerator, denominator = self.factors(*(np.array([each], dtype=object) for each in told))
+        return Fraction(numerator[0], denominator[0])
 
-        Where the baseline of those hours is nothing or export, a ratio has no meaning: then one.
+    def factors(self, metered_wh: Exact, baseline_sum_wh: Exact, divisor: Exact) -> tuple[Exact, Exact]:
+        """Return what baselines are multiplied by, as numerators and denominators in lowest terms, by site.
+
+        Metered over baseline energy, inside the bounds; where the baseline of those hours is nothing or
+        export, a ratio has no meaning: then one.
+
+        Args:
+            metered_wh: Energy of those hours on the event's day, by site, as Python integers.
+            baseline_sum_wh: The same of the days averaged, to be divided by ``divisor``.
+            divisor: As of :class:`Baselines`.
         """
-        if baseline_wh <= 0:
-            return Fraction(1)
-        return min(max(metered_wh / baseline_wh, self.lowest), self.highest)
+        above, below = metered_wh * divisor, np.where(baseline_sum_wh > 0, baseline_sum_wh, 1)
+        above = np.where(baseline_sum_wh > 0, above, 1)
+        for bound, beyond in ((self.lowest, np.less), (self.highest, np.greater)):
+            out = beyond(above * bound.denominator, bound.numerator * below).astype(bool)
+            out &= (baseline_sum_wh > 0).astype(bool)
+            above, below = np.where(out, bound.numerator, above), np.where(out, bound.denominator, below)
+        common = np.gcd(above, below)
+        return above // common, below // common
 
 
 @dataclass(frozen=True, slots=True)

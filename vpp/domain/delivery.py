@@ -348,3 +348,4 @@ class ReadingFault(StrEnum):
     BEFORE_CONSENT = "before_consent"
     TWO_GATEWAYS = "two_gateways"
     BESIDE_THE_GATEWAY = "beside_the_gateway"
+    POWER_DIFFERS = "power_differs"  # its own power samples tell another energy

@@ -101,7 +101,8 @@ class CrossCheck:
     The stretch runs from the first meter reading to the last of those that lie between a site's samples,
     so the counters are as read there. ``integrated_mwh`` is in thousandths of a watt-hour. ``known`` is
     false where a comparison has no ground: fewer than two readings, samples over 300 s apart, or counters
-    that are MISSING or BAD; then only ``site`` means anything.
+    that are MISSING or BAD; then only ``site`` means anything. ``open_mwh`` is what the integral may be off
+    where power changed and samples in between were lost.
     """
 
     site: IntColumn
@@ -110,6 +111,19 @@ class CrossCheck:
     counted_wh: IntColumn
     integrated_mwh: IntColumn
     known: BoolColumn
+    open_mwh: IntColumn
+
+    @property
+    def refuted(self) -> BoolColumn:
+        """Return whether they differ by more than the tolerance and what the samples themselves leave open.
+
+        Then one of the two is wrong whatever samples were lost on the way: the counters are not believed.
+        """
+        apart = np.maximum(np.abs(self.counted_wh * 1_000 - self.integrated_mwh) - self.open_mwh, 0)
+        beyond: BoolColumn = (apart > TOLERANCE_WH * 1_000) & (
+            apart * TOLERANCE.denominator > np.abs(self.integrated_mwh) * TOLERANCE.numerator
+        )
+        return beyond & self.known
 
     @property
     def agrees(self) -> BoolColumn:
@@ -132,7 +146,7 @@ def cross_check(samples: PowerColumns, track: CounterTrack, sites: int) -> Cross
     sampled = ends > begins
     if not sampled.any():
         nothing = np.zeros(sites, dtype=np.int64)
-        return CrossCheck(everyone, nothing, nothing, nothing, nothing, sampled)
+        return CrossCheck(everyone, nothing, nothing, nothing, nothing, sampled, nothing)
     last = len(key) - 1
     from_key, until_key = key[np.minimum(begins, last)], key[np.maximum(ends, 0)]
     reading = np.minimum(np.searchsorted(track.key, from_key, side="left"), max(len(track.key) - 1, 0))
@@ -150,4 +164,7 @@ def cross_check(samples: PowerColumns, track: CounterTrack, sites: int) -> Cross
     inside_s = np.maximum(np.minimum(until_at, until_s[site[pieces]]) - from_at, 0)
     total = np.zeros(sites, dtype=np.int64)
     np.add.at(total, site[pieces], power_w[pieces + 1] * 1_000 * inside_s)
-    return CrossCheck(everyone, from_s, until_s, counted_wh, total // 3600, known)
+    left_open = np.zeros(sites, dtype=np.int64)
+    step_w = np.abs(power_w[pieces + 1] - power_w[pieces])
+    np.add.at(left_open, site[pieces], step_w * 1_000 * inside_s)
+    return CrossCheck(everyone, from_s, until_s, counted_wh, total // 3600, known, -(-left_open // 3600))

@@ -120,9 +120,17 @@ def settle_metered(
     return _lines(event, sites, hours, metered, energies, verdicts, adjustments, chosen_days)
 
 
+@dataclass(frozen=True, slots=True)
+class _Adjustments:
+    """What each site's average of similar days is multiplied by, in lowest terms, as Python integers."""
+
+    numerator: NDArray[np.object_]
+    denominator: NDArray[np.object_]
+
+
 def _adjustments(
     event: SettledEvent, energy: MeteredEnergy, sites: SettledSites, baselines: Baselines
-) -> list[Fraction]:
+) -> _Adjustments:
     """Return each site's day-of adjustment of its baseline.
 
     It is one where an adjustment hour is MISSING or BAD on the event's day or on a day averaged: no
@@ -130,8 +138,9 @@ def _adjustments(
     """
     hours, adjustment = adjustment_hours(event), adjustment_of(event)
     count = len(sites.site_ids)
+    one = np.ones(count, dtype=object)
     if adjustment is None or not hours:
-        return [Fraction(1)] * count
+        return _Adjustments(one, one)
     on_day = energy.of_hours(count, column(to_epoch(hour.starts_at) for hour in hours))
     load_wh = -on_day.energy_wh.sum(axis=1)
     worst = on_day.quality.max(axis=1)
@@ -139,12 +148,10 @@ def _adjustments(
     averaged_wh = -weighted_sum(baselines.weights, days.energy_wh).sum(axis=1)
     on_days = np.where(baselines.chosen[:, :, None], days.quality, 0).max(axis=(1, 2))
     known = baselines.valid & (np.maximum(worst, on_days) <= QUALITY_CODES.index(Quality.ESTIMATED))
-    return [
-        adjustment.factor(int(load_wh[site]), Fraction(int(averaged_wh[site]), int(baselines.divisor[site])))
-        if known[site]
-        else Fraction(1)
-        for site in range(count)
-    ]
+    numerator, denominator = adjustment.factors(
+        load_wh.astype(object), averaged_wh.astype(object), baselines.divisor.astype(object)
+    )
+    return _Adjustments(np.where(known, numerator, one), np.where(known, denominator, one))
 
 
 def stayed_out(event: SettledEvent, site_id: str, owner_id: str) -> SettlementLine:
@@ -212,19 +219,32 @@ def _day_energies(
 
 
 def _chosen_days(days: DayEnergies, baselines: Baselines) -> list[BaselineDays]:
-    """Return each site's days; sites with the same days share one object."""
-    known: dict[bytes, BaselineDays] = {}
-    result = []
-    for chosen, dropped in zip(baselines.chosen, baselines.dropped, strict=True):
-        key = chosen.tobytes() + dropped.tobytes()
-        if key not in known:
-            passed_over = ((int(back), DROP_CODES[int(dropped[back])]) for back in np.flatnonzero(dropped))
-            known[key] = BaselineDays(
-                chosen=tuple(days.day(int(back)) for back in np.flatnonzero(chosen)),
-                dropped=tuple((days.day(back), reason.value) for back, reason in passed_over if reason),
-            )
-        result.append(known[key])
-    return result
+    """Return each site's days; sites with the same days share one object, made once."""
+    # What each day is to a site is one digit, and as many of them as fit make one number to compare.
+    kinds = 2 * len(DROP_CODES)
+    chosen, dropped = baselines.chosen, baselines.dropped
+    what = chosen * len(DROP_CODES) + dropped
+    alike = np.zeros(len(what), dtype=np.int64)
+    for first in range(0, what.shape[1], _DAYS_IN_A_NUMBER):
+        some = what[:, first : first + _DAYS_IN_A_NUMBER]
+        number = some @ (kinds ** np.arange(some.shape[1], dtype=np.int64))
+        ranks = [np.unique(each, return_inverse=True)[1].astype(np.int64) for each in (alike, number)]
+        alike = ranks[0] * len(what) + ranks[1]
+    _, first_of, group = np.unique(alike, return_index=True, return_inverse=True)
+    found = [_days_of(days, chosen[site], dropped[site]) for site in first_of.tolist()]
+    return [found[each] for each in group.tolist()]
+
+
+_DAYS_IN_A_NUMBER = 16
+"""Twelve kinds of days to the sixteenth power fit into 63 bits."""
+
+
+def _days_of(days: DayEnergies, chosen: NDArray[np.bool_], dropped: NDArray[np.int64]) -> BaselineDays:
+    passed_over = ((back, DROP_CODES[int(dropped[back])]) for back in np.flatnonzero(dropped).tolist())
+    return BaselineDays(
+        chosen=tuple(days.day(back) for back in np.flatnonzero(chosen).tolist()),
+        dropped=tuple((days.day(back), reason.value) for back, reason in passed_over if reason),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +261,10 @@ class _ExactEnergies:
 
 
 def _exact_energies(
-    event: SettledEvent, metered: _EventEnergy, baselines: Baselines, adjustments: Sequence[Fraction]
+    event: SettledEvent, metered: _EventEnergy, baselines: Baselines, adjustments: _Adjustments
 ) -> _ExactEnergies:
-    raised = np.array([each.numerator for each in adjustments], dtype=object)
-    divided = np.array([each.denominator for each in adjustments], dtype=object)
-    denominator = baselines.divisor.astype(object) * divided * 3600
-    baseline = baselines.sum_wh.astype(object) * metered.seconds * raised[:, None]
+    denominator = baselines.divisor.astype(object) * adjustments.denominator * 3600
+    baseline = baselines.sum_wh.astype(object) * metered.seconds * adjustments.numerator[:, None]
     beyond = metered.metered_wh.astype(object) * denominator[:, None] - baseline
     counts = (metered.quality <= QUALITY_CODES.index(Quality.ESTIMATED)) & baselines.valid[:, None]
     sign = 1 if event.terms.meter is MeterOfRecord.DEVICE else -1
@@ -260,7 +278,7 @@ def _lines(
     metered: _EventEnergy,
     energies: _ExactEnergies,
     verdicts: Sequence[tuple[SiteQuality, SettlementReason | None]],
-    adjustments: Sequence[Fraction],
+    adjustments: _Adjustments,
     chosen_days: Sequence[BaselineDays],
 ) -> tuple[SettlementLine, ...]:
     """Put the columns into one line per site: nothing is computed here but sums and the cent."""
@@ -270,6 +288,7 @@ def _lines(
     out_s = sites.opted_out_s.tolist()
     settled = {each: _settled(event, each) for each in set(out_s)}
     accuracies = sites.meter_accuracy or (None,) * len(out_s)
+    adjusted = map(_over, adjustments.numerator.tolist(), adjustments.denominator.tolist())
     found = []
     for site, ((quality, reason), row) in enumerate(zip(verdicts, _rows(metered, energies), strict=True)):
         beyond, divisor = row.incremental, row.denominator
@@ -293,7 +312,7 @@ def _lines(
                 margin=earned.margin,
                 event_s=event_s,
                 day=event.day if settled[out_s[site]] is None else None,
-                adjustment=adjustments[site],
+                adjustment=next(adjusted),
                 quality=quality,
                 reason=reason,
                 meter_accuracy_permille=accuracies[site],
@@ -370,23 +389,14 @@ def _verdicts(
     """Return, for each site, the worst that an owner must know, and the reason for it if there is one."""
     if not event.parts:
         return [(SiteQuality.OK, _why_nothing(event))] * len(opted_out_s)
-    ends_s = to_epoch(event.parts[-1].ends_at)
-    settled = np.sum(metered.seconds, axis=1) > 0
     worst = np.where(metered.seconds > 0, metered.quality, 0).max(axis=1, initial=0)
+    stayed = opted_out_s >= to_epoch(event.parts[-1].ends_at)
+    without = metered.seconds.any(axis=1) & ~baselines.valid
     few = (SettlementReason.TOO_FEW_SIMILAR_DAYS, SettlementReason.TOO_FEW_DAYS_OF_DATA)
-    return [
-        (SiteQuality.NO_BASELINE, few[few_data])
-        if any_hour and not valid
-        else _verdict(QUALITY_CODES[code], opted_out=out_s < ends_s)
-        for any_hour, valid, few_data, code, out_s in zip(
-            settled.tolist(),
-            baselines.valid.tolist(),
-            baselines.too_few_days.tolist(),
-            worst.tolist(),
-            opted_out_s.tolist(),
-            strict=True,
-        )
-    ]
+    told = [_verdict(each, opted_out=out) for each in QUALITY_CODES for out in (True, False)]
+    told += [(SiteQuality.NO_BASELINE, each) for each in few]
+    which = np.where(without, 2 * len(QUALITY_CODES) + baselines.too_few_days, 2 * worst + stayed)
+    return [told[each] for each in which.tolist()]
 
 
 def _why_nothing(event: SettledEvent) -> SettlementReason:

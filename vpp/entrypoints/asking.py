@@ -79,6 +79,15 @@ def fail(sentence: str, *, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, or say why it cannot be written and end with 1."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except OSError as failure:
+        fail(f"{path}: {failure.strerror}")
+
+
 def answer(value: Json, render: Render, *, as_json: bool) -> None:
     """Print the value: one line of JSON, or as ``render`` shows it to a person."""
     if as_json:

@@ -10,7 +10,7 @@ from rich.console import Console
 from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, settings_or_exit
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.rendering import amount, kilowatt_hours, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, show_hour_reasons, table
 from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats
@@ -112,6 +112,7 @@ def _show_site(console: Console, site: dict[str, Any]) -> None:
         for hour in site["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
+    show_hour_reasons(console, site["hours"])
     console.print(f"baseline days: {', '.join(site['baseline_days']) or 'none'}", soft_wrap=True)
 
 

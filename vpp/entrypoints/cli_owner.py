@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr
+from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, stderr, write_new
 from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, own_files, staff_reads
 
 owner_app = typer.Typer(no_args_is_help=True, help="What an owner sees, takes along, and decides.")
@@ -62,7 +62,7 @@ def green_button(
     """Write the batteries' energy by the hour as Green Button."""
     found = ask(own_files.read_green_button, owner_id=owner_id, actor=actor(), reason=reason)
     if out is not None:
-        _write_new(out, str(found["green_button"]).encode())
+        write_new(out, str(found["green_button"]).encode())
     if out is None or as_json:
         answer(found, lambda console, value: console.out(value["green_button"]), as_json=as_json)
 
@@ -143,18 +143,9 @@ def export(
         stderr.print("vpp: without statement and payouts; vpp ledger verify says what differs", markup=False)
     if out is not None:
         content = own_files.as_tables(found) if out.suffix == ".zip" else json.dumps(found, indent=1).encode()
-        _write_new(out, content)
+        write_new(out, content)
     if out is None or as_json:
         answer(found, lambda console, value: console.print_json(data=value), as_json=as_json)
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """Write a file that is not there yet, or say why it cannot be written and end with 1."""
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-    except OSError as failure:
-        fail(f"{path}: {failure.strerror}")
 
 
 @owner_app.command("leave", help=inspect.getdoc(own_data.leave_program))

@@ -185,15 +185,21 @@ SITES_NAMED = 20
 
 def show_imported(console: Console, found: dict[str, Any]) -> None:
     """Print how much was imported, and what of it does not count; of many homes the first."""
-    refused, left_out = found["refused"], found["left_out"]
-    stored = found["readings"] - sum(home["readings"] for home in left_out)
-    console.print(f"{stored} of {found['readings']} readings of {found['sites']} sites stored")
+    refused, left_out, before = found["refused"], found["left_out"], found["stored_before"]
+    known = f", {before} more were stored before" if before else ""
+    console.print(
+        f"{found['stored']} of {found['readings']} readings of {found['sites']} sites stored{known}"
+    )
     if refused:
         count = sum(home["readings"] for home in refused)
-        console.print(f"{count} of them, of {len(refused)} sites, are kept as BAD and pay nothing:")
+        console.print(f"{count} of them, of {len(refused)} sites, are quarantined as BAD and pay nothing:")
     for home in refused[:SITES_NAMED]:
         console.print(f"  {home['site_id']}: {home['readings']} ({', '.join(home['reasons'])})")
     _count_the_rest(console, refused)
+    for row in found["quarantined"][:SITES_NAMED]:
+        console.print(f"  line {row['line']}: {row['site_id']} {row['at']}: {row['reason']}", markup=False)
+    if len(found["quarantined"]) > SITES_NAMED:
+        console.print(f"  and {len(found['quarantined']) - SITES_NAMED} more lines; --json names them")
     if left_out:
         console.print(
             f"Of {len(left_out)} sites what is from after their gateway's first reading is left out:"
@@ -227,6 +233,22 @@ def show_meter_check(console: Console, found: dict[str, Any]) -> None:
         f"{found['differ']}; for {found['unknown']} too little is known. Counters are what is paid.",
         markup=False,
     )
+
+
+def show_quarantined(console: Console, found: dict[str, Any]) -> None:
+    """Print the hours that are not believed from now on, and what comes next."""
+    for each in found["refused"]:
+        console.print(
+            f"{each['site_id']}: {each['starts_at']} to {each['ends_at']} is BAD from now on: counters say "
+            f"{exact_kilowatt_hours(each['counted_wh'])}, power samples "
+            f"{exact_kilowatt_hours(each['integrated_wh'])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    event_id = found["event_id"]
+    then = f"vpp settle {event_id} takes that in, vpp correct {event_id} once it is closed"
+    none = "the power samples refute no hour that is still believed"
+    console.print(f"{event_id}: {then if found['refused'] else none}", markup=False, soft_wrap=True)
 
 
 def show_settlements(console: Console, answer: dict[str, Any]) -> None:
@@ -325,6 +347,7 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         for hour in event["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
+    show_hour_reasons(console, event["hours"])
     carried = event["carried_wh"] or 0
     if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]) or Fraction(carried):
         before = (
@@ -358,6 +381,17 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(f"baseline from {', '.join(event['baseline_days'])}")
     for dropped in event["dropped_days"]:
         console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)
+
+
+def show_hour_reasons(console: Console, hours: list[dict[str, Any]]) -> None:
+    """Print why hours are not OK."""
+    for hour in hours:
+        if hour["reason"]:
+            console.print(
+                f"hour of {hour['starts_at']} {hour['quality']}: {hour['reason']}",
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _show_ratio(console: Console, adjusted: dict[str, Any], zone: str) -> None:

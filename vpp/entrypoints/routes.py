@@ -78,6 +78,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     events.force_event: Route("POST", f"{_API}/events/{{event_id}}/force"),
     events.cancel_event: Route("POST", f"{_API}/events/{{event_id}}/cancel"),
     cross_check.check_meters: Route("GET", f"{_API}/events/{{event_id}}/meter-check"),
+    cross_check.quarantine_meters: Route("POST", f"{_API}/events/{{event_id}}/meter-quarantine"),
     metering.import_readings: Route("POST", f"{_API}/meter-readings"),
     money.settle_event: Route("POST", f"{_API}/events/{{event_id}}/settlement"),
     money.settle_ended: Route("POST", f"{_API}/settlements"),

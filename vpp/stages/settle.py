@@ -106,18 +106,23 @@ async def settle(
         return None
     standing = await store.settlement(event_id)
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
-    if closed and not correcting:
-        return standing
-    if not any(version.steps for version in history.versions):
-        return standing  # cancelled before anything was asked: perhaps not even the program is known
+    asked = any(version.steps for version in history.versions)
+    if (closed and not correcting) or not asked:
+        return standing  # if cancelled before anything was asked, perhaps not even the program is known
     worked = await _work_out(history, store=store, programs=programs, now=now, corrected=closed)
     if worked is None:
         return standing
-    run = worked.run
-    if worked.event.terms.negative_policy is NegativePolicy.NET_SEASON_FLOOR_ZERO:
+    if worked.event.terms.negative_policy is not NegativePolicy.NET_SEASON_FLOOR_ZERO:
+        return await _keep(worked.run, standing, store)
+    while True:
         season = await _season(worked, store=store, programs=programs, now=now)
-        run = netted_again(worked.event, run, season)
-    return await _keep(run, standing, store)
+        kept = await _keep(netted_again(worked.event, worked.run, season), standing, store)
+        if kept is None or kept.state is SettlementState.PROVISIONAL:
+            return kept  # the next pass takes in what changed meanwhile
+        # Of two corrections at once the one that is kept last looks once more, and nets with what stands.
+        if same_result(kept, netted_again(worked.event, kept, await _season_now(worked, season, store))):
+            return kept
+        standing = kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,15 @@ async def _season(
             other = await _work_out(history, store=store, programs=programs, now=now, corrected=False)
             if other is not None:
                 runs[other.run.event_id] = other.run
+    return list(runs.values())
+
+
+async def _season_now(worked: _WorkedOut, season: Sequence[Settlement], books: Books) -> list[Settlement]:
+    """Return what a season carries to an event by now: closed runs as they stand, the others as before."""
+    runs = {each.event_id: each for each in season}
+    for each in await books.settlements():
+        if each.state is not SettlementState.PROVISIONAL and each.event_id != worked.run.event_id:
+            runs[each.event_id] = each
     return list(runs.values())
 
 

@@ -12,7 +12,7 @@ same way.
 
 import codecs
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise, takewhile
@@ -21,7 +21,7 @@ import numpy as np
 
 from vpp.domain.accrual import PowerStretch, as_part_of_period
 from vpp.domain.baseline import DayDropped, excluded_days
-from vpp.domain.delivery import NOT_METERED, ReadingColumns
+from vpp.domain.delivery import NOT_METERED, Quality, ReadingColumns
 from vpp.domain.grid_event import EventStatus
 from vpp.domain.interval import EmptyInterval, Interval, to_epoch, union
 from vpp.domain.program import MeterOfRecord, NegativePolicy, Program, TariffRule
@@ -38,6 +38,8 @@ from vpp.wire.evidence_csv import (
     read_period,
     read_sites,
 )
+from vpp.wire.hour_reasons import hour_reasons
+from vpp.wire.json_place import line_of, path_in
 from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.price_file import PriceRow, read_prices
 from vpp.wire.program_file import ProgramFileError, read_program
@@ -140,7 +142,8 @@ class Recomputed:
     """What a bundle computes to; lines in the order of its sites.
 
     ``period_id`` is the month or season whose amounts they have, None where the event is paid by itself;
-    then ``average_kw`` holds each site's mean power in it. ``notes`` are sentences on what was assumed.
+    then ``average_kw`` holds each site's mean power in it. ``notes`` are sentences on what was assumed;
+    ``hour_reasons``, by site, why each of its hours is not OK, where one is not.
     """
 
     lines: tuple[SettlementLine, ...]
@@ -148,6 +151,7 @@ class Recomputed:
     period_id: str | None
     average_kw: Mapping[str, Fraction]
     notes: tuple[str, ...]
+    hour_reasons: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 def read_bundle(files: Mapping[str, bytes]) -> Bundle:
@@ -262,7 +266,20 @@ def recompute(bundle: Bundle) -> Recomputed:
             *_event_notes(bundle.event, event),
             *_notes(bundle, nets=nets, period_id=None if part is None else part.period.period_id),
         ),
+        hour_reasons=_hour_reasons(bundle, run.lines),
     )
+
+
+def _hour_reasons(bundle: Bundle, lines: Sequence[SettlementLine]) -> dict[str, Sequence[str | None]]:
+    """Return why hours are not OK, by site; sites with none that is not are left out."""
+    order = np.argsort(bundle.readings.site, kind="stable")
+    edges = np.searchsorted(bundle.readings.site[order], np.arange(len(lines) + 1)).tolist()
+    found = {}
+    for place, line in enumerate(lines):
+        if any(hour.quality is not Quality.OK for hour in line.hours):
+            own = _rows(bundle.readings, order[edges[place] : edges[place + 1]])
+            found[line.site_id] = hour_reasons(line, own, place, bundle.sites[place].meter)
+    return found
 
 
 def _require_earlier(bundle: Bundle, event: SettledEvent, lines: Iterable[SettlementLine]) -> None:
@@ -377,7 +394,7 @@ def read_event(content: bytes) -> EvidenceEvent:
     """Return what ``event.json`` says.
 
     Raises:
-        BadFile: It cannot be used; the field is named.
+        BadFile: It cannot be used; line and field are named.
     """
     try:
         body = parse(content, max_bytes=LARGEST_EVENT)
@@ -392,7 +409,8 @@ def read_event(content: bytes) -> EvidenceEvent:
             versions=versions,
         )
     except MalformedMessage as failure:
-        raise BadFile([f"event.json: {failure.reason}"]) from failure
+        line = line_of(content, path_in(failure.reason))
+        raise BadFile([f"event.json:{line}: {failure.reason}"]) from failure
 
 
 def _version(value: object, where: str) -> EvidenceVersion:

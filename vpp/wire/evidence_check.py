@@ -3,8 +3,9 @@
 ``manifest.json`` holds ``schema`` (``vpp.evidence/1``), ``event_id``, ``files`` (SHA-256 in hex by file
 name), ``chain_head`` (of the books, in hex), and where signed ``kid``, ``public_key`` (base64url of the
 32 raw bytes) and ``signature``: a detached JWS over the other fields as compact JSON with sorted keys.
-The key in a manifest says only that one hand made it all; whose hand it was is known by comparing the
-key with ``vpp keys show``.
+A signed one is laid out in one way only, so that no byte of it can change unseen: keys sorted, each on a
+line of its own, one space for each level, a line feed at the end. The key in a manifest says only that one
+hand made it all; whose hand it was is known by comparing the key with ``vpp keys show``.
 """
 
 import hashlib
@@ -95,7 +96,8 @@ class EvidenceReport:
         season's earlier events, where it nets; else null), ``paid_wh, average_kw`` (of the period; else
         null), ``amount_usd, quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at,
         metered_wh, baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
-        ``incremental_wh, quality``. Watt-hours and kW are exact: whole numbers, or fractions as text.
+        ``incremental_wh, quality`` and ``reason`` (a sentence where it is not OK; else null). Watt-hours and
+        kW are exact: whole numbers, or fractions as text.
         """
         computed = self.computed
         return {
@@ -108,8 +110,13 @@ class EvidenceReport:
             "period": computed.period_id,
             "notes": list(computed.notes),
             "total_usd": dollars(sum_of(self.lines)),
-            "sites": [_site_json(line) | _around(line, computed) for line in self.lines],
+            "sites": [self._site(line) for line in self.lines],
         }
+
+    def _site(self, line: SettlementLine) -> Json:
+        reasons = self.computed.hour_reasons.get(line.site_id) or [None] * len(line.hours)
+        hours = [_hour_json(hour) | {"reason": why} for hour, why in zip(line.hours, reasons, strict=True)]
+        return _site_json(line) | _around(line, self.computed) | {"hours": hours}
 
 
 def _around(line: SettlementLine, computed: Recomputed) -> Json:
@@ -197,7 +204,7 @@ def write_bundle(
     if sign is not None and signer is not None:
         manifest["kid"], manifest["public_key"] = signer
         manifest["signature"] = sign(_canonical(manifest)).partition(b"\n")[2].decode()
-    files["manifest.json"] = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
+    files["manifest.json"] = _laid_out(manifest)
     return files
 
 
@@ -237,7 +244,6 @@ def _site_json(line: SettlementLine) -> Json:
         "amount_usd": dollars(line.amount),
         "quality": line.quality.value,
         "reason": line.reason,
-        "hours": [_hour_json(hour) for hour in line.hours],
         "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
         "dropped_days": [
             {"date": day.isoformat(), "reason": reason} for day, reason in line.baseline_days.dropped
@@ -338,6 +344,8 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
         hashes = require_object(manifest, "files")
         if not manifest.keys().isdisjoint(_BY_A_SIGNER):
             _require_signature(manifest)
+            if files["manifest.json"] != _laid_out(manifest):
+                yield "manifest.json: spaces, lines or the order of keys are not as they were signed"
     except (MalformedMessage, BadSignature, NotAKey) as failure:
         yield f"manifest.json: {failure}"
         return
@@ -357,6 +365,10 @@ def _require_signature(manifest: Mapping[str, object]) -> None:
     jws = require_text(manifest, "signature", longest=1_000)
     message = _canonical(signed) + b"\n" + jws.encode()
     verify(split(message, max_bytes=LARGEST_MANIFEST), key)
+
+
+def _laid_out(manifest: Mapping[str, object]) -> bytes:
+    return json.dumps(manifest, indent=1, sort_keys=True, default=str).encode() + b"\n"
 
 
 def _canonical(body: Mapping[str, object]) -> bytes:

@@ -81,6 +81,30 @@ _MEANING = {
 }
 
 
+_OF_MANIFEST = (
+    "Optional. files: SHA-256 of each other file, in hex; one that is named and absent differs, and so "
+    "does one that is not named. chain_head: of the ledger's hash chain, in hex; vpp ledger verify "
+    "prints it. kid, public_key (base64url of the 32 raw bytes) and signature may be left off, all "
+    "three: a detached JWS (Ed25519) over the other fields as compact JSON with sorted keys. A signed "
+    "manifest is laid out to the byte as here, with sorted keys, each on its line; vpp keys show prints "
+    "the key to compare with."
+)
+MANIFEST = """{
+ "chain_head": "5f0c61d0a5a1f39c2a0c5e5b8a3f3b1f6c1f4f0d1e2d3c4b5a69788796a5b4c3",
+ "event_id": "ev-2026-09-09-1",
+ "files": {
+  "event.json": "9b1a5d0e6f2c4b8a7d3e1f0a9c8b7d6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a1b0c",
+  "meter.csv": "0c1b2a3f4e5d6c7b8a9f0e1d2c3b4a5f6e7d8c9b0a1f2e3d4c5b6a7f8e9d0c1b"
+ },
+ "kid": "k-3f9a1c",
+ "public_key": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+ "schema": "vpp.evidence/1",
+ "signature": "eyJhbGciOiJFZERTQSJ9..hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6d"
+}
+"""
+"""What ``manifest.json`` looks like; ``files`` names every file there is."""
+
+
 def _bounds() -> str:
     """Return, for people, between what the methods keep the ratio of the event's day."""
     return ", ".join(
@@ -130,8 +154,7 @@ def formats() -> str:
         parts.append(f"{name}: {_MEANING[name]}")
         parts.append("\b\n" + example.rstrip())
     parts.append("program.toml: the program's terms, as in config/programs.")
-    parts.append(
-        "manifest.json: optional; SHA-256 of each file, the head of the ledger's hash chain, and a signature."
-    )
+    parts.append(f"manifest.json: {_OF_MANIFEST}")
+    parts.append("\b\n" + MANIFEST.rstrip())
     parts.extend(f"{name}: {rule}" for name, rule in RULES.items())
     return "\n\n".join(parts)

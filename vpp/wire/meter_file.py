@@ -155,6 +155,21 @@ def read_meter_file(
     )
 
 
+def lines_of(
+    content: bytes, *, file_name: str, readings: Container[tuple[str, datetime]]
+) -> Iterator[tuple[int, str, datetime]]:
+    """Yield line, site and instant of each line of a meter file that tells one of these readings.
+
+    By itself, because hardly any import asks for it, and keeping every line number would take as much
+    memory as the readings.
+    """
+    table = read_table(content, file_name=file_name, required=_REQUIRED)
+    for line, site_id, cells in _rows(table):
+        at = from_epoch(cells[0])
+        if (site_id, at) in readings:
+            yield line, site_id, at
+
+
 def _require_site_id(site_id: str) -> None:
     try:
         require_site_id(site_id)

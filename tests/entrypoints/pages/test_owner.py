@@ -173,7 +173,8 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "Rounded once, half up, to the cent: $0.00" in page.text
     assert "no reading: counts as zero" in page.text
     assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
-    assert [hour["quality"] for hour in hours] == ["MISSING"]
+    assert [(hour["quality"], hour["reason"]) for hour in hours] == [("MISSING", "no reading")]
+    assert (hours[0]["rounding"], hours[0]["event_amount_usd"]) == ("half up to the cent, once", "0.00")
     assert hours[0]["starts_at_local"] == "Wed Sep 9, 6:00 PM PDT"
 
 

@@ -38,6 +38,7 @@ class MemoryMeter(MemoryRegistry):
         self._arrived: dict[tuple[str, str, int], list[datetime]] = {}  # when each value of a key came
         self._spans: dict[str, dict[str, BootSpan]] = {}
         self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
+        self._refused: dict[str, dict[Contested, datetime]] = {}  # by a person
         self._tables: dict[str, IntTable] = {}  # rows that count, of sites read since they changed
         self._excluded: dict[tuple[str, date], tuple[str, datetime]] = {}
 
@@ -167,12 +168,60 @@ class MemoryMeter(MemoryRegistry):
         if before is not None:
             every = {key: self._known(site_id, key, before) for key in every}
             contested = contests(spans_of(value for values in every.values() for value in values))
+        contested = (*contested, *self._refused_until(site_id, before))
         for values in every.values():
             for value in values:
                 if not contested or not _covered(value, contested):
                     yield value, Quality.BAD if len(values) > 1 else value.quality
                 elif value.boot_id != IMPORT_BOOT:
                     yield value, Quality.BAD
+
+    def _refused_until(self, site_id: str, before: datetime | None) -> list[Contested]:
+        refused = self._refused.get(site_id, {})
+        return [each for each, at in refused.items() if before is None or at < before]
+
+    async def refuse_stretches(self, stretches: Sequence[tuple[str, Interval]], *, at: datetime) -> None:
+        """Make what gateways read at those sites then BAD, both ends included, with what follows from it.
+
+        Of the boots that have spoken then; again changes nothing, and nothing takes it back.
+        """
+        for site_id, stretch in stretches:
+            from_s, until_s = to_epoch(stretch.starts_at), to_epoch(stretch.ends_at)
+            for boot_id, span in self._spans.get(site_id, {}).items():
+                if boot_id != IMPORT_BOOT and span.first_s <= until_s and from_s <= span.last_s:
+                    refused = self._refused.setdefault(site_id, {})
+                    refused.setdefault(Contested(boot_id, from_s, until_s), at)
+            self._tables.pop(site_id, None)
+
+    async def reading_faults(
+        self, site_id: str, interval: Interval, *, before: datetime | None = None
+    ) -> Mapping[datetime, ReadingFault]:
+        """Return why readings of a site in an interval (both ends included) are BAD, by their instant.
+
+        Those that came BAD without a reason of ours are left out. With ``before``, as known until then.
+        """
+        every = self._readings.get(site_id, {})
+        known = every if before is None else {key: self._known(site_id, key, before) for key in every}
+        contested = contests(spans_of(value for values in known.values() for value in values))
+        refused = self._refused_until(site_id, before)
+        found: dict[datetime, ReadingFault] = {}
+        for values in known.values():
+            for value in values:
+                if not interval.starts_at <= value.at <= interval.ends_at:
+                    continue
+                beside = [each.reason for each in contested if each.covers(value.boot_id, to_epoch(value.at))]
+                if beside and value.boot_id == IMPORT_BOOT:
+                    continue  # left out, as if nobody had told it
+                why = beside[0] if beside else None
+                if why is None and _covered(value, refused):
+                    why = ReadingFault.POWER_DIFFERS
+                if why is None and len(values) > 1:
+                    why = ReadingFault.TWO_VALUES
+                if why is None and value.quality is Quality.BAD and value.reason in tuple(ReadingFault):
+                    why = ReadingFault(value.reason)
+                if why is not None:
+                    found[value.at] = min(why, found.get(value.at, why))
+        return found
 
     def _known(self, site_id: str, key: _Key, before: datetime) -> list[MeterReading]:
         """Return the values of a key that had been received before an instant."""
@@ -196,7 +245,8 @@ class MemoryMeter(MemoryRegistry):
         values.append(reading)
         self._arrived.setdefault((reading.site_id, reading.boot_id, reading.index), []).append(received_at)
         table = self._tables.pop(reading.site_id, None)
-        if table is not None and len(values) == 1 and not self._contested.get(reading.site_id):
+        doubtful = self._contested.get(reading.site_id) or self._refused.get(reading.site_id)
+        if table is not None and len(values) == 1 and not doubtful:
             row = np.array(_row(reading, reading.quality), dtype=np.int64)
             place = int(table[:, 0].searchsorted(row[0]))
             if place == len(table) or table[place, 0] > row[0]:

@@ -21,7 +21,15 @@ from vpp.adapters.sql.meter_hours import (
     read_hours,
     write_hours,
 )
-from vpp.adapters.sql.meter_sources import Boot, contested, left_out, wider_spans, write_contested
+from vpp.adapters.sql.meter_sources import (
+    Boot,
+    contested,
+    left_out,
+    reading_faults,
+    refuse,
+    wider_spans,
+    write_contested,
+)
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import (
     ContestedSpanRow,
@@ -166,6 +174,33 @@ class SqlMeter(SqlRegistry):
         async with self._meter_database.read() as session:
             rows = sorted((await session.exec(asked)).all())
         return {reason: [site_id for why, site_id in rows if why == reason] for reason in BESIDE_OTHERS}
+
+    async def refuse_stretches(self, stretches: Sequence[tuple[str, Interval]], *, at: datetime) -> None:
+        """Make what gateways read at those sites then BAD, both ends included, with what follows from it.
+
+        Of the boots that have spoken then; again changes nothing, and nothing takes it back.
+        """
+        site_ids = sorted({site_id for site_id, _ in stretches})
+        nothing: dict[str, list[Any]] = {"site_id": [], "at_s": [], "quality": []}
+        async with self._meter_database.write(ordered=False) as session:
+            before = await newest_before(session, site_ids)
+            refused = await refuse(session, stretches, received_at_us=to_us(at))
+            if refused:
+                reached = _reached(site_ids, nothing, _hourly(refused))
+                await write_hours(session, site_ids, reached, before, at)
+
+    async def reading_faults(
+        self, site_id: str, interval: Interval, *, before: datetime | None = None
+    ) -> Mapping[datetime, ReadingFault]:
+        """Return why readings of a site in an interval (both ends included) are BAD, by their instant.
+
+        Those that came BAD without a reason of ours are left out. With ``before``, as known until then.
+        """
+        async with self._meter_database.read() as session:
+            rows = await reading_faults(
+                session, site_id, *_merged([interval])[0], None if before is None else to_us(before)
+            )
+        return {from_epoch(at_s): ReadingFault(why) for at_s, why in rows}
 
     async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
         """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""

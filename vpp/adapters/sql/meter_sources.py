@@ -6,7 +6,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new
 from vpp.adapters.sql.tables import ContestedSpanRow, table_of
-from vpp.domain.delivery import MeterMessage
+from vpp.domain.delivery import QUALITY_CODES, MeterMessage, Quality, ReadingFault
+from vpp.domain.interval import Interval, to_epoch
 from vpp.domain.meter_source import IMPORT_BOOT, BootSpan, Contested, contest, newly_contested, spans_of
 
 Boot = tuple[str, str]  # site id, boot id
@@ -37,6 +38,32 @@ def wider_spans(
         if found is not None:
             spans[boot] = found
     return spans
+
+
+async def refuse(
+    session: AsyncSession, stretches: Sequence[tuple[str, Interval]], *, received_at_us: int
+) -> list[tuple[str, Contested]]:
+    """Store and return, by site id, the stretches of gateways' boots that a person refused."""
+    asked: dict[str, Sequence[object]] = {
+        "site_id": [site_id for site_id, _ in stretches],
+        "from_s": [to_epoch(each.starts_at) for _, each in stretches],
+        "until_s": [to_epoch(each.ends_at) for _, each in stretches],
+    }
+    rows = await Asked(session, {"asked": asked}).rows(
+        "SELECT asked.site_id, b.boot_id, asked.from_s, asked.until_s FROM asked JOIN meter_boot b"
+        f" ON b.site_id = asked.site_id AND b.boot_id <> '{IMPORT_BOOT}'"
+        " AND b.first_s <= asked.until_s AND b.last_s >= asked.from_s ORDER BY 1, 2, 3"
+    )
+    columns: dict[str, Sequence[object]] = {
+        "site_id": [row[0] for row in rows],
+        "boot_id": [row[1] for row in rows],
+        "from_s": [row[2] for row in rows],
+        "until_s": [row[3] for row in rows],
+        "reason": [ReadingFault.POWER_DIFFERS.value] * len(rows),
+        "received_at_us": [received_at_us] * len(rows),
+    }
+    new = await insert_new(session, table_of(ContestedSpanRow), columns) if rows else 0
+    return [(row[0], Contested(*row[1:])) for row in rows] if new else []
 
 
 async def write_contested(
@@ -85,3 +112,32 @@ async def write_contested(
     }
     await insert_new(session, table_of(ContestedSpanRow), columns)
     return new
+
+
+async def reading_faults(
+    session: AsyncSession, site_id: str, from_s: int, until_s: int, before_us: int | None
+) -> list[tuple[int, str]]:
+    """Return instant and reason of each BAD reading of a site that has one, but those that are left out."""
+    known = {name: "" if before_us is None else f" AND {name}.received_at_us < {before_us}" for name in "rcd"}
+    covers = (
+        "c.site_id = r.site_id AND c.boot_id = r.boot_id AND r.at_s BETWEEN c.from_s AND c.until_s"
+        + known["c"]
+    )
+    beside = f"SELECT MIN(c.reason) FROM contested_span c WHERE {covers}"
+    of_others = f"{beside} AND c.reason <> '{ReadingFault.POWER_DIFFERS.value}'"
+    doubted = (
+        "SELECT 1 FROM doubted_reading d WHERE d.site_id = r.site_id AND d.boot_id = r.boot_id"
+        f" AND d.reading_index = r.reading_index{known['d']}"
+    )
+    bad, faults = QUALITY_CODES.index(Quality.BAD), ", ".join(f"'{each.value}'" for each in ReadingFault)
+    parts = [
+        f"SELECT r.at_s, COALESCE(({of_others}), ({beside}), CASE WHEN {twice} THEN"
+        f" '{ReadingFault.TWO_VALUES.value}' WHEN r.quality = {bad} AND r.reason IN ({faults})"
+        f" THEN r.reason END) AS why FROM asked JOIN {table} r ON r.site_id = asked.site_id"
+        f" WHERE r.at_s BETWEEN {from_s} AND {until_s}{known['r']} AND NOT {left_out('r', known['c'])}"
+        for table, twice in (("meter_reading", f"EXISTS ({doubted})"), ("doubted_reading", "1 = 1"))
+    ]
+    rows = await Asked(session, {"asked": {"site_id": [site_id]}}).rows(
+        f"SELECT at_s, MIN(why) FROM ({' UNION ALL '.join(parts)}) told WHERE why IS NOT NULL GROUP BY at_s"
+    )
+    return [(row[0], row[1]) for row in rows]

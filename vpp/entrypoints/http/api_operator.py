@@ -207,6 +207,12 @@ async def check_meters(desk: AtDesk, event_id: str) -> Json:
     return await cross_check.check_meters(desk, event_id=event_id)
 
 
+@router.post("/events/{event_id}/meter-quarantine")
+async def quarantine_meters(desk: AtDesk, event_id: str) -> Json:
+    """Stop believing counters in the hours of an event in which power samples refute them."""
+    return await cross_check.quarantine_meters(desk, event_id=event_id)
+
+
 @router.get("/events/{event_id}/replay-otherwise")
 async def replay_otherwise(
     desk: AtDesk, event_id: str, floor: Annotated[str, Query(max_length=10, description="percent")]

@@ -10,7 +10,7 @@ from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
 from vpp.entrypoints.http.pages_operator import csv_file
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
 from vpp.entrypoints.http.words import moment
-from vpp.entrypoints.operations import disputes, fairness, owner, owner_money
+from vpp.entrypoints.operations import disputes, fairness, owner, owner_money, statement_rows
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.wire.table import decimal_cell
@@ -105,16 +105,14 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
     if not lines:
         raise HTTPException(HTTPStatus.NOT_FOUND, "This event has no hours of yours.")
     rows = [
-        hour
-        | {"site_id": line["site_id"]}
-        | owner_money.money_columns(line, hour)
-        | _local({**hour, "time_zone": line["time_zone"]}, "starts_at")
+        row | hour | _local({**hour, "time_zone": line["time_zone"]}, "starts_at")
         for line in lines
-        for hour in line["hours"]
+        for row, hour in zip(statement_rows.hour_rows(line), line["hours"], strict=False)
     ]
+    starts_at, *of_an_hour = statement_rows.OF_AN_HOUR
     columns = (
-        "site_id", "starts_at", "starts_at_local", "fraction", "metered_wh", "baseline_wh", "incremental_wh",
-        "quality", "rate_usd_per_kwh", "own_rate_usd_per_kwh", "amount_usd_before_netting", "exported_wh",
+        "site_id", starts_at, "starts_at_local", *of_an_hour, *statement_rows.OF_THE_MONEY, "exported_wh",
+        *statement_rows.BEHIND, *statement_rows.OF_THE_EVENT,
     )  # fmt: skip
     cells = [
         {name: decimal_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()}

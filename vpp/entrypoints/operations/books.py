@@ -3,7 +3,9 @@
 from http import HTTPStatus
 
 from vpp.domain.interval import whole_second
+from vpp.domain.ledger import JournalEntry
 from vpp.domain.payout import receivables, receive
+from vpp.domain.settlement import Settlement, same_result
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import settlement_facts
 from vpp.ports import ConflictingFact
@@ -94,6 +96,9 @@ async def reconcile_ledger(desk: Desk, *, content: bytes, file_name: str) -> Jso
     }
 
 
+MOST_TRIES = 10
+
+
 async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -> Json:
     """Settle a closed event again from all readings there are now, late ones included.
 
@@ -118,9 +123,32 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
     )
     assert corrected is not None
     note = f"Correction by {actor}: {reason}"
-    entries = list(await pay(corrected, books=desk.store, clock=desk.clock, note=note))
+    entries = await _book(desk, corrected, note)
     for later in await settle_later(corrected, store=desk.store, programs=desk.programs, clock=desk.clock):
         of_earlier = f"Correction of {event_id} by {actor}: {reason}"
-        entries += await pay(later, books=desk.store, clock=desk.clock, note=of_earlier)
+        entries += await _book(desk, later, of_earlier)
     entries += await accrue(desk.programs, store=desk.store, clock=desk.clock, note=note)
     return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, corrected)
+
+
+async def _book(desk: Desk, run: Settlement, note: str) -> list[JournalEntry]:
+    """Book an event's settlement, and return what was appended.
+
+    Where another correction stored or booked something of the event meanwhile, what stands by then is booked:
+    whoever books last looks once more, so the books say in the end what the settlement says.
+    """
+    entries: list[JournalEntry] = []
+    for _ in range(MOST_TRIES):
+        try:
+            entries += await pay(run, books=desk.store, clock=desk.clock, note=note)
+            booked = run
+        except ConflictingFact:
+            booked = None
+        standing = await desk.store.settlement(run.event_id)
+        assert standing is not None, f"event {run.event_id} was settled a moment ago"
+        if booked is not None and same_result(standing, booked):
+            return entries
+        run = standing
+    raise OperationRefused(
+        f"event {run.event_id} is being corrected by others as well; correct it again", HTTPStatus.CONFLICT
+    )

@@ -1,18 +1,20 @@
-"""Whether counters and power samples of an event tell the same energy: for review, never for pay."""
+"""Whether counters and power samples of an event tell the same energy: for review, and for people to act."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from http import HTTPStatus
 
 import numpy as np
 
 from vpp.domain.delivery import counter_track
+from vpp.domain.grid_event import EventHistory
 from vpp.domain.interval import Interval, from_epoch
 from vpp.domain.power_integral import CrossCheck, PowerColumns, cross_check
-from vpp.domain.program import MeterOfRecord
+from vpp.domain.program import MeterOfRecord, Terms
 from vpp.domain.quantities import IntColumn
 from vpp.domain.track_record import Asked
-from vpp.entrypoints.operations.desk import Desk, Json, instant
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.records import asked_in_event
 
 AT_ONCE = timedelta(minutes=5)
@@ -26,7 +28,7 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
 
     The power samples are those that were stored with the controller's ticks; counters are paid whatever
     comes out. A difference above 0.5 % and above 50 Wh means that one of the two is wrong: look at the
-    home, and exclude or correct by hand.
+    home; ``vpp meter check EVENT --quarantine`` makes the hours BAD that no lost sample explains.
 
     Returns:
         ``event_id, agree, differ, unknown`` (numbers of homes; unknown: too few samples or readings);
@@ -54,6 +56,62 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
         "unknown": unknown,
         "sites": named[:MOST_NAMED],
     }
+
+
+async def quarantine_meters(desk: Desk, *, event_id: str) -> Json:
+    """Stop believing a battery's counters in the hours of an event in which its power samples refute them.
+
+    After a person has looked: what the meter read within such an hour is BAD from now on, so the hour pays
+    nothing; nothing takes that back. An hour is refuted where the two differ by more than the half percent
+    or 50 Wh of ``check_meters`` and what lost samples leave open. Again changes nothing.
+
+    Returns:
+        ``event_id`` and ``refused``: ``site_id, starts_at, ends_at, counted_wh, integrated_wh,
+        difference_wh`` of each hour.
+
+    Raises:
+        OperationRefused: The event's program counts the grid meter, which no battery's power can refute.
+    """
+    history = await desk.history(event_id)
+    terms = _terms(desk, history)
+    if terms is None or terms.meter is not MeterOfRecord.DEVICE:
+        raise OperationRefused(
+            f"event {event_id} is not paid by the battery's counters, so its power samples refute nothing",
+            HTTPStatus.CONFLICT,
+        )
+    roster = await desk.store.enrollments()
+    asked = await asked_in_event(desk.store, history, len(roster), until=desk.clock.now())
+    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
+    samples = await _samples(desk, asked, sites) if len(sites) else _NO_SAMPLES
+    refused: list[Json] = []
+    stretches: list[tuple[str, Interval]] = []
+    for begins in range(0, len(sites), CHUNK_SITES):
+        rows = sites[begins : begins + CHUNK_SITES]
+        site_ids = [roster[row].site_id for row in rows.tolist()]
+        first_s, last_s = int(asked.from_s[rows].min()), int(asked.until_s[rows].max())
+        for hour_s in range(first_s // HOUR_S * HOUR_S, last_s, HOUR_S):
+            near = (samples.at_s >= hour_s - NEAR_S) & (samples.at_s <= hour_s + HOUR_S + NEAR_S)
+            of_hour = PowerColumns(samples.site[near], samples.at_s[near], samples.power_w[near])
+            found = await _checked(desk, site_ids, rows, asked, of_hour)
+            told_twice = found.until_s - found.from_s > 2  # there is something between the ends
+            for place in np.flatnonzero(found.refuted & told_twice).tolist():
+                refused.append(_facts(site_ids[place], found, place))
+                # The readings at its ends belong to the hours beside it as well.
+                inside = Interval(
+                    from_epoch(int(found.from_s[place]) + 1), from_epoch(int(found.until_s[place]) - 1)
+                )
+                stretches.append((site_ids[place], inside))
+    await desk.store.refuse_stretches(stretches, at=desk.clock.now())
+    return {"event_id": event_id, "refused": list(refused)}
+
+
+HOUR_S, NEAR_S = 3_600, 60
+
+
+def _terms(desk: Desk, history: EventHistory) -> Terms | None:
+    program = desk.programs.get(history.latest.program_id)
+    asking = [each.interval for each in history.versions if each.interval is not None]
+    return None if program is None or not asking else program.terms_on(program.local_day(asking[-1]))
 
 
 _NOTHING = np.zeros(0, dtype=np.int64)

@@ -1,21 +1,25 @@
 """Meter history that homes had before they were enrolled: without it there is no baseline."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice
 
-from vpp.domain.delivery import MeterMessage, Quality
+from vpp.domain.delivery import MeterMessage, MeterReading, Quality, ReadingFault
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval, union
 from vpp.domain.plausibility import judge_readings
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.ports import StoreUnavailable
 from vpp.stages.collect import LOOK_BACK, late_by, readings_of
-from vpp.wire.meter_file import read_meter_file
+from vpp.wire.meter_file import lines_of, read_meter_file
 from vpp.wire.table import BadFile
 
 READINGS_PER_COMMIT = 20_000
+MOST_NAMED = 1_000
+"""Quarantined lines that are named; of a file of another meter every line would be."""
 
 
 def _nobody_watches(_done: int, _total: int) -> None:
@@ -32,17 +36,20 @@ async def import_readings(
     """Store the readings of a meter file, or none where a line or a site cannot be used.
 
     Each reading is judged as a gateway's is: more energy than the battery's rated power could move since
-    the reading before, in the file or stored, is kept as BAD and pays nothing. A home has one meter at a
-    time: readings from when its own gateway speaks already are not stored. Importing again changes
-    nothing. A large file takes several commits: an interrupted import is finished by importing again.
+    the reading before, in the file or stored, is quarantined: kept as BAD, it pays nothing. So are two that
+    contradict each other. A home has one meter at a time: readings from when its own gateway speaks already
+    are not stored. A large file takes several commits: one that was interrupted is finished by importing it
+    again, which changes nothing of what is stored and says how much that was.
 
     Args:
         progress: Told readings stored and readings in all.
 
     Returns:
-        ``sites, readings``: how many of each the file holds. ``refused``: ``site_id, readings, reasons`` of
-        the homes that have readings which are stored as BAD and were not BAD in the file. ``left_out``:
-        ``site_id, readings, gateway_since`` of the homes that have readings which were not stored.
+        ``sites, readings``: how many of each the file holds. ``stored, stored_before``: readings that are
+        new, and that were stored already. ``refused``: ``site_id, readings, reasons`` of the homes that have
+        readings which are stored as BAD and were not BAD in the file; ``quarantined``: ``line, site_id, at,
+        reason`` of those readings, the first thousand. ``left_out``: ``site_id, readings, gateway_since`` of
+        the homes that have readings which were not stored.
     """
     known = {enrollment.site_id: enrollment for enrollment in await desk.store.enrollments()}
     at_site = {site_id for site_id, home in known.items() if _metered_at_site(home, desk.programs)}
@@ -63,25 +70,82 @@ async def import_readings(
         messages, await desk.store.own_readings_since([message.site_id for message in messages])
     )
     total = sum(len(message.readings) for message in messages)
-    done = 0
-    refused: dict[str, list[str]] = {}
+    found = _Import()
     for batch in _batches(messages):
         now = desk.clock.now()
-        judged = await _judged(desk, batch, known, now)
-        _note_refused(refused, batch, judged)
-        await desk.store.append(judged, at=now)
-        done += sum(len(message.readings) for message in batch)
-        progress(done, total)
+        try:
+            judged = await _judged(desk, batch, known, now)
+            await desk.store.append([each.message for each in judged], at=now)
+        except StoreUnavailable as failure:
+            raise StoreUnavailable(
+                f"{failure}; {found.done} of {total} readings of {file_name} are stored, and importing it "
+                "again stores the rest"
+            ) from failure
+        found.note(batch, judged)
+        progress(found.done, total)
     desk.changed()
     return {
         "sites": sites,
         "readings": readings,
+        "stored": found.done - found.stored_before,
+        "stored_before": found.stored_before,
         "refused": [
-            {"site_id": site_id, "readings": len(reasons), "reasons": sorted(set(reasons))}
-            for site_id, reasons in sorted(refused.items())
+            {"site_id": site_id, "readings": len(faults), "reasons": sorted({why for _, why in faults})}
+            for site_id, faults in sorted(found.refused.items())
         ],
+        "quarantined": _quarantined(content, file_name, found.refused),
         "left_out": left_out,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A home's readings as they are stored, and how many of them were stored before."""
+
+    message: MeterMessage
+    stored_before: int
+    contradicted: frozenset[datetime]  # instants of which another value is stored
+
+
+@dataclass(slots=True)
+class _Import:
+    """What has been stored so far of a file; ``refused`` by site: when each reading was made, and why."""
+
+    done: int = 0
+    stored_before: int = 0
+    refused: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
+
+    def note(self, told: Sequence[MeterMessage], judged: Sequence[_Judged]) -> None:
+        """Add a batch that is stored now."""
+        for message, after in zip(told, judged, strict=True):
+            self.done += len(message.readings)
+            self.stored_before += after.stored_before
+            twice = Counter(each.at for each in message.readings)
+            for reading, verdict in zip(message.readings, after.message.readings, strict=True):
+                if reading.quality is Quality.BAD:
+                    continue
+                if verdict.quality is Quality.BAD:
+                    self._refuse(reading, str(verdict.reason))
+                elif twice[reading.at] > 1 or reading.at in after.contradicted:
+                    self._refuse(reading, ReadingFault.TWO_VALUES.value)
+
+    def _refuse(self, reading: MeterReading, why: str) -> None:
+        self.refused.setdefault(reading.site_id, []).append((reading.at, why))
+
+
+def _quarantined(
+    content: bytes, file_name: str, refused: Mapping[str, Sequence[tuple[datetime, str]]]
+) -> list[Json]:
+    """Return the lines of refused readings, in the order of the file."""
+    if not refused:
+        return []
+    reasons = {(site_id, at): why for site_id, faults in refused.items() for at, why in faults}
+    named = []
+    for line, site_id, at in lines_of(content, file_name=file_name, readings=reasons):
+        named.append({"line": line, "site_id": site_id, "at": instant(at), "reason": reasons[site_id, at]})
+        if len(named) == MOST_NAMED:
+            break
+    return named
 
 
 def _metered_at_site(home: Enrollment, programs: Mapping[str, Program]) -> bool:
@@ -112,7 +176,7 @@ def _before_gateways(
 
 async def _judged(
     desk: Desk, batch: Sequence[MeterMessage], known: Mapping[str, Enrollment], now: datetime
-) -> list[MeterMessage]:
+) -> list[_Judged]:
     """Return a batch judged by each home's rated power, among the readings that are stored around it.
 
     No home comes twice in a batch. The store is asked once for all of them: a question for each home was
@@ -133,8 +197,23 @@ async def _judged(
             received_at=now,
             late=late_by(home, desk.programs),
         )
-        judged.append(replace(message, readings=readings))
+        said = {_said(each) for each in of_home}
+        new = {each.at for each in message.readings if _said(each) not in said}
+        judged.append(
+            _Judged(
+                replace(message, readings=readings),
+                sum(_said(each) in said for each in message.readings),
+                frozenset(new.intersection(each.at for each in of_home)),
+            )
+        )
     return judged
+
+
+def _said(reading: MeterReading) -> tuple[object, ...]:
+    """Return what a meter file says in a line, but for the quality: the same again is not stored twice."""
+    return (
+        reading.at, reading.discharged_wh, reading.charged_wh, reading.imported_wh, reading.exported_wh,
+    )  # fmt: skip
 
 
 def _around(message: MeterMessage, newest: datetime | None) -> tuple[Interval, ...]:
@@ -147,16 +226,6 @@ def _around(message: MeterMessage, newest: datetime | None) -> tuple[Interval, .
 
 def _holds(span: Interval, at: datetime) -> bool:
     return span.starts_at <= at <= span.ends_at
-
-
-def _note_refused(
-    refused: dict[str, list[str]], told: Sequence[MeterMessage], judged: Sequence[MeterMessage]
-) -> None:
-    """Add the reason of every reading that became BAD, by site."""
-    for message, after in zip(told, judged, strict=True):
-        for reading, verdict in zip(message.readings, after.readings, strict=True):
-            if verdict.quality is Quality.BAD and reading.quality is not Quality.BAD:
-                refused.setdefault(message.site_id, []).append(str(verdict.reason))
 
 
 def _batches(messages: Sequence[MeterMessage]) -> Iterator[list[MeterMessage]]:

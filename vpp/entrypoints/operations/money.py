@@ -31,6 +31,7 @@ from vpp.entrypoints.operations.carried import carried_wh
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent_or_none, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
+from vpp.entrypoints.operations.hour_reasons import reasons_of
 from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
 from vpp.entrypoints.operations.periods import period_facts
 from vpp.money_ports import AlteredBooks
@@ -120,7 +121,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
-        ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality``.
+        ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality`` and ``reason`` (a sentence where
+        it is not OK, such as ``no reading from`` one instant ``to`` another).
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
@@ -181,7 +183,11 @@ async def _event_lines(
         for line in settlement.lines:
             behind = await days_behind(desk, program, terms, line) if with_days else []
             carried = carried_wh(program, terms, line, settlements)
+            reasons = await reasons_of(desk, terms, settlement, line)
             facts = {
+                "hours": [
+                    _hour_facts(hour) | {"reason": why} for hour, why in zip(line.hours, reasons, strict=True)
+                ],
                 "days_behind": behind,
                 "adjusted_by": await adjusted_by(desk, program, terms, line, history, behind),
                 "carried_wh": None if carried is None else exact(carried),
@@ -273,7 +279,6 @@ def _line_facts(
         "meter_accuracy_pct": percent_or_none(line.meter_accuracy_permille),
         "event_s": line.event_s,
         "adjustment": str(line.adjustment),
-        "hours": [_hour_facts(hour) for hour in line.hours],
         "baseline_days": [day.isoformat() for day in line.baseline_days.chosen],
         "dropped_days": [
             {"date": day.isoformat(), "reason": reason} for day, reason in line.baseline_days.dropped

@@ -17,9 +17,9 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
-from vpp.entrypoints.operations.owner_money import money_columns
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
 from vpp.entrypoints.operations.starting import means
+from vpp.entrypoints.operations.statement_rows import hour_rows
 from vpp.wire.calendar_file import CalendarEntry, write_calendar
 from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
@@ -55,11 +55,7 @@ def _tables_of_books(found: Json) -> dict[str, Rows]:
     if statement is None:
         return {"left-out": [{"table": name, "why": found["differs"]} for name in OF_BOOKS]}
     assert isinstance(statement, dict)
-    hours = [
-        {"event_id": line["event_id"], "site_id": line["site_id"], **hour, **money_columns(line, hour)}
-        for line in statement["events"]
-        for hour in line["hours"]
-    ]
+    hours = [row for line in statement["events"] if line["hours"] for row in hour_rows(line)]
     return dict(zip(OF_BOOKS, (hours, _rows(statement["entries"]), _rows(found["payouts"])), strict=True))
 
 
