@@ -24,12 +24,14 @@ def list_fleet(
     reason: Annotated[str, typer.Option(help="A word of the eligibility list.")] = "",
     county: Annotated[str, typer.Option(help="Only this county.")] = "",
     event: Annotated[str, typer.Option(help="Reasons in this event in place of those of now.")] = "",
+    proof: Annotated[str, typer.Option(help="How far its command is proved, such as silent.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List homes as they are now."""
     found = ask(
-        board.list_fleet, search=search, reason=reason, county=county, event=event, limit=board.PAGE_MOST
-    )
+        board.list_fleet, search=search, reason=reason, county=county, event=event, proof=proof,
+        limit=board.PAGE_MOST,
+    )  # fmt: skip
     answer(found, _show_fleet, as_json=as_json)
 
 
@@ -50,7 +52,9 @@ def _show_fleet(console: Console, found: Any) -> None:
         for each in found["sites"]
     ]
     console.print(rendering.table(*columns, rows=rows, right=("charge", "power", "asked")))
-    console.print(f"{found['total']} of {found['enrolled']} homes, {found['online']} online")
+    online = f"{found['total']} of {found['enrolled']} homes, {found['online']} online"
+    silent = f", {found['silent']} of them silent" if found["silent"] else ""
+    console.print(f"{online}, {found['asked']} asked now{silent}")
 
 
 @fleet_app.command("counties", help=inspect.getdoc(counties.list_counties))

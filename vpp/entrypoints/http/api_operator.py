@@ -105,14 +105,15 @@ async def list_fleet(
     reason: str = "",
     county: str = "",
     event: str = "",
+    proof: str = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=board.PAGE_MOST)] = 50,
 ) -> Json:
     """Return homes as they are now."""
     return await board.list_fleet(
-        desk, search=search, reason=reason, county=county, event=event, offset=offset, cursor=cursor,
-        limit=limit,
+        desk, search=search, reason=reason, county=county, event=event, proof=proof, offset=offset,
+        cursor=cursor, limit=limit,
     )  # fmt: skip
 
 

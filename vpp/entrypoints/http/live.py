@@ -171,11 +171,11 @@ def replay_chart(event: Mapping[str, Any], evening: Mapping[str, Any]) -> Any:
     return power_chart(lines, starts_at=times[0], ends_at=times[-1], zone=event["time_zone"], now=times[-1])
 
 
-def _states(proof: Any) -> list[tuple[str, int, str]]:
-    """Return (word, sites, tone) in the order in which a command lives."""
+def _states(proof: Any) -> list[tuple[str, str, int, str]]:
+    """Return (state, its word for people, sites, tone) in the order in which a command lives."""
     tones = {**dict.fromkeys(LATE, "late"), **dict.fromkeys(FAILED, "failed"), "delivering": "discharging"}
     return [
-        (PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
+        (state, PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
         for state in PROOF_WORDS
         if state in proof
     ]

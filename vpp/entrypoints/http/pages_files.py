@@ -1,6 +1,5 @@
 """The operator's tables as files: RFC 4180, units in the header, UTC beside local time."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -8,9 +7,8 @@ from fastapi.responses import Response
 
 from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_dispatch import wish_of
-from vpp.entrypoints.http.pages_operator import csv_file, latest_first
+from vpp.entrypoints.http.pages_operator import csv_file, latest_first, with_local
 from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
-from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import (
     alarms,
     counties,
@@ -58,16 +56,6 @@ TRAIL_MOST = 100_000
 router = APIRouter(prefix="/operator")
 
 
-def _with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
-    """Return the row with each time in local words beside it."""
-    times = {name: _text(row[name]) for name in names}
-    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
 @router.get("/events.csv")
 async def events_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return every event, the latest beginning first; ``power_w`` of each step, ``all`` without a bound."""
@@ -82,7 +70,7 @@ def _event_row(event: Any) -> Json:
         "targets": " ".join(event["targets"]),
         "out_of_program": " ".join(event["out_of_program"]),
     }
-    return _with_local(row, event["time_zone"], ("starts_at", "ends_at"))
+    return with_local(row, event["time_zone"], ("starts_at", "ends_at"))
 
 
 @router.get("/events/{event_id}/hours.csv")
@@ -98,7 +86,7 @@ async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Respons
     """Return how an event went, tick by tick."""
     zone = str((await events.outline_event(desk, event_id=event_id))["time_zone"])
     found: Any = await evening.show_evening(desk, event_id=event_id)
-    rows = [_with_local(frame, zone, ("at",)) for frame in found["frames"]]
+    rows = [with_local(frame, zone, ("at",)) for frame in found["frames"]]
     return csv_file("course.csv", COURSE, rows)
 
 
@@ -107,7 +95,7 @@ async def trace_file(_visitor: Watcher, desk: AtDesk, event_id: str, site_id: st
     """Return every command's life at one home, from the signal to the meter."""
     found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
     zone, times = found["time_zone"], ("at", "starts_at", "expires_at")
-    return csv_file("trace.csv", TRACE, [_with_local(step, zone, times) for step in found["steps"]])
+    return csv_file("trace.csv", TRACE, [with_local(step, zone, times) for step in found["steps"]])
 
 
 @router.get("/counties.csv")
@@ -163,7 +151,7 @@ async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
     found: Any = await alarms.list_alarms(desk)
     zone = staff_zone(desk)
     times = ("raised_at", "answered_at", "cleared_at")
-    return csv_file("alarms.csv", ALARMS, [_with_local(each, zone, times) for each in found["alarms"]])
+    return csv_file("alarms.csv", ALARMS, [with_local(each, zone, times) for each in found["alarms"]])
 
 
 @router.get("/trail.csv")
@@ -171,4 +159,4 @@ async def trail_file(_visitor: TrailReader, desk: AtDesk, subject: str = "") -> 
     """Return the trail, the newest first, at most 100,000 entries."""
     found: Any = await trail.list_trail(desk, subject=subject, limit=TRAIL_MOST)
     zone = staff_zone(desk)
-    return csv_file("trail.csv", TRAIL, [_with_local(each, zone, ("at",)) for each in found["entries"]])
+    return csv_file("trail.csv", TRAIL, [with_local(each, zone, ("at",)) for each in found["entries"]])

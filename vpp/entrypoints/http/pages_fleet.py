@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from vpp.entrypoints.http.county_map import county_map
-from vpp.entrypoints.http.live import staff_zone
-from vpp.entrypoints.http.pages_operator import csv_lines, latest_first
+from vpp.entrypoints.http.live import PROOF_WORDS, staff_zone
+from vpp.entrypoints.http.pages_operator import csv_lines, latest_first, with_local
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
 from vpp.entrypoints.operations import board, counties, events, health, sites, tracing, traffic, trail
@@ -18,7 +18,8 @@ from vpp.entrypoints.operations.desk import Json, OperationRefused
 PAGE_SITES = 50
 PAGE_ENTRIES = 200
 FLEET_COLUMNS = (
-    "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "age_s", "reason",
+    "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "sampled_at",
+    "sampled_at_local", "age_s", "online", "proof", "reason",
 )  # fmt: skip
 
 router = APIRouter(prefix="/operator")
@@ -33,30 +34,46 @@ async def fleet_page(
     reason: str = "",
     county: str = "",
     event: str = "",
+    proof: str = "",
     offset: int = 0,
 ) -> Response:
     """Show homes as they are now, found by a part of their name, county or feeder."""
     found = await board.list_fleet(
-        desk, search=search, reason=reason, county=county, event=event, offset=offset, limit=PAGE_SITES
-    )
+        desk, search=search, reason=reason, county=county, event=event, proof=proof, offset=offset,
+        limit=PAGE_SITES,
+    )  # fmt: skip
+    asked: dict[str, Any] = {
+        "search": search,
+        "reason": reason,
+        "county": county,
+        "event": event,
+        "proof": proof,
+    }
     outline = await events.outline_event(desk, event_id=event) if event else {"name": "", "test": False}
     return show(
-        request, "operator_fleet.html", visitor=visitor, found=found, search=search, reason=reason,
-        county=county, event=event, event_name=outline["name"], test=outline["test"], page=PAGE_SITES,
+        request, "operator_fleet.html", visitor=visitor, found=found, event_name=outline["name"],
+        test=outline["test"], page=PAGE_SITES, proofs=PROOF_WORDS, **asked,
+        same={name: word for name, word in asked.items() if word},
     )  # fmt: skip
 
 
 @router.get("/fleet.csv")
 async def fleet_file(
-    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = "", event: str = ""
-) -> Response:
+    _visitor: Watcher, desk: AtDesk, search: str = "", reason: str = "", county: str = "", event: str = "",
+    proof: str = "",
+) -> Response:  # fmt: skip
     """Return the same homes as a file, sent while it is made."""
-    parts = await board.every_site(desk, search=search, reason=reason, county=county, event=event)
+    parts = await board.every_site(
+        desk, search=search, reason=reason, county=county, event=event, proof=proof
+    )
 
     async def lines() -> AsyncIterator[bytes]:
         yield csv_lines([dict(zip(FLEET_COLUMNS, FLEET_COLUMNS, strict=True))], FLEET_COLUMNS)
         async for part in parts:
-            yield csv_lines(part, FLEET_COLUMNS)
+            local = (
+                with_local(site, desk.time_zone(str(site["program_id"])), ("sampled_at",)) for site in part
+            )
+            yield csv_lines(local, FLEET_COLUMNS)
 
     headers = {"Content-Disposition": 'attachment; filename="fleet.csv"'}
     return StreamingResponse(lines(), media_type="text/csv; charset=utf-8", headers=headers)

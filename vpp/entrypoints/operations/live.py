@@ -132,6 +132,22 @@ class Live:
             ProofState(int(board.assessment.state[site_no])) if self.serving(event_id, now)[site_no] else None
         )
 
+    def state_of(self, site_no: int) -> ProofState:
+        """Return how far a site's newest command is proved, at the last tick."""
+        board = self.controller.board
+        if board is None or board.assessment is None or site_no >= len(board.assessment.state):
+            return ProofState.IDLE
+        return ProofState(int(board.assessment.state[site_no]))
+
+    def in_state(self, state: ProofState) -> BoolColumn:
+        """Return which sites are in a state of proof, at the last tick."""
+        board, sites = self.controller.board, len(self.controller.fleet)
+        found: BoolColumn = np.full(sites, state is ProofState.IDLE, dtype=np.bool_)
+        if board is not None and board.assessment is not None:
+            known = board.assessment.sites_in(state)
+            found[: len(known)] = known
+        return found
+
     def busy(self, now: datetime) -> BoolColumn:
         """Return the sites that are commanded to discharge now, for any event."""
         found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
@@ -172,27 +188,31 @@ class Live:
 
     def measured_w(self, serving: BoolColumn) -> int:
         """Return what these sites were last measured at; a silent one counts as control counts it."""
-        silent = self._silent(serving)
+        silent = self.silent(serving)
         return int(self.controller.fleet.battery_w.clip(0)[serving & ~silent].sum()) + self.estimated_w(
             serving
         )
 
     def estimated_w(self, serving: BoolColumn) -> int:
         """Return the part of ``measured_w`` that nobody measures now: what silent sites are counted at."""
-        silent = self._silent(serving)
+        silent = self.silent(serving)
         board = self.controller.board
         if board is None or board.assessment is None:
             return 0
         known = len(board.assessment.state)
         return int(board.assessment.effective_w[silent[:known]].sum())
 
-    def _silent(self, serving: BoolColumn) -> BoolColumn:
+    def silent(self, serving: BoolColumn) -> BoolColumn:
         """Return which of these sites are silent, at the last tick."""
-        found = np.zeros_like(serving)
+        return serving & self.in_state(ProofState.SILENT)
+
+    def unjudged(self) -> BoolColumn:
+        """Return which sites nobody could judge at the last tick: those that are starting, or raised."""
+        found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
         board = self.controller.board
         if board is not None and board.assessment is not None:
-            known = len(board.assessment.state)
-            found[:known] = serving[:known] & board.assessment.sites_in(ProofState.SILENT)
+            known = board.assessment.waiting
+            found[: len(known)] = known
         return found
 
     def proof(self, serving: BoolColumn) -> dict[str, int]:
