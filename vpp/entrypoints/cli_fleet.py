@@ -71,10 +71,11 @@ def _show_counties(console: Console, found: Any) -> None:
             each["online"],
             rendering.kilowatts(each["spare_w"]),
             rendering.kilowatts(each["delivered_w"]),
+            rendering.kilowatts(each["estimated_w"]) if each["estimated_w"] else "-",
         )
         for each in found["counties"]
     ]
-    columns = ("county", "homes", "online", "spare", "delivered")
+    columns = ("county", "homes", "online", "spare", "delivered", "of it estimated")
     console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
 
 

@@ -27,15 +27,15 @@ EVENTS = (
     "event_id", "name", "state", "test", "source", "program_id", "starts_at", "starts_at_local", "ends_at",
     "ends_at_local", "power_w", "targets", "out_of_program", "forced",
 )  # fmt: skip
-COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w")
+COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w", "estimated_w")
 ALARMS = (
     "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at",
     "answered_at_local", "cleared_at", "cleared_at_local",
 )  # fmt: skip
 TRAIL = ("at", "at_local", "actor", "action", "subject", "reason", "request_id")
 COURSE = (
-    "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
-    "revision",
+    "at", "at_local", "requested_w", "planned_w", "measured_w", "estimated_w", "shortfall_w", "sites",
+    "commands", "revision",
 )  # fmt: skip
 TRACE = (
     "at", "at_local", "what", "power_w", "sequence", "starts_at", "starts_at_local", "expires_at",

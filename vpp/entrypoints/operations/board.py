@@ -43,7 +43,7 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
         ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
         ``reasons`` (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
         ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
-        ``course``: ``at, asked_w, planned_w, measured_w`` since the controller started; ``forecast``:
+        ``course``: ``at, asked_w, planned_w, measured_w, estimated_w`` since the first command; ``forecast``:
         ``at, power_w`` to the end.
     """
     history = await desk.history(event_id)
@@ -68,7 +68,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
     asked_w = (plan.requested_w if plan.revision else _asked_now(history, now, authorized_w)) if asking else 0
     unplanned = starts_at is not None and (now - starts_at).total_seconds() > FIRST_PLAN_WITHIN_S
     shortfall_w = plan.shortfall_w if plan.revision else asked_w if unplanned else 0
-    board = live.controller.board
+    board, output = live.controller.board, live.output(serving)
     codes, counts = np.unique(plan.reason_code, return_counts=True)
     reasons = {REASONS[code].value: int(count) for code, count in zip(codes, counts, strict=True)}
     return facts | {
@@ -78,8 +78,8 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "in_force": step_facts(steps),
         "asked_w": asked_w,
         "planned_w": planned_w,
-        "measured_w": live.measured_w(serving),
-        "estimated_w": live.estimated_w(serving),
+        "measured_w": int(output.measured_w.sum()),
+        "estimated_w": int(output.estimated_w.sum()),
         "shortfall_w": shortfall_w if asking else 0,
         "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
@@ -93,10 +93,11 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "level_pct": percent(plan.level_permille),
         "course": [
             {
-                "at": instant(from_epoch(each.at_s)),
+                "at": instant(each.at),
                 "asked_w": each.asked_w,
                 "planned_w": each.planned_w,
                 "measured_w": each.measured_w,
+                "estimated_w": each.estimated_w,
             }
             for each in live.course(event_id)
         ],

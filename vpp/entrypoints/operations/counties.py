@@ -12,20 +12,22 @@ async def list_counties(desk: Desk) -> Json:
 
     Returns:
         ``counties``: ``name, sites, online, ready`` (could help now)``, spare_w`` (what idle homes could
-        hold for an hour)``, delivered_w`` (measured at homes that are commanded).
+        hold for an hour)``, delivered_w`` (of homes that are commanded: their sum is what the boards of all
+        events show)``, estimated_w`` (the part of it of homes that fell silent).
     """
     live, now = desk.running, desk.clock.now()
     fleet, words = live.controller.fleet, live.controller.roster.counties.words
     ready = (standing_reasons(live, now) == REASONS.index(Reason.SELECTED)) & fleet.enrolled
     busy = live.busy(now)
     spare_w = live.held_by_site_w(ready & ~busy, SPARE_S)
-    delivered_w = np.where(busy, fleet.battery_w.clip(0), 0)
+    output = live.output(busy)
     columns = {
         "sites": fleet.enrolled,
         "online": fleet.enrolled & fleet.online,
         "ready": ready,
         "spare_w": spare_w,
-        "delivered_w": delivered_w,
+        "delivered_w": output.measured_w,
+        "estimated_w": output.estimated_w,
     }
     # The weights are exact: a county's watts stay far below the 53 bits of a float.
     sums = {
