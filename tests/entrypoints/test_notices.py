@@ -342,7 +342,7 @@ async def test_an_alarm_is_answered_on_its_page_once_and_a_viewer_cannot(suburb:
     unknown = await send(ana, "/operator/alarms/answer", key="none")
 
     assert "nobody yet" in before.text
-    assert "missing kw 840.0" in before.text
+    assert "missing 840.0 kW" in before.text
     assert refused.status_code == 403
     assert answered.status_code == 303
     assert "staff:ana" in after.text

@@ -38,14 +38,15 @@ def show_course(event: EventArgument, as_json: JsonFlag = False) -> None:
 
 def _show_course(console: Console, found: Any) -> None:
     rendering.show_mark(console, found)
-    columns = ("at", "asked", "planned", "measured", "short", "homes", "commands", "plan")
+    columns = ("at", "asked", "planned", "measured", "estimated", "short", "homes", "commands", "plan")
     rows = [
         (
-            each["at"],
-            *(
-                rendering.kilowatts(each[f"{name}_w"])
-                for name in ("requested", "planned", "measured", "shortfall")
-            ),
+            rendering.local_second(each["at"], found["time_zone"]),
+            rendering.kilowatts(each["requested_w"]),
+            rendering.kilowatts(each["planned_w"]),
+            "not known" if each["measured_w"] is None else rendering.kilowatts(each["measured_w"]),
+            rendering.kilowatts(each["estimated_w"]) if each["estimated_w"] else "-",
+            rendering.kilowatts(each["shortfall_w"]),
             each["sites"],
             each["commands"],
             each["revision"],

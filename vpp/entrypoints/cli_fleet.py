@@ -202,9 +202,12 @@ def show_trail(
 
 
 def _show_trail(console: Console, found: Any) -> None:
-    columns = ("at", "actor", "action", "subject", "reason")
-    rows = [tuple(each[name] for name in columns) for each in found["entries"]]
-    console.print(rendering.table(*columns, rows=rows))
+    columns = ("actor", "action", "subject", "reason")
+    rows = [
+        (rendering.local_second(each["at"], found["time_zone"]), *(each[name] for name in columns))
+        for each in found["entries"]
+    ]
+    console.print(rendering.table("at", *columns, rows=rows))
 
 
 def add_to(app: typer.Typer) -> None:

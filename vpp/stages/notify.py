@@ -8,7 +8,7 @@ never.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_
 from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
-from vpp.domain.program import Program
+from vpp.domain.program import Program, zone_of_most
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import ALARMING
 from vpp.notice_ports import Messenger, Notices
@@ -240,21 +240,37 @@ async def _deliver(
 
 
 async def watch(
-    *, board: Board | None, connected: bool, store: NoticeStore, clock: Clock, told: Progress
+    *,
+    board: Board | None,
+    connected: bool,
+    store: NoticeStore,
+    clock: Clock,
+    told: Progress,
+    programs: Mapping[str, Program],
+    homes: Mapping[str, int],
 ) -> list[Condition]:
-    """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack."""
+    """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack.
+
+    Each says in which zone people read its times: that of the event's program, or of most ``homes``.
+    """
     now = clock.now()
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
     found = [] if board is None else _of_dispatch(board, histories)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
-    return (
-        found
-        + await _waiting(histories, store, now)
-        + await _contested(store, now)
-        + await _cloned(store, now)
-    )
+    found += [
+        *await _waiting(histories, store, now),
+        *await _contested(store, now),
+        *await _cloned(store, now),
+    ]
+    zones = {
+        each.latest.event_id: programs[each.latest.program_id].zone.key
+        for each in await store.histories(ending_after=now - CONTESTED_FOR)
+        if each.latest.program_id in programs
+    }
+    elsewhere = zone_of_most(programs, homes)
+    return [replace(each, facts={**each.facts, "zone": zones.get(each.subject, elsewhere)}) for each in found]
 
 
 def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:

@@ -94,13 +94,6 @@ async def boards_page_values(desk: Desk, kept: BoardsKept) -> dict[str, Any]:
     return {"boards": [_board(facts) for facts in current], **kept.around[2]}
 
 
-def staff_zone(desk: Desk) -> str:
-    """Return the name of the zone in which staff read what belongs to no event: that of most homes."""
-    sizes = desk.live.program_sizes() if desk.live is not None else {}
-    largest = max(sizes, key=lambda program_id: sizes[program_id], default="")
-    return desk.time_zone(largest) if largest in desk.programs else "UTC"
-
-
 def _older(made_at: datetime, now: datetime) -> bool:
     return abs((now - made_at).total_seconds()) >= AROUND_EVERY_S
 
@@ -114,7 +107,7 @@ async def _around(desk: Desk) -> Mapping[str, Any]:
         "alarms": [each for each in alarms if not each["answered_by"] and not each["cleared_at"]],
         "fleet": await list_fleet(desk, limit=1) if desk.live else None,
         "past": past[:LATELY],
-        "zone": staff_zone(desk),
+        "zone": desk.staff_zone,
     }
 
 

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_dispatch import wish_of
 from vpp.entrypoints.http.pages_operator import csv_file, latest_first, with_local
 from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
@@ -149,7 +148,7 @@ async def messages_file(_visitor: Watcher, desk: AtDesk) -> Response:
 async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return alarms, the newest first."""
     found: Any = await alarms.list_alarms(desk)
-    zone = staff_zone(desk)
+    zone = desk.staff_zone
     times = ("raised_at", "answered_at", "cleared_at")
     return csv_file("alarms.csv", ALARMS, [with_local(each, zone, times) for each in found["alarms"]])
 
@@ -158,5 +157,5 @@ async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
 async def trail_file(_visitor: TrailReader, desk: AtDesk, subject: str = "") -> Response:
     """Return the trail, the newest first, at most 100,000 entries."""
     found: Any = await trail.list_trail(desk, subject=subject, limit=TRAIL_MOST)
-    zone = staff_zone(desk)
+    zone = desk.staff_zone
     return csv_file("trail.csv", TRAIL, [with_local(each, zone, ("at",)) for each in found["entries"]])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from vpp.entrypoints.http.county_map import county_map
-from vpp.entrypoints.http.live import PROOF_WORDS, staff_zone
+from vpp.entrypoints.http.live import PROOF_WORDS
 from vpp.entrypoints.http.pages_operator import csv_lines, latest_first, with_local
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
@@ -121,7 +121,7 @@ async def trail_page(
     found = await trail.list_trail(desk, subject=subject, cursor=cursor, limit=PAGE_ENTRIES)
     return show(
         request, "operator_trail.html", visitor=visitor, trail=found["entries"], next=found["next_cursor"],
-        subject=subject, cursor=cursor, zone=staff_zone(desk),
+        subject=subject, cursor=cursor, zone=desk.staff_zone,
     )  # fmt: skip
 
 
@@ -147,6 +147,6 @@ async def health_page(request: Request, visitor: Watcher, desk: AtDesk) -> Respo
     return show(
         request, "operator_health.html", visitor=visitor, health=await health.show_health(desk),
         soon=health.CERTIFICATE_SOON_DAYS, traffic=found, failures=found["pending"], database_ms=database_ms,
-        zone=staff_zone(desk),
+        zone=desk.staff_zone,
         service={"database": True, "broker": desk.running.controller.connected},
     )  # fmt: skip

@@ -41,10 +41,10 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
     """Return how an event went, as its board showed it then.
 
     Returns:
-        ``event_id, test``; ``frames`` in order, about 600 at most: ``at, requested_w, planned_w, measured_w``
-        (battery output of the homes that were commanded)``, estimated_w`` (the part of it of silent homes;
-        both None where nobody looked, as while the service was down)``, shortfall_w, sites`` (commanded),
-        ``commands`` (told until then)``, revision`` (of its plan).
+        ``event_id, test, time_zone``; ``frames`` in order, about 600 at most: ``at, requested_w, planned_w,
+        measured_w`` (battery output of the homes that were commanded)``, estimated_w`` (the part of it of
+        silent homes; both None where nobody looked, as while the service was down)``, shortfall_w, sites``
+        (commanded)``, commands`` (told until then)``, revision`` (of its plan).
     """
     history = await desk.history(event_id)
     kept = desk.live.evenings.get(event_id) if desk.live else None
@@ -52,12 +52,14 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
         return kept
     revisions = await desk.store.revisions(event_id)
     ticks = await desk.store.event_ticks(event_id)
+    zone = desk.time_zone(history.latest.program_id)
+    about: Json = {"event_id": event_id, "test": is_test(history), "time_zone": zone}
     if not revisions:
-        return {"event_id": event_id, "test": is_test(history), "frames": []}
+        return about | {"frames": []}
     seen = await desk.store.course(event_id)
     evening = _Evening(revisions, ticks)
     frames = [evening.frame(at, power) for at, power in _moments(seen, (*ticks, *revisions))]
-    found: Json = {"event_id": event_id, "test": is_test(history), "frames": _some(frames)}
+    found = about | {"frames": _some(frames)}
     last_at = max([revisions[-1].at, *(each.at for each in seen), *(each.at for each in ticks)])
     over = event_state(history, desk.clock.now()) in ("ended", "cancelled")
     if desk.live is not None and over and desk.clock.now() - last_at > QUIET:

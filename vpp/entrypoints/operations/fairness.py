@@ -129,9 +129,9 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
     """Say what a home did this season, and how that compares with all homes of its program.
 
     Returns:
-        ``site_id, program_id, season_from, season_until``; ``events`` (count, no tests)``, hours`` (asked),
-        ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the pack)``,
-        mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
+        ``site_id, program_id, time_zone, season_from, season_until``; ``events`` (count, no tests)``, hours``
+        (asked), ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the
+        pack)``, mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
         fairness_index`` (0 to 1 in thousandths, of the program) and ``fairness_index_means``; ``rows``:
         ``event_id, name, starts_at, test, hours, asked_wh, delivered_wh`` (None where no meter says) for
         each event that asked it, tests too: these are shown and not counted.
@@ -154,9 +154,11 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
         for share in found.shares
         if share.asked.seconds[row]
     ]
+    zone = desk.time_zone(enrollment.program_id)
     cap_s = desk.live.controller.terms.site_season_cap_s if desk.live else None
     return _season_facts(found, enrollment.program_id) | {
         "site_id": site_id,
+        "time_zone": zone,
         "events": int(found.burden.events[row]),
         "hours": _hours(int(found.burden.seconds[row])),
         "energy_wh": int(found.burden.energy_wh[row]),

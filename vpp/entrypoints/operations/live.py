@@ -17,7 +17,7 @@ from vpp.domain.dispatch_plan import held_w, holding_s, sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fanout import Fanout, fanout
-from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.fleet import FleetState, Roster, homes_by_program
 from vpp.domain.grid_event import Receipt
 from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch, whole_second
@@ -192,9 +192,7 @@ class Live:
 
     def program_sizes(self) -> dict[str, int]:
         """Return how many homes each program has."""
-        programs = self.controller.roster.programs
-        counts = np.bincount(self.controller.fleet.program_no, minlength=len(programs))
-        return {word: int(counts[number]) for number, word in enumerate(programs.words)}
+        return homes_by_program(self.controller.fleet, self.controller.roster)
 
     def held_w(self, sites: BoolColumn, seconds: int) -> int:
         """Return the power that these sites can hold for that long, within their limits."""
