@@ -173,15 +173,15 @@ async def stop_all(desk: AtDesk, actor: Actor) -> Json:
 
 
 @router.get("/traffic")
-async def show_traffic(desk: AtDesk) -> Json:
+async def show_traffic(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return what became of every message since the start."""
-    return await traffic.show_traffic(desk)
+    return await traffic.show_traffic(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/counties")
-async def list_counties(desk: AtDesk) -> Json:
+async def list_counties(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return the fleet by county."""
-    return await counties.list_counties(desk)
+    return await counties.list_counties(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/trail")
@@ -191,9 +191,9 @@ async def list_trail(desk: AtDesk, subject: str = "", cursor: Cursor = "", limit
 
 
 @router.get("/programs")
-async def list_programs(desk: AtDesk) -> Json:
+async def list_programs(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return what every program allows, and what its season has used."""
-    return await rails.list_programs(desk)
+    return await rails.list_programs(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/events/{event_id}/replay")

@@ -13,6 +13,7 @@ from vpp.entrypoints.operations import (
     counties,
     evening,
     events,
+    otherwise,
     rails,
     reports,
     tracing,
@@ -43,6 +44,10 @@ TRACE = (
 PLACES = ("utility", "county", "feeder")
 FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
 REASONS = ("reason", "sites")
+OTHERWISE = (
+    "at", "at_local", "asked_w", "planned_w", "other_planned_w", "shortfall_w", "other_shortfall_w", "sites",
+    "other_sites", "level_pct", "other_level_pct",
+)  # fmt: skip
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
     "season_left_s", "season_minimum_s", "season_first", "season_last", "rate_usd_per_kwh", "also_enrolled",
@@ -78,6 +83,22 @@ async def hours_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response
     report = await reports.report_event(desk, event_id=event_id)
     headers = {"Content-Disposition": 'attachment; filename="hours.csv"'}
     return Response(str(report["hours_csv"]), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@router.get("/events/{event_id}/reasons.csv")
+async def reasons_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
+    """Return how many homes are in or out of an event's newest plan, by reason."""
+    plan: Any = (await events.show_event(desk, event_id=event_id))["plan"]
+    counts = plan["reasons"].items() if plan else ()
+    return csv_file("reasons.csv", REASONS, [{"reason": reason, "sites": sites} for reason, sites in counts])
+
+
+@router.get("/events/{event_id}/otherwise.csv")
+async def otherwise_file(_visitor: Watcher, desk: AtDesk, event_id: str, floor: str) -> Response:
+    """Return an event's plans beside those with another reserve floor."""
+    found: Any = await otherwise.replay_otherwise(desk, event_id=event_id, floor=floor[:10])
+    rows = [with_local(each, found["time_zone"], ("at",)) for each in found["plans"]]
+    return csv_file("otherwise.csv", OTHERWISE, rows)
 
 
 @router.get("/events/{event_id}/course.csv")

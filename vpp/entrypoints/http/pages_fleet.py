@@ -9,14 +9,19 @@ from fastapi.responses import Response, StreamingResponse
 
 from vpp.entrypoints.http.county_map import county_map
 from vpp.entrypoints.http.live import PROOF_WORDS
-from vpp.entrypoints.http.pages_operator import csv_lines, latest_first, with_local
+from vpp.entrypoints.http.pages_operator import csv_file, csv_lines, latest_first, with_local
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
 from vpp.entrypoints.operations import board, counties, events, health, sites, tracing, traffic, trail
-from vpp.entrypoints.operations.desk import Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 
 PAGE_SITES = 50
 PAGE_ENTRIES = 200
+EVENTS_SHOWN, EVENTS_IN_FILE = 10, 100
+WHY_COLUMNS = (
+    "event_id", "starts_at", "starts_at_local", "reason", "sentence", "setpoint_w", "commands",
+    "acknowledged", "refused",
+)  # fmt: skip
 FLEET_COLUMNS = (
     "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "sampled_at",
     "sampled_at_local", "age_s", "online", "proof", "reason",
@@ -95,11 +100,36 @@ async def site_page(
         row = board.site_row(desk.live, site_id)
         moment = desk.clock.now()
         now = board.site_now(desk.live, row, board.site_reason(desk.live, row, moment), moment)
-    why = [
-        await sites.why_site(desk, site_id=site_id, event_id=str(event["event_id"]))
-        for event in (await latest_first(desk))[:10]
+    return show(
+        request, "operator_site.html", visitor=visitor, site=facts, now=now,
+        why=await _why(desk, site_id, EVENTS_SHOWN), reason=reason.strip(),
+    )  # fmt: skip
+
+
+@router.get("/sites/{site_id}/why.csv")
+async def why_file(visitor: HomeReader, desk: AtDesk, site_id: str, reason: str = "") -> Response:
+    """Return why a home was in or out, event by event, for a reason that the owner will see."""
+    enrollment = await desk.enrollment(site_id)
+    if len(reason.strip()) < 3:
+        raise OperationRefused("Say why you read this home; its owner will see it.")
+    subject = f"owner:{enrollment.owner_id}"
+    await desk.store.leave_trail(
+        [trail_entry(desk, visitor, f"read home {site_id}", subject, reason.strip())]
+    )
+    rows = [
+        with_local(each | {"refused": " ".join(each["refused"])}, each["time_zone"], ("starts_at",))
+        for each in await _why(desk, site_id, EVENTS_IN_FILE)
     ]
-    return show(request, "operator_site.html", visitor=visitor, site=facts, now=now, why=why)
+    return csv_file("why.csv", WHY_COLUMNS, rows)
+
+
+async def _why(desk: Desk, site_id: str, most: int) -> list[Any]:
+    """Return why a home was in or out of the newest events, with when each began."""
+    return [
+        {"starts_at": event["starts_at"], "time_zone": event["time_zone"]}
+        | await sites.why_site(desk, site_id=site_id, event_id=str(event["event_id"]))
+        for event in (await latest_first(desk))[:most]
+    ]
 
 
 @router.get("/events/{event_id}/sites/{site_id}")
