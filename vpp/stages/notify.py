@@ -56,7 +56,7 @@ class Condition:
 class Progress:
     """What was worked through in this life, so that the database is not asked again; may be lost."""
 
-    moments: set[str] = field(default_factory=set)
+    moments: dict[str, int] = field(default_factory=dict)  # with how many homes were enrolled then
     lost_since: datetime | None = None
     chain_head: str = ""
     payouts_at: datetime | None = None
@@ -91,18 +91,22 @@ async def _note_events(
     histories = await store.histories(ending_after=now - LOOK_BACK)
     sources = {source.name: source for source in await store.sources()}
     allowed = authorized_power([each for each in histories if not _over(each, now)], sources, now)
-    due: list[Moment] = []
+    due: list[tuple[Moment, Sequence[Enrollment]]] = []
     for history in histories:
         event_id = history.latest.event_id
         goes_ahead = not _unforced(history) if _over(history, now) else allowed.get(event_id, 0) != 0
-        found = moments(history, goes_ahead=goes_ahead, now=now)
-        due += [moment for moment in found if moment.key not in told.moments]
+        for moment in moments(history, goes_ahead=goes_ahead, now=now):
+            known = told.moments.get(moment.key)
+            # Whoever enrols later is asked as well: what stands now is news to them, and to nobody else.
+            late = moment.kind is NoticeKind.SCHEDULED and known is not None and len(roster) > known
+            if known is None or late:
+                due.append((moment, roster[known or 0 :]))
     if not due:
         return 0
     contacts = await _owners_to_tell(store)
     written = 0
-    for moment in due:
-        owners = await _owners_of(moment.history, roster, contacts, store, programs)
+    for moment, homes in due:
+        owners = await _owners_of(moment, homes, roster, contacts, store, programs)
         event_id = moment.history.latest.event_id
         settlement = await store.settlement(event_id)
         pays = moment.kind is NoticeKind.ENDED and not is_test(moment.history)
@@ -113,7 +117,7 @@ async def _note_events(
         heard = {each.party: each for each in said}
         notices = event_notices(moment, owners, settlement, heard=heard, now=now)
         written += await store.write_notices(notices)
-        told.moments.add(moment.key)
+        told.moments[moment.key] = len(roster)
     return written
 
 
@@ -135,14 +139,18 @@ def _unforced(history: EventHistory) -> bool:
 
 
 async def _owners_of(
-    history: EventHistory,
+    moment: Moment,
+    among: Sequence[Enrollment],
     roster: Sequence[Enrollment],
     contacts: Mapping[str, Contact],
     store: NoticeStore,
     programs: Mapping[str, Program],
 ) -> list[Told]:
-    """Return the owners whose homes an event means or meant; a home that left is nobody's any more."""
-    latest = history.latest
+    """Return the owners among whose homes an event means or meant some.
+
+    A home that left is nobody's any more, and one that came when all was over was never asked.
+    """
+    history, latest = moment.history, moment.history.latest
     program = programs.get(latest.program_id)
     groups = program.groups if program else ()
     words = {
@@ -157,8 +165,9 @@ async def _owners_of(
     }
     first, last = asked[versions[0].targets], asked[versions[-1].targets]
     homes_of: dict[str, list[Enrollment]] = {}
-    for home in roster:
+    for home in among:
         mine = home.owner_id in contacts and home.program_id == latest.program_id
+        mine = mine and home.enrolled_at < moment.interval.ends_at
         if (
             mine
             and home.withdrawn_at is None
