@@ -144,7 +144,8 @@ def show_fairness(console: Console, found: dict[str, Any]) -> None:
             kilowatt_hours(each["energy_wh"]),
             f"{each['cycles']:g}",
         )
-        for each in found["most_burdened"]
+        for each in found["homes"]
+        if each["events"]
     ]
     columns = ("site", "events", "asked for", "given", "cycles")
     console.print(table(*columns, rows=rows, right=columns[1:]))
@@ -153,6 +154,8 @@ def show_fairness(console: Console, found: dict[str, Any]) -> None:
         f"{kilowatt_hours(found['energy_wh'])}, {found['mean_cycles']:g} cycles on average",
         soft_wrap=True,
     )
+    if found["resting"]:
+        console.print(f"{found['resting']} did all that one home is asked for, and rest")
     _show_index(console, found)
 
 

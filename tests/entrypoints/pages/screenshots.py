@@ -37,6 +37,7 @@ PAGES = {
         "/operator/health",
         "/operator/alarms",
         "/operator/trail",
+        f"/operator/programs/{PROGRAM}/fairness",
     ),
     "rosa": ("/owner", "/owner/events", "/owner/data", "/owner/sites/s-001/leaving"),
 }

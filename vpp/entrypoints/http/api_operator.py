@@ -243,6 +243,6 @@ async def site_history(
 
 
 @router.get("/programs/{program_id}/fairness")
-async def show_fairness(desk: AtDesk, program_id: str) -> Json:
+async def show_fairness(desk: AtDesk, program_id: str, cursor: Cursor = "", limit: Limit = 20) -> Json:
     """Return how a program's season was shared by its homes."""
-    return await fairness.show_fairness(desk, program_id=program_id)
+    return await fairness.show_fairness(desk, program_id=program_id, cursor=cursor, limit=limit)

@@ -19,7 +19,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state, step_facts
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
-from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
+from vpp.entrypoints.operations.paging import cursor_of, offset_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
@@ -233,7 +233,7 @@ async def list_fleet(
         any event), and of them ``silent``; ``online, enrolled``; ``spare_w`` (what idle homes could hold for
         an hour); ``next_cursor``.
     """
-    offset = _offset_at(cursor) if cursor else max(0, offset)
+    offset = offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
     fleet = live.controller.fleet
     standing = standing_reasons(live, now)
@@ -299,13 +299,6 @@ def _matching(
         matching &= fleet.county_no == (-1 if number is None else number)
     rows = np.flatnonzero(matching)
     return _named(live, rows, search.lower()[:100]) if search else rows
-
-
-def _offset_at(cursor: str) -> int:
-    key = key_at(cursor)
-    if not (key.isascii() and key.isdecimal()) or len(key) > 9:
-        raise not_given(cursor)
-    return int(key)
 
 
 def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
