@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -13,7 +13,7 @@ from vpp.entrypoints.http.pages_operator import csv_file, csv_lines, latest_firs
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, HomeReader, TrailReader, Watcher, trail_entry
 from vpp.entrypoints.operations import board, counties, events, health, sites, tracing, traffic, trail
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
 PAGE_SITES = 50
 PAGE_ENTRIES = 200
@@ -160,10 +160,12 @@ async def map_page(request: Request, visitor: Watcher, desk: AtDesk, figure: str
     """Show the counties, shaded by what idle homes could give or by what is delivered."""
     if figure not in ("spare_w", "delivered_w"):
         raise OperationRefused("The map shows spare_w or delivered_w.")
-    found = (await counties.list_counties(desk))["counties"]
+    found: Any = (await counties.list_counties(desk))["counties"]
+    names = ("sites", "online", "spare_w", "delivered_w", "estimated_w")
     return show(
         request, "operator_map.html", visitor=visitor, counties=found, figure=figure,
-        drawing=county_map(cast("list[Json]", found), figure),
+        total={name: sum(county[name] for county in found) for name in names},
+        drawing=county_map(found, figure),
     )  # fmt: skip
 
 
