@@ -51,6 +51,8 @@ async def test_course_and_trail_are_printed_in_the_time_of_the_program_and_answe
     entries: Any = await trail.list_trail(suburb.desk)
     shown = printed(cli_events._show_course, course) + printed(cli_fleet._show_trail, entries)
 
+    assert "from Wed 9 Sep 2026 6:00 PM PDT on" in shown
+    assert "6:02:00 PM PDT  20.0 kW" in shown
     assert "Wed 9 Sep 2026 6:02:00 PM PDT" in shown
     assert "2026-09-10T" not in shown
     assert entries["entries"][0]["at"] == "2026-09-10T01:02:00Z"
