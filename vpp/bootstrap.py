@@ -18,7 +18,7 @@ from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed, posted_topic
 from vpp.domain.awaited_readings import AwaitedReadings, awaited_readings
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
-from vpp.domain.fleet import FleetState, Roster, enroll
+from vpp.domain.fleet import FleetState, Roster, enroll, homes_by_program
 from vpp.domain.grid_event import EventHistory, RawSignal, Receipt
 from vpp.domain.interval import to_epoch
 from vpp.domain.link_health import LinkHealth
@@ -292,7 +292,15 @@ class Controller:
         store, clock, told = self.store, self.clock, self.told
         roster = self.roster.enrollments
         await note(store=store, roster=roster, programs=self.programs, clock=clock, told=told)
-        seen = await watch(board=self.board, connected=self.connected, store=store, clock=clock, told=told)
+        seen = await watch(
+            board=self.board,
+            connected=self.connected,
+            store=store,
+            clock=clock,
+            told=told,
+            programs=self.programs,
+            homes=homes_by_program(self.fleet, self.roster),
+        )
         await alert(seen, store=store, clock=clock, told=told)
         return True
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
 from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision, Refusal
+from vpp.domain.course import EventPower
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
 from vpp.domain.fleet import TelemetryBatch
@@ -335,6 +336,14 @@ class DispatchStore(Protocol):
         """Return what was known at the ticks committed from ``since`` through ``until``, in order."""
         ...
 
+    async def add_course(self, powers: Sequence[EventPower]) -> None:
+        """Store an event's power as it was seen; the first word about a moment stays."""
+        ...
+
+    async def course(self, event_id: str) -> Sequence[EventPower]:
+        """Return an event's power as it was seen, in order."""
+        ...
+
     async def record_acks(self, acks: AckBatch) -> None:
         """Store what gateways decided, keyed (site, epoch, sequence); the first word stays."""
         ...
@@ -477,18 +486,9 @@ class Accounts(Protocol):
 
 
 class Store(
-    Registry,
-    SignalStore,
-    DispatchStore,
-    MeterStore,
-    Books,
-    Disputes,
-    Nominations,
-    WholesalePrices,
-    Accounts,
-    Notices,
-    Protocol,
-):
+    Registry, SignalStore, DispatchStore, MeterStore, Books, Disputes, Nominations, WholesalePrices, Accounts,
+    Notices, Protocol,
+):  # fmt: skip
     """All stores of one database."""
 
     async def ready(self) -> None:

@@ -28,6 +28,7 @@ from tests.postgres import Postgres
 from vpp.adapters.sql.backup import BackupRefused, back_up, restore
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.access import TrailEntry
+from vpp.domain.course import EventPower
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.wholesale_price import WholesalePrice
@@ -48,6 +49,7 @@ async def fill(store: SqlStore) -> int:
     await store.post([an_entry("e-1")])
     await store.leave_trail([TrailEntry(NOON, "staff:ana", "start", f"event:{EVENT}", "", "r-1")])
     await store.add_prices([WholesalePrice("dsgs-3", NOON, MicroDollars(-4_500_000), NOON)])
+    await store.add_course([EventPower(EVENT, NOON, 4_000, 4_000, 3_900, 0, 0, 1)])
     return epoch
 
 
@@ -67,6 +69,7 @@ async def content(store: SqlStore) -> list[object]:
         [column.tolist() for column in (readings.at_s, readings.discharged_wh)],
         await store.trail(),
         await store.prices("dsgs-3"),
+        await store.course(EVENT),
     ]
 
 

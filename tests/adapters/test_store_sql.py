@@ -34,6 +34,7 @@ from vpp.adapters.sql import engine
 from vpp.adapters.sql.engine import UnknownDatabase, driver_url, make_engine
 from vpp.adapters.sql.store import SqlStore
 from vpp.adapters.sql.tables import APPEND_ONLY, Row
+from vpp.domain.course import EventPower
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.dispute import DisputeWord, WordKind
 from vpp.domain.quantities import MicroDollars
@@ -55,6 +56,7 @@ async def fill(store: SqlStore) -> None:
     await store.post([an_entry("e-1")])
     await store.say(DisputeWord("o-ada", EVENT, WordKind.ASKED, NOON, "owner:o-ada", "Why so little?"))
     await store.add_prices([WholesalePrice("dsgs-3", NOON, MicroDollars(184_250_000), NOON)])
+    await store.add_course([EventPower(EVENT, NOON, 4_000, 4_000, 3_900, 0, 0, 1)])
 
 
 async def execute(url: str, statement: str) -> None:

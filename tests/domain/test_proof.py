@@ -13,8 +13,8 @@ from vpp.domain.command import AckBatch, Action, CommandBatch, Order, Refusal
 from vpp.domain.fleet import FleetState
 from vpp.domain.interval import from_epoch
 from vpp.domain.lease import Leases, Standing, note_acks, note_sent
-from vpp.domain.proof import BLIND_FROM_SITES, Assessment, ProofLog, ProofState, Response, assess
-from vpp.domain.quantities import BoolColumn, IntColumn, column
+from vpp.domain.proof import BLIND_FROM_SITES, Assessment, ProofLog, ProofState, Response, assess, output_of
+from vpp.domain.quantities import BoolColumn, IntColumn, column, flags
 
 RESPONSE = Response(spread_s=60, ramp_s=30, sample_period_s=30)
 SITES = 12
@@ -268,3 +268,18 @@ def test_homes_that_never_answered_are_not_out_of_sight_for_longer_than_their_fi
     assert blind[1:9] == [True] * 8
     assert homes.now_s == BEGIN_S + LEASE_S
     assert not blind[9]
+
+
+def test_what_people_are_told_of_a_silent_home_is_what_it_counts_at_and_of_others_what_they_give():
+    fleet = FleetState(3)
+    fleet.battery_w[:] = (4_000, 4_000, 3_000)
+    state = column([ProofState.DELIVERING, ProofState.SILENT, ProofState.IDLE])
+    nobody = flags([False] * 3)
+    assessment = Assessment(state, column([4_000, 1_500, 0]), column([4_000, 1_500, 0]), nobody, nobody)
+
+    told = output_of(fleet, assessment, flags([True, True, False]))
+    before_the_first_look = output_of(fleet, None, flags([True, True, False]))
+
+    assert told.measured_w.tolist() == [4_000, 1_500, 0]
+    assert told.estimated_w.tolist() == [0, 1_500, 0]
+    assert before_the_first_look.measured_w.tolist() == [4_000, 4_000, 0]

@@ -82,6 +82,7 @@ async def test_no_approver_is_missed_for_an_event_within_the_limit_beside_a_late
     seen = await watch(
         board=suburb.controller.board, connected=True, store=suburb.desk.store, clock=suburb.clock,
         told=Progress(),
+        programs=suburb.desk.programs, homes={},
     )  # fmt: skip
 
     assert not [each for each in seen if each.kind is NoticeKind.APPROVER_MISSING]

@@ -1,5 +1,9 @@
 """How a season was shared: each home's part, and one index that everybody can look up."""
 
+import csv
+import html
+import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +13,9 @@ import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in
 from vpp.domain.access import Role
+from vpp.entrypoints.http import pages_burden
 from vpp.entrypoints.operations.desk import OperationRefused
-from vpp.entrypoints.operations.fairness import SeasonShare, show_fairness, site_history
+from vpp.entrypoints.operations.fairness import INDEX_WORDS, SeasonShare, show_fairness, site_history
 from vpp.entrypoints.operations.starting import start_event
 
 
@@ -41,7 +46,7 @@ async def test_season_without_events_is_shared_evenly(suburb: Suburb) -> None:
 
     assert (found["fairness_index"], found["sites"], found["asked"]) == (1.0, 12, 0)
     assert found["season_from"] == "2026-05-01T07:00:00Z"
-    assert found["most_burdened"] == []
+    assert {each["events"] for each in found["homes"]} == {0}
 
 
 async def test_event_that_asks_everybody_alike_is_fairer_than_one_that_asks_a_few(suburb: Suburb) -> None:
@@ -79,7 +84,7 @@ async def test_a_test_is_shown_and_counts_for_nothing(suburb: Suburb) -> None:
     assert [(row["event_id"], row["test"]) for row in of_home["rows"]] == [("ev-test", True)]
     assert (of_home["events"], of_home["hours"], of_home["energy_wh"], of_home["cycles"]) == (0, 0, 0, 0)
     assert (of_program["events"], of_program["asked"], of_program["fairness_index"]) == (0, 0, 1.0)
-    assert of_program["most_burdened"] == []
+    assert {each["cycles"] for each in of_program["homes"]} == {0}
 
 
 async def test_cap_of_one_home_is_told(suburb: Suburb) -> None:
@@ -125,3 +130,47 @@ async def test_owner_reads_the_own_part_and_the_index_on_the_page_of_events(subu
     assert "1 event, " in page.text
     assert "The index is 0.99" in page.text
     assert "s-002" not in page.text
+
+
+async def test_operator_reads_how_a_season_was_shared_home_by_home_and_takes_it_as_a_file(
+    suburb: Suburb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_burden, "PAGE_HOMES", 5)
+    await run_event(suburb, "ev-1", "0.012")
+    await suburb.add("vera", Role.VIEWER)
+    vera = await logged_in(suburb, "vera")
+    address = f"/operator/programs/{PROGRAM}/fairness"
+
+    events = await vera.get("/operator/events")
+    pages = [await vera.get(address)]
+    while older := re.search(r'rel="next" href="([^"]+)"', pages[-1].text):
+        pages.append(await vera.get(address + older[1]))
+    file = list(csv.DictReader(io.StringIO((await vera.get(f"{address}.csv")).text)))
+    found: Any = await show_fairness(suburb.desk, program_id=PROGRAM, limit=None)
+    unknown = await vera.get("/operator/programs/none/fairness")
+
+    shown = [home for page in pages for home in re.findall(r">(s-[0-9]{3})</a>", page.text)]
+    assert f'href="{address}"' in events.text
+    assert len(pages) == 3
+    assert shown == [each["site_id"] for each in found["homes"]] == [each["site_id"] for each in file]
+    assert len(set(shown)) == 12
+    assert f">{found['fairness_index']:.3f}<" in pages[0].text
+    assert INDEX_WORDS in html.unescape(pages[0].text)
+    assert (float(file[0]["cycles"]), int(file[0]["energy_wh"])) == (
+        found["homes"][0]["cycles"], found["homes"][0]["energy_wh"],
+    )  # fmt: skip
+    assert found["homes"][0]["cycles"] > 0
+    assert unknown.status_code == 404
+
+
+async def test_homes_that_did_all_that_one_home_is_asked_for_are_named_as_resting(suburb: Suburb) -> None:
+    suburb.controller.terms = replace(suburb.controller.terms, site_season_cap_s=1_800)
+    await run_event(suburb, "ev-1", "0.012")
+    await suburb.pass_time(600)
+
+    found = await fairness(suburb)
+
+    rests = {each["site_id"]: each["resting"] for each in found["homes"]}
+    assert found["resting"] == sum(rests.values()) > 0
+    assert all(rests[each["site_id"]] for each in found["homes"] if each["hours"] > 0.51)
+    assert not any(rests[each["site_id"]] for each in found["homes"] if each["hours"] < 0.49)

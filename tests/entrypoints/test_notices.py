@@ -107,6 +107,34 @@ async def test_a_moved_event_and_a_cancelled_one_are_told_once_each(
     ]
 
 
+async def test_whoever_enrols_after_an_event_was_announced_is_told_of_it_and_nobody_twice(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
+    await begin(suburb)
+    await tell(suburb, times=2)
+    await sites.enroll_sites(suburb.desk, content=an_enrollment_file("late-1"), file_name="late.csv")
+    await contacts.keep_contact(suburb.desk, owner_id="o-late-1", address=receiver.address)
+
+    await tell(suburb, 30, times=3)
+
+    assert receiver.titles == ["Battery event Wed Sep 9, 7:00 PM PDT to 8:00 PM PDT"] * 2
+    assert [each.party for each, _ in await suburb.desk.store.notices_of("o-late-1", limit=9)] == ["o-late-1"]
+
+
+async def test_whoever_enrols_when_an_event_is_over_is_told_nothing_of_it(
+    suburb: Suburb, receiver: Receiver
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(125 * 60)
+    await sites.enroll_sites(suburb.desk, content=an_enrollment_file("late-1"), file_name="late.csv")
+    await contacts.keep_contact(suburb.desk, owner_id="o-late-1", address=receiver.address)
+
+    await tell(suburb, 15 * 60, times=2)
+
+    assert receiver.titles == []
+
+
 async def test_whoever_opted_out_is_not_told_that_it_starts(suburb: Suburb, receiver: Receiver) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -342,7 +370,7 @@ async def test_an_alarm_is_answered_on_its_page_once_and_a_viewer_cannot(suburb:
     unknown = await send(ana, "/operator/alarms/answer", key="none")
 
     assert "nobody yet" in before.text
-    assert "missing kw 840.0" in before.text
+    assert "missing 840.0 kW" in before.text
     assert refused.status_code == 403
     assert answered.status_code == 303
     assert "staff:ana" in after.text

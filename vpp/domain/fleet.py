@@ -184,6 +184,12 @@ class FleetState:
         return np.maximum(self.vpp_reserve_permille, self.home_reserve_permille)
 
 
+def homes_by_program(fleet: FleetState, roster: Roster) -> dict[str, int]:
+    """Return how many homes each program has, by its id."""
+    counts = np.bincount(fleet.program_no, minlength=len(roster.programs))
+    return {word: int(counts[number]) for number, word in enumerate(roster.programs.words)}
+
+
 def enroll(fleet: FleetState, roster: Roster, enrollments: Sequence[Enrollment]) -> None:
     """Give newly enrolled sites their rows; an enrolment already known is replaced in place."""
     if not enrollments:

@@ -1,6 +1,7 @@
 """What a program pays for, when, and how: the terms, effective-dated, each number with its source."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -221,6 +222,19 @@ class Program:
 
     def _utc(self, day: date, at: time) -> datetime:
         return datetime.combine(day, at, tzinfo=self.zone).astimezone(UTC)
+
+
+def zone_of_most(programs: Mapping[str, Program], homes: Mapping[str, int]) -> str:
+    """Return the name of the zone in which staff read what belongs to no event: that of most homes.
+
+    ``homes`` counts them by program id; where no known program has any, it is the zone of most programs, and
+    UTC without programs.
+    """
+    known = {program_id: count for program_id, count in homes.items() if count and program_id in programs}
+    weights: Counter[str] = Counter()
+    for program_id, count in (known or dict.fromkeys(programs, 1)).items():
+        weights[programs[program_id].zone.key] += count
+    return max(sorted(weights), key=lambda zone: weights[zone], default="UTC")
 
 
 def seconds_within(intervals: Sequence[Interval], season: Interval) -> int:

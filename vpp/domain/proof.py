@@ -143,6 +143,35 @@ class Assessment:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What sites give, as people are told, one row per site in watts; zero for a site that was not asked for.
+
+    ``measured_w`` is battery output; a silent site's is what control counts it at, and stands in
+    ``estimated_w`` too.
+    """
+
+    measured_w: IntColumn
+    estimated_w: IntColumn
+
+
+def output_of(fleet: FleetState, assessment: Assessment | None, sites: BoolColumn) -> Output:
+    """Return what these sites give now; whoever shows delivered power sums this.
+
+    Their last sample is not what silent homes give: it is the one number of them that is surely old.
+    """
+    none = np.zeros(len(fleet), dtype=np.int64)
+    if assessment is None:
+        return Output(np.where(sites, np.maximum(fleet.battery_w, 0), 0), none)
+    known = len(assessment.state)
+    silent: BoolColumn = np.zeros(len(fleet), dtype=np.bool_)
+    silent[:known] = assessment.sites_in(ProofState.SILENT)
+    estimated_w = none
+    estimated_w[:known] = np.where(silent[:known] & sites[:known], assessment.effective_w, 0)
+    heard_w = np.where(sites & ~silent, np.maximum(fleet.battery_w, 0), 0)
+    return Output(heard_w + estimated_w, estimated_w)
+
+
 def assess(
     fleet: FleetState, leases: Leases, log: ProofLog, response: Response, *, now_s: int, judged_from_s: int
 ) -> Assessment:

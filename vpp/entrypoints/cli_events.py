@@ -38,17 +38,19 @@ def show_course(event: EventArgument, as_json: JsonFlag = False) -> None:
 
 def _show_course(console: Console, found: Any) -> None:
     rendering.show_mark(console, found)
-    columns = ("at", "asked", "planned", "measured", "short", "homes", "commands", "plan")
+    if found["frames"]:
+        console.print(f"from {rendering.local(found['frames'][0]['at'], found['time_zone'])} on")
+    columns = ("at", "asked", "planned", "measured", "estimated", "short", "homes", "told")
     rows = [
         (
-            each["at"],
-            *(
-                rendering.kilowatts(each[f"{name}_w"])
-                for name in ("requested", "planned", "measured", "shortfall")
-            ),
+            rendering.clock_second(each["at"], found["time_zone"]),
+            rendering.kilowatts(each["requested_w"]),
+            rendering.kilowatts(each["planned_w"]),
+            "not known" if each["measured_w"] is None else rendering.kilowatts(each["measured_w"]),
+            rendering.kilowatts(each["estimated_w"]) if each["estimated_w"] else "-",
+            rendering.kilowatts(each["shortfall_w"]),
             each["sites"],
             each["commands"],
-            each["revision"],
         )
         for each in found["frames"]
     ]

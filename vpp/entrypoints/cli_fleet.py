@@ -24,12 +24,14 @@ def list_fleet(
     reason: Annotated[str, typer.Option(help="A word of the eligibility list.")] = "",
     county: Annotated[str, typer.Option(help="Only this county.")] = "",
     event: Annotated[str, typer.Option(help="Reasons in this event in place of those of now.")] = "",
+    proof: Annotated[str, typer.Option(help="How far its command is proved, such as silent.")] = "",
     as_json: JsonFlag = False,
 ) -> None:
     """List homes as they are now."""
     found = ask(
-        board.list_fleet, search=search, reason=reason, county=county, event=event, limit=board.PAGE_MOST
-    )
+        board.list_fleet, search=search, reason=reason, county=county, event=event, proof=proof,
+        limit=board.PAGE_MOST,
+    )  # fmt: skip
     answer(found, _show_fleet, as_json=as_json)
 
 
@@ -50,7 +52,9 @@ def _show_fleet(console: Console, found: Any) -> None:
         for each in found["sites"]
     ]
     console.print(rendering.table(*columns, rows=rows, right=("charge", "power", "asked")))
-    console.print(f"{found['total']} of {found['enrolled']} homes, {found['online']} online")
+    online = f"{found['total']} of {found['enrolled']} homes, {found['online']} online"
+    silent = f", {found['silent']} of them silent" if found["silent"] else ""
+    console.print(f"{online}, {found['asked']} asked now{silent}")
 
 
 @fleet_app.command("counties", help=inspect.getdoc(counties.list_counties))
@@ -67,10 +71,11 @@ def _show_counties(console: Console, found: Any) -> None:
             each["online"],
             rendering.kilowatts(each["spare_w"]),
             rendering.kilowatts(each["delivered_w"]),
+            rendering.kilowatts(each["estimated_w"]) if each["estimated_w"] else "-",
         )
         for each in found["counties"]
     ]
-    columns = ("county", "homes", "online", "spare", "delivered")
+    columns = ("county", "homes", "online", "spare", "delivered", "of it estimated")
     console.print(rendering.table(*columns, rows=rows, right=columns[1:]))
 
 
@@ -197,9 +202,12 @@ def show_trail(
 
 
 def _show_trail(console: Console, found: Any) -> None:
-    columns = ("at", "actor", "action", "subject", "reason")
-    rows = [tuple(each[name] for name in columns) for each in found["entries"]]
-    console.print(rendering.table(*columns, rows=rows))
+    columns = ("actor", "action", "subject", "reason")
+    rows = [
+        (rendering.local_second(each["at"], found["time_zone"]), *(each[name] for name in columns))
+        for each in found["entries"]
+    ]
+    console.print(rendering.table("at", *columns, rows=rows))
 
 
 def add_to(app: typer.Typer) -> None:

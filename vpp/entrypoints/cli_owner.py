@@ -192,8 +192,14 @@ def messages(
 
 def _show_messages(console: Console, found: dict[str, Any]) -> None:
     console.print(f"to {found['address'] or 'nowhere'}, in {found['language']}", markup=False)
+    zone = found["time_zone"]
     rows = [
-        (notice["at"], notice["kind"], notice["subject"], notice["sent_at"] or notice["trouble"] or "waiting")
+        (
+            rendering.local(notice["at"], zone),
+            notice["kind"],
+            notice["subject"],
+            rendering.local(notice["sent_at"], zone) if notice["sent_at"] else notice["trouble"] or "waiting",
+        )
         for notice in found["notices"]
     ]
     console.print(rendering.table("written", "kind", "about", "sent", rows=rows))
@@ -217,8 +223,14 @@ def list_alarms(as_json: JsonFlag = False) -> None:
 
 
 def _show_alarms(console: Console, found: dict[str, Any]) -> None:
+    zone = found["time_zone"]
     rows = [
-        (alarm["key"], alarm["raised_at"], alarm["answered_by"] or "nobody", alarm["cleared_at"] or "lasts")
+        (
+            alarm["key"],
+            rendering.local(alarm["raised_at"], zone),
+            alarm["answered_by"] or "nobody",
+            rendering.local(alarm["cleared_at"], zone) if alarm["cleared_at"] else "lasts",
+        )
         for alarm in found["alarms"]
     ]
     console.print(rendering.table("alarm", "since", "answered by", "over", rows=rows))

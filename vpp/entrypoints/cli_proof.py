@@ -59,7 +59,7 @@ def _show_other(console: Console, found: dict[str, Any]) -> None:
     columns = ("at", "asked", "planned", "with the floor", "short", "homes", "with the floor")
     rows = [
         (
-            each["at"],
+            rendering.clock_second(each["at"], found["time_zone"]),
             rendering.kilowatts(each["asked_w"]),
             rendering.kilowatts(each["planned_w"]),
             rendering.kilowatts(each["other_planned_w"]),

@@ -31,6 +31,7 @@ from vpp.domain.interval import Interval, union
 from vpp.entrypoints.demo_fleet import Homes, HomesProcess, MeasuredTransport, make_homes, run_homes
 from vpp.entrypoints.operations import metering, money, sites, sources
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
+from vpp.entrypoints.operations.evening import keep_course
 from vpp.entrypoints.operations.events import asks_for_all, requested_wh
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.starting import CONSOLE
@@ -173,7 +174,7 @@ class Stage:
             packets = await self.wire.receive_all(await self.homes.step(at, self.wire.sent))
             await self.controller.runner.turn(packets)
             if self.wire.commands == commands:
-                self.desk.running.note(at)
+                await keep_course(self.desk)
                 return
 
 
@@ -249,7 +250,7 @@ def _moment(stage: Stage, homes: Homes) -> Moment:
         ends_at=homes.ends_at,
         asked_w=_asked_w([plan for plan in plans if plan.setpoint_w.any()]),
         planned_w=int(planned.sum()),
-        measured_w=int(fleet.battery_w[asked].clip(0).sum()),
+        measured_w=int(live.output(live.busy(now)).measured_w.sum()),
         sites_asked=int(asked.sum()),
         acknowledged=len(stage.wire.answered_s),
         commands=stage.wire.commands,

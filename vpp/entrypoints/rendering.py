@@ -23,6 +23,18 @@ def local(text: str | None, zone: str) -> str:
     return f"{at:%a} {at.day} {at:%b %Y} {at.hour % 12 or 12}:{at:%M %p %Z}"
 
 
+def clock_second(text: str, zone: str) -> str:
+    """Return the time of day of a UTC time of an answer, such as ``6:00:15 PM PDT``."""
+    at = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{at.hour % 12 or 12}:{at:%M:%S %p %Z}"
+
+
+def local_second(text: str, zone: str) -> str:
+    """Return a UTC time of an answer to the second, such as ``Wed 9 Sep 2026 6:00:15 PM PDT``."""
+    at = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{at:%a} {at.day} {at:%b %Y} {clock_second(text, zone)}"
+
+
 def kilowatts(power_w: int | None) -> str:
     """Return watts as kW with one decimal, from a thousand of them on as MW."""
     if power_w is None:

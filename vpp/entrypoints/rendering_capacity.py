@@ -98,8 +98,9 @@ def show_rehearsal(console: Console, found: dict[str, Any]) -> None:
     curve = found["curve"]
     shown = curve[:: max(1, len(curve) // 12)]
     keys = ("asked_w", "planned_w", "delivered_w")
-    lines = [(each["at"][11:16], *(kilowatts(each[key]) for key in keys)) for each in shown]
-    columns = ("UTC", "asked", "planned", "delivered")
+    zone = found["time_zone"]
+    lines = [(local(each["at"], zone), *(kilowatts(each[key]) for key in keys)) for each in shown]
+    columns = ("at", "asked", "planned", "delivered")
     console.print(table(*columns, rows=lines, right=columns[1:]))
     feeders = [
         (each["name"], each["sites"], kilowatt_hours(each["shortfall_wh"]), kilowatts(each["peak_w"]),
@@ -114,7 +115,7 @@ def show_site_history(console: Console, found: dict[str, Any]) -> None:
     """Print what one home did this season."""
     rows = [
         (
-            each["starts_at"][:16].replace("T", " "),
+            local(each["starts_at"], found["time_zone"]),
             each["event_id"] + (" TEST" if each["test"] else ""),
             f"{each['hours']:g} h",
             kilowatt_hours(each["asked_wh"]),
@@ -122,7 +123,7 @@ def show_site_history(console: Console, found: dict[str, Any]) -> None:
         )
         for each in found["rows"]
     ]
-    columns = ("UTC", "event", "asked for", "asked", "given")
+    columns = ("began", "event", "asked for", "asked", "given")
     console.print(table(*columns, rows=rows, right=columns[2:]))
     cap = "" if found["cap_hours"] is None else f" of at most {found['cap_hours']} h"
     console.print(
@@ -143,7 +144,8 @@ def show_fairness(console: Console, found: dict[str, Any]) -> None:
             kilowatt_hours(each["energy_wh"]),
             f"{each['cycles']:g}",
         )
-        for each in found["most_burdened"]
+        for each in found["homes"]
+        if each["events"]
     ]
     columns = ("site", "events", "asked for", "given", "cycles")
     console.print(table(*columns, rows=rows, right=columns[1:]))
@@ -152,6 +154,8 @@ def show_fairness(console: Console, found: dict[str, Any]) -> None:
         f"{kilowatt_hours(found['energy_wh'])}, {found['mean_cycles']:g} cycles on average",
         soft_wrap=True,
     )
+    if found["resting"]:
+        console.print(f"{found['resting']} did all that one home is asked for, and rest")
     _show_index(console, found)
 
 

@@ -40,6 +40,7 @@ from vpp.entrypoints.http.security import cookie_key
 from vpp.entrypoints.http.streaming import BoardFeed
 from vpp.entrypoints.logs import log_to_stderr
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.evening import keep_course
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
 from vpp.entrypoints.running_service import TOKEN_FILE, post_card, remove_card
 from vpp.ports import Store, StoreUnavailable
@@ -190,7 +191,7 @@ class Service:
                     epoch=epoch,
                 )
             )
-            self._controller, live = controller, Live(controller)
+            self._controller = controller
             self._desk = Desk(
                 store,
                 clock,
@@ -198,14 +199,14 @@ class Service:
                 controller.programs,
                 production=settings.production,
                 changed=controller.wake,
-                live=live,
+                live=Live(controller),
                 certificates=settings.broker_tls.certificates,
             )
             alarm = make_alarm()
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)
             alarm.add_job(controller.notify, "interval", seconds=NOTIFY_EVERY_S)
             alarm.add_job(controller.deliver, "interval", seconds=NOTIFY_EVERY_S)
-            alarm.add_job(_note_power, "interval", (live, clock), seconds=SAMPLE_EVERY_S)
+            alarm.add_job(keep_course, "interval", (self._desk,), seconds=SAMPLE_EVERY_S)
             alarm.start()
             open_things.callback(alarm.shutdown, wait=False)
             keeping = asyncio.create_task(_keep_lead(store, controller, epoch))
@@ -278,11 +279,6 @@ def make_alarm() -> AsyncIOScheduler:
 
 def _is_no_cancel(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
-
-
-async def _note_power(live: Live, clock: WallClock) -> None:
-    """Keep a sample; a coroutine, because the alarm runs plain functions in threads of its own."""
-    live.note(clock.now())
 
 
 @contextlib.contextmanager

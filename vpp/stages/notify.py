@@ -8,7 +8,7 @@ never.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_
 from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
-from vpp.domain.program import Program
+from vpp.domain.program import Program, zone_of_most
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import ALARMING
 from vpp.notice_ports import Messenger, Notices
@@ -56,7 +56,7 @@ class Condition:
 class Progress:
     """What was worked through in this life, so that the database is not asked again; may be lost."""
 
-    moments: set[str] = field(default_factory=set)
+    moments: dict[str, int] = field(default_factory=dict)  # with how many homes were enrolled then
     lost_since: datetime | None = None
     chain_head: str = ""
     payouts_at: datetime | None = None
@@ -91,18 +91,22 @@ async def _note_events(
     histories = await store.histories(ending_after=now - LOOK_BACK)
     sources = {source.name: source for source in await store.sources()}
     allowed = authorized_power([each for each in histories if not _over(each, now)], sources, now)
-    due: list[Moment] = []
+    due: list[tuple[Moment, Sequence[Enrollment]]] = []
     for history in histories:
         event_id = history.latest.event_id
         goes_ahead = not _unforced(history) if _over(history, now) else allowed.get(event_id, 0) != 0
-        found = moments(history, goes_ahead=goes_ahead, now=now)
-        due += [moment for moment in found if moment.key not in told.moments]
+        for moment in moments(history, goes_ahead=goes_ahead, now=now):
+            known = told.moments.get(moment.key)
+            # Whoever enrols later is asked as well: what stands now is news to them, and to nobody else.
+            late = moment.kind is NoticeKind.SCHEDULED and known is not None and len(roster) > known
+            if known is None or late:
+                due.append((moment, roster[known or 0 :]))
     if not due:
         return 0
     contacts = await _owners_to_tell(store)
     written = 0
-    for moment in due:
-        owners = await _owners_of(moment.history, roster, contacts, store, programs)
+    for moment, homes in due:
+        owners = await _owners_of(moment, homes, roster, contacts, store, programs)
         event_id = moment.history.latest.event_id
         settlement = await store.settlement(event_id)
         pays = moment.kind is NoticeKind.ENDED and not is_test(moment.history)
@@ -113,7 +117,7 @@ async def _note_events(
         heard = {each.party: each for each in said}
         notices = event_notices(moment, owners, settlement, heard=heard, now=now)
         written += await store.write_notices(notices)
-        told.moments.add(moment.key)
+        told.moments[moment.key] = len(roster)
     return written
 
 
@@ -135,14 +139,18 @@ def _unforced(history: EventHistory) -> bool:
 
 
 async def _owners_of(
-    history: EventHistory,
+    moment: Moment,
+    among: Sequence[Enrollment],
     roster: Sequence[Enrollment],
     contacts: Mapping[str, Contact],
     store: NoticeStore,
     programs: Mapping[str, Program],
 ) -> list[Told]:
-    """Return the owners whose homes an event means or meant; a home that left is nobody's any more."""
-    latest = history.latest
+    """Return the owners among whose homes an event means or meant some.
+
+    A home that left is nobody's any more, and one that came when all was over was never asked.
+    """
+    history, latest = moment.history, moment.history.latest
     program = programs.get(latest.program_id)
     groups = program.groups if program else ()
     words = {
@@ -157,8 +165,9 @@ async def _owners_of(
     }
     first, last = asked[versions[0].targets], asked[versions[-1].targets]
     homes_of: dict[str, list[Enrollment]] = {}
-    for home in roster:
+    for home in among:
         mine = home.owner_id in contacts and home.program_id == latest.program_id
+        mine = mine and home.enrolled_at < moment.interval.ends_at
         if (
             mine
             and home.withdrawn_at is None
@@ -240,21 +249,37 @@ async def _deliver(
 
 
 async def watch(
-    *, board: Board | None, connected: bool, store: NoticeStore, clock: Clock, told: Progress
+    *,
+    board: Board | None,
+    connected: bool,
+    store: NoticeStore,
+    clock: Clock,
+    told: Progress,
+    programs: Mapping[str, Program],
+    homes: Mapping[str, int],
 ) -> list[Condition]:
-    """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack."""
+    """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack.
+
+    Each says in which zone people read its times: that of the event's program, or of most ``homes``.
+    """
     now = clock.now()
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
     found = [] if board is None else _of_dispatch(board, histories)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
-    return (
-        found
-        + await _waiting(histories, store, now)
-        + await _contested(store, now)
-        + await _cloned(store, now)
-    )
+    found += [
+        *await _waiting(histories, store, now),
+        *await _contested(store, now),
+        *await _cloned(store, now),
+    ]
+    zones = {
+        each.latest.event_id: programs[each.latest.program_id].zone.key
+        for each in await store.histories(ending_after=now - CONTESTED_FOR)
+        if each.latest.program_id in programs
+    }
+    elsewhere = zone_of_most(programs, homes)
+    return [replace(each, facts={**each.facts, "zone": zones.get(each.subject, elsewhere)}) for each in found]
 
 
 def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:

@@ -134,7 +134,7 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     ),
     "approver_missing": (
         "{subject} espera aprobación",
-        "El evento {subject} empieza {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
+        "El evento {subject} empieza el {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
     ),
     "mass_silence": (
         "La mayoría de las casas calló a la vez",
@@ -188,17 +188,22 @@ def _which(notice: Notice) -> str:
 
 def _times(facts: Mapping[str, str], code: str) -> dict[str, str]:
     zone = ZoneInfo(facts.get("zone", "UTC"))
-    found = {"since": facts.get("raised_at", "")}
-    if "starts_at" in facts and "ends_at" in facts:
-        starts, ends = (
-            datetime.fromisoformat(facts[name]).astimezone(zone) for name in ("starts_at", "ends_at")
-        )
-        weekday, month = _DAYS[code].split()[starts.weekday()], _MONTHS[code].split()[starts.month - 1]
-        found["day"] = (
-            f"{weekday} {month} {starts.day}" if code == "en" else f"{weekday} {starts.day} {month}"
-        )
-        found |= {"starts": _clock(starts, code), "ends": _clock(ends, code)}
+    times = {
+        name: datetime.fromisoformat(facts[name]).astimezone(zone)
+        for name in ("raised_at", "starts_at", "ends_at")
+        if name in facts
+    }
+    found = {name: f"{_day(at, code)}, {_clock(at, code)}" for name, at in times.items()}
+    found["since"] = found.get("raised_at", "")
+    if "starts_at" in times and "ends_at" in times:
+        found["day"] = _day(times["starts_at"], code)
+        found |= {name: _clock(times[f"{name}_at"], code) for name in ("starts", "ends")}
     return found
+
+
+def _day(at: datetime, code: str) -> str:
+    weekday, month = _DAYS[code].split()[at.weekday()], _MONTHS[code].split()[at.month - 1]
+    return f"{weekday} {month} {at.day}" if code == "en" else f"{weekday} {at.day} {month}"
 
 
 def _clock(at: datetime, code: str) -> str:

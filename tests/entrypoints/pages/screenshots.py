@@ -20,6 +20,7 @@ from tests.entrypoints.pages.browser import Window, a_browser, a_window
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.entrypoints.operations import contacts, events, metering, money, sites, starting
+from vpp.entrypoints.operations.evening import keep_course
 
 PAGES = {
     "ana": (
@@ -36,6 +37,7 @@ PAGES = {
         "/operator/health",
         "/operator/alarms",
         "/operator/trail",
+        f"/operator/programs/{PROGRAM}/fairness",
     ),
     "rosa": ("/owner", "/owner/events", "/owner/data", "/owner/sites/s-001/leaving"),
 }
@@ -108,7 +110,7 @@ async def _fill(suburb: Suburb) -> None:
         suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
         suburb.report(silent=(3, 26))
         await suburb.controller.turn()
-        suburb.live.note(suburb.clock.now())
+        await keep_course(suburb.desk)
 
 
 async def an_evening_before(suburb: Suburb) -> None:

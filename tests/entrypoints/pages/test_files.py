@@ -164,3 +164,70 @@ async def test_messages_come_as_a_file_with_why_they_were_refused(
         "kind": "telemetry", "received": "9", "stored": "5", "duplicate": "0", "lost": "0", "refused": "4",
         "refused_why": "bad_signature:3 not_enrolled:1",
     }  # fmt: skip
+
+
+async def started(suburb: Suburb, event_id: str = "ev-1") -> None:
+    await starting.start_event(
+        suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
+    )
+    await suburb.pass_time(60)
+
+
+async def test_what_stands_in_an_event_s_tables_comes_as_files(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await started(suburb)
+    event, other = [await ana.get(f"/operator/events/ev-1{rest}") for rest in ("", "/replay?floor=40")]
+
+    reasons = rows(await ana.get("/operator/events/ev-1/reasons.csv"))
+    plans = rows(await ana.get("/operator/events/ev-1/otherwise.csv?floor=40"))
+    homes = rows(await ana.get("/operator/fleet.csv"))
+
+    assert "/operator/events/ev-1/reasons.csv" in files_of(event)
+    assert "/operator/events/ev-1/otherwise.csv?floor=40" in files_of(other)
+    assert sum(int(each["sites"]) for each in reasons) == 12
+    assert (plans[0]["at_local"], plans[0]["asked_w"]) == ("Wed Sep 9, 6:00 PM PDT", "20000")
+    assert homes[0]["sampled_at_local"] == "Wed Sep 9, 6:01 PM PDT"
+
+
+async def test_why_of_one_home_comes_as_a_file_and_its_owner_reads_who_took_it(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await started(suburb)
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    page = await ana.get("/operator/sites/s-001?reason=she called")
+    (path,) = files_of(page)
+
+    (row,) = rows(await ana.get(path))
+    without = await ana.get("/operator/sites/s-001/why.csv")
+    rosa = await logged_in(suburb, "rosa")
+    reads = rows(await rosa.get("/owner/reads.csv"))
+
+    assert (row["event_id"], row["starts_at_local"]) == ("ev-1", "Wed Sep 9, 6:00 PM PDT")
+    assert without.status_code == 422
+    assert [(each["actor"], each["reason"]) for each in reads if each["actor"] == "staff:ana"] == [
+        ("staff:ana", "she called")
+    ] * 2
+    assert reads[0]["at_local"].endswith("PDT")
+    assert "/owner/reads.csv" in (await rosa.get("/owner/data")).text
+    assert rows(await rosa.get("/owner/payouts.csv")) == []
+
+
+async def test_counties_programs_and_what_failed_are_turned_over_page_by_page(suburb: Suburb) -> None:
+    content = an_enrollment_file("k-1", county="Kern")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    suburb.desk.programs["other"] = a_program("other")  # type: ignore[index]  # a dict in this world
+    suburb.controller.runner.failures.pending.update({("settle", "ev-1"): "no", ("settle", "ev-2"): "no"})
+    transport = httpx.ASGITransport(app=suburb.app)
+    headers = {"Authorization": "Bearer a-token"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        for path, key in (("counties", "counties"), ("programs", "programs"), ("traffic", "pending")):
+            first = (await client.get(f"/api/v1/{path}?limit=1")).json()
+            last = (await client.get(f"/api/v1/{path}?limit=1&cursor={first['next_cursor']}")).json()
+            both = (await client.get(f"/api/v1/{path}")).json()
+
+            assert [*first[key], *last[key]] == list(both[key])
+            assert (len(both[key]), last["next_cursor"], both["next_cursor"]) == (2, None, None)
+            assert (await client.get(f"/api/v1/{path}?limit=0")).status_code == 422
+            assert (await client.get(f"/api/v1/{path}?cursor=odd")).status_code == 422

@@ -2,7 +2,9 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +15,7 @@ from vpp.domain.access import Role
 from vpp.domain.notice import Alarm, NoticeKind
 from vpp.entrypoints.http import pages_alarms
 from vpp.entrypoints.http.county_map import tiles
-from vpp.entrypoints.operations import events, own_data, sites, starting
+from vpp.entrypoints.operations import board, counties, events, own_data, sites, starting
 
 MANY = 2_000
 
@@ -148,7 +150,7 @@ async def test_every_home_says_its_reason_in_one_event_while_it_runs_and_afterwa
     assert "the owner opted out of this event" in out.text
     assert file.text.splitlines()[1].startswith("s-001,")
     assert "the owner opted out of this event" in afterwards.text
-    assert "<td>ready</td>" in now.text
+    assert "<span>ready</span>" in now.text
     assert unknown.status_code == 404
 
 
@@ -167,8 +169,57 @@ async def test_a_home_that_fell_silent_says_so_in_the_table_by_word_and_icon(
     page = await ana.get("/operator/fleet", params={"search": "s-000"})
 
     assert re.search(
-        r'<td class="late"><span class="icon" aria-hidden="true">▲</span> silent, \d+ min old</td>', page.text
+        r'class="late"><span><span class="icon" aria-hidden="true">▲</span> silent, \d+ min old</span>',
+        page.text,
     )
+
+
+async def test_a_home_that_fell_silent_in_an_event_counts_as_silent_wherever_homes_are_counted(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.05", actor="staff:ana"
+    )
+    await suburb.pass_time(300)
+    for _ in range(8):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
+        suburb.report(silent=[0, 4])
+        await suburb.controller.turn()
+
+    found: Any = await board.list_fleet(suburb.desk, reason="stale")
+    counties_now: Any = await counties.list_counties(suburb.desk)
+    listed = await ana.get("/operator/fleet", params={"proof": "silent", "event": "hot-1"})
+    (path,) = re.findall(r'href="([^"]+fleet.csv[^"]*)"', listed.text)
+    file = await ana.get(unescape(path))
+    boards, metrics = await ana.get("/operator/boards"), await ana.get("/metrics")
+    odd = await ana.get("/operator/fleet", params={"proof": "asleep"})
+
+    assert (found["by_reason"], found["asked"], found["silent"]) == ({"stale": 2, "selected": 10}, 12, 2)
+    assert [(each["site_id"], each["proof"]) for each in found["sites"]] == [
+        ("s-000", "silent"), ("s-004", "silent"),
+    ]  # fmt: skip
+    assert all(each["setpoint_w"] for each in found["sites"])  # still a part of the event
+    assert counties_now["counties"][0]["ready"] == 10
+    assert "2 of 12 homes" in listed.text
+    assert [line.split(",")[0] for line in file.text.splitlines()] == ["site_id", "s-000", "s-004"]
+    assert "2026-09-10T01:05:00Z,Wed Sep 9, 6:05 PM PDT" in file.text.replace('"', "")
+    assert re.search(r'event=hot-1&amp;proof=silent">.*?<strong>2</strong> silent', boards.text, re.DOTALL)
+    assert "<strong>2</strong> asked and silent" in boards.text
+    assert 'vpp_sites_by_reason{reason="stale"} 2.0' in metrics.text
+    assert odd.status_code == 422
+
+
+async def test_a_home_whose_will_came_counts_as_offline_while_its_lease_runs(suburb: Suburb) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.05", actor="staff:ana"
+    )
+    await suburb.pass_time(300)
+    suburb.controller.fleet.online[3] = False
+
+    found: Any = await board.list_fleet(suburb.desk, reason="offline")
+
+    assert [each["site_id"] for each in found["sites"]] == ["s-003"]
+    assert suburb.live.busy(suburb.clock.now())[3]
 
 
 async def test_alarms_that_are_over_are_turned_over_page_by_page(

@@ -230,7 +230,8 @@ async def test_a_silent_home_turns_late_and_is_made_good(suburb: Suburb, ana: ht
     page = await ana.get("/operator/events/console-1")
 
     assert re.search(
-        r'class="late"><span class="icon" aria-hidden="true">▲</span>\s*<strong>1</strong> silent', page.text
+        r'class="late"><a [^>]+><span class="icon" aria-hidden="true">▲</span>\s*<strong>1</strong> silent',
+        page.text,
     )
     assert re.search(r'<dd class="late">.*▲</span> \d\.\d kW of it estimated</dd>', page.text)
 

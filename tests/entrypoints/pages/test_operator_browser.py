@@ -332,3 +332,28 @@ async def test_an_alarm_leads_from_the_board_to_whoever_takes_it_and_everybody_s
     await expect(ana.get_by_text("nobody has taken it")).to_have_count(0)
     await ana.get_by_role("link", name="Trail").click()
     await expect(ana.get_by_role("row").filter(has_text="answer alarm")).to_contain_text("staff:ana")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_fleet_on_a_phone_shows_long_names_whole_and_every_reason(
+    window: Window, dark: bool
+) -> None:
+    name = "s-7f3a9c2e-4b1-4c8e-9f00-a1b2c3d4e5"  # as long as a name may be, nearly
+    content = an_enrollment_file(name, county="San Luis Obispo", feeder="feeder-slo-1108-north")
+    await sites.enroll_sites(window.suburb.desk, content=content, file_name="long.csv")
+    await window.suburb.pass_time(30)
+    page = await window.open(width=360, height=800, dark=dark)
+    await window.log_in(page, "vera")
+
+    await page.goto(f"{window.address}/operator/fleet?search={name}")
+
+    link = page.get_by_role("link", name=name)
+    box = await link.bounding_box()
+    line_px = await link.evaluate("each => parseFloat(getComputedStyle(each).lineHeight)")
+    homes = page.get_by_role("region", name="Homes")
+    assert box is not None
+    assert box["height"] < 2.5 * line_px
+    assert await homes.evaluate("each => each.scrollWidth <= each.clientWidth")
+    await expect(homes.get_by_text("ready")).to_be_in_viewport(ratio=1)
+    await expect(homes.get_by_text("0 s old")).to_be_visible()
+    assert await faults_of(page) == []

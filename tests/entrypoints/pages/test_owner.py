@@ -53,6 +53,24 @@ async def test_a_coming_event_says_when_how_much_and_how_low_in_local_time(
     assert "At most 5.00 kWh may be used; your battery is never taken below 20 %" in page.text
 
 
+async def test_a_battery_that_fell_silent_in_an_event_is_not_shown_as_working_for_it(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await suburb.pass_time(300)
+    working = await rosa.get("/owner")
+    for _ in range(5):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=15))
+        suburb.report(silent=[1])
+        await suburb.controller.turn()
+
+    silent = await rosa.get("/owner")
+
+    assert "Your battery is working for the event." in working.text
+    assert 'class="badge stale">stale, 75 s old' in silent.text
+    assert "Your battery is working for the event." not in silent.text
+
+
 async def test_what_the_battery_does_now_carries_its_age(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
     await begin(suburb)
     await suburb.pass_time(120)

@@ -35,7 +35,7 @@ def permit_of(route: APIRoute) -> Permit | None:
 
 
 def path_of(route: APIRoute) -> str:
-    return route.path.format(event_id="ev-1", site_id="s-001", secret="none")
+    return route.path.format(event_id="ev-1", site_id="s-001", program_id="none", secret="none")
 
 
 def test_every_page_names_exactly_one_right() -> None:

@@ -29,6 +29,7 @@ from vpp.entrypoints.http.api import create_api
 from vpp.entrypoints.http.pages import open_front_door
 from vpp.entrypoints.operations import people, sites
 from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.evening import keep_course
 from vpp.entrypoints.operations.live import Live
 from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
@@ -65,7 +66,7 @@ class Suburb:
                 await self._answer()
             self.report()
             await self.controller.turn()
-            self.live.note(self.clock.now())
+            await keep_course(self.desk)
 
     async def _answer(self) -> None:
         """Let every home that was told something accept it, unless the database is down."""

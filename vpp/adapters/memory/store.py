@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vpp.adapters.memory.accounts import MemoryAccounts
 from vpp.adapters.memory.books import MemoryBooks
 from vpp.adapters.memory.chain import MemoryChain
+from vpp.adapters.memory.courses import MemoryCourses
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.adapters.memory.disputes import MemoryDisputes
 from vpp.adapters.memory.meter import MemoryMeter
@@ -23,6 +24,7 @@ class MemoryStore(
     MemoryMeter,
     MemorySignals,
     MemoryDispatch,
+    MemoryCourses,
     MemoryBooks,
     MemoryDisputes,
     MemoryNominations,
@@ -37,6 +39,7 @@ class MemoryStore(
         MemoryMeter.__init__(self)
         MemorySignals.__init__(self, chain)
         MemoryDispatch.__init__(self, chain, self.words_since)
+        MemoryCourses.__init__(self)
         MemoryBooks.__init__(self, chain)
         MemoryDisputes.__init__(self)
         MemoryNominations.__init__(self)

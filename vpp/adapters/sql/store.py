@@ -6,6 +6,7 @@ from sqlalchemy import text
 
 from vpp.adapters.sql.accounts import SqlAccounts
 from vpp.adapters.sql.books import SqlBooks
+from vpp.adapters.sql.courses import SqlCourses
 from vpp.adapters.sql.dispatch import SqlDispatch
 from vpp.adapters.sql.disputes import SqlDisputes
 from vpp.adapters.sql.engine import Database, driver_url, make_engine
@@ -21,6 +22,7 @@ class SqlStore(
     SqlMeter,
     SqlSignals,
     SqlDispatch,
+    SqlCourses,
     SqlBooks,
     SqlDisputes,
     SqlNominations,
@@ -35,6 +37,7 @@ class SqlStore(
         SqlMeter.__init__(self, database)
         SqlSignals.__init__(self, database)
         SqlDispatch.__init__(self, database)
+        SqlCourses.__init__(self, database)
         SqlBooks.__init__(self, database)
         SqlDisputes.__init__(self, database)
         SqlNominations.__init__(self, database)

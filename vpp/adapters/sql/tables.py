@@ -240,6 +240,20 @@ class TickBasisRow(Row, table=True):
     body: bytes = Field(sa_type=LargeBinary)
 
 
+class EventPowerRow(Row, table=True):
+    """The power of an event as people were told it at one moment."""
+
+    __tablename__ = "event_power"
+    event_id: str = Field(primary_key=True)
+    at_us: int = _big(key=True)
+    asked_w: int = _big()
+    planned_w: int = _big()
+    measured_w: int = _big()
+    estimated_w: int = _big()
+    shortfall_w: int = _big()
+    sites: int = _big()
+
+
 class TickEventRow(Row, table=True):
     """Which ticks hold an order of an event."""
 
@@ -412,6 +426,7 @@ APPEND_ONLY = (
     "chain_link",
     "dispute_word",
     "wholesale_price",
+    "event_power",
 )
 """Tables on which a trigger refuses UPDATE and DELETE."""
 

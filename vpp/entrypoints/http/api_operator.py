@@ -105,14 +105,15 @@ async def list_fleet(
     reason: str = "",
     county: str = "",
     event: str = "",
+    proof: str = "",
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=board.PAGE_MOST)] = 50,
 ) -> Json:
     """Return homes as they are now."""
     return await board.list_fleet(
-        desk, search=search, reason=reason, county=county, event=event, offset=offset, cursor=cursor,
-        limit=limit,
+        desk, search=search, reason=reason, county=county, event=event, proof=proof, offset=offset,
+        cursor=cursor, limit=limit,
     )  # fmt: skip
 
 
@@ -172,15 +173,15 @@ async def stop_all(desk: AtDesk, actor: Actor) -> Json:
 
 
 @router.get("/traffic")
-async def show_traffic(desk: AtDesk) -> Json:
+async def show_traffic(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return what became of every message since the start."""
-    return await traffic.show_traffic(desk)
+    return await traffic.show_traffic(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/counties")
-async def list_counties(desk: AtDesk) -> Json:
+async def list_counties(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return the fleet by county."""
-    return await counties.list_counties(desk)
+    return await counties.list_counties(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/trail")
@@ -190,9 +191,9 @@ async def list_trail(desk: AtDesk, subject: str = "", cursor: Cursor = "", limit
 
 
 @router.get("/programs")
-async def list_programs(desk: AtDesk) -> Json:
+async def list_programs(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     """Return what every program allows, and what its season has used."""
-    return await rails.list_programs(desk)
+    return await rails.list_programs(desk, cursor=cursor, limit=limit)
 
 
 @router.get("/events/{event_id}/replay")
@@ -248,6 +249,6 @@ async def site_history(
 
 
 @router.get("/programs/{program_id}/fairness")
-async def show_fairness(desk: AtDesk, program_id: str) -> Json:
+async def show_fairness(desk: AtDesk, program_id: str, cursor: Cursor = "", limit: Limit = 20) -> Json:
     """Return how a program's season was shared by its homes."""
-    return await fairness.show_fairness(desk, program_id=program_id)
+    return await fairness.show_fairness(desk, program_id=program_id, cursor=cursor, limit=limit)

@@ -18,11 +18,14 @@ LINES_ACROSS = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart: a CSS class, a name for people, and points of (instant, watts)."""
+    """One line of a chart: a CSS class, a name for people, and points of (instant, watts).
+
+    Where the watts are not known the line has a gap.
+    """
 
     css: str
     name: str
-    points: Sequence[tuple[datetime, int]]
+    points: Sequence[tuple[datetime, int | None]]
     steps: bool = False
 
 
@@ -30,13 +33,13 @@ def power_chart(
     lines: Sequence[Line], *, starts_at: datetime, ends_at: datetime, zone: str, now: datetime | None
 ) -> Markup:
     """Return lines of power over time as one SVG with a title that says the same in words."""
-    most = _nice(max((watts for line in lines for _, watts in line.points), default=0) * 21 // 20)
+    most = _nice(max((watts for line in lines for _, watts in line.points if watts), default=0) * 21 // 20)
     scale = _Scale(starts_at, ends_at, most)
     parts = [_grid(scale, zone)]
     parts += [
-        Markup('<polyline class="line {}" points="{}"/>').format(line.css, scale.points(line))
+        Markup('<polyline class="line {}" points="{}"/>').format(line.css, points)
         for line in lines
-        if line.points
+        for points in scale.pieces(line)
     ]
     if now is not None and starts_at <= now <= ends_at:
         parts.append(
@@ -44,7 +47,8 @@ def power_chart(
                 '<line class="now" x1="{0}" x2="{0}" y1="{1}" y2="{2}" data-left="{3}" data-right="{4}"/>'
             ).format(scale.x(now), TOP, HEIGHT - BOTTOM, LEFT, WIDTH - RIGHT)
         )
-    words = "; ".join(f"{line.name}: {_last(line)}" for line in lines if line.points) or "no power yet"
+    last = {line.name: _last(line) for line in lines}
+    words = "; ".join(f"{name}: {watts}" for name, watts in last.items() if watts) or "no power yet"
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="Power over time. {}">{}</svg>'
     ).format(WIDTH, HEIGHT, words, Markup("").join(parts))
@@ -65,15 +69,19 @@ class _Scale:
         part = min(1.0, watts / self.most_w)
         return f"{HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM):.1f}"
 
-    def points(self, line: Line) -> str:
-        found: list[str] = []
+    def pieces(self, line: Line) -> list[str]:
+        """Return the line's points, one text for each piece without a gap."""
+        pieces: list[list[str]] = [[]]
         before: int | None = None
         for at, watts in line.points:
-            if line.steps and before is not None:
-                found.append(f"{self.x(at)},{self.y(before)}")
-            found.append(f"{self.x(at)},{self.y(watts)}")
+            if watts is None:
+                pieces.append([])
+            else:
+                if line.steps and before is not None:
+                    pieces[-1].append(f"{self.x(at)},{self.y(before)}")
+                pieces[-1].append(f"{self.x(at)},{self.y(watts)}")
             before = watts
-        return " ".join(found)
+        return [" ".join(piece) for piece in pieces if piece]
 
 
 def _grid(scale: _Scale, zone: str) -> Markup:
@@ -141,7 +149,9 @@ def share_bar(parts: Sequence[tuple[str, int]]) -> Markup:
 
 
 def _last(line: Line) -> str:
-    watts = line.points[-1][1]
+    watts = next((watts for _, watts in reversed(line.points) if watts is not None), None)
+    if watts is None:
+        return ""
     return f"{watts / 1e6:.1f} MW" if watts >= 1_000_000 else f"{watts / 1000:.1f} kW"
 
 

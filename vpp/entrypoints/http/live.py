@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -16,12 +16,14 @@ from vpp.entrypoints.http.words import on_the_way
 from vpp.entrypoints.operations.alarms import list_alarms
 from vpp.entrypoints.operations.board import board_facts, list_fleet, show_board
 from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.evening import UNSEEN
 from vpp.entrypoints.operations.events import authorized_now, list_events
 
 MADE_EVERY_S = 0.8
 KEPT = 50
 AROUND_EVERY_S = 5
 LATELY = 5
+AROUND = timedelta(minutes=3)
 OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
 """What a board is for, in the order in which somebody has to look at it."""
 
@@ -92,13 +94,6 @@ async def boards_page_values(desk: Desk, kept: BoardsKept) -> dict[str, Any]:
     return {"boards": [_board(facts) for facts in current], **kept.around[2]}
 
 
-def staff_zone(desk: Desk) -> str:
-    """Return the name of the zone in which staff read what belongs to no event: that of most homes."""
-    sizes = desk.live.program_sizes() if desk.live is not None else {}
-    largest = max(sizes, key=lambda program_id: sizes[program_id], default="")
-    return desk.time_zone(largest) if largest in desk.programs else "UTC"
-
-
 def _older(made_at: datetime, now: datetime) -> bool:
     return abs((now - made_at).total_seconds()) >= AROUND_EVERY_S
 
@@ -112,7 +107,7 @@ async def _around(desk: Desk) -> Mapping[str, Any]:
         "alarms": [each for each in alarms if not each["answered_by"] and not each["cleared_at"]],
         "fleet": await list_fleet(desk, limit=1) if desk.live else None,
         "past": past[:LATELY],
-        "zone": staff_zone(desk),
+        "zone": desk.staff_zone,
     }
 
 
@@ -134,7 +129,6 @@ def _chart(facts: Mapping[str, Any]) -> Any:
         return None
     starts_at, ends_at = (datetime.fromisoformat(facts[name]) for name in ("starts_at", "ends_at"))
     now = datetime.fromisoformat(facts["now"])
-    measured = [(datetime.fromisoformat(each["at"]), each["measured_w"]) for each in facts["course"]]
     asked = [(datetime.fromisoformat(each["at"]), each["asked_w"]) for each in facts["course"]]
     forecast = [(datetime.fromisoformat(each["at"]), each["power_w"]) for each in facts["forecast"]]
     steps = [
@@ -146,12 +140,42 @@ def _chart(facts: Mapping[str, Any]) -> Any:
     lines = [
         Line("target", "asked", steps or asked, steps=True),
         Line("forecast", "forecast", forecast, steps=True),
-        Line("measured", "delivered", measured),
+        *measured_lines(_with_gaps(facts["course"]), "delivered"),
     ]
-    around = timedelta(minutes=3)
     return power_chart(
-        lines, starts_at=starts_at - around, ends_at=ends_at + around, zone=facts["time_zone"], now=now
+        lines, starts_at=starts_at - AROUND, ends_at=ends_at + AROUND, zone=facts["time_zone"], now=now
     )
+
+
+def measured_lines(moments: Sequence[Mapping[str, Any]], name: str) -> list[Line]:
+    """Return what was measured as one line, and as another where a part of it is estimated."""
+    points, partly = [], []
+    before_estimated = False
+    for each in moments:
+        at, watts = datetime.fromisoformat(each["at"]), each["measured_w"]
+        estimated = bool(each["estimated_w"])
+        # Both lines hold the moment at which one takes over from the other.
+        points.append((at, None if estimated and before_estimated else watts))
+        partly.append((at, watts if estimated or before_estimated else None))
+        before_estimated = estimated
+    return [Line("measured", name, points), Line("estimated", f"{name}, partly estimated", partly)]
+
+
+def _with_gaps(course: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the moments with an unknown one wherever nobody looked for a minute."""
+    found: list[Mapping[str, Any]] = []
+    for each in course:
+        if found and datetime.fromisoformat(each["at"]) - datetime.fromisoformat(found[-1]["at"]) > UNSEEN:
+            found.append({"at": found[-1]["at"], "measured_w": None, "estimated_w": None})
+        found.append(each)
+    return found
+
+
+def replay_span(event: Mapping[str, Any], frames: Sequence[Mapping[str, Any]]) -> tuple[datetime, datetime]:
+    """Return what a replay shows: from shortly before the event to shortly after it."""
+    edges = [frames[0]["at"], frames[-1]["at"], event["starts_at"], event["ends_at"]]
+    times = [datetime.fromisoformat(at) for at in edges if at]
+    return min(times) - AROUND, max(times) + AROUND
 
 
 def replay_chart(event: Mapping[str, Any], evening: Mapping[str, Any]) -> Any:
@@ -161,21 +185,24 @@ def replay_chart(event: Mapping[str, Any], evening: Mapping[str, Any]) -> Any:
         return None
     times = [datetime.fromisoformat(frame["at"]) for frame in frames]
     lines = [
-        Line(css, name, [(at, frame[figure]) for at, frame in zip(times, frames, strict=True)], steps=steps)
-        for css, name, figure, steps in (
-            ("target", "asked", "requested_w", True),
-            ("forecast", "planned", "planned_w", True),
-            ("measured", "measured", "measured_w", True),
+        Line(css, name, [(at, frame[figure]) for at, frame in zip(times, frames, strict=True)], steps=True)
+        for css, name, figure in (
+            ("target", "asked", "requested_w"),
+            ("forecast", "planned", "planned_w"),
         )
     ]
-    return power_chart(lines, starts_at=times[0], ends_at=times[-1], zone=event["time_zone"], now=times[-1])
+    starts_at, ends_at = replay_span(event, frames)
+    return power_chart(
+        [*lines, *measured_lines(frames, "measured")],
+        starts_at=starts_at, ends_at=ends_at, zone=event["time_zone"], now=times[-1],
+    )  # fmt: skip
 
 
-def _states(proof: Any) -> list[tuple[str, int, str]]:
-    """Return (word, sites, tone) in the order in which a command lives."""
+def _states(proof: Any) -> list[tuple[str, str, int, str]]:
+    """Return (state, its word for people, sites, tone) in the order in which a command lives."""
     tones = {**dict.fromkeys(LATE, "late"), **dict.fromkeys(FAILED, "failed"), "delivering": "discharging"}
     return [
-        (PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
+        (state, PROOF_WORDS[state], proof[state], tones.get(state, "normal"))
         for state in PROOF_WORDS
         if state in proof
     ]

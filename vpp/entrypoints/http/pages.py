@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vpp.entrypoints.http import (
     login,
     pages_alarms,
+    pages_burden,
     pages_dispatch,
     pages_files,
     pages_fleet,
@@ -35,6 +36,7 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 ROUTERS = (
     login.router,
     pages_alarms.router,
+    pages_burden.router,
     pages_dispatch.router,
     pages_files.router,
     pages_fleet.router,

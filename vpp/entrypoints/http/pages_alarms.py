@@ -5,7 +5,6 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Watcher, leave_trail
 from vpp.entrypoints.operations import alarms
@@ -24,7 +23,7 @@ async def alarms_page(request: Request, visitor: Watcher, desk: AtDesk, cursor: 
         "operator_alarms.html",
         visitor=visitor,
         alarms=found["alarms"],
-        zone=staff_zone(desk),
+        zone=desk.staff_zone,
         cursor=cursor,
         next=found["next_cursor"],
     )

@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse, Response
 from vpp.domain.dispatch_plan import Reason
 from vpp.domain.program import Program
 from vpp.domain.verdict import names_a_test
-from vpp.entrypoints.http.live import replay_chart
+from vpp.entrypoints.http.live import replay_chart, replay_span
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Form, Visitor, Watcher
 from vpp.entrypoints.operations import changing, evening, events, otherwise, rails, replay, sites, starting
@@ -205,7 +205,8 @@ async def replay_page(
     """
     event = await events.outline_event(desk, event_id=event_id)
     found = await replay.replay_event(desk, event_id=event_id) if proof == "yes" else None
-    course = await evening.show_evening(desk, event_id=event_id)
+    course: Any = await evening.show_evening(desk, event_id=event_id)
+    span = replay_span(event, course["frames"]) if course["frames"] else None
     other, faults = None, {}
     if floor:
         try:
@@ -214,5 +215,6 @@ async def replay_page(
             faults = {"floor": refused.detail}
     return show(
         request, "operator_replay.html", _status(faults), visitor=visitor, event=event, found=found,
-        evening=course, chart=replay_chart(event, course), other=other, floor=floor[:10], faults=faults,
+        evening=course, chart=replay_chart(event, course), span=span, other=other, floor=floor[:10],
+        faults=faults,
     )  # fmt: skip

@@ -1,21 +1,19 @@
 """The operator's tables as files: RFC 4180, units in the header, UTC beside local time."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from vpp.entrypoints.http.live import staff_zone
 from vpp.entrypoints.http.pages_dispatch import wish_of
-from vpp.entrypoints.http.pages_operator import csv_file, latest_first
+from vpp.entrypoints.http.pages_operator import csv_file, latest_first, with_local
 from vpp.entrypoints.http.visitor import AtDesk, Dispatcher, TrailReader, Watcher
-from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import (
     alarms,
     counties,
     evening,
     events,
+    otherwise,
     rails,
     reports,
     tracing,
@@ -29,15 +27,15 @@ EVENTS = (
     "event_id", "name", "state", "test", "source", "program_id", "starts_at", "starts_at_local", "ends_at",
     "ends_at_local", "power_w", "targets", "out_of_program", "forced",
 )  # fmt: skip
-COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w")
+COUNTIES = ("name", "sites", "online", "ready", "spare_w", "delivered_w", "estimated_w")
 ALARMS = (
     "key", "kind", "subject", "raised_at", "raised_at_local", "answered_by", "answered_at",
     "answered_at_local", "cleared_at", "cleared_at_local",
 )  # fmt: skip
 TRAIL = ("at", "at_local", "actor", "action", "subject", "reason", "request_id")
 COURSE = (
-    "at", "at_local", "requested_w", "planned_w", "measured_w", "shortfall_w", "sites", "commands",
-    "revision",
+    "at", "at_local", "requested_w", "planned_w", "measured_w", "estimated_w", "shortfall_w", "sites",
+    "commands", "revision",
 )  # fmt: skip
 TRACE = (
     "at", "at_local", "what", "power_w", "sequence", "starts_at", "starts_at_local", "expires_at",
@@ -46,6 +44,10 @@ TRACE = (
 PLACES = ("utility", "county", "feeder")
 FIRM = ("name", "sites", "p90_w", "p50_w", "p10_w", "planned_w", "cost_usd")
 REASONS = ("reason", "sites")
+OTHERWISE = (
+    "at", "at_local", "asked_w", "planned_w", "other_planned_w", "shortfall_w", "other_shortfall_w", "sites",
+    "other_sites", "level_pct", "other_level_pct",
+)  # fmt: skip
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
     "season_left_s", "season_minimum_s", "season_first", "season_last", "rate_usd_per_kwh", "also_enrolled",
@@ -56,16 +58,6 @@ MESSAGES = ("kind", "received", "stored", "duplicate", "lost", "refused", "refus
 TRAIL_MOST = 100_000
 
 router = APIRouter(prefix="/operator")
-
-
-def _with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
-    """Return the row with each time in local words beside it."""
-    times = {name: _text(row[name]) for name in names}
-    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
 
 
 @router.get("/events.csv")
@@ -82,7 +74,7 @@ def _event_row(event: Any) -> Json:
         "targets": " ".join(event["targets"]),
         "out_of_program": " ".join(event["out_of_program"]),
     }
-    return _with_local(row, event["time_zone"], ("starts_at", "ends_at"))
+    return with_local(row, event["time_zone"], ("starts_at", "ends_at"))
 
 
 @router.get("/events/{event_id}/hours.csv")
@@ -93,12 +85,28 @@ async def hours_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response
     return Response(str(report["hours_csv"]), media_type="text/csv; charset=utf-8", headers=headers)
 
 
+@router.get("/events/{event_id}/reasons.csv")
+async def reasons_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
+    """Return how many homes are in or out of an event's newest plan, by reason."""
+    plan: Any = (await events.show_event(desk, event_id=event_id))["plan"]
+    counts = plan["reasons"].items() if plan else ()
+    return csv_file("reasons.csv", REASONS, [{"reason": reason, "sites": sites} for reason, sites in counts])
+
+
+@router.get("/events/{event_id}/otherwise.csv")
+async def otherwise_file(_visitor: Watcher, desk: AtDesk, event_id: str, floor: str) -> Response:
+    """Return an event's plans beside those with another reserve floor."""
+    found: Any = await otherwise.replay_otherwise(desk, event_id=event_id, floor=floor[:10])
+    rows = [with_local(each, found["time_zone"], ("at",)) for each in found["plans"]]
+    return csv_file("otherwise.csv", OTHERWISE, rows)
+
+
 @router.get("/events/{event_id}/course.csv")
 async def course_file(_visitor: Watcher, desk: AtDesk, event_id: str) -> Response:
     """Return how an event went, tick by tick."""
     zone = str((await events.outline_event(desk, event_id=event_id))["time_zone"])
     found: Any = await evening.show_evening(desk, event_id=event_id)
-    rows = [_with_local(frame, zone, ("at",)) for frame in found["frames"]]
+    rows = [with_local(frame, zone, ("at",)) for frame in found["frames"]]
     return csv_file("course.csv", COURSE, rows)
 
 
@@ -107,7 +115,7 @@ async def trace_file(_visitor: Watcher, desk: AtDesk, event_id: str, site_id: st
     """Return every command's life at one home, from the signal to the meter."""
     found: Any = await tracing.trace_site(desk, site_id=site_id, event_id=event_id)
     zone, times = found["time_zone"], ("at", "starts_at", "expires_at")
-    return csv_file("trace.csv", TRACE, [_with_local(step, zone, times) for step in found["steps"]])
+    return csv_file("trace.csv", TRACE, [with_local(step, zone, times) for step in found["steps"]])
 
 
 @router.get("/counties.csv")
@@ -161,14 +169,14 @@ async def messages_file(_visitor: Watcher, desk: AtDesk) -> Response:
 async def alarms_file(_visitor: Watcher, desk: AtDesk) -> Response:
     """Return alarms, the newest first."""
     found: Any = await alarms.list_alarms(desk)
-    zone = staff_zone(desk)
+    zone = desk.staff_zone
     times = ("raised_at", "answered_at", "cleared_at")
-    return csv_file("alarms.csv", ALARMS, [_with_local(each, zone, times) for each in found["alarms"]])
+    return csv_file("alarms.csv", ALARMS, [with_local(each, zone, times) for each in found["alarms"]])
 
 
 @router.get("/trail.csv")
 async def trail_file(_visitor: TrailReader, desk: AtDesk, subject: str = "") -> Response:
     """Return the trail, the newest first, at most 100,000 entries."""
     found: Any = await trail.list_trail(desk, subject=subject, limit=TRAIL_MOST)
-    zone = staff_zone(desk)
-    return csv_file("trail.csv", TRAIL, [_with_local(each, zone, ("at",)) for each in found["entries"]])
+    zone = desk.staff_zone
+    return csv_file("trail.csv", TRAIL, [with_local(each, zone, ("at",)) for each in found["entries"]])

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,7 @@ from vpp.entrypoints.http.visitor import (
     Watcher,
     front_of,
 )
+from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.ports import StoreUnavailable
@@ -214,7 +215,13 @@ def csv_file(name: str, columns: tuple[str, ...], rows: list[Json]) -> Response:
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def csv_lines(rows: Sequence[Mapping[str, object]], columns: tuple[str, ...]) -> bytes:
+def with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
+    """Return the row with each time in local words beside it."""
+    times = {name: None if row[name] is None else str(row[name]) for name in names}
+    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
+
+
+def csv_lines(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> bytes:
     """Return a part of such a file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from vpp.domain.notice import OWNER_KINDS
 from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
+from vpp.entrypoints.http.pages_operator import csv_file, with_local
 from vpp.entrypoints.http.security import COOKIE
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, leave_trail
@@ -46,6 +48,15 @@ async def _data(
 def _muted(form: Mapping[str, str]) -> list[str]:
     """Return the kinds whose box is not ticked."""
     return [kind.value for kind in OWNER_KINDS if form.get(kind.value) != "yes"]
+
+
+@router.get("/reads.csv")
+async def reads_file(visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Return who looked at the owner's data, the newest first."""
+    own: Any = await own_data.show_own_data(desk, owner_id=visitor.own_id)
+    zone = await zone_of(desk, visitor.own_id)
+    columns = ("at", "at_local", "actor", "action", "reason")
+    return csv_file("reads.csv", columns, [with_local(read, zone, ("at",)) for read in own["reads"]])
 
 
 @router.post("/contact")

@@ -1,13 +1,14 @@
 """The owner's pages about money: every event, every hour, every cent."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own
-from vpp.entrypoints.http.pages_operator import csv_file
+from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
+from vpp.entrypoints.http.pages_operator import csv_file, with_local
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
 from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money, statement_rows
@@ -46,6 +47,15 @@ async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
         "delivered_wh", "incremental_wh", "amount_usd", "state", "sentence",
     )  # fmt: skip
     return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in rows])
+
+
+@router.get("/payouts.csv")
+async def payouts_file(visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Return every payout to the owner, the newest first."""
+    found: Any = (await owner_money.show_own_payouts(desk, owner_id=visitor.own_id))["payouts"]
+    zone = await zone_of(desk, visitor.own_id)
+    columns = ("run_id", "at", "at_local", "amount_usd", "state", "ended_at", "ended_at_local")
+    return csv_file("payouts.csv", columns, [with_local(each, zone, ("at", "ended_at")) for each in found])
 
 
 def _local(row: Json, *names: str) -> Json:

@@ -14,7 +14,8 @@ async def list_alarms(desk: Desk, *, cursor: str = "", limit: int | None = None)
     """Return ``alarms``, the newest first; the first page ends with every older one that is not over.
 
     Each is ``key, kind, subject, raised_at, facts, told_rank`` (-1 before anybody was told)``, told_at,
-    answered_by, answered_at, cleared_at``. Also ``next_cursor``, to those before that are over.
+    answered_by, answered_at, cleared_at``. Also ``time_zone`` (in which staff read them) and
+    ``next_cursor``, to those before that are over.
     """
     if cursor:
         shown = passed = await desk.store.past_alarms(before=_place(cursor), limit=limit or PAGE)
@@ -23,7 +24,8 @@ async def list_alarms(desk: Desk, *, cursor: str = "", limit: int | None = None)
         passed = shown if limit is None else shown[:limit]
     more = passed and await desk.store.past_alarms(before=(passed[-1].raised_at, passed[-1].key), limit=1)
     following = cursor_of(f"{passed[-1].raised_at.isoformat()} {passed[-1].key}") if more else None
-    return {"alarms": [alarm_facts(each) for each in shown], "next_cursor": following}
+    found = [alarm_facts(each) for each in shown]
+    return {"alarms": found, "time_zone": desk.staff_zone, "next_cursor": following}
 
 
 def _place(cursor: str) -> tuple[datetime, str]:

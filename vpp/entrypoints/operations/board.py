@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import numpy as np
 
-from vpp.domain.dispatch_plan import REASONS, Reason
+from vpp.domain.dispatch_plan import REASONS, Reason, reason_code
 from vpp.domain.eligibility import eligibility
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.grid_event import EventHistory, steps_in_force
@@ -19,7 +19,7 @@ from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instan
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state, step_facts
 from vpp.entrypoints.operations.live import Live
 from vpp.entrypoints.operations.outlook import unapproved_w
-from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
+from vpp.entrypoints.operations.paging import cursor_of, offset_at
 from vpp.entrypoints.operations.sites import REASON_WORDS
 
 FORECAST_POINTS = 24
@@ -43,7 +43,7 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
         ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
         ``reasons`` (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
         ``newest_age_s``, ``blind`` (more than half fell silent at once), ``level_pct``;
-        ``course``: ``at, asked_w, planned_w, measured_w`` since the controller started; ``forecast``:
+        ``course``: ``at, asked_w, planned_w, measured_w, estimated_w`` since the first command; ``forecast``:
         ``at, power_w`` to the end.
     """
     history = await desk.history(event_id)
@@ -68,7 +68,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
     asked_w = (plan.requested_w if plan.revision else _asked_now(history, now, authorized_w)) if asking else 0
     unplanned = starts_at is not None and (now - starts_at).total_seconds() > FIRST_PLAN_WITHIN_S
     shortfall_w = plan.shortfall_w if plan.revision else asked_w if unplanned else 0
-    board = live.controller.board
+    board, output = live.controller.board, live.output(serving)
     codes, counts = np.unique(plan.reason_code, return_counts=True)
     reasons = {REASONS[code].value: int(count) for code, count in zip(codes, counts, strict=True)}
     return facts | {
@@ -78,8 +78,8 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "in_force": step_facts(steps),
         "asked_w": asked_w,
         "planned_w": planned_w,
-        "measured_w": live.measured_w(serving),
-        "estimated_w": live.estimated_w(serving),
+        "measured_w": int(output.measured_w.sum()),
+        "estimated_w": int(output.estimated_w.sum()),
         "shortfall_w": shortfall_w if asking else 0,
         "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
@@ -93,10 +93,11 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "level_pct": percent(plan.level_permille),
         "course": [
             {
-                "at": instant(from_epoch(each.at_s)),
+                "at": instant(each.at),
                 "asked_w": each.asked_w,
                 "planned_w": each.planned_w,
                 "measured_w": each.measured_w,
+                "estimated_w": each.estimated_w,
             }
             for each in live.course(event_id)
         ],
@@ -141,14 +142,15 @@ def _forecast(live: Live, serving: BoolColumn, now: datetime, remaining_s: int) 
 def standing_reasons(live: Live, now: datetime) -> IntColumn:
     """Return per site why it could not help if its own program asked now; ``SELECTED`` for those that could.
 
-    Sites that an event holds now have that plan's reason.
+    Sites that an event holds now are ``SELECTED`` as long as they are heard: one that fell silent is offline
+    or stale, as for its plan, although its lease runs.
     """
     fleet = live.controller.fleet
-    sites = len(fleet)
+    sites, now_s = len(fleet), to_epoch(now)
     nobody: BoolColumn = np.zeros(sites, dtype=np.bool_)
     codes: IntColumn = np.zeros(sites, dtype=np.int64)
-    board = live.controller.board
-    held = nobody if board is None else np.resize(board.held_back_until_s > to_epoch(now), sites)
+    board, busy = live.controller.board, live.busy(now)
+    held = nobody if board is None else np.resize(board.held_back_until_s > now_s, sites)
     for program_no in range(len(live.controller.roster.programs)):
         mine = fleet.program_no == program_no
         demand = Demand(
@@ -156,11 +158,15 @@ def standing_reasons(live: Live, now: datetime) -> IntColumn:
             stretches=((0, 600),), authorized_w=None, starts_at=now, ends_at=now, test=False,
         )  # fmt: skip
         found = eligibility(
-            fleet, demand, opted_out=nobody, held_back=held, busy=nobody, planned=nobody,
-            waiting=nobody, now_s=to_epoch(now),
+            fleet, demand, opted_out=nobody, held_back=held, busy=nobody, planned=busy,
+            waiting=live.unjudged(), now_s=now_s, judged=board is None or now_s >= board.judged_from_s,
+            silent_after_s=2 * live.controller.terms.sample_period_s,
         )  # fmt: skip
         codes = np.where(mine, found, codes)
-    return np.where(live.busy(now), REASONS.index(Reason.SELECTED), codes)
+    stale = reason_code(Reason.STALE)
+    codes = np.where(live.silent(busy), np.minimum(codes, stale), codes)  # the first that applies
+    heard = busy & (codes != stale) & (codes != reason_code(Reason.OFFLINE))
+    return np.where(heard, reason_code(Reason.SELECTED), codes)
 
 
 async def reasons_in(desk: Desk, event_id: str) -> IntColumn:
@@ -203,6 +209,7 @@ async def list_fleet(
     reason: str = "",
     county: str = "",
     event: str = "",
+    proof: str = "",
     offset: int = 0,
     cursor: str = "",
     limit: int = 50,
@@ -214,22 +221,25 @@ async def list_fleet(
         reason: Only sites with this word of the eligibility list.
         county: Only sites of this county.
         event: Say each site's reason in this event's newest plan, in place of whether it could help now.
+        proof: Only sites whose command is proved so far, such as ``silent``; with an event, of that event.
         offset: How many to pass over.
         cursor: ``next_cursor`` of the page before, in place of an offset.
         limit: At most this many, up to 1,000.
 
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
-        charge_pct, power_w`` (positive discharges), ``age_s, online, setpoint_w, proof, reason,
-        sentence``); ``by_reason`` (all sites); ``online, enrolled``; ``spare_w`` (what idle homes could
-        hold for an hour); ``next_cursor``.
+        charge_pct, power_w`` (positive discharges; at ``sampled_at``), ``age_s, online, setpoint_w,
+        proof, reason, sentence``); ``by_reason`` (all sites); ``asked`` (commanded now, for
+        any event), and of them ``silent``; ``online, enrolled``; ``spare_w`` (what idle homes could hold for
+        an hour); ``next_cursor``.
     """
-    offset = _offset_at(cursor) if cursor else max(0, offset)
+    offset = offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
     fleet = live.controller.fleet
     standing = standing_reasons(live, now)
     codes = await reasons_in(desk, event) if event else standing
-    rows = _matching(live, codes, search, reason, county)
+    rows = _matching(live, codes, search, reason, county, _proved(live, proof, event, now))
+    busy = live.busy(now)
     counts = np.bincount(codes, minlength=len(REASONS))
     shown = rows[offset : offset + max(1, min(limit, PAGE_MOST))]
     following = offset + len(shown)
@@ -238,7 +248,9 @@ async def list_fleet(
         "offset": offset,
         "next_cursor": cursor_of(str(following)) if following < len(rows) else None,
         "enrolled": int(fleet.enrolled.sum()),
-        "spare_w": live.held_w((standing == REASONS.index(Reason.SELECTED)) & ~live.busy(now), SPARE_S),
+        "spare_w": live.held_w((standing == reason_code(Reason.SELECTED)) & ~busy, SPARE_S),
+        "asked": int(busy.sum()),
+        "silent": int(live.silent(busy).sum()),
         "online": int((fleet.online & fleet.enrolled).sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
         "sites": _sites_now(live, shown, codes, now),
@@ -246,12 +258,12 @@ async def list_fleet(
 
 
 async def every_site(
-    desk: Desk, *, search: str = "", reason: str = "", county: str = "", event: str = ""
+    desk: Desk, *, search: str = "", reason: str = "", county: str = "", event: str = "", proof: str = ""
 ) -> AsyncIterator[list[Json]]:
     """Return all homes that match, as ``list_fleet`` has them, in parts; dispatch goes on in between."""
     live, now = desk.running, desk.clock.now()
     codes = await reasons_in(desk, event) if event else standing_reasons(live, now)
-    rows = _matching(live, codes, search, reason, county)
+    rows = _matching(live, codes, search, reason, county, _proved(live, proof, event, now))
 
     async def parts() -> AsyncIterator[list[Json]]:
         for first in range(0, len(rows), SITES_AT_ONCE):
@@ -261,12 +273,25 @@ async def every_site(
     return parts()
 
 
-def _matching(live: Live, codes: IntColumn, search: str, reason: str, county: str) -> IntColumn:
+def _proved(live: Live, proof: str, event: str, now: datetime) -> BoolColumn:
+    """Return the sites whose command is proved so far; without a word all. Raises OperationRefused."""
+    if not proof:
+        return np.ones(len(live.controller.fleet), dtype=np.bool_)
+    words = [state.name.lower() for state in ProofState]
+    if proof not in words:
+        raise OperationRefused(f"proof {proof[:30]!r} is none of {', '.join(words)}")
+    found = live.in_state(ProofState(words.index(proof)))
+    return found & live.serving(event, now) if event else found
+
+
+def _matching(
+    live: Live, codes: IntColumn, search: str, reason: str, county: str, among: BoolColumn
+) -> IntColumn:
     """Return the rows of the sites that match. Raises OperationRefused."""
     if reason and reason not in list(Reason):
         raise OperationRefused(f"reason {reason[:30]!r} is none of {', '.join(Reason)}")
     fleet = live.controller.fleet
-    matching = np.ones(len(fleet), dtype=np.bool_)
+    matching = among.copy()
     if reason:
         matching &= codes == REASONS.index(Reason(reason))
     if county:
@@ -274,13 +299,6 @@ def _matching(live: Live, codes: IntColumn, search: str, reason: str, county: st
         matching &= fleet.county_no == (-1 if number is None else number)
     rows = np.flatnonzero(matching)
     return _named(live, rows, search.lower()[:100]) if search else rows
-
-
-def _offset_at(cursor: str) -> int:
-    key = key_at(cursor)
-    if not (key.isascii() and key.isdecimal()) or len(key) > 9:
-        raise not_given(cursor)
-    return int(key)
 
 
 def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
@@ -307,12 +325,10 @@ def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime) -> 
 
 
 def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: datetime) -> Json:
-    fleet, board = live.controller.fleet, live.controller.board
+    fleet = live.controller.fleet
     enrollment = live.controller.roster.enrollments[row]
     sampled_s = int(fleet.sampled_at_s[row])
-    assessment = board.assessment if board else None
-    known = assessment is not None and row < len(assessment.state)
-    state = ProofState(int(assessment.state[row])) if assessment is not None and known else ProofState.IDLE
+    state = live.state_of(row)
     return {
         "site_id": enrollment.site_id,
         "program_id": enrollment.program_id,
@@ -326,6 +342,7 @@ def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: 
         "reserve_pct": percent(int(fleet.vpp_reserve_permille[row])),
         "home_reserve_pct": percent(int(fleet.home_reserve_permille[row])),
         "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,
+        "sampled_at": instant(from_epoch(sampled_s)) if sampled_s else None,
         "online": bool(fleet.online[row]),
         "setpoint_w": int(setpoint_w[row]),
         "proof": state.name.lower(),

@@ -125,6 +125,7 @@ async def show_contact(desk: Desk, *, owner_id: str) -> Json:
     """
     written = await desk.store.notices_of(owner_id, limit=50)
     return contact_facts(await contact_of(desk, owner_id)) | {
+        "time_zone": desk.staff_zone,
         "notices": [
             {
                 "at": instant(notice.at),
@@ -136,5 +137,5 @@ async def show_contact(desk: Desk, *, owner_id: str) -> Json:
                 "given_up": delivery.given_up,
             }
             for notice, delivery in written
-        ]
+        ],
     }

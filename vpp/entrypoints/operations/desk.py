@@ -11,7 +11,7 @@ from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory
 from vpp.domain.ledger import HOME_CURRENCY
-from vpp.domain.program import Program
+from vpp.domain.program import Program, zone_of_most
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
 from vpp.entrypoints.operations.live import Live
 from vpp.ports import Clock, Keys, Store
@@ -111,6 +111,11 @@ class Desk:
         """Return the name of a program's zone, for people; ``UTC`` where the program is not here."""
         program = self.programs.get(program_id)
         return program.zone.key if program else "UTC"
+
+    @property
+    def staff_zone(self) -> str:
+        """Return the name of the zone in which staff read what belongs to no event."""
+        return zone_of_most(self.programs, self.live.program_sizes() if self.live else {})
 
 
 def instant(at: datetime) -> str:

@@ -16,10 +16,10 @@ from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.track_record import Asked
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.paging import cursor_of, offset_at
 from vpp.entrypoints.operations.records import asked_in_event, delivered_by_sites
 
 KEPT_FOR = timedelta(minutes=10)
-MOST_BURDENED = 20
 INDEX_WORDS = (
     "Jain's index over the cycles of every home that is enrolled: 1 when all carry the same, "
     "one in as many as there are when one home carries everything"
@@ -129,9 +129,9 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
     """Say what a home did this season, and how that compares with all homes of its program.
 
     Returns:
-        ``site_id, program_id, season_from, season_until``; ``events`` (count, no tests)``, hours`` (asked),
-        ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the pack)``,
-        mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
+        ``site_id, program_id, time_zone, season_from, season_until``; ``events`` (count, no tests)``, hours``
+        (asked), ``energy_wh`` (given, by its meter; what was asked where no meter says)``, cycles`` (of the
+        pack)``, mean_cycles`` (of all enrolled homes)``, cap_hours`` (of one home; None without)``,
         fairness_index`` (0 to 1 in thousandths, of the program) and ``fairness_index_means``; ``rows``:
         ``event_id, name, starts_at, test, hours, asked_wh, delivered_wh`` (None where no meter says) for
         each event that asked it, tests too: these are shown and not counted.
@@ -154,14 +154,15 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
         for share in found.shares
         if share.asked.seconds[row]
     ]
-    cap_s = desk.live.controller.terms.site_season_cap_s if desk.live else None
+    zone = desk.time_zone(enrollment.program_id)
     return _season_facts(found, enrollment.program_id) | {
         "site_id": site_id,
+        "time_zone": zone,
         "events": int(found.burden.events[row]),
         "hours": _hours(int(found.burden.seconds[row])),
         "energy_wh": int(found.burden.energy_wh[row]),
         "cycles": round(int(found.milli_cycles[row]) / 1000, 3),
-        "cap_hours": None if cap_s is None else cap_s // 3600,
+        "cap_hours": _cap_hours(desk),
         "rows": rows,
     }
 
@@ -175,41 +176,69 @@ async def own_seasons(desk: Desk, *, owner_id: str) -> list[Json]:
     return found
 
 
-async def show_fairness(desk: Desk, *, program_id: str) -> Json:
+async def show_fairness(desk: Desk, *, program_id: str, cursor: str = "", limit: int | None = 20) -> Json:
     """Say how a program's season was shared by its homes, with one published index.
 
+    Args:
+        program_id: The program.
+        cursor: ``next_cursor`` of the page before.
+        limit: At most this many homes; None takes all.
+
     Returns:
-        ``program_id, season_from, season_until, fairness_index`` (0 to 1 in thousandths)``,
+        ``program_id, name, time_zone, season_from, season_until, fairness_index`` (0 to 1 in thousandths)``,
         fairness_index_means, mean_cycles``; ``sites`` (enrolled)``, asked`` (of them, at least once)``,
-        events, energy_wh``; ``cycles``: ``least, quarter, half, three_quarters, most`` of the enrolled
-        homes; ``most_burdened``: ``site_id, events, hours, energy_wh, cycles`` of up to 20 homes, the most
-        cycles first.
+        resting`` (of them, that did all that one home is asked for)``, cap_hours`` (of one home; None
+        without)``, events, energy_wh``; ``cycles``: ``least, quarter, half, three_quarters, most`` of the
+        enrolled homes; ``homes``: ``site_id, events, hours`` (asked)``, energy_wh`` (given)``, cycles,
+        resting`` of each enrolled home, the most cycles first; ``next_cursor``.
     """
-    found = await season_share(desk, _program(desk, program_id))
+    program = _program(desk, program_id)
+    found = await season_share(desk, program)
     rows = np.flatnonzero(found.enrolled)
     cycles = np.sort(found.milli_cycles[rows])
     names = ("least", "quarter", "half", "three_quarters", "most")
     places = [place * (len(cycles) - 1) // 4 for place in range(5)] if len(cycles) else []
-    order = rows[np.lexsort((rows, -found.milli_cycles[rows]))][:MOST_BURDENED]
-    roster = await desk.store.enrollments()
+    resting = _resting(desk, len(found.enrolled))
+    first = offset_at(cursor) if cursor else 0
+    last = len(rows) if limit is None else min(first + limit, len(rows))
+    shown = rows[np.lexsort((rows, -found.milli_cycles[rows]))][first:last]
+    roster = desk.live.controller.roster.enrollments if desk.live else await desk.store.enrollments()
     return _season_facts(found, program_id) | {
+        "name": program.name,
+        "time_zone": program.zone.key,
         "sites": len(rows),
         "asked": int((found.burden.events[rows] > 0).sum()),
+        "resting": int(resting[rows].sum()),
+        "cap_hours": _cap_hours(desk),
         "events": sum(not is_test(share.history) for share in found.shares),
         "energy_wh": int(found.burden.energy_wh[rows].sum()),
         "cycles": {name: int(cycles[at]) / 1000 for name, at in zip(names, places, strict=False)},
-        "most_burdened": [
+        "homes": [
             {
                 "site_id": roster[row].site_id,
                 "events": int(found.burden.events[row]),
                 "hours": _hours(int(found.burden.seconds[row])),
                 "energy_wh": int(found.burden.energy_wh[row]),
                 "cycles": int(found.milli_cycles[row]) / 1000,
+                "resting": bool(resting[row]),
             }
-            for row in order.tolist()
-            if found.burden.events[row]
+            for row in shown.tolist()
         ],
+        "next_cursor": cursor_of(str(last)) if last < len(rows) else None,
     }
+
+
+def _resting(desk: Desk, sites: int) -> BoolColumn:
+    """Return the homes that no event asks any more this season or year; none before control has counted."""
+    board = desk.live.controller.board if desk.live else None
+    if desk.live is None or board is None:
+        return np.zeros(sites, dtype=np.bool_)
+    return board.season.reached(desk.live.controller.terms.site_season_cap_s, sites)
+
+
+def _cap_hours(desk: Desk) -> int | None:
+    cap_s = desk.live.controller.terms.site_season_cap_s if desk.live else None
+    return None if cap_s is None else cap_s // 3600
 
 
 def _season_facts(found: SeasonShare, program_id: str) -> Json:

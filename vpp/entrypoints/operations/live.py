@@ -6,28 +6,30 @@ Knows what the controller holds in memory; stores nothing and decides nothing.
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 
 from vpp.domain.board import Board
+from vpp.domain.course import EventPower
 from vpp.domain.dispatch_plan import held_w, holding_s, sustainable_w
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fanout import Fanout, fanout
-from vpp.domain.fleet import FleetState, Roster
+from vpp.domain.fleet import FleetState, Roster, homes_by_program
 from vpp.domain.grid_event import Receipt
 from vpp.domain.headroom import Limits, offers_of
-from vpp.domain.interval import to_epoch
+from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.link_health import LinkHealth
-from vpp.domain.proof import ProofState, Response
+from vpp.domain.proof import Output, ProofState, Response, output_of
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.dispatched import Dispatched
 
 SAMPLES_KEPT = 2_880  # four hours at one in five seconds
 EVENTS_KEPT = 20
 SAMPLE_EVERY_S = 5
+KEEP_EVERY = timedelta(seconds=15)  # in the store, with what no later process could see again
 
 
 class Dispatching(Protocol):
@@ -62,19 +64,9 @@ class Dispatching(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PowerSample:
-    """The power of one event at one moment, in watts: asked of the fleet, planned, measured."""
-
-    at_s: int
-    asked_w: int
-    planned_w: int
-    measured_w: int
-
-
 @dataclass(slots=True)
 class Live:
-    """The running controller, and the course of power since it started. Bounded in events and samples."""
+    """The running controller, and the course of power. Bounded in events and samples."""
 
     controller: Dispatching
     seasons: dict[str, object] = field(default_factory=dict)  # by program, what was added up lately
@@ -83,26 +75,60 @@ class Live:
     dispatched: dict[str, Dispatched] = field(
         default_factory=dict
     )  # by event, the sums of plans and commands
-    _course: defaultdict[str, deque[PowerSample]] = field(
+    unkept: list[EventPower] = field(default_factory=list)  # seen, and not in the store yet
+    _course: defaultdict[str, deque[EventPower]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=SAMPLES_KEPT))
     )
+    _recalled: set[str] = field(default_factory=set)
+    _kept_at: dict[str, datetime] = field(default_factory=dict)  # by event, the newest that goes to the store
 
     def note(self, now: datetime) -> None:
-        """Keep a sample of every event that has a plan; more often than every five seconds keeps one."""
-        board, now_s = self.controller.board, to_epoch(now)
+        """Keep the power of every event that has a plan; more often than every five seconds keeps one."""
+        board = self.controller.board
         for event_id, plan in board.plans.items() if board else ():
             course = self._course[event_id]
-            if course and now_s - course[-1].at_s < SAMPLE_EVERY_S:
+            if course and (now - course[-1].at).total_seconds() < SAMPLE_EVERY_S:
                 continue
-            serving = self.serving(event_id, now)
-            planned_w, measured_w = self.planned_w(serving), self.measured_w(serving)
-            if planned_w or (course and course[-1].planned_w):
-                course.append(PowerSample(now_s, plan.requested_w if planned_w else 0, planned_w, measured_w))
+            seen = self._power(event_id, plan, now)
+            if not seen.planned_w and not (course and course[-1].planned_w):
+                continue
+            course.append(seen)
+            kept_at = self._kept_at.get(event_id)
+            if kept_at is None or not seen.planned_w or now - kept_at >= KEEP_EVERY:
+                self._kept_at[event_id] = now
+                self.unkept.append(seen)
+        del self.unkept[:-SAMPLES_KEPT]
         while len(self._course) > EVENTS_KEPT:
             del self._course[next(iter(self._course))]
 
-    def course(self, event_id: str) -> Sequence[PowerSample]:
-        """Return an event's samples in order; empty before its first plan of this process."""
+    def _power(self, event_id: str, plan: EventPlan, now: datetime) -> EventPower:
+        serving = self.serving(event_id, now)
+        planned_w, output = self.planned_w(serving), self.output(serving)
+        return EventPower(
+            event_id=event_id,
+            at=whole_second(now),
+            asked_w=plan.requested_w if planned_w else 0,
+            planned_w=planned_w,
+            measured_w=int(output.measured_w.sum()),
+            estimated_w=int(output.estimated_w.sum()),
+            shortfall_w=plan.shortfall_w if planned_w else 0,
+            sites=int(serving.sum()),
+        )
+
+    def unread(self) -> list[str]:
+        """Return the events with a plan of which an earlier process may have seen more."""
+        board = self.controller.board
+        return [event_id for event_id in board.plans if event_id not in self._recalled] if board else []
+
+    def recall(self, event_id: str, seen: Sequence[EventPower]) -> None:
+        """Take in what an earlier process saw of an event."""
+        self._recalled.add(event_id)
+        course = self._course[event_id]
+        if not course:
+            course.extend(seen)
+
+    def course(self, event_id: str) -> Sequence[EventPower]:
+        """Return an event's power as it was seen, in order; empty before its first command."""
         return tuple(self._course.get(event_id, ()))
 
     def plan(self, event_id: str) -> EventPlan | None:
@@ -132,6 +158,22 @@ class Live:
             ProofState(int(board.assessment.state[site_no])) if self.serving(event_id, now)[site_no] else None
         )
 
+    def state_of(self, site_no: int) -> ProofState:
+        """Return how far a site's newest command is proved, at the last tick."""
+        board = self.controller.board
+        if board is None or board.assessment is None or site_no >= len(board.assessment.state):
+            return ProofState.IDLE
+        return ProofState(int(board.assessment.state[site_no]))
+
+    def in_state(self, state: ProofState) -> BoolColumn:
+        """Return which sites are in a state of proof, at the last tick."""
+        board, sites = self.controller.board, len(self.controller.fleet)
+        found: BoolColumn = np.full(sites, state is ProofState.IDLE, dtype=np.bool_)
+        if board is not None and board.assessment is not None:
+            known = board.assessment.sites_in(state)
+            found[: len(known)] = known
+        return found
+
     def busy(self, now: datetime) -> BoolColumn:
         """Return the sites that are commanded to discharge now, for any event."""
         found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
@@ -150,9 +192,7 @@ class Live:
 
     def program_sizes(self) -> dict[str, int]:
         """Return how many homes each program has."""
-        programs = self.controller.roster.programs
-        counts = np.bincount(self.controller.fleet.program_no, minlength=len(programs))
-        return {word: int(counts[number]) for number, word in enumerate(programs.words)}
+        return homes_by_program(self.controller.fleet, self.controller.roster)
 
     def held_w(self, sites: BoolColumn, seconds: int) -> int:
         """Return the power that these sites can hold for that long, within their limits."""
@@ -170,29 +210,22 @@ class Live:
         """Return what these sites were told to discharge."""
         return int(self.setpoint_w()[serving].sum())
 
-    def measured_w(self, serving: BoolColumn) -> int:
-        """Return what these sites were last measured at; a silent one counts as control counts it."""
-        silent = self._silent(serving)
-        return int(self.controller.fleet.battery_w.clip(0)[serving & ~silent].sum()) + self.estimated_w(
-            serving
-        )
-
-    def estimated_w(self, serving: BoolColumn) -> int:
-        """Return the part of ``measured_w`` that nobody measures now: what silent sites are counted at."""
-        silent = self._silent(serving)
+    def output(self, sites: BoolColumn) -> Output:
+        """Return what each of these sites gives now, and the part of it that nobody measures."""
         board = self.controller.board
-        if board is None or board.assessment is None:
-            return 0
-        known = len(board.assessment.state)
-        return int(board.assessment.effective_w[silent[:known]].sum())
+        return output_of(self.controller.fleet, board.assessment if board else None, sites)
 
-    def _silent(self, serving: BoolColumn) -> BoolColumn:
+    def silent(self, serving: BoolColumn) -> BoolColumn:
         """Return which of these sites are silent, at the last tick."""
-        found = np.zeros_like(serving)
+        return serving & self.in_state(ProofState.SILENT)
+
+    def unjudged(self) -> BoolColumn:
+        """Return which sites nobody could judge at the last tick: those that are starting, or raised."""
+        found: BoolColumn = np.zeros(len(self.controller.fleet), dtype=np.bool_)
         board = self.controller.board
         if board is not None and board.assessment is not None:
-            known = len(board.assessment.state)
-            found[:known] = serving[:known] & board.assessment.sites_in(ProofState.SILENT)
+            known = board.assessment.waiting
+            found[: len(known)] = known
         return found
 
     def proof(self, serving: BoolColumn) -> dict[str, int]:

@@ -48,6 +48,7 @@ async def replay_otherwise(desk: Desk, *, event_id: str, floor: str) -> Json:
     ends_at = min(desk.clock.now(), ended_at(history))
     return {
         "event_id": event_id,
+        "time_zone": desk.time_zone(history.latest.program_id),
         "floor_pct": percent(floor_permille),
         "plans": [_pair_facts(pair) for pair in pairs],
         "planned_wh": _energy_wh([(each.at, each.was) for each in pairs], ends_at),

@@ -31,6 +31,14 @@ def key_at(cursor: str) -> str:
     return key
 
 
+def offset_at(cursor: str) -> int:
+    """Return how many a cursor passes over, in a list that is only counted. Raises OperationRefused."""
+    key = key_at(cursor)
+    if not (key.isascii() and key.isdecimal()) or len(key) > 9:
+        raise not_given(cursor)
+    return int(key)
+
+
 def page(
     found: Sequence[T], key: Callable[[T], str], *, cursor: str = "", limit: int | None = None
 ) -> tuple[list[T], str | None]:

@@ -6,24 +6,31 @@ from vpp.domain.nomination import month_of, standing
 from vpp.domain.program import TariffRule, Terms
 from vpp.domain.season_hours import season_seconds
 from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.paging import page
 
 
-async def list_programs(desk: Desk) -> Json:
+async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = None) -> Json:
     """Return ``programs`` by id, with the terms in force today and what the season has used.
+
+    Args:
+        cursor: ``next_cursor`` of the page before.
+        limit: At most this many; None takes all.
 
     Returns:
         ``program_id, name, utility, time_zone, currency``; ``nominated_w`` (for this month, None where
         nothing is); ``terms`` (None before the first edition): ``window_opens, window_closes`` (local),
         ``event_min_s, event_max_s, season_cap_s, season_used_s, season_left_s, season_minimum_s,
         season_first, season_last`` (month-day)``, rate_usd_per_kwh, also_enrolled`` (other programs that a
-        home may be in), and ``pays``, the rule and its rate for people.
+        home may be in), and ``pays``, the rule and its rate for people. Also ``next_cursor``.
     """
     now = desk.clock.now()
     histories = await desk.store.histories()
     sources = {source.name: source for source in await desk.store.sources()}
     nominated = standing(await desk.store.nominations())
     found: list[Json] = []
-    for program in sorted(desk.programs.values(), key=lambda each: each.program_id):
+    by_id = sorted(desk.programs.values(), key=lambda each: each.program_id)
+    shown, following = page(by_id, lambda each: each.program_id, cursor=cursor, limit=limit)
+    for program in shown:
         today = now.astimezone(program.zone).date()
         terms = program.terms_on(today)
         used_s = season_seconds(histories, sources, program, now)
@@ -39,7 +46,7 @@ async def list_programs(desk: Desk) -> Json:
                 "terms": None if terms is None else _terms(terms, program.currency, used_s),
             }
         )
-    return {"programs": found}
+    return {"programs": found, "next_cursor": following}
 
 
 def _terms(terms: Terms, currency: str, used_s: int) -> Json:

@@ -64,12 +64,13 @@ async def rehearse_event(
         targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
 
     Returns:
-        ``starts_at, ends_at``; ``asked_wh, delivered_wh, delivered_pct``; ``after_5_min_pct`` (delivered of
-        asked from five minutes after the start until homes begin to end), ``greatest_shortfall_w`` and
-        ``shortfall_wh`` (in the same time); ``sites`` (commanded), ``commands, ticks``; ``reasons`` (sites by
-        reason at the end), ``lowest_charge_pct``; ``curve``: ``at, asked_w, planned_w, delivered_w`` each
-        minute; ``worst_feeders``: ``name, sites, planned_wh, delivered_wh, shortfall_wh, peak_w, cap_w``;
-        ``out_of_program``. Leave and approval are taken as given; events that are on are rehearsed beside it.
+        ``starts_at, ends_at, time_zone``; ``asked_wh, delivered_wh, delivered_pct``; ``after_5_min_pct``
+        (delivered of asked from five minutes after the start until homes begin to end),
+        ``greatest_shortfall_w`` and ``shortfall_wh`` (in the same time); ``sites`` (commanded), ``commands,
+        ticks``; ``reasons`` (sites by reason at the end), ``lowest_charge_pct``; ``curve``: ``at, asked_w,
+        planned_w, delivered_w`` each minute; ``worst_feeders``: ``name, sites, planned_wh, delivered_wh,
+        shortfall_wh, peak_w, cap_w``; ``out_of_program``. Leave and approval are taken as given;
+        events that are on are rehearsed beside it.
     """
     live, now = desk.running, whole_second(desk.clock.now())
     history = await _history(desk, event_id, program_id, power_mw, starts_at, minutes, targets, now)
@@ -83,7 +84,7 @@ async def rehearse_event(
         await stage.step()
         notes.write(stage, history.latest.event_id)
         await asyncio.sleep(0)  # the running controller has its turn between two virtual ticks
-    return _report(stage, notes, history, span)
+    return _report(stage, notes, history, span, desk.time_zone(history.latest.program_id))
 
 
 def _as_long_as(share: IntColumn, sites: int) -> IntColumn:
@@ -297,7 +298,7 @@ def by_feeder(stage: _Stage, column: IntColumn) -> IntColumn:
     return sums
 
 
-def _report(stage: _Stage, notes: _Notes, history: EventHistory, span: Interval) -> Json:
+def _report(stage: _Stage, notes: _Notes, history: EventHistory, span: Interval, zone: str) -> Json:
     tick_s, begins_s = stage.terms.tick_s, to_epoch(span.starts_at)
     during = [each for each in notes.curve if begins_s <= each[0] < to_epoch(span.ends_at)]
     winds_down_s = to_epoch(span.ends_at) - stage.terms.spread_s - stage.terms.ramp_s
@@ -313,6 +314,7 @@ def _report(stage: _Stage, notes: _Notes, history: EventHistory, span: Interval)
         "event_id": history.latest.event_id if history.latest.event_id != "preview" else None,
         "starts_at": instant(span.starts_at),
         "ends_at": instant(span.ends_at),
+        "time_zone": zone,
         "asked_wh": asked_ws // 3600,
         "delivered_wh": delivered_ws // 3600,
         "delivered_pct": _share_pct(delivered_ws, asked_ws),

@@ -16,7 +16,8 @@ async def list_trail(desk: Desk, *, subject: str = "", cursor: str = "", limit: 
         limit: At most this many.
 
     Returns:
-        ``entries``: ``at, actor, action, subject, reason, request_id``; ``next_cursor``.
+        ``entries``: ``at, actor, action, subject, reason, request_id``; ``time_zone`` (in which staff read
+        it); ``next_cursor``.
     """
     passed = key_at(cursor) if cursor else "0"
     if not (passed.isascii() and passed.isdecimal()) or int(passed) > OLDEST:
@@ -25,7 +26,8 @@ async def list_trail(desk: Desk, *, subject: str = "", cursor: str = "", limit: 
     found = await desk.store.trail(subject=subject or None, limit=offset + limit + 1)
     shown = found[offset : offset + limit]
     following = cursor_of(str(offset + limit)) if len(found) > offset + limit else None
-    return {"entries": [_entry_facts(entry) for entry in shown], "next_cursor": following}
+    entries = [_entry_facts(entry) for entry in shown]
+    return {"entries": entries, "time_zone": desk.staff_zone, "next_cursor": following}
 
 
 def _entry_facts(entry: TrailEntry) -> Json:

@@ -6,7 +6,10 @@ const button = document.getElementById("play");
 const FASTER = 60;
 let playing = 0;
 
-const zone = document.getElementById("replay")?.dataset.zone;
+const section = document.getElementById("replay");
+const zone = section?.dataset.zone;
+const from = Number(section?.dataset.from);
+const until = Number(section?.dataset.until);
 const chart = document.querySelector("#replay .chart");
 const clock = (at) => new Date(at).toLocaleTimeString("en-US", { timeZone: zone, timeZoneName: "short" });
 const power = (watts) => Math.abs(watts) >= 1e6 ? `${(watts / 1e6).toFixed(1)} MW` : `${(watts / 1000).toFixed(1)} kW`;
@@ -16,19 +19,18 @@ function show() {
   for (const place of document.querySelectorAll("[data-show]")) {
     const name = place.dataset.show;
     const value = frame[name];
-    place.textContent = name === "at" ? clock(value)
+    place.textContent = value === null ? "not known" : name === "at" ? clock(value)
       : name.endsWith("_w") ? power(value) : value.toLocaleString("en-US");
   }
   mark(frame.at);
   slider.setAttribute("aria-valuetext", clock(frame.at));
 }
 
-// The line of the moment: the chart's own scale is that of its first and last frame.
+// The line of the moment, on the chart's own scale.
 function mark(at) {
   const line = chart?.querySelector(".now");
   if (!line) return;
-  const first = Date.parse(frames[0].at);
-  const part = (Date.parse(at) - first) / (Date.parse(frames.at(-1).at) - first || 1);
+  const part = (Date.parse(at) / 1000 - from) / (until - from || 1);
   const left = Number(line.dataset.left);
   const x = String(left + part * (Number(line.dataset.right) - left));
   line.setAttribute("x1", x);
