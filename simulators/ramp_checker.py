@@ -71,7 +71,7 @@ class RampChecker:
         for revision in revisions:
             others = [each for each in histories if each.latest.event_id != revision.event_id]
             if not (news or _turns(others, tick.at)):
-                self._judge_fall(revision, before_w.get(revision.event_id), after_w[revision.event_id])
+                self._judge_fall(revision, before_w.get(revision.event_id), after_w)
             self._asked[revision.event_id] = revision.version, revision.requested_w
             self._deaf[revision.event_id] = np.isin(revision.reason_code, _SILENT)
         for history in () if news else histories:
@@ -97,12 +97,20 @@ class RampChecker:
                 what = f"plans rise by {watts} W in {self._pace_s} s under a cap of {cap.w_per_min} W/min"
                 self._findings.report("I18", f"{cap.name}: {what}")
 
-    def _judge_fall(self, revision: PlanRevision, before: IntColumn | None, after: IntColumn) -> None:
-        """Judge what falls because less is asked by the same version: never more than that."""
+    def _judge_fall(
+        self, revision: PlanRevision, before: IntColumn | None, after_w: Mapping[str, IntColumn]
+    ) -> None:
+        """Judge what falls because less is asked by the same version: never more than that.
+
+        Whom a more important event takes falls for no schedule, however little it is asked there.
+        """
         version, asked_w = self._asked.get(revision.event_id, (0, 0))
         if before is None or version != revision.version or revision.requested_w >= asked_w:
             return
+        after = after_w[revision.event_id]
         able = np.isin(revision.reason_code, _STILL_ABLE)
+        for event_id, setpoint_w in after_w.items():
+            able = able & ((setpoint_w == 0) | (event_id == revision.event_id))
         for cap in self._caps:
             fallen_w = int((before - after)[cap.sites & able].sum())
             if min(fallen_w, asked_w - revision.requested_w) > cap.w_per_min:
