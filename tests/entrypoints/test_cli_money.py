@@ -140,6 +140,16 @@ def test_an_hour_that_is_not_ok_says_in_a_bundle_which_readings_are_to_blame(vpp
 
 
 @pytest.mark.usefixtures("closed_event")
+def test_nothing_is_quarantined_where_no_power_sample_says_otherwise(vpp: Vpp):
+    found = json_of(vpp("meter", "check", "ev-1", "--quarantine", "--json"))
+    printed = vpp("meter", "check", "ev-1", "--quarantine").stdout
+
+    assert found == {"event_id": "ev-1", "refused": []}
+    assert "ev-1: the power samples refute no hour that is still believed" in printed
+    assert vpp("statement", "owner-home").stdout.count("$18.00") >= 1
+
+
+@pytest.mark.usefixtures("closed_event")
 def test_a_payout_run_writes_a_file_and_is_confirmed(vpp: Vpp, tmp_path: Path):
     file = tmp_path / "bank.csv"
 

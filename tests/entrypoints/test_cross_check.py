@@ -78,11 +78,13 @@ async def test_an_hour_that_power_samples_refute_is_bad_pays_nothing_and_says_wh
     await store_counters(suburb, honest_id, power_w[honest])
     await store_counters(suburb, doubtful_id, power_w[doubtful] + 1_000)
 
-    found: Any = await quarantine_meters(suburb.desk, event_id="ev-1")
-    again: Any = await quarantine_meters(suburb.desk, event_id="ev-1")
+    found: Any = await quarantine_meters(suburb.desk, event_id="ev-1", actor="staff:ana")
+    again: Any = await quarantine_meters(suburb.desk, event_id="ev-1", actor="staff:ana")
 
     assert {each["site_id"] for each in found["refused"]} == {doubtful_id}
     assert again["refused"] == []
+    (noted,) = await suburb.desk.store.trail(subject=f"site:{doubtful_id}", limit=9)
+    assert (noted.actor, noted.action) == ("staff:ana", "quarantine meters")
     await suburb.pass_time(3_600)
     await money.settle_event(suburb.desk, event_id="ev-1")
     owner_id = suburb.controller.roster.enrollments[doubtful].owner_id
@@ -99,4 +101,4 @@ async def test_a_battery_that_is_not_what_is_paid_refutes_nothing(tmp_path: Path
     suburb.desk.programs.clear()  # type: ignore[attr-defined]  # a dictionary here
 
     with pytest.raises(OperationRefused, match="not paid by the battery's counters"):
-        await quarantine_meters(suburb.desk, event_id="ev-1")
+        await quarantine_meters(suburb.desk, event_id="ev-1", actor="staff:ana")

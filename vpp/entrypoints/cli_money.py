@@ -50,7 +50,7 @@ def check_meters(
 ) -> None:
     """Compare counters with power samples; exit 1 where they differ."""
     if quarantine:
-        refused = ask(cross_check.quarantine_meters, event_id=event)
+        refused = ask(cross_check.quarantine_meters, event_id=event, actor=actor())
         answer(refused, rendering.show_quarantined, as_json=as_json)
         return
     found = ask(cross_check.check_meters, event_id=event)

@@ -209,9 +209,9 @@ async def check_meters(desk: AtDesk, event_id: str) -> Json:
 
 
 @router.post("/events/{event_id}/meter-quarantine")
-async def quarantine_meters(desk: AtDesk, event_id: str) -> Json:
+async def quarantine_meters(desk: AtDesk, actor: Actor, event_id: str) -> Json:
     """Stop believing counters in the hours of an event in which power samples refute them."""
-    return await cross_check.quarantine_meters(desk, event_id=event_id)
+    return await cross_check.quarantine_meters(desk, event_id=event_id, actor=actor)
 
 
 @router.get("/events/{event_id}/replay-otherwise")

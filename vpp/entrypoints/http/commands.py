@@ -42,6 +42,7 @@ OWN_TRAIL = (
     "add_source",
     "add_user",
     "make_login_link",
+    "quarantine_meters",
 )
 """Operations that leave their trail by themselves, whoever asks."""
 REASON_MOST = 500

@@ -58,12 +58,13 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
     }
 
 
-async def quarantine_meters(desk: Desk, *, event_id: str) -> Json:
+async def quarantine_meters(desk: Desk, *, event_id: str, actor: str) -> Json:
     """Stop believing a battery's counters in the hours of an event in which its power samples refute them.
 
     After a person has looked: what the meter read within such an hour is BAD from now on, so the hour pays
     nothing; nothing takes that back. An hour is refuted where the two differ by more than the half percent
-    or 50 Wh of ``check_meters`` and what lost samples leave open. Again changes nothing.
+    or 50 Wh of ``check_meters`` and what lost samples leave open. Again changes nothing. The trail keeps who
+    did it, home by home.
 
     Returns:
         ``event_id`` and ``refused``: ``site_id, starts_at, ends_at, counted_wh, integrated_wh,
@@ -101,7 +102,12 @@ async def quarantine_meters(desk: Desk, *, event_id: str) -> Json:
                     from_epoch(int(found.from_s[place]) + 1), from_epoch(int(found.until_s[place]) - 1)
                 )
                 stretches.append((site_ids[place], inside))
-    await desk.store.refuse_stretches(stretches, at=desk.clock.now())
+    homes = dict.fromkeys(site_id for site_id, _ in stretches)
+    about = f"counters refuted by power samples in {event_id}"
+    await desk.store.leave_trail(
+        [desk.trail_entry(actor, "quarantine meters", f"site:{each}", about) for each in homes]
+    )
+    await desk.store.refuse_stretches(stretches, at=desk.clock.now())  # never without a name in the trail
     return {"event_id": event_id, "refused": list(refused)}
 
 
