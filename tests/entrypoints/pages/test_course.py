@@ -136,7 +136,10 @@ async def test_what_the_database_could_not_take_is_stored_when_it_is_back(
         patched.setattr(suburb.desk.store, "add_course", down)
         await run(suburb, ticks=8)
         missing = len(await suburb.desk.store.course(EVENT))
+        meanwhile = await frames_of(suburb)
     await run(suburb, ticks=1)
 
     assert len(await suburb.desk.store.course(EVENT)) == missing + 9
     assert suburb.live.unkept == []
+    assert meanwhile[-1]["measured_w"] is not None
+    assert len(meanwhile) == missing + 8
