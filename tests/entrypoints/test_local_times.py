@@ -16,8 +16,8 @@ from vpp.domain.grid_event import GridSource
 from vpp.domain.notice import Contact, NoticeKind
 from vpp.domain.program import zone_of_most
 from vpp.domain.quantities import Watts
-from vpp.entrypoints import cli_events, cli_fleet, cli_owner
-from vpp.entrypoints.operations import alarms, evening, starting, trail
+from vpp.entrypoints import cli_events, cli_fleet, cli_owner, rendering
+from vpp.entrypoints.operations import alarms, evening, events, sites, starting, trail
 from vpp.stages.notify import Progress, alert, watch
 from vpp.wire.notice_text import word_notice
 
@@ -85,6 +85,22 @@ async def test_an_alarm_tells_staff_since_when_in_the_time_of_its_event(suburb: 
     assert "America/Los_Angeles" not in page.text
     listed = await alarms.list_alarms(suburb.desk)
     assert "PDT" in printed(cli_owner._show_alarms, listed)
+
+
+async def test_what_a_command_did_is_printed_in_the_time_of_the_program_too(suburb: Suburb) -> None:
+    await start(suburb)
+
+    answers: list[Any] = [
+        await sites.opt_out_site(suburb.desk, site_id="s-001", event_id="hot-1", actor="staff:ana"),
+        await sites.opt_in_site(suburb.desk, site_id="s-001", event_id="hot-1"),
+        await sites.change_reserve(suburb.desk, site_id="s-001", reserve="30", actor="staff:ana"),
+        await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana"),
+    ]
+
+    for each in answers:
+        assert "Wed 9 Sep 2026 6:02:00 PM PDT" in printed(rendering.show_facts, each)
+        assert "2026-09-10T01:02:00Z" in each.values()
+    assert "10 Sep 2026 1:02:00 AM UTC" in printed(rendering.show_facts, {"at": "2026-09-10T01:02:00Z"})
 
 
 def test_staff_read_the_time_of_most_homes_and_without_homes_that_of_most_programs() -> None:

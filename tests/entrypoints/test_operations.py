@@ -255,7 +255,16 @@ async def test_a_cancel_is_a_version_of_its_own_and_happens_once(desk: Desk) -> 
     again = await events.cancel_event(desk, event_id="ev-1", actor="operator:ada")
     event = await events.show_event(desk, event_id="ev-1")
 
-    assert cancelled == again == {"event_id": "ev-1", "version": 2, "cancelled_at": "2026-09-09T19:00:00Z"}
+    assert (
+        cancelled
+        == again
+        == {
+            "event_id": "ev-1",
+            "version": 2,
+            "cancelled_at": "2026-09-09T19:00:00Z",
+            "time_zone": "America/Los_Angeles",
+        }
+    )
     assert (event["state"], event["starts_at"]) == ("cancelled", "2026-09-10T01:00:00Z")
 
 

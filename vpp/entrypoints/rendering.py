@@ -1,5 +1,6 @@
 """How answers look to a person on a terminal: tables, local time, kW and kWh, dollars to the cent."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,8 @@ from rich.text import Text
 
 from vpp.entrypoints.operations import owner_money
 from vpp.entrypoints.operations.tracing import without_repeats
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def local(text: str | None, zone: str) -> str:
@@ -63,14 +66,17 @@ def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] 
 
 
 def show_facts(console: Console, facts: dict[str, Any]) -> None:
-    """Print the plain facts of an answer, one per line."""
-    rows = [(key, _plain(value)) for key, value in facts.items() if not isinstance(value, dict)]
+    """Print the plain facts of an answer, one per line; times in the zone that it names, else in UTC."""
+    zone = str(facts.get("time_zone", "UTC"))
+    rows = [(key, _plain(value, zone)) for key, value in facts.items() if not isinstance(value, dict)]
     console.print(table("", "", rows=rows))
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, zone: str) -> object:
     if value is None:
         return "-"
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        return local_second(value, zone)
     return ", ".join(str(part) for part in value) or "-" if isinstance(value, list) else value
 
 

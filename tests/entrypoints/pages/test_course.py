@@ -58,6 +58,7 @@ async def test_board_map_and_replay_tell_of_one_power_with_silent_homes_and_say_
         suburb.controller.fleet.battery_w[suburb.live.serving(EVENT, suburb.clock.now())].sum()
     )
     told = (facts["measured_w"], facts["estimated_w"])
+    metrics = (await ana.get("/metrics")).text
     map_page, replay_page, board_page = [
         (await ana.get(f"/operator/{path}")).text
         for path in ("map?figure=delivered_w", f"events/{EVENT}/replay", "boards")
@@ -69,6 +70,8 @@ async def test_board_map_and_replay_tell_of_one_power_with_silent_homes_and_say_
         sum(each["estimated_w"] for each in by_county),
     ) == told
     assert (newest["measured_w"], newest["estimated_w"]) == told
+    for figure, watts in zip(("measured", "estimated"), told, strict=True):
+        assert f'vpp_event_watts{{event="{EVENT}",figure="{figure}"}} {watts:.1f}' in metrics
     assert re.search(r"▲ \d+\.\d kW of it estimated", map_page)
     for page in (replay_page, board_page):
         assert 'class="line estimated"' in page
@@ -136,7 +139,10 @@ async def test_what_the_database_could_not_take_is_stored_when_it_is_back(
         patched.setattr(suburb.desk.store, "add_course", down)
         await run(suburb, ticks=8)
         missing = len(await suburb.desk.store.course(EVENT))
+        meanwhile = await frames_of(suburb)
     await run(suburb, ticks=1)
 
     assert len(await suburb.desk.store.course(EVENT)) == missing + 9
     assert suburb.live.unkept == []
+    assert meanwhile[-1]["measured_w"] is not None
+    assert len(meanwhile) == missing + 8

@@ -19,7 +19,7 @@ from vpp.entrypoints.operations.live import Live
 from vpp.ports import StoreUnavailable
 
 OUTCOMES = ("received", "stored", "duplicate", "lost")
-WATTS = ("asked", "planned", "measured", "shortfall")
+WATTS = ("asked", "planned", "measured", "estimated", "shortfall")
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 

@@ -56,7 +56,10 @@ async def show_evening(desk: Desk, *, event_id: str) -> Json:
     about: Json = {"event_id": event_id, "test": is_test(history), "time_zone": zone}
     if not revisions:
         return about | {"frames": []}
-    seen = await desk.store.course(event_id)
+    seen = list(await desk.store.course(event_id))
+    kept_until = seen[-1].at if seen else history.versions[0].committed_at
+    unkept = desk.live.unkept if desk.live else ()
+    seen += [each for each in unkept if each.event_id == event_id and each.at > kept_until]
     evening = _Evening(revisions, ticks)
     frames = [evening.frame(at, power) for at, power in _moments(seen, (*ticks, *revisions))]
     found = about | {"frames": _some(frames)}

@@ -355,6 +355,7 @@ async def force_event(
         "out_of_program": list(latest.out_of_program),
         "forced_by": grant.actor,
         "forced_at": instant(grant.granted_at),
+        "time_zone": desk.time_zone(latest.program_id),
     }
 
 
@@ -362,7 +363,7 @@ async def cancel_event(desk: Desk, *, event_id: str, actor: str) -> Json:
     """End an event now: every home is released, and what was delivered until now is settled.
 
     Returns:
-        ``event_id, version, cancelled_at``. Cancelling again changes nothing.
+        ``event_id, version, cancelled_at, time_zone``. Cancelling again changes nothing.
     """
     history = await desk.history(event_id)
     latest = history.latest
@@ -375,6 +376,7 @@ async def cancel_event(desk: Desk, *, event_id: str, actor: str) -> Json:
         "event_id": event_id,
         "version": latest.version,
         "cancelled_at": instant(latest.committed_at),
+        "time_zone": desk.time_zone(latest.program_id),
     }
 
 

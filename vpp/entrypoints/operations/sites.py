@@ -254,9 +254,9 @@ async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -
     """Keep a home out of one event from now on; a running discharge is released within seconds.
 
     Returns:
-        ``site_id, event_id, opted_out_at, origin``. Asking again changes nothing.
+        ``site_id, event_id, opted_out_at, origin, time_zone``. Asking again changes nothing.
     """
-    await desk.enrollment(site_id)
+    enrollment = await desk.enrollment(site_id)
     now = desk.clock.now()
     _refuse_ended(await desk.history(event_id), event_id, now)
     standing = await _standing_opt_out(desk, site_id, event_id)
@@ -269,6 +269,7 @@ async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -
         "event_id": event_id,
         "opted_out_at": instant(standing.opted_out_at),
         "origin": standing.origin,
+        "time_zone": desk.time_zone(enrollment.program_id),
     }
 
 
@@ -280,9 +281,9 @@ async def opt_in_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """Take back an opt-out of ours. One made at the home ends only at the home.
 
     Returns:
-        ``site_id, event_id, taken_back_at``.
+        ``site_id, event_id, taken_back_at, time_zone``.
     """
-    await desk.enrollment(site_id)
+    enrollment = await desk.enrollment(site_id)
     now = desk.clock.now()
     _refuse_ended(await desk.history(event_id), event_id, now)
     if not await desk.store.take_back_opt_out(site_id, event_id, at=now):
@@ -291,7 +292,8 @@ async def opt_in_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
             HTTPStatus.CONFLICT,
         )
     desk.changed(site_id)
-    return {"site_id": site_id, "event_id": event_id, "taken_back_at": instant(now)}
+    zone = desk.time_zone(enrollment.program_id)
+    return {"site_id": site_id, "event_id": event_id, "taken_back_at": instant(now), "time_zone": zone}
 
 
 async def change_reserve(desk: Desk, *, site_id: str, reserve: str, actor: str) -> Json:
@@ -301,9 +303,9 @@ async def change_reserve(desk: Desk, *, site_id: str, reserve: str, actor: str) 
         reserve: Percent of the app scale, 0 to 100 with at most one decimal.
 
     Returns:
-        ``site_id, reserve_pct, changed_at``. The home's own reserve still binds where it is higher.
+        ``site_id, reserve_pct, changed_at, time_zone``. The home's own reserve binds where it is higher.
     """
-    await desk.enrollment(site_id)
+    enrollment = await desk.enrollment(site_id)
     try:
         permille = read_percent(reserve)
     except ValueError as failure:
@@ -311,4 +313,7 @@ async def change_reserve(desk: Desk, *, site_id: str, reserve: str, actor: str) 
     now = desk.clock.now()
     await desk.store.change_reserve(ReserveChange(site_id, permille, now, actor))
     desk.changed(site_id)
-    return {"site_id": site_id, "reserve_pct": percent(permille), "changed_at": instant(now)}
+    zone = desk.time_zone(enrollment.program_id)
+    return {
+        "site_id": site_id, "reserve_pct": percent(permille), "changed_at": instant(now), "time_zone": zone,
+    }  # fmt: skip

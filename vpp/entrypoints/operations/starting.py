@@ -301,7 +301,7 @@ async def approve_event(
         claimed: Nobody but the caller says who the actor is.
 
     Returns:
-        ``event_id, version, approved_by, approved_at``. Approving again changes nothing.
+        ``event_id, version, approved_by, approved_at, time_zone``. Approving again changes nothing.
     """
     history = await desk.history(event_id)
     state = event_state(history, desk.clock.now())
@@ -324,6 +324,7 @@ async def approve_event(
         "version": grants[0].version,
         "approved_by": grants[0].actor,
         "approved_at": instant(grants[0].granted_at),
+        "time_zone": desk.time_zone(latest.program_id),
     }
 
 
