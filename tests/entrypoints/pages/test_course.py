@@ -71,7 +71,7 @@ async def test_board_map_and_replay_tell_of_one_power_with_silent_homes_and_say_
     ) == told
     assert (newest["measured_w"], newest["estimated_w"]) == told
     for figure, watts in zip(("measured", "estimated"), told, strict=True):
-        assert f'vpp_event_watts{{event="{EVENT}",figure="{figure}"}} {watts:.1f}' in metrics
+        assert f'vpp_event_watts{{event="{EVENT}",figure="{figure}",test="false"}} {watts:.1f}' in metrics
     assert re.search(r"▲ \d+\.\d kW of it estimated", map_page)
     for page in (replay_page, board_page):
         assert 'class="line estimated"' in page
