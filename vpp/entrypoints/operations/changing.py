@@ -12,7 +12,7 @@ from vpp.domain.interval import Interval, whole_second
 from vpp.domain.quantities import Watts
 from vpp.domain.season_hours import counted_intervals
 from vpp.domain.verdict import asked_span, out_of_program
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, local_words
 from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
 from vpp.entrypoints.operations.starting import MINUTES_MOST, read_megawatts, read_targets
 
@@ -52,7 +52,7 @@ async def modify_event(
     if power_mw:
         steps = _at_power(steps, read_megawatts(power_mw))
     if minutes:
-        steps = _until(steps, minutes, now)
+        steps = _until(steps, minutes, now, desk.time_zone(history.latest.program_id))
     program = desk.programs.get(latest.program_id)
     words = latest.targets if targets is None else read_targets(desk, program, targets)
     if (steps, words) != (latest.steps, latest.targets):
@@ -80,14 +80,15 @@ def _at_power(steps: Sequence[Step], power_w: int | None) -> tuple[Step, ...]:
     return tuple(step if step.power == 0 else replace(step, power=power) for step in steps)
 
 
-def _until(steps: Sequence[Step], minutes: int, now: datetime) -> tuple[Step, ...]:
+def _until(steps: Sequence[Step], minutes: int, now: datetime, zone: str) -> tuple[Step, ...]:
     """Return the steps cut, or the last one stretched, to a length from the first start."""
     if not 1 <= minutes <= MINUTES_MOST:
         raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}", field="minutes")
     ends_at = steps[0].interval.starts_at + timedelta(minutes=minutes)
     if ends_at <= now:
         raise OperationRefused(
-            f"the event would have ended at {instant(ends_at)}; cancel it to end it now", field="minutes"
+            f"the event would have ended on {local_words(ends_at, zone)}; cancel it to end it now",
+            field="minutes",
         )
     kept = [step for step in steps if step.interval.starts_at < ends_at]
     last = kept[-1]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
@@ -121,6 +122,12 @@ class Desk:
 def instant(at: datetime) -> str:
     """Return a time as RFC 3339 in UTC with whole seconds."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def local_words(at: datetime, zone: str) -> str:
+    """Return a time for a sentence to people, such as ``Wed Sep 9, 8:00 PM PDT``."""
+    local = at.astimezone(ZoneInfo(zone))
+    return f"{local:%a %b} {local.day}, {local.hour % 12 or 12}:{local:%M %p %Z}"
 
 
 def instant_or_none(at: datetime | None) -> str | None:

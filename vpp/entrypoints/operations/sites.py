@@ -15,6 +15,7 @@ from vpp.entrypoints.operations.desk import (
     OperationRefused,
     instant,
     instant_or_none,
+    local_words,
     percent,
     percent_or_none,
 )
@@ -239,15 +240,13 @@ async def _standing_opt_out(desk: Desk, site_id: str, event_id: str) -> OptOut |
     return None
 
 
-def _refuse_ended(history: EventHistory, event_id: str, now: datetime) -> None:
+def _refuse_ended(history: EventHistory, event_id: str, now: datetime, zone: str) -> None:
     latest = history.latest
     if latest.status is EventStatus.CANCELLED:
         raise OperationRefused(f"event {event_id} was cancelled; nothing changed", HTTPStatus.CONFLICT)
     if latest.interval is not None and latest.interval.ends_at <= now:
-        raise OperationRefused(
-            f"event {event_id} ended at {instant(latest.interval.ends_at)}; nothing changed",
-            HTTPStatus.CONFLICT,
-        )
+        at = local_words(latest.interval.ends_at, zone)
+        raise OperationRefused(f"event {event_id} ended on {at}; nothing changed", HTTPStatus.CONFLICT)
 
 
 async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -> Json:
@@ -258,7 +257,8 @@ async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -
     """
     enrollment = await desk.enrollment(site_id)
     now = desk.clock.now()
-    _refuse_ended(await desk.history(event_id), event_id, now)
+    zone = desk.time_zone(enrollment.program_id)
+    _refuse_ended(await desk.history(event_id), event_id, now, zone)
     standing = await _standing_opt_out(desk, site_id, event_id)
     if standing is None:
         standing = OptOut(site_id, event_id, now, origin=_origin(actor))
@@ -269,7 +269,7 @@ async def opt_out_site(desk: Desk, *, site_id: str, event_id: str, actor: str) -
         "event_id": event_id,
         "opted_out_at": instant(standing.opted_out_at),
         "origin": standing.origin,
-        "time_zone": desk.time_zone(enrollment.program_id),
+        "time_zone": zone,
     }
 
 
@@ -285,14 +285,14 @@ async def opt_in_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """
     enrollment = await desk.enrollment(site_id)
     now = desk.clock.now()
-    _refuse_ended(await desk.history(event_id), event_id, now)
+    zone = desk.time_zone(enrollment.program_id)
+    _refuse_ended(await desk.history(event_id), event_id, now, zone)
     if not await desk.store.take_back_opt_out(site_id, event_id, at=now):
         raise OperationRefused(
             f"site {site_id} has no opt-out of ours from event {event_id}; one made at the home ends there",
             HTTPStatus.CONFLICT,
         )
     desk.changed(site_id)
-    zone = desk.time_zone(enrollment.program_id)
     return {"site_id": site_id, "event_id": event_id, "taken_back_at": instant(now), "time_zone": zone}
 
 

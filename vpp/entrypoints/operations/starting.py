@@ -32,7 +32,7 @@ from vpp.domain.quantities import Watts
 from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import Accepted, accept
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, local_words
 from vpp.entrypoints.operations.events import authorized_now, cancel_now, event_facts, event_state
 from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.live import Live
@@ -73,9 +73,8 @@ def read_wish(
         raise OperationRefused(f"a length of {minutes} min is not 1 to {MINUTES_MOST}", field="minutes")
     begins = None if starts_at in ("", "now") else read_start(starts_at, program)
     if begins is not None and begins < desk.clock.now() - timedelta(minutes=1):
-        raise OperationRefused(
-            f"the start {instant(begins)} is over; give a later one, or now", field="starts_at"
-        )
+        at = local_words(begins, program.zone.key)
+        raise OperationRefused(f"the start {at} is over; give a later one, or now", field="starts_at")
     power_w = read_megawatts(power_mw)
     return Wish(program, power_w, begins, minutes * 60, read_targets(desk, program, targets))
 
