@@ -17,6 +17,7 @@ from simulators.online_home import OnlineHome
 from simulators.suburb import BEGINS
 from simulators.world import World
 from simulators.yesterday import TEST_DAY, TEST_EVENT
+from vpp.domain.command import discharges
 from vpp.domain.delivery import QUALITY_CODES, Quality
 from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.lease import Standing
@@ -119,7 +120,7 @@ class Audit:
             ends_at = min(event.ends_at, event.cancelled_at or event.ends_at)
             began = any(
                 event.starts_at <= tick.at < ends_at
-                and any(each.event_id == event_id for each in tick.orders)
+                and any(each.event_id == event_id for each in discharges([tick]))
                 for tick in ticks
             )
             if began and to_epoch(ends_at) < until_s and drive(world.store.settlement(event_id)) is None:

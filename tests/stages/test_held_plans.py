@@ -94,6 +94,21 @@ async def test_new_power_counts_what_silent_homes_still_give_and_tells_no_more_t
     assert sum(plan_w(world)) <= 34_100
 
 
+async def test_homes_that_report_again_after_less_was_asked_are_told_no_more_than_a_tenth_above_it() -> None:
+    charges = [900] * 10
+    world = await discharging(25_000, charges)
+    await fall_silent(world, [0, 1, 2, 3], charges)
+
+    await world.signal(6_000)
+    await told(world, seconds=1)
+    beside_silent_w = sum(plan_w(world))
+    await fall_silent(world, [0, 1], charges)
+
+    assert beside_silent_w == 10_000, "nobody can tell four silent homes less"
+    assert 6_000 <= sum(plan_w(world)) <= 6_600
+    assert plan_w(world)[:2] == [2_500, 2_500]
+
+
 async def test_more_important_event_is_told_no_more_beside_silent_homes_of_another_than_a_tenth_above() -> (
     None
 ):

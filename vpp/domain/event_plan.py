@@ -202,8 +202,9 @@ def plan_event(
     held = _still_held(plan, fleet, codes, delivered)
     deaf_w = np.where(delivered.silent, held, 0)  # nobody can tell these less
     held = deaf_w + limits.less(deaf_w, fleet).kept(held - deaf_w, fleet)
-    if not brake.slows and int(held.sum()) > brake.ceiling_w:
-        held = _cut(held, brake.ceiling_w, fleet, delivered, brake)
+    most_told_w = _told_most_w(demand, brake)
+    if not brake.slows and int(held.sum()) > most_told_w:
+        held = _cut(held, most_told_w, fleet, delivered, brake)
     counted_w = np.minimum(delivered.counted_w, held)
     requested_w = _requested_w(demand, fleet, codes, held, int(counted_w.sum()))
     missing_w = requested_w - int(counted_w.sum())
@@ -217,16 +218,16 @@ def plan_event(
     elif plan.asked != demand.asked and not (brake.slows and plan.revision > 0):
         fixed = delivered.silent | (codes == reason_code(Reason.HELD_BACK))
         beside_w = int(counted_w[fixed].sum())
-        fixed_w, told_w = np.where(fixed, held, 0), _told_most_w(demand, brake)
-        after = _solved(plan, demand, fleet, codes, limits, fixed_w, floor, None, told_w, beside_w=beside_w)
+        fixed_w = np.where(fixed, held, 0)
+        after = _solved(
+            plan, demand, fleet, codes, limits, fixed_w, floor, None, most_told_w, beside_w=beside_w
+        )
     elif missing_w < -deadband_w:
         kept = _cut(held, int(held.sum()) + missing_w, fleet, delivered, brake)
         after = _held(plan, requested_w, kept, floor, codes)
     elif missing_w > deadband_w:
         now = replace(plan, requested_w=requested_w)
-        after = _solved(
-            now, demand, fleet, codes, limits, held, floor, missing_w, _told_most_w(demand, brake)
-        )
+        after = _solved(now, demand, fleet, codes, limits, held, floor, missing_w, most_told_w)
     else:
         after = _held(plan, requested_w, held, floor, codes)
     if brake.slows:
