@@ -8,6 +8,7 @@ import pytest
 import vpp.entrypoints as entrypoints
 from vpp.domain.baseline import DayDropped
 from vpp.domain.dispatch_plan import Reason
+from vpp.domain.hour_reason import HourFault
 from vpp.domain.settlement import SettlementReason
 from vpp.entrypoints.language import DONE, Language, preferred, sentences
 
@@ -33,6 +34,7 @@ BUILT = (
     "data.given",
     "data.joined",
     "data.left",
+    "because.",
     "counts.",
     "period.",
 )
@@ -107,3 +109,19 @@ def test_every_sentence_of_what_was_done_is_said_and_what_is_unknown_stays_as_it
     assert spanish.done("read home s-001") == "leyó sobre su casa s-001"
     assert spanish.done("read home page") == "leyó su primera página"
     assert spanish.done("<b>") == "&lt;b&gt;"
+
+
+@pytest.mark.parametrize("code", ["en", "es"])
+@pytest.mark.parametrize("fault", list(HourFault))
+@pytest.mark.parametrize("ends", [("2026-09-10T01:00:00Z", "2026-09-10T02:30:00Z"), (None, None)])
+def test_every_reason_of_an_hour_is_told_with_local_times(
+    code: str, fault: HourFault, ends: tuple[str | None, str | None]
+) -> None:
+    since, until = ends
+    told = [
+        Language(code).because({"fault": fault, "from_at": a, "until_at": b}, "America/Los_Angeles")
+        for a, b in ((since, until), (since, None), (None, until))
+    ]
+
+    assert ("6:00" in told[0]) is (since is not None)
+    assert all("{" not in each for each in told)

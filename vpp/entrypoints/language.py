@@ -89,6 +89,14 @@ class Language:
                 return self(f"done.{key}", what=action.removeprefix(beginning))
         return escape(action)
 
+    def because(self, why: Mapping[str, str | None], zone: str) -> Markup:
+        """Return why an hour is not simply metered, with the times of day between which that is."""
+        since, until = why["from_at"], why["until_at"]
+        where = "between" if since and until else "after" if since else "before" if until else "ever"
+        times = {"since": self.clock(since, zone), "until": self.clock(until, zone)}
+        single = f"because.{why['fault']}"
+        return self(single if single in _SENTENCES[self.code] else f"{single}_{where}", **times)
+
     def moment(self, at: str | None, zone: str, *, year: bool = False) -> Markup:
         """Return an instant in local words with UTC on hover, such as ``Wed Sep 9, 6:00 PM PDT``."""
         if at is None:

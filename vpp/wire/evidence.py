@@ -38,7 +38,7 @@ from vpp.wire.evidence_csv import (
     read_period,
     read_sites,
 )
-from vpp.wire.hour_reasons import hour_reasons
+from vpp.wire.hour_reasons import hour_reasons, in_words
 from vpp.wire.json_place import line_of, path_in
 from vpp.wire.meter_file import read_meter_csv
 from vpp.wire.price_file import PriceRow, read_prices
@@ -278,7 +278,8 @@ def _hour_reasons(bundle: Bundle, lines: Sequence[SettlementLine]) -> dict[str, 
     for place, line in enumerate(lines):
         if any(hour.quality is not Quality.OK for hour in line.hours):
             own = _rows(bundle.readings, order[edges[place] : edges[place + 1]])
-            found[line.site_id] = hour_reasons(line, own, place, bundle.sites[place].meter)
+            reasons = hour_reasons(line, own, place, bundle.sites[place].meter)
+            found[line.site_id] = [in_words(each) for each in reasons]
     return found
 
 

@@ -14,6 +14,9 @@ from vpp.domain.program import MeterOfRecord
 from vpp.domain.settlement import SettlementLine
 from vpp.wire.strict_json import time_text
 
+Why = tuple[HourReason, ReadingFault | None]
+"""Why an hour is not OK, and of a BAD reading why it is not believed, where that is known."""
+
 
 def hour_reasons(
     line: SettlementLine,
@@ -21,20 +24,19 @@ def hour_reasons(
     site: int,
     meter: MeterOfRecord,
     faults: Mapping[datetime, ReadingFault] = MappingProxyType({}),
-) -> Sequence[str | None]:
+) -> Sequence[Why | None]:
     """Return, for each hour of a line, why it is not OK; None where it is.
 
     ``site`` is the home's position in the readings, which reach an hour beyond the event or farther;
     ``faults`` says of BAD readings, by their instant, why they are not believed, as far as that is known.
     """
     track = counter_track(readings, meter)
-    found: list[str | None] = []
+    found: list[Why | None] = []
     for hour in line.hours:
         stretch = None if line.settled is None else line.settled.overlap(hour.hour)
         why = None if stretch is None else hour_reason(track, site, stretch)
-        fault = None if why is None or why.fault is not HourFault.BAD_READING else _fault(faults, why.from_at)
-        of_reading = "" if fault is None else f" ({fault.replace('_', ' ')})"
-        found.append(None if why is None else in_words(why) + of_reading)
+        of_reading = why is not None and why.fault is HourFault.BAD_READING
+        found.append(None if why is None else (why, _fault(faults, why.from_at) if of_reading else None))
     return found
 
 
@@ -42,8 +44,15 @@ def _fault(faults: Mapping[datetime, ReadingFault], at: datetime | None) -> Read
     return None if at is None else faults.get(at)
 
 
-def in_words(reason: HourReason) -> str:
-    """Return a reason as people read it."""
+def in_words(why: Why | None) -> str | None:
+    """Return a reason as people read it; None where there is none."""
+    if why is None:
+        return None
+    reason, fault = why
+    return _in_words(reason) + ("" if fault is None else f" ({fault.replace('_', ' ')})")
+
+
+def _in_words(reason: HourReason) -> str:
     since = None if reason.from_at is None else time_text(reason.from_at)
     until = None if reason.until_at is None else time_text(reason.until_at)
     match reason.fault:

@@ -189,7 +189,7 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "What counts is the energy your battery discharged" in page.text
     assert "0.00 kWh × $2.00 per kWh × your share 1.00 = $0.00" in page.text
     assert "Rounded once, half up, to the cent: $0.00" in page.text
-    assert "no reading: counts as zero" in page.text
+    assert "no reading: counts as zero<br><small>No reading.</small>" in page.text
     assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
     assert [(hour["quality"], hour["reason"]) for hour in hours] == [("MISSING", "no reading")]
     assert (hours[0]["rounding"], hours[0]["event_amount_usd"]) == ("half up to the cent, once", "0.00")

@@ -121,8 +121,9 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         (exact Wh, a fraction such as ``"37/3"`` as text); ``amount_usd``; ``booked_usd`` (what the ledger
         says); ``quality, reason, test, out_of_program``.
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
-        ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality`` and ``reason`` (a sentence where
-        it is not OK, such as ``no reading from`` one instant ``to`` another).
+        ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality`` and, where it is not
+        OK, ``reason`` (a sentence, such as ``no reading from`` one instant ``to`` another) with its parts
+        ``because``.
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
@@ -185,9 +186,7 @@ async def _event_lines(
             carried = carried_wh(program, terms, line, settlements)
             reasons = await reasons_of(desk, terms, settlement, line)
             facts = {
-                "hours": [
-                    _hour_facts(hour) | {"reason": why} for hour, why in zip(line.hours, reasons, strict=True)
-                ],
+                "hours": [_hour_facts(hour) | why for hour, why in zip(line.hours, reasons, strict=True)],
                 "days_behind": behind,
                 "adjusted_by": await adjusted_by(desk, program, terms, line, history, behind),
                 "carried_wh": None if carried is None else exact(carried),
