@@ -274,7 +274,7 @@ def _hour_reasons(bundle: Bundle, lines: Sequence[SettlementLine]) -> dict[str, 
     """Return why hours are not OK, by site; sites with none that is not are left out."""
     order = np.argsort(bundle.readings.site, kind="stable")
     edges = np.searchsorted(bundle.readings.site[order], np.arange(len(lines) + 1)).tolist()
-    found = {}
+    found = dict[str, Sequence[str | None]]()
     for place, line in enumerate(lines):
         if any(hour.quality is not Quality.OK for hour in line.hours):
             own = _rows(bundle.readings, order[edges[place] : edges[place + 1]])
