@@ -38,6 +38,8 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "record_acks": ("ack",),
     "append": ("readings",),
     "exclude_day": ("excluded-day",),
+    "refuse_stretches": ("quarantine",),
+    "add_course": ("course",),
     "settle": ("settlement",),
     "post": ("ledger-pending", "ledger-posted", "ledger-voided", "ledger-reversed", "payout"),
     "keep_user": ("user",),
