@@ -21,6 +21,8 @@ BUILT = (
     "dates.",
     "home.saved_",
     "events.payout_",
+    "events.final",
+    "events.corrected",
     "statement.quality_",
     "messages.",
     "now.",

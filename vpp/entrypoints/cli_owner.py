@@ -83,7 +83,7 @@ def _show_history(console: Console, found: dict[str, Any]) -> None:
             row["event_id"],
             row["site_id"],
             rendering.local(row["starts_at"], row["time_zone"]),
-            rendering.kilowatt_hours(row["incremental_wh"]),
+            rendering.kilowatt_hours(row["paid_wh"]),
             f"${row['amount_usd']}",
             row["sentence"] or row["state"],
         )

@@ -302,7 +302,7 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
         console.print()
         console.print(
             f"{season['program_id']}, season from {season['season_starts_on']}: {season['events']} events, "
-            f"{exact_kilowatt_hours(season['incremental_wh'])}, "
+            f"{exact_kilowatt_hours(season['paid_wh'])} counted, "
             f"{amount(season['amount_usd'], season['currency'])}",
             markup=False,
             soft_wrap=True,

@@ -20,7 +20,7 @@ from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
 from vpp.domain.program import MeterOfRecord, Tariff, TariffRule
 from vpp.domain.quantities import Price
-from vpp.entrypoints.operations import events, metering, money, sites, starting
+from vpp.entrypoints.operations import books, events, metering, money, sites, starting
 
 SITE = "s-001"
 
@@ -321,6 +321,36 @@ async def test_what_one_owner_sees_does_not_depend_on_any_other(tmp_path: Path) 
         pages.append(re.sub(r'name="form_token" value="\w+"', "", page.text))
 
     assert pages[0] == pages[1]
+
+
+async def test_a_corrected_event_is_final_and_only_what_counts_is_summed(suburb: Suburb) -> None:
+    await suburb.add("rosa", Role.OWNER, f"o-{SITE}")
+    await begin(suburb)
+    await suburb.pass_time(60)
+    lines, counter_wh = ["site_id,at,discharged_wh,charged_wh,quality"], 0
+    for day in range(20, -1, -1):
+        at = EVENING - timedelta(days=day)
+        lines += [f"{SITE},{at:%Y-%m-%dT%H}:00:00Z,{counter_wh},900,OK"]
+        counter_wh += 50 if day == 0 else 74 if day == 1 else 73
+        lines += [f"{SITE},{at + timedelta(hours=1):%Y-%m-%dT%H}:00:00Z,{counter_wh},900,OK"]
+    suburb.clock.step_to(EVENING + timedelta(hours=2))
+    await metering.import_readings(suburb.desk, content="\n".join(lines).encode(), file_name="meter.csv")
+    suburb.clock.step_to(EVENING + timedelta(days=12))
+    await money.settle_event(suburb.desk, event_id="hot-1")
+    rosa = await logged_in(suburb, "rosa")
+    before = await rosa.get("/owner/events/hot-1")
+    await suburb.desk.store.exclude_day(SITE, (EVENING - timedelta(days=2)).date(), "outage", at=EVENING)
+    await books.correct_event(suburb.desk, event_id="hot-1", reason="an outage", actor="staff:ana")
+
+    page = await rosa.get("/owner/events/hot-1")
+    listed = await rosa.get("/owner/events")
+
+    assert "<small>Final</small>" in before.text
+    assert "<small>Final, corrected</small>" in page.text
+    assert "Corrected on" in page.text
+    assert "Not final" not in page.text
+    assert '<td class="number" data-label="Counted">0.00 kWh</td>' in listed.text
+    assert "1 event, 0.00 kWh counted, $0.00" in listed.text
 
 
 async def test_every_hour_says_its_rate_and_dollars_and_a_file_writes_decimals(

@@ -44,7 +44,7 @@ async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
     assert isinstance(rows, list)
     columns = (
         "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "ends_at_local",
-        "delivered_wh", "incremental_wh", "amount_usd", "state", "sentence",
+        "delivered_wh", "incremental_wh", "paid_wh", "amount_usd", "state", "sentence",
     )  # fmt: skip
     return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in rows])
 

@@ -108,10 +108,11 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``owner_id``, ``currency`` (that of every amount here, whose names end in ``_usd`` in any currency),
         ``sites``, and ``what_counts``, one sentence for each program (``counts``: the
         keys of its parts, and its cycles a year at most).
-        ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, starts_at, ends_at,
-        meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh, bonus_multiplier, owner_share,
-        cap_kwh, cap_amount, minimum_amount`` (None: none), ``meter_accuracy_pct`` (how far what was metered
-        may be off by the meter's class; None: unknown), ``event_s`` (its settled length), ``counts``,
+        ``events``: ``event_id, name, site_id, program_id, currency, time_zone, state, settled_at,
+        starts_at, ends_at, meter, tariff, baseline_method, negative_policy, rate_usd_per_kwh,
+        bonus_multiplier, owner_share, cap_kwh, cap_amount, minimum_amount`` (None: none),
+        ``meter_accuracy_pct`` (how far what was metered may be off by the meter's class; None: unknown),
+        ``event_s`` (its settled length), ``counts``,
         ``adjustment`` (what a grid meter's baseline was multiplied by) and ``adjusted_by`` (``hours``, what
         they ``metered_wh`` that day, ``usual_wh`` on the days behind the baseline, and ``lowest`` and
         ``highest``, the bounds of their ratio), ``carried_wh`` (of the season's earlier events, where it
@@ -128,7 +129,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
         ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``. ``seasons``:
-        ``program_id, currency, season_starts_on, events, incremental_wh, amount_usd``, sums over ``events``.
+        ``program_id, currency, season_starts_on, events``, and sums over ``events``: ``incremental_wh``,
+        ``paid_wh`` (what counts) and ``amount_usd``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
@@ -217,7 +219,7 @@ async def _currency_of(desk: Desk, owner_id: str) -> str:
 
 def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
     """Return the sums of an owner's events, by program and season, in order; two homes share one event."""
-    sums: dict[tuple[str, str], tuple[set[str], Fraction, Decimal]] = {}
+    sums: dict[tuple[str, str], tuple[set[str], Fraction, Fraction, Decimal]] = {}
     for line in lines:
         program = desk.programs.get(str(line["program_id"]))
         starts_at = line["starts_at"]
@@ -228,10 +230,11 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
         if season is None:
             continue
         key = (program.program_id, season.starts_at.astimezone(program.zone).date().isoformat())
-        events, energy_wh, amount = sums.get(key, (set(), Fraction(0), Decimal(0)))
+        events, energy_wh, paid_wh, amount = sums.get(key, (set(), Fraction(0), Fraction(0), Decimal(0)))
         sums[key] = (
             events | {str(line["event_id"])},
             energy_wh + Fraction(str(line["incremental_wh"])),
+            paid_wh + Fraction(str(line["paid_wh"])),
             amount + Decimal(str(line["amount_usd"])),
         )
     return [
@@ -241,7 +244,8 @@ def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
             "season_starts_on": starts_on,
             "events": len(sums[program_id, starts_on][0]),
             "incremental_wh": exact(sums[program_id, starts_on][1]),
-            "amount_usd": str(sums[program_id, starts_on][2]),
+            "paid_wh": exact(sums[program_id, starts_on][2]),
+            "amount_usd": str(sums[program_id, starts_on][3]),
         }
         for program_id, starts_on in sorted(sums)
     ]
@@ -271,6 +275,7 @@ def _line_facts(
         "currency": desk.currency(settlement.program_id),
         "time_zone": desk.time_zone(settlement.program_id),
         "state": settlement.state.value,
+        "settled_at": instant(settlement.settled_at),
         "starts_at": instant(line.settled.starts_at) if line.settled else None,
         "ends_at": instant(line.settled.ends_at) if line.settled else None,
         **_terms_facts(terms),

@@ -173,8 +173,8 @@ async def show_own_events(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``events``: ``event_id, name, site_id, starts_at, ends_at, time_zone, delivered_wh, incremental_wh,
-        amount_usd, currency, state, why`` (a word: why it is zero, or what was special; None where nothing
-        was)``, sentence`` (the same in English)``, test``.
+        paid_wh`` (what counts)``, amount_usd, currency, state, why`` (a word: why it is zero, or what was
+        special; None where nothing was)``, sentence`` (the same in English)``, test``.
     """
     homes = await homes_of(desk, owner_id)
     settlements = {each.event_id: each for each in await desk.store.settlements(owner_id=owner_id)}
@@ -201,12 +201,13 @@ async def _past(
     row |= {"site_id": home.site_id, "currency": desk.currency(history.latest.program_id)}
     if settlement is None or line is None:
         why: str | None = await _why_nothing(desk, home, history)
-        row |= {"delivered_wh": 0, "incremental_wh": 0, "amount_usd": usd(0), "state": "none"}
+        row |= {"delivered_wh": 0, "incremental_wh": 0, "paid_wh": 0, "amount_usd": usd(0), "state": "none"}
     else:
         why = _why_so(line, by_event=_paid_by_event(desk, history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
             "incremental_wh": round(line.incremental_wh),
+            "paid_wh": round(line.paid_wh),
             "amount_usd": usd(line.amount),
             "state": settlement.state.value,
         }

@@ -73,7 +73,8 @@ async def read_history(desk: Desk, *, owner_id: str, actor: str, reason: str = O
 
     Returns:
         ``events``, the newest first: ``event_id, name, site_id, starts_at, ends_at, time_zone, delivered_wh,
-        incremental_wh, amount_usd, state, why`` (a word; None where nothing was special)``, sentence, test``.
+        incremental_wh, paid_wh, amount_usd, state, why`` (a word; None where nothing was special)``,
+        sentence, test``.
     """
     await homes_for(desk, owner_id, actor, reason, "read history")
     return await show_own_events(desk, owner_id=owner_id)
