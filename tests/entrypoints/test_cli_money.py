@@ -83,6 +83,14 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
     assert changed.exit_code == 1
     assert not json.loads(changed.stdout)["agrees"]
     assert "is not empty; nothing was written" in vpp("evidence", "export", "ev-1", str(folder)).stderr
+    meter, nowhere = folder / "meter.csv", tmp_path / "nowhere"
+    meter.write_bytes(meter.read_bytes().replace(b",OK", b",XK", 1))
+    unread = vpp("evidence", "verify", str(folder), "--json")
+    found = json.loads(unread.stdout)
+    assert (unread.exit_code, found["agrees"]) == (1, False)
+    assert any(each.startswith("meter.csv:2: ") for each in found["differences"])
+    assert vpp("evidence", "export", "ev-nobody-knows", str(nowhere)).exit_code == 1
+    assert not nowhere.exists()
 
 
 @pytest.mark.usefixtures("closed_event")
@@ -190,6 +198,25 @@ def test_a_payout_run_is_written_for_a_bank_and_no_account_number_stays_here(vpp
     )
     vpp("payout", "cancel", "2026-10")
     assert "nobody is paid in this run" in vpp(*words).stderr
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_run_that_is_paid_is_written_for_no_bank_again(vpp: Vpp, tmp_path: Path):
+    accounts, file = tmp_path / "accounts.csv", tmp_path / "run.ach"
+    accounts.write_text(
+        "owner_id,name,routing,account,kind\nowner-home,Rosa,121000358,000987654321,checking\n"
+    )
+    vpp("payout", "run", "2026-10")
+    vpp("payout", "confirm", "2026-10")
+
+    refused = vpp(
+        "payout", "nacha", "2026-10", "--accounts", str(accounts), "--out", str(file),
+        "--bank-routing", "021000021", "--company-id", "1234567890", "--company", "Vpp",
+    )  # fmt: skip
+
+    assert refused.exit_code == 1
+    assert "2026-10 is confirmed as paid" in refused.stderr
+    assert not file.exists()
 
 
 @pytest.mark.usefixtures("closed_event")

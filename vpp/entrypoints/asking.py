@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 
 import typer
@@ -39,6 +39,7 @@ ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="WHY", help="Why you read an owner's data; the owner sees it.")
 ]
 Render = Callable[[Console, Any], None]
+_Found = TypeVar("_Found")
 
 stdout = Terminal(highlight=False)
 stderr = Terminal(stderr=True, highlight=False)
@@ -223,7 +224,7 @@ def _all_pages(service: RunningService, path: str, query: Mapping[str, str], who
     return whole
 
 
-def run(work: Coroutine[Any, Any, Json]) -> Json:
+def run(work: Coroutine[Any, Any, _Found]) -> _Found:
     """Return the result of work that is done here whatever runs."""
     try:
         return asyncio.run(work)

@@ -1,6 +1,7 @@
 """``vpp evidence``: a bundle from which anyone computes every watt-hour and cent again."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ evidence_app = typer.Typer(no_args_is_help=True, help="Evidence bundles.")
 
 _VERIFY_HELP = f"""Compute a bundle again, offline, and say where its own numbers differ.
 
-Exit 0 when all agrees or was computed, 1 with the first differences.
+Exit 0 when all agrees or was computed, 1 with the first differences. With ``--json``, of files that cannot
+be read only ``agrees`` (false) and ``differences`` (what is wrong with them, by file and line) are told.
 
 JSON: {inspect.getdoc(EvidenceReport.as_json)}
 
@@ -41,6 +43,8 @@ def verify(
     except OSError as failure:
         fail(f"{failure.filename}: {failure.strerror}")
     except BadFile as failure:
+        if as_json:
+            answer({"agrees": False, "differences": list(failure.faults)}, _show_files, as_json=True)
         fail("\n".join(failure.faults))
     answer(report.as_json(), _show_report, as_json=as_json)
     if not report.agrees:
@@ -67,21 +71,21 @@ def export(
 ) -> None:
     """Write a settled event's bundle into a folder."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if folder.exists() and any(folder.iterdir()):
             fail(f"{folder} is not empty; nothing was written")
-        found = run(_write(event, folder))
+        files: Mapping[str, bytes] = run(_bundle(event))
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     except OSError as failure:
         fail(f"{failure.filename}: {failure.strerror}")
+    found: Json = {"event_id": event, "folder": str(folder), "files": sorted(files)}
     answer(found, _show_files, as_json=as_json)
 
 
-async def _write(event_id: str, folder: Path) -> Json:
+async def _bundle(event_id: str) -> Mapping[str, bytes]:
     async with open_desk(settings_or_exit()) as desk:
-        files = await evidence.export_evidence(desk, event_id=event_id)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return {"event_id": event_id, "folder": str(folder), "files": sorted(files)}
+        return await evidence.export_evidence(desk, event_id=event_id)
 
 
 def _show_files(console: Console, found: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from vpp.domain.payout import PayoutState
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail
 from vpp.entrypoints.cli_money import ledger_app
@@ -84,7 +85,9 @@ def write_nacha(
 
 
 def _credits(run: dict[str, Any]) -> list[nacha.Credit]:
-    """Return what the bank is told to pay: US dollars, and nothing that was called back."""
+    """Return what the bank is told to pay: US dollars, nothing that was called back, and nothing twice."""
+    if any(each["state"] == PayoutState.PAID for each in run["payouts"]):
+        raise nacha.NotNacha(f"{run['run_id']} is confirmed as paid, and a bank would pay it once more")
     paid = [each for each in run["payouts"] if each["state"] != "called_back"]
     if abroad := sorted({each["currency"] for each in paid} - {"USD"}):
         raise nacha.NotNacha(f"ACH carries US dollars, not {', '.join(abroad)}")
