@@ -200,7 +200,7 @@ class Controller:
                     left = self._awaited[event_id] = awaited.without(answered)
                     self.runner.answered(event_id, by_all=not left.homes)
         refused = hear(board, heard.acks, self.clock.now())
-        behind = hear_in_force(board, collected.samples, collected.online)
+        behind = hear_in_force(board, collected.samples, collected.online, self.clock.now())
         return refused or behind or collected.urgent
 
     async def take_signal(self, source: str, message: bytes, *, within_s: float) -> Receipt | str | None:

@@ -55,7 +55,10 @@ async def test_home_that_comes_back_without_its_command_is_told_again_at_once() 
     world, pair = await two_homes_discharging()
 
     again = hear_in_force(
-        world.board, samples(world), [online(world, ADA, NOTHING), online(world, BEN, pair)]
+        world.board,
+        samples(world),
+        [online(world, ADA, NOTHING), online(world, BEN, pair)],
+        world.clock.now(),
     )
     tick = await world.tick(seconds=2)
 
@@ -65,12 +68,28 @@ async def test_home_that_comes_back_without_its_command_is_told_again_at_once() 
     assert list(world.link.take(Action.DISCHARGE)) == [ADA]
 
 
+async def test_home_that_comes_and_goes_without_end_gets_one_command_in_a_samples_period() -> None:
+    world, _ = await two_homes_discharging()
+
+    ticks = 0
+    for _ in range(60):  # two words a second
+        again = hear_in_force(
+            world.board, samples(world), [online(world, ADA, NOTHING)] * 2, world.clock.now()
+        )
+        ticks += again
+        if (tick := await world.tick(seconds=1)) is not None:
+            await world.answer(tick)
+
+    assert ticks == 2
+    assert len(world.link.sent) <= 2 + 1  # and a renewal at most
+
+
 async def test_live_status_is_believed_whatever_the_clock_of_the_home_says() -> None:
     world, _ = await two_homes_discharging()
     set_back = replace(online(world, ADA, NOTHING), at=world.clock.now() - timedelta(seconds=20))
     in_the_same_second = replace(online(world, BEN, NOTHING), at=world.clock.now())
 
-    again = hear_in_force(world.board, samples(world), [set_back, in_the_same_second])
+    again = hear_in_force(world.board, samples(world), [set_back, in_the_same_second], world.clock.now())
     await world.tick(seconds=2)
 
     assert again
@@ -89,7 +108,7 @@ async def test_silent_home_is_told_as_soon_as_it_says_that_it_lost_its_command()
     assert world.board.assessment.state[ADA] == ProofState.SILENT
     world.link.take(Action.DISCHARGE)
 
-    hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)])
+    hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)], world.clock.now())
     await world.tick(seconds=2)
 
     assert ADA in world.link.take(Action.DISCHARGE)
@@ -98,9 +117,9 @@ async def test_silent_home_is_told_as_soon_as_it_says_that_it_lost_its_command()
 async def test_one_old_sample_may_be_a_late_one_and_a_second_is_believed() -> None:
     world, _ = await two_homes_discharging()
 
-    first = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [])
-    same = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [])
-    second = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=35), [])
+    first = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [], world.clock.now())
+    same = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=5), [], world.clock.now())
+    second = hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=35), [], world.clock.now())
 
     assert (first, same, second) == (False, False, True)
 
@@ -109,7 +128,9 @@ async def test_sample_that_names_the_accepted_command_ends_the_doubt() -> None:
     world, pair = await two_homes_discharging()
 
     for seconds, said in ((5, NOTHING), (35, pair), (65, NOTHING)):
-        assert not hear_in_force(world.board, samples(world, (ADA, said), seconds=seconds), [])
+        assert not hear_in_force(
+            world.board, samples(world, (ADA, said), seconds=seconds), [], world.clock.now()
+        )
 
 
 async def test_two_samples_of_a_home_in_one_batch_count_as_two() -> None:
@@ -119,14 +140,16 @@ async def test_two_samples_of_a_home_in_one_batch_count_as_two() -> None:
         name: np.concatenate((getattr(late, name), getattr(early, name))) for name in TelemetryBatch.__slots__
     })  # fmt: skip
 
-    assert hear_in_force(world.board, both, [])
+    assert hear_in_force(world.board, both, [], world.clock.now())
 
 
 async def test_what_was_measured_before_the_home_accepted_proves_nothing() -> None:
     world, _ = await two_homes_discharging()
 
     for seconds in (-60, -30):
-        assert not hear_in_force(world.board, samples(world, (ADA, NOTHING), seconds=seconds), [])
+        assert not hear_in_force(
+            world.board, samples(world, (ADA, NOTHING), seconds=seconds), [], world.clock.now()
+        )
 
 
 async def test_home_that_is_no_longer_wanted_gets_a_release_with_a_new_sequence() -> None:
@@ -137,7 +160,7 @@ async def test_home_that_is_no_longer_wanted_gets_a_release_with_a_new_sequence(
     await world.answer(released)
     world.link.take(Action.RELEASE)
 
-    hear_in_force(world.board, samples(world), [online(world, BEN, pair)])
+    hear_in_force(world.board, samples(world), [online(world, BEN, pair)], world.clock.now())
     tick = await world.tick(seconds=15)
 
     assert tick is not None
@@ -150,8 +173,10 @@ async def test_restart_does_not_doubt_homes_that_obey_the_leader_before() -> Non
     await world.restart()
 
     for seconds in (5, 35):
-        assert not hear_in_force(world.board, samples(world, (ADA, pair), seconds=seconds), [])
-    assert hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)])
+        assert not hear_in_force(
+            world.board, samples(world, (ADA, pair), seconds=seconds), [], world.clock.now()
+        )
+    assert hear_in_force(world.board, samples(world), [online(world, ADA, NOTHING)], world.clock.now())
 
 
 async def test_home_that_missed_its_release_while_it_was_away_hears_it_as_soon_as_it_is_back() -> None:
@@ -160,7 +185,7 @@ async def test_home_that_missed_its_release_while_it_was_away_hears_it_as_soon_a
     await world.tick(seconds=1)
     world.link.sent.clear()  # a broker that forgot who listens lost it
 
-    again = hear_in_force(world.board, samples(world), [online(world, ADA, pair)])
+    again = hear_in_force(world.board, samples(world), [online(world, ADA, pair)], world.clock.now())
     await world.tick(seconds=1)
 
     assert again
@@ -194,7 +219,7 @@ async def test_home_that_doubts_its_release_after_a_restart_stops_nobody_else() 
     for _ in range(9):  # Ada takes each release, and says afterwards that she has heard of nothing
         world.clock.step_to(world.clock.now() + timedelta(minutes=5))
         world.sample(soc_permille=[150, 900])
-        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [])
+        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [], world.clock.now())
         tick = await world.tick()
         if tick is not None:
             await world.answer(tick)
@@ -207,7 +232,7 @@ async def test_home_that_doubts_its_release_after_a_restart_stops_nobody_else() 
     for _ in range(2):
         world.clock.step_to(world.clock.now() + timedelta(seconds=30))
         world.sample(soc_permille=[150, 900], battery_w=[0, 3_000])
-        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [])
+        hear_in_force(world.board, samples(world, (ADA, NOTHING)), [], world.clock.now())
     await world.store.opt_out(OptOut("s-0001", "ev-2", world.clock.now(), "portal"))
     world.link.sent.clear()
     await world.tick(seconds=5)

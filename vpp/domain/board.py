@@ -27,6 +27,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn, bounded, rows_of
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
 HOLDS_READ_BACK = timedelta(hours=3)
+BELIEVED_AGAIN_S = 30  # one sample's period: a home that goes and comes without end gets no command for each
 """The doublings up to an hour take less: a hold that began before that begins again at five minutes."""
 _AROUND_A_REFUSAL_S = 60  # a home's clock is within 30 s of ours, and a plan follows within seconds
 
@@ -61,6 +62,9 @@ class Board:
     unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
     stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
+    believed_at_s: dict[int, int] = field(
+        default_factory=dict
+    )  # when a home was last told again for its word
     known: KnownLeases | None = None  # the leases as the store tells of them; None: it is told all afresh
 
     def grow(self, sites: int) -> None:
@@ -98,19 +102,26 @@ def hear(board: Board, acks: AckBatch, now: datetime) -> bool:
     return bool(len(refused))
 
 
-def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteStatus]) -> bool:
+def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteStatus], now: datetime) -> bool:
     """Compare what homes say they hold with what they accepted; return whether one must be told again.
 
-    A home that just came online and has not answered its release may never have heard it.
+    A home that just came online and has not answered its release may never have heard it. Its word is
+    believed once in a sample's period: whatever it says in between, its samples say too.
     """
+    now_s = to_epoch(now)
     live = [
-        (status.site_no, to_epoch(status.at), status.epoch, status.sequence) for status in online if status.at
+        (status.site_no, to_epoch(status.at), status.epoch, status.sequence)
+        for status in online
+        if status.at and not 0 <= now_s - board.believed_at_s.get(status.site_no, 0) < BELIEVED_AGAIN_S
     ]
     back = unheard = behind = False
     if live:
         says = np.array(live, dtype=np.int64).T
+        known = board.leases.behind[says[0]]
         back = note_in_force(board.leases, InForce(*says), at_once=True)
         unheard = doubt_releases(board.leases, says[0])
+        doubted = says[0][board.leases.behind[says[0]] & ~known]
+        board.believed_at_s |= dict.fromkeys(doubted.tolist(), now_s)
     if len(samples):
         in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
         behind = note_in_force(board.leases, in_samples, at_once=False)
