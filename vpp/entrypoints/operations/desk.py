@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory
+from vpp.domain.grid_event import EventHistory, is_test
 from vpp.domain.ledger import HOME_CURRENCY
 from vpp.domain.program import Program, zone_of_most
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
@@ -117,6 +117,14 @@ class Desk:
     def staff_zone(self) -> str:
         """Return the name of the zone in which staff read what belongs to no event."""
         return zone_of_most(self.programs, self.live.program_sizes() if self.live else {})
+
+
+def not_settled(history: EventHistory) -> str:
+    """Return why an event has no settlement yet, or never will."""
+    event_id = history.latest.event_id
+    if is_test(history):
+        return f"event {event_id} is a test, which is never paid: it has no settlement"
+    return f"event {event_id} is not settled; vpp settle {event_id} does it after its end"
 
 
 def instant(at: datetime) -> str:

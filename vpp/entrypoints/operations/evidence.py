@@ -15,7 +15,7 @@ from vpp.domain.season_netting import EarlierEnergy, earlier_energies, netted_ag
 from vpp.domain.settled_event import Grounds, event_hours, reading_intervals
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState, same_result
 from vpp.domain.tariff import MICRO_DOLLARS
-from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, OperationRefused, not_settled
 from vpp.stages.pay import powers_of_program
 from vpp.stages.settle import settlement_grounds
 from vpp.wire.evidence import Bundle, EvidenceEvent, EvidenceVersion
@@ -42,7 +42,7 @@ async def export_evidence(desk: Desk, *, event_id: str) -> dict[str, bytes]:
     program = desk.programs.get(history.latest.program_id)
     if settlement is None or program is None or not program.text:
         raise OperationRefused(
-            f"event {event_id} is not settled; vpp settle {event_id} does it after its end"
+            not_settled(history)
             if settlement is None
             else f"program {history.latest.program_id} has no file here; evidence needs its terms",
             HTTPStatus.CONFLICT,

@@ -62,9 +62,8 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
     except (NoTerms, UnknownProgram) as failure:
         raise OperationRefused(str(failure), HTTPStatus.CONFLICT) from failure
     if settlement is None:
-        raise OperationRefused(
-            f"event {event_id} commanded no home, so there is nothing to settle", HTTPStatus.CONFLICT
-        )
+        why = "is a test, which is never paid" if is_test(history) else "commanded no home"
+        raise OperationRefused(f"event {event_id} {why}: there is nothing to settle", HTTPStatus.CONFLICT)
     later = await settle_later(settlement, store=desk.store, programs=desk.programs, clock=desk.clock)
     for run in (settlement, *later):
         await pay(run, books=desk.store, clock=desk.clock)

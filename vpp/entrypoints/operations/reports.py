@@ -7,7 +7,7 @@ from vpp.domain.grid_event import EventHistory, steps_in_force
 from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
 from vpp.domain.program_report import hour_totals
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, not_settled
 from vpp.entrypoints.operations.storage import storage_by_hour
 from vpp.wire.evidence_check import write_settlement_csv
 from vpp.wire.program_report import openadr_report, write_hours_csv
@@ -27,10 +27,7 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
     settlement = await desk.store.settlement(event_id)
     program = desk.programs.get(history.latest.program_id)
     if settlement is None or program is None:
-        raise OperationRefused(
-            f"event {event_id} is not settled; vpp settle {event_id} does it after its end",
-            HTTPStatus.CONFLICT,
-        )
+        raise OperationRefused(not_settled(history), HTTPStatus.CONFLICT)
     totals = hour_totals(settlement)
     asked = {total.hour.starts_at: _asked_wh(history, total.hour) for total in totals}
     nominated = standing(await desk.store.nominations())

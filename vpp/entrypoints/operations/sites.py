@@ -9,6 +9,7 @@ from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.proof import ProofState
+from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.desk import (
     Desk,
     Json,
@@ -178,7 +179,8 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     history = await desk.history(event_id)
     revisions = await desk.store.revisions(event_id)
     opt_out = await _standing_opt_out(desk, site_id, event_id)
-    reason = _reason(history, revisions, opt_out, enrollment.site_no)
+    planned = _newest_reasons(desk, event_id, revisions)
+    reason = _reason(history, planned, opt_out, enrollment.site_no)
     setpoint_w, floor_permille = _asked(revisions, enrollment.site_no)
     ticks = await desk.store.event_ticks(event_id)
     sequences = {
@@ -213,14 +215,21 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     }
 
 
+def _newest_reasons(desk: Desk, event_id: str, revisions: Sequence[PlanRevision]) -> IntColumn | None:
+    """Return the reasons of now where control runs here: a stored plan keeps those of when it was made."""
+    plan = desk.live.plan(event_id) if desk.live else None
+    if plan is not None:
+        return plan.reason_code
+    return revisions[-1].reason_code if revisions else None
+
+
 def _reason(
-    history: EventHistory, revisions: Sequence[PlanRevision], opt_out: OptOut | None, site_no: int
+    history: EventHistory, codes: IntColumn | None, opt_out: OptOut | None, site_no: int
 ) -> Reason | None:
     if opt_out is not None:
         return Reason.OPTED_OUT
-    if not revisions or history.versions[0].status is EventStatus.CANCELLED:
+    if codes is None or history.versions[0].status is EventStatus.CANCELLED:
         return None
-    codes = revisions[-1].reason_code
     return REASONS[int(codes[site_no])] if site_no < len(codes) else Reason.NOT_ENROLLED
 
 
