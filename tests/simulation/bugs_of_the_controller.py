@@ -196,7 +196,7 @@ def the_higher_reserve_is_not_taken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(FleetState, "binding_reserve_permille", lambda self: self.vpp_reserve_permille)
 
 
-@planted("I19", seed=97, needs=(Fault.DROP, Fault.OUTAGE))
+@planted("I19", seed=83, needs=(Fault.DROP, Fault.OUTAGE))
 def a_release_is_said_only_once(patch: pytest.MonkeyPatch) -> None:
     due_now = vpp.domain.telling.due_commands
 
