@@ -242,6 +242,54 @@ def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: 
     assert "No amount can be shown: entry" in vpp("owner", "home", "owner-home").stdout
 
 
+@pytest.mark.usefixtures("closed_event")
+def test_a_published_head_tells_books_that_grew_from_books_whose_newest_entries_were_deleted(
+    vpp: Vpp, tmp_path: Path
+):
+    published = json_of(vpp("statement", "owner-home", "--json"))["chain_head"]
+    paid = tmp_path / "paid.csv"
+    paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")
+    assert vpp("ledger", "reconcile", str(paid)).exit_code == 0
+    grown = json_of(vpp("ledger", "verify", "--head", published, "--json"))
+    newest = grown["chain_head"]
+    links = grown["published"]["links"]
+
+    printed = vpp("ledger", "verify", "--head", published[:16].upper())
+    assert grown["published"]["link"] == links - 1
+    assert f"{published[:16]} is link {links - 1} of {links}: the books have only grown" in printed.stdout
+    assert printed.exit_code == 0
+    assert json_of(vpp("ledger", "verify", "--head", "0" * 64, "--json"))["published"]["link"] == 0
+    assert json_of(vpp("ledger", "verify", "--json"))["published"] is None
+
+    with closing(sqlite3.connect(tmp_path / "state" / "vpp.sqlite")) as database:
+        for table in ("posting", "journal_entry", "chain_link"):
+            database.execute(f"DROP TRIGGER {table}_refuses_delete")
+        (entry_id,) = database.execute(
+            "SELECT fact_id FROM chain_link WHERE position = ?", (links,)
+        ).fetchone()
+        database.execute("DELETE FROM posting WHERE entry_id = ?", (entry_id,))
+        database.execute("DELETE FROM journal_entry WHERE entry_id = ?", (entry_id,))
+        database.execute("DELETE FROM chain_link WHERE position = ?", (links,))
+        database.commit()
+
+    assert "the chain holds" in vpp("ledger", "verify").stdout
+    assert vpp("ledger", "verify", "--head", published).exit_code == 0
+    gone = vpp("ledger", "verify", "--head", newest)
+    assert gone.exit_code == 1
+    assert f"{newest[:16]} is not in these books of {links - 1} links" in gone.stdout
+    assert "vpp restore FILE" in gone.stdout
+
+
+@pytest.mark.parametrize("head", ["5f0c", "g" * 64, "a" * 65, "%" * 16])
+def test_a_head_that_is_none_is_refused_and_says_where_one_stands(vpp: Vpp, head: str):
+    assert vpp("keys", "show").exit_code == 0
+
+    refused = vpp("ledger", "verify", "--head", head)
+
+    assert refused.exit_code == 1
+    assert "is not 16 to 64 hexadecimal digits; it is chain_head of a statement" in refused.stderr
+
+
 def a_home_and_its_meter_file(vpp: Vpp, folder: Path, *, readings: int) -> Path:
     """Enrol a home and return a file of its readings, one a minute."""
     assert vpp("keys", "show").exit_code == 0

@@ -121,6 +121,12 @@ class MemoryBooks:
         """Recompute the chain; return None when it holds, else what differs first."""
         return self._entry_chain.difference()
 
+    async def link_with(self, head: str) -> tuple[int | None, int]:
+        """Return which link, from 1, has a head that begins so, None for none; and how many there are."""
+        heads = self._entry_chain.heads
+        found = (number for number, each in enumerate(heads, start=1) if each.startswith(head))
+        return next(found, None), len(heads)
+
 
 def _owners(entry: JournalEntry) -> set[str]:
     of_owners = (Account.OWNER_PAYABLE, Account.PAID_OUT)

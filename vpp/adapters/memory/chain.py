@@ -18,6 +18,11 @@ class MemoryChain:
         """Link one more fact."""
         self._links.append((kind, fact, actor, facts.next_link(self.head, kind, fact, actor=actor)))
 
+    @property
+    def heads(self) -> list[str]:
+        """Return the head after each link, in order."""
+        return [head for *_, head in self._links]
+
     def difference(self) -> str | None:
         """Return what differs first when the chain is computed again, or None when it holds."""
         head = facts.GENESIS
