@@ -239,6 +239,7 @@ async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp
             "period": "ev-1",
             "due_usd": "18.00",
             "received_usd": "17.50",
+            "rounded_usd": "0.00",
             "difference_usd": "0.50",
         }
     ]
@@ -247,6 +248,55 @@ async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp
     )
     assert rest["open"] == []
     assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def account_sums(desk: Desk) -> dict[str, str]:
+    found = facts(await money.verify_ledger(desk))
+    assert found["balanced"]
+    return {name: sums["posted_usd"] for name, sums in found["accounts"].items()}
+
+
+@pytest.mark.parametrize(("paid", "rest"), [("18.00", "0.006000"), ("18.01", "-0.004000")])
+async def test_what_a_payer_of_whole_cents_leaves_is_rounding_and_clears_the_receivable(
+    tmp_path: Path, paid: str, rest: str
+):
+    story = MoneyStory(clock=SteppedClock(CLOSED))
+    await story.home("home", an_evening_history([4_001] * 3, TEN_DAYS))  # 9,003 Wh at $2: $18.006
+    await story.event()
+    await story.dispatched(0)
+    await story.settled_and_paid()
+    desk = a_desk(story, tmp_path)
+    content = payments(f"elrp-a4-pge,ev-1,wire-7,{paid}")
+
+    first = facts(await books.reconcile_ledger(desk, content=content, file_name="paid.csv"))
+    again = facts(await books.reconcile_ledger(desk, content=content, file_name="paid.csv"))
+
+    assert first["rounded"] == [
+        {
+            "program_id": "elrp-a4-pge",
+            "period": "ev-1",
+            "due_usd": "18.006000",
+            "received_usd": paid,
+            "rounded_usd": rest,
+            "difference_usd": "0.00",
+        }
+    ]
+    assert (first["open"], again["open"], again["rounded"]) == ([], [], [])
+    assert (await account_sums(desk))["program_receivable"] == "0.00"
+
+
+async def test_a_whole_cent_less_stays_open(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+
+    found = facts(
+        await books.reconcile_ledger(
+            desk, content=payments("elrp-a4-pge,ev-1,wire-7,17.99"), file_name="paid.csv"
+        )
+    )
+
+    assert [each["difference_usd"] for each in found["open"]] == ["0.01"]
+    assert found["rounded"] == []
+    assert (await account_sums(desk))["program_receivable"] == "0.01"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from tests.entrypoints.test_evidence_export import shipped
 from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.payout import ProgramPayment, receive
+from vpp.domain.quantities import MicroDollars
 from vpp.entrypoints.cli import app
 from vpp.entrypoints.operations import metering
 from vpp.settings import load_settings, variables
@@ -197,10 +199,37 @@ def test_the_books_leave_as_csv_or_beancount_and_take_in_what_programs_paid(vpp:
     paid = tmp_path / "paid.csv"
     paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")
 
-    assert json_of(vpp("ledger", "reconcile", str(paid), "--json")) == {"booked": 1, "known": 0, "open": []}
+    assert json_of(vpp("ledger", "reconcile", str(paid), "--json")) == {
+        "booked": 1,
+        "known": 0,
+        "open": [],
+        "rounded": [],
+    }
     assert vpp("ledger", "export").stdout.startswith("entry_id,at,state,")
     assert 'option "title"' in vpp("ledger", "export", "--layout", "beancount").stdout
     assert vpp("ledger", "export", "--layout", "pdf").exit_code == 1
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_rest_of_under_a_cent_is_said_to_be_settled_once(vpp: Vpp, tmp_path: Path):
+    async def part_of_a_cent() -> None:
+        store = await SqlStore.open(load_settings().store_url)
+        part = ProgramPayment("elrp-a4-pge", "ev-1", "wire-0", MicroDollars(3_600))
+        await store.post([receive(part, at=ENDS_AT + timedelta(days=9))])
+        await store.close()
+
+    asyncio.run(part_of_a_cent())
+    paid = tmp_path / "paid.csv"
+    paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,17.99\n")
+
+    first, again = (vpp("ledger", "reconcile", str(paid)).stdout.splitlines()[-2:] for _ in range(2))
+
+    assert first[-1] == "1 settled within a cent: what was left of it is booked to rounding"
+    assert again[-1] == "0 payments booked, 1 known before"
+    assert json_of(vpp("ledger", "verify", "--json"))["accounts"]["program_receivable"] == {
+        "posted_usd": "0.00",
+        "pending_usd": "0.00",
+    }
 
 
 @pytest.mark.usefixtures("closed_event")
