@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from vpp.adapters.clock import SteppedClock
 from vpp.adapters.keys import FileKeys
 from vpp.domain.delivery import Quality
 from vpp.domain.program import NegativePolicy, Program
-from vpp.entrypoints.operations import books, days, money, payouts
+from vpp.entrypoints.operations import books, days, forgetting, money, own_data, payouts, write_offs
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
 CLOSED = ENDS_AT + timedelta(days=9)
@@ -211,6 +212,57 @@ async def test_correcting_an_event_leaves_those_after_it_where_no_season_nets(tm
     await books.correct_event(desk, event_id="ev-0", reason="late", actor="operator:ada")
 
     assert [state for _, state, _, _ in await of_events(story)] == ["corrected", "final", "final"]
+
+
+async def paid_too_much(folder: Path) -> tuple[MoneyStory, Desk]:
+    """Return a world in which an owner was paid $18.00, and a correction takes some of it back."""
+    story, desk = await closed_books(folder)
+    await payouts.run_payout(desk, run_id="first")
+    await payouts.confirm_payout(desk, run_id="first")
+    await story.metered("home", [(local(EVENT_DAY, 19), 1, 1, Quality.OK)])
+    await books.correct_event(desk, event_id="ev-1", reason="late readings", actor="operator:ada")
+    return story, desk
+
+
+async def test_what_an_owner_who_left_owes_is_written_off_and_the_owner_can_be_forgotten(tmp_path: Path):
+    story, desk = await paid_too_much(tmp_path)
+    whose: Any = {"owner_id": "owner-home", "actor": "operator:ada"}
+    why: Any = {**whose, "reason": "not worth a letter"}
+    owed, _ = await story.owed("home")
+    with pytest.raises(OperationRefused, match="home home has not left the program: what it earns next"):
+        await write_offs.write_off_owner(desk, **why)
+    await own_data.leave_program(desk, site_id="home", **whose)
+    dollars = f"{-owed // 100}.{-owed % 100:02d}"
+    said = re.escape(f"owner owner-home owes ${dollars} after a correction; once it is final, ")
+    with pytest.raises(OperationRefused, match=f"{said}vpp owner write-off owner-home --reason WHY bears it"):
+        await forgetting.forget_owner(desk, **whose)
+    with pytest.raises(OperationRefused, match="a write-off needs a reason"):
+        await write_offs.write_off_owner(desk, **why | {"reason": ""})
+
+    found = await write_offs.write_off_owner(desk, **why)
+
+    assert owed < 0
+    assert (found["written_off_usd"], found["posted_usd"]) == (dollars, "0.00")
+    assert (await story.books())[-1].memo == "Written off by operator:ada: not worth a letter"
+    sums = await account_sums(desk)
+    assert (sums["owner_payable"], sums["aggregator_margin"]) == ("0.00", dollars)
+    with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
+        await write_offs.write_off_owner(desk, **why)
+    assert (await forgetting.forget_owner(desk, **whose))["owner_id"] == "owner-home"
+
+
+async def test_an_owner_who_is_owed_is_paid_and_not_written_off(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    whose: Any = {"owner_id": "owner-home", "actor": "operator:ada"}
+    await own_data.leave_program(desk, site_id="home", **whose)
+
+    with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
+        await write_offs.write_off_owner(desk, **whose, reason="gone")
+    with pytest.raises(OperationRefused, match=r"\$18.00 of owner owner-home is not paid out yet"):
+        await forgetting.forget_owner(desk, **whose)
+    await payouts.run_payout(desk, run_id="first")
+    with pytest.raises(OperationRefused, match=r"\$0.00 pending and \$18.00 on its way"):
+        await write_offs.write_off_owner(desk, **whose, reason="gone")
 
 
 async def test_an_event_that_is_open_needs_no_correction(tmp_path: Path):

@@ -233,6 +233,19 @@ def test_a_rest_of_under_a_cent_is_said_to_be_settled_once(vpp: Vpp, tmp_path: P
 
 
 @pytest.mark.usefixtures("closed_event")
+def test_nothing_is_written_off_of_an_owner_who_owes_nothing(vpp: Vpp):
+    words = ("owner", "write-off", "owner-home", "--reason", "gone")
+
+    taking_part = vpp(*words)
+    assert vpp("owner", "leave", "owner-home", "home").exit_code == 0
+    left = vpp(*words)
+
+    assert (taking_part.exit_code, left.exit_code) == (1, 1)
+    assert "home home has not left the program" in taking_part.stderr
+    assert "owner owner-home owes nothing; nothing was written off" in left.stderr
+
+
+@pytest.mark.usefixtures("closed_event")
 def test_days_and_corrections_and_reports_have_their_commands(vpp: Vpp):
     assert (
         json_of(vpp("day", "exclude", "*", "2026-09-08", "--reason", "dual_event", "--json"))["site_id"]

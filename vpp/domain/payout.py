@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting, confirm, identity, void
+from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting, confirm, identity, owed_by, void
 from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
 
 
@@ -128,6 +128,34 @@ def end_run(
         for payout in payouts(entries)
         if payout.run_id == run_id and payout.state is PayoutState.ON_ITS_WAY
     )
+
+
+def write_off(
+    owner_id: str, entries: Sequence[JournalEntry], *, at: datetime, memo: str
+) -> JournalEntry | None:
+    """Return the posted entry by which we bear what an owner owes us, None where nothing is owed.
+
+    It goes against the margin of the program that settled with the owner last. ``entries`` are the owner's.
+    The id follows from the write-off before it, so of two made at once only one can be stored.
+    """
+    owed = sum(owed_by(each, owner_id) for each in entries if each.state is EntryState.POSTED)
+    programs = [each.settles[2] for each in entries if each.settles is not None]
+    if owed >= 0 or not programs:
+        return None
+    before = [each.entry_id for each in entries if each.entry_id.startswith(f"{_WRITTEN_OFF}-")]
+    return JournalEntry(
+        entry_id=identity(_WRITTEN_OFF, owner_id, before[-1] if before else None),
+        at=at,
+        state=EntryState.POSTED,
+        memo=memo,
+        postings=(
+            Posting(Account.OWNER_PAYABLE, owner_id, MicroDollars(owed)),
+            Posting(Account.AGGREGATOR_MARGIN, programs[-1], MicroDollars(-owed)),
+        ),
+    )
+
+
+_WRITTEN_OFF = "written_off"
 
 
 def paid_in_year(
