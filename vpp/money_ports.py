@@ -30,6 +30,10 @@ class Chain(Protocol):
         """Return the head of the chain as it is now."""
         ...
 
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
+        ...
+
     async def verify_chain(self) -> str | None:
         """Recompute the chain; return None when it holds, else what differs first."""
         ...

@@ -117,6 +117,10 @@ class MemoryBooks:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
         return self._entry_chain.head
 
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
+        return self._entry_chain.newest
+
     async def verify_chain(self) -> str | None:
         """Recompute the chain; return None when it holds, else what differs first."""
         return self._entry_chain.difference()

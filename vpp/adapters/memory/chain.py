@@ -19,6 +19,11 @@ class MemoryChain:
         self._links.append((kind, fact, actor, facts.next_link(self.head, kind, fact, actor=actor)))
 
     @property
+    def newest(self) -> tuple[int, str]:
+        """Return how many links there are, and the present head."""
+        return len(self._links), self.head
+
+    @property
     def heads(self) -> list[str]:
         """Return the head after each link, in order."""
         return [head for *_, head in self._links]

@@ -136,8 +136,12 @@ class SqlBooks:
 
     async def chain_head(self) -> str:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
+        return (await self.newest_link())[1]
+
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
         async with self._book_database.read() as session:
-            return (await newest_link(session))[1]
+            return await newest_link(session)
 
     async def link_with(self, head: str) -> tuple[int | None, int]:
         """Return which link, from 1, has a head that begins so, None for none; and how many there are."""

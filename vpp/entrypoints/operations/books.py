@@ -19,19 +19,22 @@ async def export_ledger(desk: Desk, *, layout: str) -> Json:
     """Return all journal entries as text: ``csv``, one line per posting, or ``beancount``.
 
     Returns:
-        ``layout, entries, chain_head`` of the books, and ``text``. CSV: ``entry_id, at, state, memo,
-        account, party, amount`` (six decimals, debits positive), ``currency, owner_id, site_id, program_id,
-        period, resolves, corrects``. Beancount: what is posted, and with ``!`` what is pending still.
+        ``layout, entries, chain_head`` of the books, ``chain_link`` (which link of the chain it is), and
+        ``text``. CSV: ``entry_id, at, state, memo, account, party, amount`` (six decimals, debits
+        positive), ``currency, owner_id, site_id, program_id, period, resolves, corrects``.
+        Beancount: what is posted, and with ``!`` what is pending still.
     """
     writers = {"csv": write_ledger_csv, "beancount": write_beancount}
     if layout not in writers:
         raise OperationRefused(f"layout {layout[:40]!r} is not one of {', '.join(writers)}")
     entries = await desk.store.entries()
     currency_of = {program_id: program.currency for program_id, program in desk.programs.items()}
+    link, head = await desk.store.newest_link()
     return {
         "layout": layout,
         "entries": len(entries),
-        "chain_head": await desk.store.chain_head(),
+        "chain_head": head,
+        "chain_link": link,
         "text": writers[layout](entries, currency_of).decode(),
     }
 

@@ -133,7 +133,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``program_id, currency, season_starts_on, events, incremental_wh, amount_usd``, sums over ``events``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
-        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
+        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books, and
+        ``chain_link``, which link of the chain it is: ``vpp ledger verify --head`` finds it there.
     """
     entries = await desk.store.entries(owner_id=owner_id)
     homes = await desk.store.enrollments(owner_id=owner_id)
@@ -147,6 +148,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
     sent = -paid.pending if paid else 0
+    link, head = await desk.store.newest_link()
     return {
         "owner_id": owner_id,
         "currency": next(iter(_by_currency(desk, entries)), None) or await _currency_of(desk, owner_id),
@@ -162,7 +164,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "posted_usd": usd(-owed.posted if owed else 0),
         "on_its_way_usd": usd(sent),
         "paid_out_usd": usd(-paid.posted if paid else 0),
-        "chain_head": await desk.store.chain_head(),
+        "chain_head": head,
+        "chain_link": link,
     }
 
 
