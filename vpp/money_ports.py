@@ -1,4 +1,4 @@
-"""The sockets for what money stands on and is said about it: metered hours, disputes, nominations, prices.
+"""The sockets for what money stands on: the hash chain, metered hours, disputes, nominations, prices.
 
 With what a store says of books that it cannot read.
 
@@ -21,6 +21,26 @@ from vpp.domain.wholesale_price import WholesalePrice
 
 class AlteredBooks(Exception):
     """What is stored as a journal entry is none: somebody changed the database. Nothing may be summed."""
+
+
+class Chain(Protocol):
+    """The hash chain over ledger entries, grid events and ticks. A head is 64 hexadecimal digits."""
+
+    async def chain_head(self) -> str:
+        """Return the head of the chain as it is now."""
+        ...
+
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
+        ...
+
+    async def verify_chain(self) -> str | None:
+        """Recompute the chain; return None when it holds, else what differs first."""
+        ...
+
+    async def link_with(self, head: str) -> tuple[int | None, int]:
+        """Return which link, from 1, has a head that begins so, None for none; and how many there are."""
+        ...
 
 
 class MeteredHours(Protocol):

@@ -22,7 +22,7 @@ from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
 from vpp.domain.settlement import Settlement
 from vpp.domain.tick_basis import TickBasis
-from vpp.money_ports import Disputes, MeteredHours, Nominations, WholesalePrices
+from vpp.money_ports import Chain, Disputes, MeteredHours, Nominations, WholesalePrices
 from vpp.notice_ports import Notices
 
 
@@ -390,7 +390,7 @@ class MeterStore(MeteredHours, Protocol):
         ...
 
 
-class Books(Protocol):
+class Books(Chain, Protocol):
     """Settlements and the ledger."""
 
     async def settle(self, settlement: Settlement) -> None:
@@ -418,14 +418,6 @@ class Books(Protocol):
 
     async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
         """Return, in order, what settles an event or period of a program, ended it, or reversed it."""
-        ...
-
-    async def chain_head(self) -> str:
-        """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
-        ...
-
-    async def verify_chain(self) -> str | None:
-        """Recompute the chain; return None when it holds, else what differs first."""
         ...
 
 

@@ -132,3 +132,18 @@ async def test_long_chain_holds(store: Store) -> None:
     await store.post([an_entry(f"e-{number}") for number in range(2_500)])
 
     assert await store.verify_chain() is None
+
+
+async def test_a_published_head_keeps_its_link_while_the_books_grow(store: Store) -> None:
+    assert await store.link_with("ab" * 32) == (None, 0)
+    assert await store.newest_link() == (0, facts.GENESIS)
+    await store.post([an_entry("e-1"), an_entry("e-2")])
+    published = await store.chain_head()
+
+    await store.post([an_entry("e-3")])
+
+    assert await store.newest_link() == (3, await store.chain_head())
+    assert await store.link_with(published) == (2, 3)
+    assert await store.link_with(published[:16]) == (2, 3)
+    assert await store.link_with(await store.chain_head()) == (3, 3)
+    assert await store.link_with("ab" * 32) == (None, 3)

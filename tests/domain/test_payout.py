@@ -21,6 +21,7 @@ from vpp.domain.payout import (
     payouts,
     receivables,
     receive,
+    round_off,
 )
 from vpp.domain.quantities import MicroDollars
 
@@ -151,6 +152,36 @@ def test_what_comes_in_clears_what_was_due_event_by_event():
         18_000_000,
         500_000,
     )
+
+
+def paid_by_program(amount: int, reference: str) -> JournalEntry:
+    payment = ProgramPayment("elrp-a4-pge", "ev-1", reference, MicroDollars(amount))
+    return receive(payment, at=NOON)
+
+
+def test_less_than_a_cent_is_rounded_off_and_again_when_what_is_due_was_corrected_and_paid_back():
+    books = books_that_owe(1_600)
+    (first,) = receivables(after(books, [paid_by_program(15_996_400, "wire-1")]))
+    books = after(books, [paid_by_program(15_996_400, "wire-1"), round_off(first, at=NOON)])
+    (cleared,) = receivables(books)
+    books = booked(books, a_settlement(a_line(1_000, site="s-0", owner="o-0"), state=CORRECTED))
+    (open_,) = receivables(books)
+    books = after(books, [paid_by_program(-5_996_400, "wire-2")])
+    (second,) = receivables(books)
+    (end,) = receivables(after(books, [round_off(second, at=NOON)]))
+
+    assert (first.difference, first.within_a_cent) == (3_600, True)
+    assert (cleared.difference, cleared.rounded) == (0, 3_600)
+    assert (open_.difference, open_.within_a_cent) == (-6_000_000, False)
+    assert (second.difference, second.roundings) == (-3_600, 1)
+    assert (end.difference, end.rounded, end.roundings) == (0, 0, 2)
+
+
+def test_a_cent_is_no_rounding_and_neither_is_nothing():
+    for paid in (15_990_000, 16_010_000, 16_000_000):
+        (found,) = receivables(after(books_that_owe(1_600), [paid_by_program(paid, "wire-1")]))
+        with pytest.raises(ValueError, match="that is under one cent"):
+            round_off(found, at=NOON)
 
 
 def test_a_correction_changes_what_is_due():

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from vpp.adapters.clock import SteppedClock
 from vpp.adapters.keys import FileKeys
 from vpp.domain.delivery import Quality
 from vpp.domain.program import NegativePolicy, Program
-from vpp.entrypoints.operations import books, days, money, payouts
+from vpp.entrypoints.operations import books, days, forgetting, money, own_data, payouts, write_offs
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 
 CLOSED = ENDS_AT + timedelta(days=9)
@@ -213,6 +214,57 @@ async def test_correcting_an_event_leaves_those_after_it_where_no_season_nets(tm
     assert [state for _, state, _, _ in await of_events(story)] == ["corrected", "final", "final"]
 
 
+async def paid_too_much(folder: Path) -> tuple[MoneyStory, Desk]:
+    """Return a world in which an owner was paid $18.00, and a correction takes some of it back."""
+    story, desk = await closed_books(folder)
+    await payouts.run_payout(desk, run_id="first")
+    await payouts.confirm_payout(desk, run_id="first")
+    await story.metered("home", [(local(EVENT_DAY, 19), 1, 1, Quality.OK)])
+    await books.correct_event(desk, event_id="ev-1", reason="late readings", actor="operator:ada")
+    return story, desk
+
+
+async def test_what_an_owner_who_left_owes_is_written_off_and_the_owner_can_be_forgotten(tmp_path: Path):
+    story, desk = await paid_too_much(tmp_path)
+    whose: Any = {"owner_id": "owner-home", "actor": "operator:ada"}
+    why: Any = {**whose, "reason": "not worth a letter"}
+    owed, _ = await story.owed("home")
+    with pytest.raises(OperationRefused, match="home home has not left the program: what it earns next"):
+        await write_offs.write_off_owner(desk, **why)
+    await own_data.leave_program(desk, site_id="home", **whose)
+    dollars = f"{-owed // 100}.{-owed % 100:02d}"
+    said = re.escape(f"owner owner-home owes ${dollars} after a correction; once it is final, ")
+    with pytest.raises(OperationRefused, match=f"{said}vpp owner write-off owner-home --reason WHY bears it"):
+        await forgetting.forget_owner(desk, **whose)
+    with pytest.raises(OperationRefused, match="a write-off needs a reason"):
+        await write_offs.write_off_owner(desk, **why | {"reason": ""})
+
+    found = await write_offs.write_off_owner(desk, **why)
+
+    assert owed < 0
+    assert (found["written_off_usd"], found["posted_usd"]) == (dollars, "0.00")
+    assert (await story.books())[-1].memo == "Written off by operator:ada: not worth a letter"
+    sums = await account_sums(desk)
+    assert (sums["owner_payable"], sums["aggregator_margin"]) == ("0.00", dollars)
+    with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
+        await write_offs.write_off_owner(desk, **why)
+    assert (await forgetting.forget_owner(desk, **whose))["owner_id"] == "owner-home"
+
+
+async def test_an_owner_who_is_owed_is_paid_and_not_written_off(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+    whose: Any = {"owner_id": "owner-home", "actor": "operator:ada"}
+    await own_data.leave_program(desk, site_id="home", **whose)
+
+    with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
+        await write_offs.write_off_owner(desk, **whose, reason="gone")
+    with pytest.raises(OperationRefused, match=r"\$18.00 of owner owner-home is not paid out yet"):
+        await forgetting.forget_owner(desk, **whose)
+    await payouts.run_payout(desk, run_id="first")
+    with pytest.raises(OperationRefused, match=r"\$0.00 pending and \$18.00 on its way"):
+        await write_offs.write_off_owner(desk, **whose, reason="gone")
+
+
 async def test_an_event_that_is_open_needs_no_correction(tmp_path: Path):
     story = await a_dispatched_home()
     await story.settled_and_paid()
@@ -239,6 +291,7 @@ async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp
             "period": "ev-1",
             "due_usd": "18.00",
             "received_usd": "17.50",
+            "rounded_usd": "0.00",
             "difference_usd": "0.50",
         }
     ]
@@ -247,6 +300,55 @@ async def test_what_a_program_paid_is_booked_once_and_what_is_open_is_listed(tmp
     )
     assert rest["open"] == []
     assert (await money.verify_ledger(desk))["balanced"]
+
+
+async def account_sums(desk: Desk) -> dict[str, str]:
+    found = facts(await money.verify_ledger(desk))
+    assert found["balanced"]
+    return {name: sums["posted_usd"] for name, sums in found["accounts"].items()}
+
+
+@pytest.mark.parametrize(("paid", "rest"), [("18.00", "0.006000"), ("18.01", "-0.004000")])
+async def test_what_a_payer_of_whole_cents_leaves_is_rounding_and_clears_the_receivable(
+    tmp_path: Path, paid: str, rest: str
+):
+    story = MoneyStory(clock=SteppedClock(CLOSED))
+    await story.home("home", an_evening_history([4_001] * 3, TEN_DAYS))  # 9,003 Wh at $2: $18.006
+    await story.event()
+    await story.dispatched(0)
+    await story.settled_and_paid()
+    desk = a_desk(story, tmp_path)
+    content = payments(f"elrp-a4-pge,ev-1,wire-7,{paid}")
+
+    first = facts(await books.reconcile_ledger(desk, content=content, file_name="paid.csv"))
+    again = facts(await books.reconcile_ledger(desk, content=content, file_name="paid.csv"))
+
+    assert first["rounded"] == [
+        {
+            "program_id": "elrp-a4-pge",
+            "period": "ev-1",
+            "due_usd": "18.006000",
+            "received_usd": paid,
+            "rounded_usd": rest,
+            "difference_usd": "0.00",
+        }
+    ]
+    assert (first["open"], again["open"], again["rounded"]) == ([], [], [])
+    assert (await account_sums(desk))["program_receivable"] == "0.00"
+
+
+async def test_a_whole_cent_less_stays_open(tmp_path: Path):
+    _, desk = await closed_books(tmp_path)
+
+    found = facts(
+        await books.reconcile_ledger(
+            desk, content=payments("elrp-a4-pge,ev-1,wire-7,17.99"), file_name="paid.csv"
+        )
+    )
+
+    assert [each["difference_usd"] for each in found["open"]] == ["0.01"]
+    assert found["rounded"] == []
+    assert (await account_sums(desk))["program_receivable"] == "0.01"
 
 
 @pytest.mark.parametrize(
@@ -294,7 +396,7 @@ async def test_the_ledger_is_exported_posting_by_posting(tmp_path: Path):
     assert {row["state"] for row in rows} == {"pending", "posted"}
     owner = next(row for row in rows if row["account"] == "owner_payable")
     assert (owner["party"], owner["amount"], owner["site_id"]) == ("owner-home", "-18.000000", "home")
-    assert found["chain_head"] == await story.store.chain_head()
+    assert (found["chain_link"], found["chain_head"]) == await story.store.newest_link()
 
 
 async def test_the_ledger_is_exported_for_beancount(tmp_path: Path):

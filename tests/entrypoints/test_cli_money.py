@@ -24,6 +24,8 @@ from tests.entrypoints.test_evidence_export import shipped
 from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.payout import ProgramPayment, receive
+from vpp.domain.quantities import MicroDollars
 from vpp.entrypoints.cli import app
 from vpp.entrypoints.operations import metering
 from vpp.settings import load_settings, variables
@@ -224,10 +226,50 @@ def test_the_books_leave_as_csv_or_beancount_and_take_in_what_programs_paid(vpp:
     paid = tmp_path / "paid.csv"
     paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")
 
-    assert json_of(vpp("ledger", "reconcile", str(paid), "--json")) == {"booked": 1, "known": 0, "open": []}
+    assert json_of(vpp("ledger", "reconcile", str(paid), "--json")) == {
+        "booked": 1,
+        "known": 0,
+        "open": [],
+        "rounded": [],
+    }
     assert vpp("ledger", "export").stdout.startswith("entry_id,at,state,")
     assert 'option "title"' in vpp("ledger", "export", "--layout", "beancount").stdout
     assert vpp("ledger", "export", "--layout", "pdf").exit_code == 1
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_rest_of_under_a_cent_is_said_to_be_settled_once(vpp: Vpp, tmp_path: Path):
+    async def part_of_a_cent() -> None:
+        store = await SqlStore.open(load_settings().store_url)
+        part = ProgramPayment("elrp-a4-pge", "ev-1", "wire-0", MicroDollars(3_600))
+        await store.post([receive(part, at=ENDS_AT + timedelta(days=9))])
+        await store.close()
+
+    asyncio.run(part_of_a_cent())
+    paid = tmp_path / "paid.csv"
+    paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,17.99\n")
+
+    first, again = (vpp("ledger", "reconcile", str(paid)).stdout.splitlines()[-2:] for _ in range(2))
+
+    assert first[-1] == "1 settled within a cent: what was left of it is booked to rounding"
+    assert again[-1] == "0 payments booked, 1 known before"
+    assert json_of(vpp("ledger", "verify", "--json"))["accounts"]["program_receivable"] == {
+        "posted_usd": "0.00",
+        "pending_usd": "0.00",
+    }
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_nothing_is_written_off_of_an_owner_who_owes_nothing(vpp: Vpp):
+    words = ("owner", "write-off", "owner-home", "--reason", "gone")
+
+    taking_part = vpp(*words)
+    assert vpp("owner", "leave", "owner-home", "home").exit_code == 0
+    left = vpp(*words)
+
+    assert (taking_part.exit_code, left.exit_code) == (1, 1)
+    assert "home home has not left the program" in taking_part.stderr
+    assert "owner owner-home owes nothing; nothing was written off" in left.stderr
 
 
 @pytest.mark.usefixtures("closed_event")
@@ -267,6 +309,55 @@ def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: 
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "vpp ledger verify says what differs" in refused.stderr
     assert "No amount can be shown: entry" in vpp("owner", "home", "owner-home").stdout
+
+
+@pytest.mark.usefixtures("closed_event")
+def test_a_published_head_tells_books_that_grew_from_books_whose_newest_entries_were_deleted(
+    vpp: Vpp, tmp_path: Path
+):
+    statement = json_of(vpp("statement", "owner-home", "--json"))
+    published = statement["chain_head"]
+    paid = tmp_path / "paid.csv"
+    paid.write_text("program_id,period,reference,paid\nelrp-a4-pge,ev-1,wire-1,18.00\n")
+    assert vpp("ledger", "reconcile", str(paid)).exit_code == 0
+    grown = json_of(vpp("ledger", "verify", "--head", published, "--json"))
+    newest = grown["chain_head"]
+    links = grown["published"]["links"]
+
+    printed = vpp("ledger", "verify", "--head", published[:16].upper())
+    assert grown["published"]["link"] == statement["chain_link"] == links - 1
+    assert f"{published[:16]} is link {links - 1} of {links}: the books have only grown" in printed.stdout
+    assert printed.exit_code == 0
+    assert json_of(vpp("ledger", "verify", "--head", "0" * 64, "--json"))["published"]["link"] == 0
+    assert json_of(vpp("ledger", "verify", "--json"))["published"] is None
+
+    with closing(sqlite3.connect(tmp_path / "state" / "vpp.sqlite")) as database:
+        for table in ("posting", "journal_entry", "chain_link"):
+            database.execute(f"DROP TRIGGER {table}_refuses_delete")
+        (entry_id,) = database.execute(
+            "SELECT fact_id FROM chain_link WHERE position = ?", (links,)
+        ).fetchone()
+        database.execute("DELETE FROM posting WHERE entry_id = ?", (entry_id,))
+        database.execute("DELETE FROM journal_entry WHERE entry_id = ?", (entry_id,))
+        database.execute("DELETE FROM chain_link WHERE position = ?", (links,))
+        database.commit()
+
+    assert "the chain holds" in vpp("ledger", "verify").stdout
+    assert vpp("ledger", "verify", "--head", published).exit_code == 0
+    gone = vpp("ledger", "verify", "--head", newest)
+    assert gone.exit_code == 1
+    assert f"{newest[:16]} is not in these books of {links - 1} links" in gone.stdout
+    assert "vpp restore FILE" in gone.stdout
+
+
+@pytest.mark.parametrize("head", ["5f0c", "g" * 64, "a" * 65, "%" * 16])
+def test_a_head_that_is_none_is_refused_and_says_where_one_stands(vpp: Vpp, head: str):
+    assert vpp("keys", "show").exit_code == 0
+
+    refused = vpp("ledger", "verify", "--head", head)
+
+    assert refused.exit_code == 1
+    assert "is not 16 to 64 hexadecimal digits; it is chain_head of a statement" in refused.stderr
 
 
 def a_home_and_its_meter_file(vpp: Vpp, folder: Path, *, readings: int) -> Path:

@@ -100,6 +100,7 @@ def test_every_kind_of_command_reaches_the_store_of_the_service(vpp: Vpp, desk: 
         ("event", "cancel", "ev-1"),
         ("statement", "o-s-1"),
         ("ledger", "verify"),
+        ("ledger", "verify", "--head", "0" * 64),
         ("keys", "show"),
     ):
         result = vpp(*words, "--json")

@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting, confirm, identity, void
-from vpp.domain.quantities import MicroDollars
+from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting, confirm, identity, owed_by, void
+from vpp.domain.quantities import MICRO_DOLLARS_PER_CENT, MicroDollars
 
 
 class PayoutState(StrEnum):
@@ -130,6 +130,34 @@ def end_run(
     )
 
 
+def write_off(
+    owner_id: str, entries: Sequence[JournalEntry], *, at: datetime, memo: str
+) -> JournalEntry | None:
+    """Return the posted entry by which we bear what an owner owes us, None where nothing is owed.
+
+    It goes against the margin of the program that settled with the owner last. ``entries`` are the owner's.
+    The id follows from the write-off before it, so of two made at once only one can be stored.
+    """
+    owed = sum(owed_by(each, owner_id) for each in entries if each.state is EntryState.POSTED)
+    programs = [each.settles[2] for each in entries if each.settles is not None]
+    if owed >= 0 or not programs:
+        return None
+    before = [each.entry_id for each in entries if each.entry_id.startswith(f"{_WRITTEN_OFF}-")]
+    return JournalEntry(
+        entry_id=identity(_WRITTEN_OFF, owner_id, before[-1] if before else None),
+        at=at,
+        state=EntryState.POSTED,
+        memo=memo,
+        postings=(
+            Posting(Account.OWNER_PAYABLE, owner_id, MicroDollars(owed)),
+            Posting(Account.AGGREGATOR_MARGIN, programs[-1], MicroDollars(-owed)),
+        ),
+    )
+
+
+_WRITTEN_OFF = "written_off"
+
+
 def paid_in_year(
     entries: Sequence[JournalEntry], year: int, zone_of: Mapping[str, ZoneInfo]
 ) -> Mapping[str, MicroDollars]:
@@ -183,17 +211,51 @@ class Receivable:
     period: str
     due: MicroDollars  # posted settlements; what is pending is not due yet
     received: MicroDollars
+    rounded: MicroDollars  # what the payer's cents left, booked to the rounding account
+    roundings: int  # how often that was booked
 
     @property
     def difference(self) -> MicroDollars:
         """Return what is still open; negative where more came in than was due."""
-        return MicroDollars(self.due - self.received)
+        return MicroDollars(self.due - self.received - self.rounded)
+
+    @property
+    def within_a_cent(self) -> bool:
+        """Return whether what is open is less than any payer can pay or take back."""
+        return 0 < abs(self.difference) < MICRO_DOLLARS_PER_CENT
+
+
+def round_off(receivable: Receivable, *, at: datetime) -> JournalEntry:
+    """Return the posted entry that clears what is open of a receivable by the rounding account.
+
+    The id follows from how often that was done before, so of two made at once only one can be stored.
+
+    Raises:
+        ValueError: A cent or more is open, or nothing: that is no rounding.
+    """
+    program_id, period, rest = receivable.program_id, receivable.period, receivable.difference
+    if not receivable.within_a_cent:
+        raise ValueError(f"{rest} micro-dollars of {period} are no rounding; that is under one cent")
+    return JournalEntry(
+        entry_id=identity(_ROUNDED, program_id, period, str(receivable.roundings)),
+        at=at,
+        state=EntryState.POSTED,
+        memo=f"Rounding to the payer's cent for {period}",
+        postings=(
+            Posting(Account.ROUNDING, received_for(program_id, period), rest),
+            Posting(Account.PROGRAM_RECEIVABLE, program_id, MicroDollars(-rest)),
+        ),
+    )
+
+
+_ROUNDED = "rounded"
 
 
 def receivables(entries: Sequence[JournalEntry]) -> tuple[Receivable, ...]:
-    """Return what was due and what came in, by program and event or period."""
+    """Return what was due, what came in and what was rounded off, by program and event or period."""
     due: defaultdict[tuple[str, str], int] = defaultdict(int)
     received: defaultdict[tuple[str, str], int] = defaultdict(int)
+    rounded: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     settles_of = {entry.entry_id: entry.settles for entry in entries if entry.settles is not None}
     for entry in entries:
         if entry.state is not EntryState.POSTED:
@@ -203,9 +265,18 @@ def receivables(entries: Sequence[JournalEntry]) -> tuple[Receivable, ...]:
             if posting.account is Account.RECEIVED:
                 program_id, _, period = posting.party.partition("/")
                 received[program_id, period] += posting.amount
+            elif posting.account is Account.ROUNDING and entry.entry_id.startswith(f"{_ROUNDED}-"):
+                program_id, _, period = posting.party.partition("/")
+                rounded[program_id, period].append(posting.amount)
             elif posting.account is Account.PROGRAM_RECEIVABLE and settles is not None:
                 due[settles[2], settles[3]] += posting.amount
     return tuple(
-        Receivable(*key, due=MicroDollars(due[key]), received=MicroDollars(received[key]))
+        Receivable(
+            *key,
+            due=MicroDollars(due[key]),
+            received=MicroDollars(received[key]),
+            rounded=MicroDollars(sum(rounded[key])),
+            roundings=len(rounded[key]),
+        )
         for key in sorted(set(due) | set(received))
     )

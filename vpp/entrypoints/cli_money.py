@@ -104,9 +104,15 @@ def statement(
 
 
 @ledger_app.command("verify", help=inspect.getdoc(money.verify_ledger))
-def verify_ledger(as_json: JsonFlag = False) -> None:
+def verify_ledger(
+    head: Annotated[
+        str,
+        typer.Option("--head", metavar="HASH", help="A published head; exit 1 where it is not in the books."),
+    ] = "",
+    as_json: JsonFlag = False,
+) -> None:
     """Check sums and chain of the books; exit 1 where they do not hold."""
-    found = ask(money.verify_ledger)
+    found = ask(money.verify_ledger, head=head)
     answer(found, rendering.show_books, as_json=as_json)
-    if not (found["balanced"] and found["chain_holds"]):
+    if not (found["balanced"] and found["chain_holds"]) or found["head_stands"] is False:
         raise typer.Exit(1)

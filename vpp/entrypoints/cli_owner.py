@@ -10,7 +10,15 @@ from rich.console import Console
 
 from vpp.entrypoints import rendering
 from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, stderr, write_new
-from vpp.entrypoints.operations import alarms, contacts, forgetting, own_data, own_files, staff_reads
+from vpp.entrypoints.operations import (
+    alarms,
+    contacts,
+    forgetting,
+    own_data,
+    own_files,
+    staff_reads,
+    write_offs,
+)
 
 owner_app = typer.Typer(no_args_is_help=True, help="What an owner sees, takes along, and decides.")
 alarm_app = typer.Typer(no_args_is_help=True, help="What needs people, and who is told.")
@@ -163,6 +171,17 @@ def leave(
 def forget(owner_id: OwnerArgument, as_json: JsonFlag = False) -> None:
     """Destroy what names an owner, and print the certificate."""
     found = ask(forgetting.forget_owner, owner_id=owner_id, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@owner_app.command("write-off", help=inspect.getdoc(write_offs.write_off_owner))
+def write_off(
+    owner_id: OwnerArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the entry.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Bear what an owner who left owes."""
+    found = ask(write_offs.write_off_owner, owner_id=owner_id, reason=reason, actor=actor())
     answer(found, rendering.show_facts, as_json=as_json)
 
 

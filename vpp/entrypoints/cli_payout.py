@@ -179,19 +179,24 @@ def reconcile_ledger(
 
 
 def _show_open(console: Console, found: dict[str, Any]) -> None:
-    columns = ("program", "for", "due", "received", "difference")
+    columns = ("program", "for", "due", "received", "rounded", "difference")
     rows = [
         (
             each["program_id"],
             each["period"],
             each["due_usd"],
             each["received_usd"],
+            each["rounded_usd"],
             each["difference_usd"],
         )
         for each in found["open"]
     ]
     console.print(rendering.table(*columns, rows=rows, right=columns[2:]))
     console.print(f"{found['booked']} payments booked, {found['known']} known before")
+    if found["rounded"]:
+        console.print(
+            f"{len(found['rounded'])} settled within a cent: what was left of it is booked to rounding"
+        )
 
 
 def correct(

@@ -468,6 +468,8 @@ def show_books(console: Console, answer: dict[str, Any]) -> None:
     console.print(f"{entries}, {balanced}; the chain {chain}", markup=False)
     if answer["chain_holds"] and answer["differs"]:
         console.print(answer["differs"], markup=False)
+    if answer["published"]:
+        console.print(answer["published"]["says"], markup=False, soft_wrap=True)
 
 
 def show_sources(console: Console, answer: dict[str, Any]) -> None:

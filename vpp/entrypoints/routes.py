@@ -41,6 +41,7 @@ from vpp.entrypoints.operations import (
     tracing,
     traffic,
     trail,
+    write_offs,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -127,6 +128,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     staff_reads.read_history: Route("GET", f"{_API}/owners/{{owner_id}}/history"),
     staff_reads.read_event: Route("GET", f"{_API}/owners/{{owner_id}}/events/{{event_id}}"),
     own_data.export_owner: Route("GET", f"{_API}/owners/{{owner_id}}/export"),
+    write_offs.write_off_owner: Route("POST", f"{_API}/owners/{{owner_id}}/write-off"),
     forgetting.forget_owner: Route("DELETE", f"{_API}/owners/{{owner_id}}"),
     own_data.leave_program: Route("POST", f"{_API}/owners/{{owner_id}}/sites/{{site_id}}/withdrawal"),
     own_data.open_calendar: Route("POST", f"{_API}/owners/{{owner_id}}/calendar"),

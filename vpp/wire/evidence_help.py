@@ -84,10 +84,10 @@ _MEANING = {
 _OF_MANIFEST = (
     "Optional. files: SHA-256 of each other file, in hex; one that is named and absent differs, and so "
     "does one that is not named. chain_head: of the ledger's hash chain, in hex; vpp ledger verify "
-    "prints it. kid, public_key (base64url of the 32 raw bytes) and signature may be left off, all "
-    "three: a detached JWS (Ed25519) over the other fields as compact JSON with sorted keys. A signed "
-    "manifest is laid out to the byte as here, with sorted keys, each on its line; vpp keys show prints "
-    "the key to compare with."
+    "--head says whether the books still have it. kid, public_key (base64url of the 32 raw bytes) and "
+    "signature may be left off, all three: a detached JWS (Ed25519) over the other fields as compact JSON "
+    "with sorted keys. A signed manifest is laid out to the byte as here, with sorted keys, each on its "
+    "line; vpp keys show prints the key to compare with."
 )
 MANIFEST = """{
  "chain_head": "5f0c61d0a5a1f39c2a0c5e5b8a3f3b1f6c1f4f0d1e2d3c4b5a69788796a5b4c3",

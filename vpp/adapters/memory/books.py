@@ -117,9 +117,19 @@ class MemoryBooks:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
         return self._entry_chain.head
 
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
+        return self._entry_chain.newest
+
     async def verify_chain(self) -> str | None:
         """Recompute the chain; return None when it holds, else what differs first."""
         return self._entry_chain.difference()
+
+    async def link_with(self, head: str) -> tuple[int | None, int]:
+        """Return which link, from 1, has a head that begins so, None for none; and how many there are."""
+        heads = self._entry_chain.heads
+        found = (number for number, each in enumerate(heads, start=1) if each.startswith(head))
+        return next(found, None), len(heads)
 
 
 def _owners(entry: JournalEntry) -> set[str]:

@@ -18,6 +18,16 @@ class MemoryChain:
         """Link one more fact."""
         self._links.append((kind, fact, actor, facts.next_link(self.head, kind, fact, actor=actor)))
 
+    @property
+    def newest(self) -> tuple[int, str]:
+        """Return how many links there are, and the present head."""
+        return len(self._links), self.head
+
+    @property
+    def heads(self) -> list[str]:
+        """Return the head after each link, in order."""
+        return [head for *_, head in self._links]
+
     def difference(self) -> str | None:
         """Return what differs first when the chain is computed again, or None when it holds."""
         head = facts.GENESIS

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new
-from vpp.adapters.sql.chain import append_links, links, newest_link
+from vpp.adapters.sql.chain import append_links, link_with, links, newest_link
 from vpp.adapters.sql.dispatch import tick_of
 from vpp.adapters.sql.engine import Database, from_us, to_us
 from vpp.adapters.sql.money_tables import JournalEntryRow, PostingRow, SettlementLineRow, SettlementRunRow
@@ -136,8 +136,17 @@ class SqlBooks:
 
     async def chain_head(self) -> str:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
+        return (await self.newest_link())[1]
+
+    async def newest_link(self) -> tuple[int, str]:
+        """Return which link is the newest, from 1, and the head with it; zero before any link."""
         async with self._book_database.read() as session:
-            return (await newest_link(session))[1]
+            return await newest_link(session)
+
+    async def link_with(self, head: str) -> tuple[int | None, int]:
+        """Return which link, from 1, has a head that begins so, None for none; and how many there are."""
+        async with self._book_database.read() as session:
+            return await link_with(session, head), (await newest_link(session))[0]
 
     async def verify_chain(self) -> str | None:
         """Recompute the chain; return None when it holds, else what differs first.

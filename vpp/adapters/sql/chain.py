@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
+from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,6 +20,12 @@ async def newest_link(session: AsyncSession) -> tuple[int, str]:
         await session.exec(select(ChainLinkRow).order_by(col(ChainLinkRow.position).desc()).limit(1))
     ).first()
     return (0, facts.GENESIS) if newest is None else (newest.position, newest.head)
+
+
+async def link_with(session: AsyncSession, head: str) -> int | None:
+    """Return the position of the first link whose head begins so (hexadecimal digits), None for none."""
+    wanted = select(func.min(ChainLinkRow.position)).where(col(ChainLinkRow.head).startswith(head))
+    return (await session.exec(wanted)).one()
 
 
 async def append_links(

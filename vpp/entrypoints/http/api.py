@@ -213,8 +213,8 @@ async def show_statement(
 
 
 @_router.get("/ledger/verification")
-async def verify_ledger(desk: AtDesk) -> Json:
-    return await money.verify_ledger(desk)
+async def verify_ledger(desk: AtDesk, head: str = "") -> Json:
+    return await money.verify_ledger(desk, head=head)
 
 
 class BodyLimit:

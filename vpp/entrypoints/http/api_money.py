@@ -12,6 +12,7 @@ from vpp.entrypoints.operations import (
     prices,
     reports,
     staff_reads,
+    write_offs,
 )
 from vpp.entrypoints.operations.desk import Json
 
@@ -32,6 +33,12 @@ class NominationBody(Body):
 
 class CorrectionBody(Body):
     """Why a closed event is settled again."""
+
+    reason: str
+
+
+class WriteOffBody(Body):
+    """Why what an owner owes is borne."""
 
     reason: str
 
@@ -114,6 +121,11 @@ async def correct_event(desk: AtDesk, actor: Actor, event_id: str, body: Correct
 @router.get("/events/{event_id}/report")
 async def report_event(desk: AtDesk, event_id: str) -> Json:
     return await reports.report_event(desk, event_id=event_id)
+
+
+@router.post("/owners/{owner_id}/write-off")
+async def write_off_owner(desk: AtDesk, actor: Actor, owner_id: str, body: WriteOffBody) -> Json:
+    return await write_offs.write_off_owner(desk, owner_id=owner_id, reason=body.reason, actor=actor)
 
 
 @router.get("/ledger/export/{layout}")

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry
-from vpp.domain.payout import receivables, receive
+from vpp.domain.payout import Receivable, receivables, receive, round_off
 from vpp.domain.settlement import Settlement, same_result
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import settlement_facts
@@ -19,19 +19,22 @@ async def export_ledger(desk: Desk, *, layout: str) -> Json:
     """Return all journal entries as text: ``csv``, one line per posting, or ``beancount``.
 
     Returns:
-        ``layout, entries, chain_head`` of the books, and ``text``. CSV: ``entry_id, at, state, memo,
-        account, party, amount`` (six decimals, debits positive), ``currency, owner_id, site_id, program_id,
-        period, resolves, corrects``. Beancount: what is posted, and with ``!`` what is pending still.
+        ``layout, entries, chain_head`` of the books, ``chain_link`` (which link of the chain it is), and
+        ``text``. CSV: ``entry_id, at, state, memo, account, party, amount`` (six decimals, debits
+        positive), ``currency, owner_id, site_id, program_id, period, resolves, corrects``.
+        Beancount: what is posted, and with ``!`` what is pending still.
     """
     writers = {"csv": write_ledger_csv, "beancount": write_beancount}
     if layout not in writers:
         raise OperationRefused(f"layout {layout[:40]!r} is not one of {', '.join(writers)}")
     entries = await desk.store.entries()
     currency_of = {program_id: program.currency for program_id, program in desk.programs.items()}
+    link, head = await desk.store.newest_link()
     return {
         "layout": layout,
         "entries": len(entries),
-        "chain_head": await desk.store.chain_head(),
+        "chain_head": head,
+        "chain_link": link,
         "text": writers[layout](entries, currency_of).decode(),
     }
 
@@ -41,11 +44,13 @@ async def reconcile_ledger(desk: Desk, *, content: bytes, file_name: str) -> Jso
 
     A file with columns ``program_id, period`` (an event id, or a month, season or year as in the ledger),
     ``reference`` (the payer's) and ``paid``. All of it is booked or nothing; a reference that is booked
-    already changes nothing.
+    already changes nothing. A program owes parts of a cent and pays whole cents: where less than a cent is
+    open, that is the payer's rounding, and it is booked to the rounding account.
 
     Returns:
-        ``booked`` (new payments), ``known`` (booked before), ``open``: ``program_id, period, due_usd,
-        received_usd, difference_usd`` where due and received differ.
+        ``booked`` (new payments), ``known`` (booked before); ``open``: ``program_id, period, due_usd,
+        received_usd, rounded_usd, difference_usd`` where a cent or more is open; ``rounded``: the same of
+        what was settled within a cent now.
     """
     try:
         payments = read_payments(content, file_name=file_name)
@@ -79,20 +84,43 @@ async def reconcile_ledger(desk: Desk, *, content: bytes, file_name: str) -> Jso
         await desk.store.post(list(new.values()))
     except ConflictingFact as failure:  # somebody booked it in this moment
         raise OperationRefused(twice, HTTPStatus.CONFLICT) from failure
+    rounded = await _round_off(desk)
     return {
         "booked": sum(entry.entry_id not in known for entry in new.values()),
         "known": sum(entry.entry_id in known for entry in new.values()),
         "open": [
-            {
-                "program_id": each.program_id,
-                "period": each.period,
-                "due_usd": usd(each.due),
-                "received_usd": usd(each.received),
-                "difference_usd": usd(each.difference),
-            }
-            for each in receivables(await desk.store.entries())
-            if each.difference
+            _receivable_facts(each) for each in receivables(await desk.store.entries()) if each.difference
         ],
+        "rounded": [_receivable_facts(each) for each in rounded],
+    }
+
+
+async def _round_off(desk: Desk) -> list[Receivable]:
+    """Book what is open by less than a cent to the rounding account, and return it as it stands then."""
+    at = whole_second(desk.clock.now())
+    rests = [each for each in receivables(await desk.store.entries()) if each.within_a_cent]
+    if not rests:
+        return []
+    try:
+        await desk.store.post([round_off(each, at=at) for each in rests])
+    except ConflictingFact as failure:  # what is due changed, and somebody rounded it off in this moment
+        raise OperationRefused(
+            "the payments are booked, but others book at the same time; reconcile the file again",
+            HTTPStatus.CONFLICT,
+        ) from failure
+    done = {(each.program_id, each.period) for each in rests}
+    found = receivables(await desk.store.entries())
+    return [each for each in found if (each.program_id, each.period) in done]
+
+
+def _receivable_facts(found: Receivable) -> Json:
+    return {
+        "program_id": found.program_id,
+        "period": found.period,
+        "due_usd": usd(found.due),
+        "received_usd": usd(found.received),
+        "rounded_usd": usd(found.rounded),
+        "difference_usd": usd(found.difference),
     }
 
 

@@ -30,6 +30,18 @@ async def why_not_yet(desk: Desk, *, owner_id: str) -> tuple[str, str] | None:
     return (OWED, f"{open_usd:.2f}") if open_usd else None
 
 
+def _first(owner_id: str, kind: str, what: str) -> str:
+    """Return what a member of staff does before an owner can be forgotten."""
+    if kind == ENROLLED:
+        return f"home {what} has not left the program; vpp owner leave {owner_id} {what}"
+    if what.startswith("-"):
+        return (
+            f"owner {owner_id} owes ${what.removeprefix('-')} after a correction; "
+            f"once it is final, vpp owner write-off {owner_id} --reason WHY bears it"
+        )
+    return f"${what} of owner {owner_id} is not paid out yet; after that it can be done"
+
+
 async def forget_owner(desk: Desk, *, owner_id: str, actor: str) -> Json:
     """Destroy what links a person to the books: address, messages, calendar address, logins. Not undone.
 
@@ -46,13 +58,7 @@ async def forget_owner(desk: Desk, *, owner_id: str, actor: str) -> Json:
     """
     hindrance = await why_not_yet(desk, owner_id=owner_id)
     if hindrance is not None:
-        kind, what = hindrance
-        detail = (
-            f"home {what} has not left the program; vpp owner leave {owner_id} {what}"
-            if kind == ENROLLED
-            else f"${what} of owner {owner_id} is not paid out yet; after that"
-        )
-        raise OperationRefused(f"{detail}; nothing was destroyed", HTTPStatus.CONFLICT)
+        raise OperationRefused(f"{_first(owner_id, *hindrance)}; nothing was destroyed", HTTPStatus.CONFLICT)
     entry = desk.trail_entry(actor, "destroy what names the owner", f"owner:{owner_id}")
     found = await desk.store.forget_owner(owner_id, entry)
     return {

@@ -1,5 +1,6 @@
 """Money as owners and auditors see it: settlements, statements, and books that can be checked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -38,6 +39,7 @@ from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import UnknownProgram, settle, settle_later
 from vpp.wire.evidence_check import exact
+from vpp.wire.facts import GENESIS
 
 ENGLISH = Language("en")
 
@@ -132,7 +134,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``paid_wh`` (what counts) and ``amount_usd``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
-        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books.
+        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books, and
+        ``chain_link``, which link of the chain it is: ``vpp ledger verify --head`` finds it there.
     """
     entries = await desk.store.entries(owner_id=owner_id)
     homes = await desk.store.enrollments(owner_id=owner_id)
@@ -146,6 +149,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
     sent = -paid.pending if paid else 0
+    link, head = await desk.store.newest_link()
     return {
         "owner_id": owner_id,
         "currency": next(iter(_by_currency(desk, entries)), None) or await _currency_of(desk, owner_id),
@@ -161,7 +165,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "posted_usd": usd(-owed.posted if owed else 0),
         "on_its_way_usd": usd(sent),
         "paid_out_usd": usd(-paid.posted if paid else 0),
-        "chain_head": await desk.store.chain_head(),
+        "chain_head": head,
+        "chain_link": link,
     }
 
 
@@ -345,16 +350,61 @@ def _entry_facts(entry: JournalEntry, owner_id: str) -> Json:
     }
 
 
-async def verify_ledger(desk: Desk) -> Json:
+async def verify_ledger(desk: Desk, *, head: str = "") -> Json:
     """Check the books: every entry and every account's sum, and the hash chain from its first link.
+
+    Whoever deletes the newest facts together with their links leaves a chain that holds. A head that was
+    published before then (``chain_head`` of a statement, an export or a bundle's ``manifest.json``) is in
+    no link any more; while the books only grow it stays where it was.
+
+    Args:
+        head: A published head to look for; its first 16 digits, as a printed statement shows them, do.
 
     Returns:
         ``balanced`` (in each currency), ``entries, accounts`` (``posted_usd`` and ``pending_usd`` by account,
         of what is booked in US dollars), ``other_currencies`` (by currency: ``posted`` and ``pending`` by
         account), ``chain_holds, chain_head, differs`` (the first difference, or None). Where somebody
         changed an entry in the database so that the books cannot be added up, they are not ``balanced``,
-        ``entries`` is None, and no account is summed.
+        ``entries`` is None, and no account is summed. ``head_stands`` (whether the chain has that head) and
+        ``published`` (``head``; ``link``, which one it is, from 1, or None; ``links``, how many there are
+        now; ``says``, a sentence), both None where no head was asked for.
     """
+    if head and not _HEAD.fullmatch(head.lower()):
+        raise OperationRefused(
+            f"head {head[:70]!r} is not 16 to 64 hexadecimal digits; "
+            "it is chain_head of a statement, of vpp ledger export or of a bundle's manifest.json"
+        )
+    found = await _books_hold(desk)
+    if not head:
+        return found | {"head_stands": None, "published": None}
+    published = await _published(desk, head.lower(), holds=bool(found["chain_holds"]))
+    return found | {"head_stands": published["link"] is not None, "published": published}
+
+
+_HEAD = re.compile(r"[0-9a-f]{16,64}")
+
+
+async def _published(desk: Desk, head: str, *, holds: bool) -> Json:
+    """Say where in the chain a head stands that somebody was given before."""
+    number, links = await desk.store.link_with(head)
+    if GENESIS.startswith(head):
+        number = 0  # published before there was any link
+    if number is None:
+        says = (
+            f"head {head[:16]} is not in these books of {links} links: since it was published something was "
+            "deleted or changed, or it is of other books. Look for it in your backups: vpp restore FILE into "
+            "an empty database, ask there again, and compare what vpp ledger export gives of both"
+        )
+    elif holds:
+        says = (
+            f"head {head[:16]} is link {number} of {links}: the books have only grown since it was published"
+        )
+    else:
+        says = f"head {head[:16]} is link {number} of {links}, but what stands behind the links was changed"
+    return {"head": head, "link": number, "links": links, "says": says}
+
+
+async def _books_hold(desk: Desk) -> Json:
     differs = await desk.store.verify_chain()
     head = await desk.store.chain_head()
     try:
