@@ -3,8 +3,10 @@
 import httpx
 import pytest
 
-from tests.entrypoints.pages.world import Suburb, logged_in, send
+from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role
+from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
+from vpp.domain.quantities import MicroDollars
 from vpp.entrypoints.operations import contacts, own_data
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.forgetting import forget_owner
@@ -51,6 +53,28 @@ async def test_whoever_still_takes_part_is_told_to_leave_first(
     assert await suburb.desk.store.contact(OWNER) is not None
     with pytest.raises(OperationRefused, match="nothing was destroyed"):
         await forget_owner(suburb.desk, owner_id=OWNER, actor="operator:ada")
+
+
+async def test_whoever_was_paid_too_much_reads_what_comes_first(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await own_data.leave_program(suburb.desk, owner_id=OWNER, site_id=SITE, actor=f"owner:{OWNER}")
+    taken_back = JournalEntry(
+        entry_id="taken-back",
+        at=suburb.clock.now(),
+        state=EntryState.POSTED,
+        memo="a correction after the payout",
+        postings=(
+            Posting(Account.OWNER_PAYABLE, OWNER, MicroDollars(20_000)),
+            Posting(Account.AGGREGATOR_MARGIN, PROGRAM, MicroDollars(-20_000)),
+        ),
+    )
+    await suburb.desk.store.post([taken_back])
+
+    page = await rosa.get("/owner/forgetting")
+
+    assert "After a correction, $0.02 too much was paid to you." in page.text
+    assert "is not paid out yet" not in page.text
 
 
 async def test_an_owner_reads_in_spanish_what_stays_and_why(suburb: Suburb, rosa: httpx.AsyncClient) -> None:
