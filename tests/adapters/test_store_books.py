@@ -1,10 +1,14 @@
 """What every store promises about settlements, the ledger and the hash chain."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from tests.adapters.store_world import EVENT, NOON, a_settlement, a_tick, a_version, after, an_entry
+from vpp.adapters.sql import books
+from vpp.adapters.sql.tables import ChainLinkRow
 from vpp.domain.ledger import Account, EntryState, Posting
 from vpp.domain.quantities import MicroDollars
 from vpp.ports import ConflictingFact, Store
@@ -147,3 +151,20 @@ async def test_a_published_head_keeps_its_link_while_the_books_grow(store: Store
     assert await store.link_with(published[:16]) == (2, 3)
     assert await store.link_with(await store.chain_head()) == (3, 3)
     assert await store.link_with("ab" * 32) == (None, 3)
+
+
+async def test_what_is_booked_while_the_chain_is_verified_does_not_stand_outside_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.post([an_entry("e-1")])
+    read = books.links
+
+    async def links_and_a_late_entry(session: AsyncSession) -> AsyncIterator[list[ChainLinkRow]]:
+        async for some in read(session):
+            yield some
+        await store.post([an_entry("e-2")])
+
+    monkeypatch.setattr(books, "links", links_and_a_late_entry)
+    assert await store.verify_chain() is None
+    monkeypatch.undo()
+    assert await store.verify_chain() is None

@@ -81,12 +81,13 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
             "season_starts_on": "2026-05-01",
             "events": 1,
             "incremental_wh": 9_000,
+            "paid_wh": 9_000,
             "amount_usd": "18.00",
         }
     ]
     shown = Console(width=160, record=True, file=StringIO())
     show(shown, statement)
-    assert "elrp-a4-pge, season from 2026-05-01: 1 events, 9.00 kWh, $18.00" in shown.export_text()
+    assert "elrp-a4-pge, season from 2026-05-01: 1 events, 9.00 kWh counted, $18.00" in shown.export_text()
 
 
 async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt_out_as_nothing(

@@ -125,7 +125,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``hours`` of an event: ``starts_at``, ``fraction`` (part of the clock hour that counts),
         ``metered_wh, baseline_wh, incremental_wh`` (exact Wh), ``quality`` and, where it is not
         OK, ``reason`` (a sentence, such as ``no reading from`` one instant ``to`` another) with its parts
-        ``because``.
+        ``because`` (``fault, from_at, until_at``).
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
