@@ -314,7 +314,7 @@ async def _facts_of(
 
 
 async def _unlinked_facts(session: AsyncSession) -> int:
-    """Return how many facts have no link: one statement sees all that is committed meanwhile, or nothing of it."""
+    """Return how many facts have no link; one statement sees all that is committed meanwhile or none."""
     counts = [
         select(func.count()).select_from(row).scalar_subquery()
         for row in (JournalEntryRow, GridEventRow, DispatchTickRow, ChainLinkRow)
