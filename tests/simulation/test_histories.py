@@ -20,10 +20,13 @@ ONCE_BROKEN = {  # by seed, and whether its climate is harsh
     (62, True): "a feeder was filled beside a silent home",
     (92, True): "an owner spoke while the home changed events: it went on with the old one",
     (2069, False): "the checker asked silent homes to give less before their event ended",
+    (2106, False): "a home fell silent in the last seconds of its wound down event",
     (2107, False): "a no said twice, and a disk lost since, ended with another event than its own",
+    (2187, False): "a silent home was the last of its zone while an event was wound down",
     (4024, False): "less was asked beside silent homes, and those that came back were told too much",
     (4034, False): "the checker took a release for a discharge, and waited for an event that was never on",
     (4057, False): "the checker called it a scheduled fall that a more important event took a home",
+    (4102, False): "a home was taken by a more important event of another power",
     (5_000_075, False): "a source's limit was passed beside a silent home of another event",
     (5_100_016, False): "an owner said no to an event that the home had not heard it left",
 }

@@ -27,8 +27,9 @@ from vpp.domain.quantities import BoolColumn, IntColumn, bounded, rows_of
 HOLD_BACK_FIRST_S = 300
 HOLD_BACK_MOST_S = 3600
 HOLDS_READ_BACK = timedelta(hours=3)
-BELIEVED_AGAIN_S = 30  # one sample's period: a home that goes and comes without end gets no command for each
 """The doublings up to an hour take less: a hold that began before that begins again at five minutes."""
+BELIEVED_AGAIN_S = 30
+"""One sample's period: a home that goes and comes without end gets no command for each of its words."""
 _AROUND_A_REFUSAL_S = 60  # a home's clock is within 30 s of ours, and a plan follows within seconds
 
 
@@ -62,9 +63,7 @@ class Board:
     unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
     stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
-    believed_at_s: dict[int, int] = field(
-        default_factory=dict
-    )  # when a home was last told again for its word
+    believed_at_s: dict[int, int] = field(default_factory=dict)  # when a home's own word was last believed
     known: KnownLeases | None = None  # the leases as the store tells of them; None: it is told all afresh
 
     def grow(self, sites: int) -> None:
