@@ -19,7 +19,7 @@ from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
 from vpp.domain.known_leases import KnownLeases
-from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
+from vpp.domain.lease import InForce, Issued, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn, bounded, rows_of
@@ -50,6 +50,7 @@ class Board:
     epoch: int
     tick_number: int
     leases: Leases
+    issued: Issued
     events: Names = field(default_factory=Names)
     plans: dict[str, EventPlan] = field(default_factory=dict)
     held_back_until_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -117,13 +118,13 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     if live:
         says = np.array(live, dtype=np.int64).T
         known = board.leases.behind[says[0]]
-        back = note_in_force(board.leases, InForce(*says), at_once=True)
+        back = note_in_force(board.leases, InForce(*says), board.issued, at_once=True)
         unheard = doubt_releases(board.leases, says[0])
         doubted = says[0][board.leases.behind[says[0]] & ~known]
         board.believed_at_s |= dict.fromkeys(doubted.tolist(), now_s)
     if len(samples):
         in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
-        behind = note_in_force(board.leases, in_samples, at_once=False)
+        behind = note_in_force(board.leases, in_samples, board.issued, at_once=False)
     return behind or back or unheard
 
 

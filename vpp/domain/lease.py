@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from vpp.domain.command import AckBatch, Action, CommandBatch, Refusal
+from vpp.domain.command import AckBatch, Action, CommandBatch, Pair, Refusal
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import BoolColumn, IntColumn, any_of, first_of_runs, last_of_runs, rows_of
 
@@ -50,7 +50,7 @@ _LONG = (
 )  # fmt: skip
 _SHORT = ("setpoint_w", "floor_permille", "event_no")
 _TINY = ("standing", "resends")
-_FLAGS = ("behind",)
+_FLAGS = ("behind", "astray")
 
 
 class Leases:
@@ -62,7 +62,8 @@ class Leases:
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
-    first, zero when none does.
+    first, zero when none does. One that is ``astray`` said that it holds a command nobody is known to have
+    issued, and has accepted none since.
     """
 
     sequence: IntColumn
@@ -77,6 +78,7 @@ class Leases:
     acked_at_s: IntColumn
     behind_at_s: IntColumn
     behind: BoolColumn
+    astray: BoolColumn
     setpoint_w: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     floor_permille: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     event_no: "np.ndarray[tuple[int], np.dtype[np.int32]]"
@@ -199,6 +201,7 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
 
 def _note_accepted(leases: Leases, sites: IntColumn) -> None:
     """Write until when homes run that accepted the newest command."""
+    leases.astray[sites] = False
     until_s = np.where(leases.setpoint_w[sites] > 0, leases.expires_at_s[sites], 0)
     leases.running_until_s[sites] = leases.accepted_until_s[sites] = until_s
 
@@ -270,12 +273,32 @@ class InForce:
     sequence: IntColumn
 
 
-def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
-    """Mark the homes that hold an older command than the newest one they accepted; return whether any is new.
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Which commands are known to have been issued: all up to one pair, and whatever ``leading`` issues.
 
-    A home that lost its disk, or came back from before it accepted, does not do what was agreed. A live
-    status is believed ``at_once``, whatever the home's clock says; of samples only the second in a row is,
-    whatever their order of arrival.
+    The pair is the newest of the store when the leader took over. A home that holds another one heard it
+    from a leader whose record is lost: the database came back from a backup.
+    """
+
+    last: Pair
+    leading: int
+
+    def lacks(self, epoch: IntColumn, sequence: IntColumn) -> BoolColumn:
+        """Return which pairs nobody is known to have issued."""
+        last = self.last
+        beyond = (epoch > last.epoch) | ((epoch == last.epoch) & (sequence > last.sequence))
+        lacking: BoolColumn = beyond & (epoch != self.leading)
+        return lacking
+
+
+def note_in_force(leases: Leases, said: InForce, issued: Issued, *, at_once: bool) -> bool:
+    """Mark the homes that do not hold what they were told; return whether any is new.
+
+    A home that lost its disk, or came back from before it accepted, holds an older command than the newest
+    one it accepted. A live status is believed ``at_once``, whatever the home's clock says; of samples only
+    the second in a row is, whatever their order of arrival. A command that is not ``issued`` is believed
+    at once: no sample that comes late can name one, and it may run for half an hour.
     """
     known = np.count_nonzero(leases.behind)
     left = np.lexsort((said.at_s, said.site_no))
@@ -287,12 +310,15 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
         older = (epoch < known_epoch) | (
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
         )
+        astray = issued.lacks(epoch, said.sequence[rows])
+        older |= astray
         at_s = said.at_s[rows]
         # A sample measured before it accepted proves nothing; a live status is ordered by its arrival.
         since = at_once | (at_s > leases.acked_at_s[sites])
         before_s = leases.behind_at_s[sites]
         twice = (before_s > 0) & (at_s != before_s)
-        leases.behind[sites[older & since & (twice | at_once)]] = True
+        leases.behind[sites[older & since & (twice | at_once | astray)]] = True
+        leases.astray[sites[astray & since]] = True
         leases.behind_at_s[sites[since]] = np.where(older, at_s, 0)[since]
     return bool(np.count_nonzero(leases.behind) > known)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import numpy as np
+
 from vpp.domain.board import Board
 from vpp.domain.delivery import ReadingFault
 from vpp.domain.enrollment import Enrollment
@@ -264,7 +266,7 @@ async def watch(
     """
     now = clock.now()
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
-    found = [] if board is None else _of_dispatch(board, histories)
+    found = [] if board is None else of_dispatch(board, histories)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
@@ -282,7 +284,7 @@ async def watch(
     return [replace(each, facts={**each.facts, "zone": zones.get(each.subject, elsewhere)}) for each in found]
 
 
-def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:
+def of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:
     """Return what dispatch lacks. A plan outlives a cancelled event, and a test owes nobody its power."""
     found = []
     owing = {each.latest.event_id for each in histories if not is_test(each)}
@@ -296,6 +298,8 @@ def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condit
             found.append(Condition(NoticeKind.SHORTFALL, event_id, facts))
     if board.assessment is not None and board.assessment.blind:
         found.append(Condition(NoticeKind.MASS_SILENCE, "fleet", {}))
+    if astray := np.count_nonzero(board.leases.astray):
+        found.append(Condition(NoticeKind.RECORD_LOST, "fleet", {"count": str(astray)}))
     return found
 
 

@@ -78,6 +78,12 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Two gateways spoke at once with one key; homes: {count}. Readings of that time do not count, "
         "and nothing is paid for them. The page of the links names the homes: give each a new key.",
     ),
+    "record_lost": (
+        "Homes hold commands that are not on record",
+        "Homes obey commands that this service does not know, so its database is older than they are; homes: "
+        "{count}. Each is told at once what stands here. What owners, operators and the grid said in between "
+        "is lost: look through the events, cancel what was cancelled, and enter opt-outs again.",
+    ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -149,6 +155,12 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Dos gateways hablan con la misma clave",
         "Dos gateways hablaron a la vez con una clave; casas: {count}. Las lecturas de ese tiempo no "
         "cuentan y no se paga nada por ellas. La página de enlaces las nombra: dé a cada casa otra clave.",
+    ),
+    "record_lost": (
+        "Hay casas con órdenes que no constan",
+        "Hay casas que obedecen órdenes que este servicio no conoce: su base de datos es más antigua; casas: "
+        "{count}. A cada una se le dice enseguida lo que vale aquí. Lo que dijeron entretanto dueños, "
+        "operadores y la red se perdió: revise los eventos, cancele lo cancelado y anote otra vez los noes.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }
