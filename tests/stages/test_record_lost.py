@@ -108,7 +108,7 @@ async def test_stop_reaches_a_home_that_holds_a_lost_command() -> None:
     while await world.tick(seconds=5) is not None:
         world.board.leases.running_until_s[:] = 0  # what the backup knew of has run out
     world.link.sent.clear()
-    hear_in_force(world.board, samples(world, (BEN, pair), seconds=1), [], world.clock.now())
+    hear_in_force(world.board, samples(world, (BEN, pair), seconds=30), [], world.clock.now())
 
     stopped = await stop_everything(
         board=world.board, link=world.link, clock=world.clock, terms=world.terms, actor="ana"
@@ -133,3 +133,17 @@ async def test_operators_are_told_of_lost_commands_until_each_home_took_another(
     assert [(each.kind, each.facts["count"]) for each in both] == [(NoticeKind.RECORD_LOST, "2")]
     assert [each.facts["count"] for each in one] == ["1"]
     assert of_dispatch(world.board, []) == []
+
+
+async def test_home_that_names_unknown_commands_without_end_is_told_at_most_once_in_twenty_seconds() -> None:
+    world, (epoch, sequence) = await two_homes_of_a_lost_event()
+    world.clock.step_to(EVENING + timedelta(hours=4))  # what the backup knows of is over long since
+    await restored(world, cancelled=False)
+
+    ticks = 0
+    for second in range(60):
+        lie = (ADA, (epoch + 1_000_000, sequence + second))
+        hear_in_force(world.board, samples(world, lie), [], world.clock.now())
+        ticks += await world.tick(seconds=1) is not None and ADA in world.link.take(Action.RELEASE)
+
+    assert ticks == 3

@@ -18,6 +18,7 @@ from vpp.domain.quantities import BoolColumn, IntColumn, any_of, first_of_runs, 
 NO_EVENT = -1
 RESENDS = 3
 DWELL_S = 60
+CROSSING_S = 20  # a sample measured so soon after a command was issued may have crossed it
 RELEASE_AGAIN_S = 5  # control may be woken several times a second; a release is not repeated that fast
 
 
@@ -310,9 +311,10 @@ def note_in_force(leases: Leases, said: InForce, issued: Issued, *, at_once: boo
         older = (epoch < known_epoch) | (
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
         )
-        astray = issued.lacks(epoch, said.sequence[rows])
-        older |= astray
         at_s = said.at_s[rows]
+        astray = issued.lacks(epoch, said.sequence[rows])
+        astray &= at_once | (at_s >= leases.issued_at_s[sites] + CROSSING_S)
+        older |= astray
         # A sample measured before it accepted proves nothing; a live status is ordered by its arrival.
         since = at_once | (at_s > leases.acked_at_s[sites])
         before_s = leases.behind_at_s[sites]

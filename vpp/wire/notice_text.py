@@ -80,9 +80,10 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
     ),
     "record_lost": (
         "Homes hold commands that are not on record",
-        "Homes obey commands that this service does not know, so its database is older than they are; homes: "
-        "{count}. Each is told at once what stands here. What owners, operators and the grid said in between "
-        "is lost: look through the events, cancel what was cancelled, and enter opt-outs again.",
+        "Homes say that they obey commands which this service never issued; homes: {count}. Each is told at "
+        "once what stands here. After a restore that is to be expected, and what owners, operators and the "
+        "grid said since the backup is lost: cancel what was cancelled, and enter opt-outs again. Without "
+        "one, somebody else commands these homes or speaks for them: give them new keys.",
     ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
@@ -158,9 +159,10 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     ),
     "record_lost": (
         "Hay casas con órdenes que no constan",
-        "Hay casas que obedecen órdenes que este servicio no conoce: su base de datos es más antigua; casas: "
-        "{count}. A cada una se le dice enseguida lo que vale aquí. Lo que dijeron entretanto dueños, "
-        "operadores y la red se perdió: revise los eventos, cancele lo cancelado y anote otra vez los noes.",
+        "Hay casas que dicen obedecer órdenes que este servicio nunca dio; casas: {count}. A cada una se le "
+        "dice enseguida lo que vale aquí. Tras restaurar una copia es de esperar, y lo que dijeron desde la "
+        "copia dueños, operadores y la red se perdió: cancele lo cancelado y anote otra vez los noes. Si no, "
+        "alguien más ordena a estas casas o habla por ellas: deles claves nuevas.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }
