@@ -3,13 +3,11 @@
 import copy
 from datetime import timedelta
 
-import numpy as np
-
 from simulators.made_again import differences
 from tests.stages.test_home_behind import ADA, BEN, online, samples, two_homes_discharging
 from tests.stages.world import EVENING, World
 from vpp.domain.board import hear_in_force
-from vpp.domain.command import Action, Refusal
+from vpp.domain.command import Action
 from vpp.domain.notice import NoticeKind
 from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.stages.notify import of_dispatch
@@ -118,21 +116,22 @@ async def test_stop_reaches_a_home_that_holds_a_lost_command() -> None:
     assert world.link.take(Action.RELEASE).keys() == {BEN}
 
 
-async def test_operators_are_told_of_lost_commands_until_each_home_took_another() -> None:
+async def test_operators_are_told_of_lost_commands_for_half_an_hour_though_each_home_took_another() -> None:
     world, pair = await two_homes_of_a_lost_event()
     await restored(world, cancelled=True)
+    none = of_dispatch(world.board, [], world.clock.now())
     hear_in_force(world.board, samples(world, (ADA, pair), (BEN, pair)), [], world.clock.now())
     tick = await world.tick()
     assert tick is not None
+    await world.answer(tick)
 
-    both = of_dispatch(world.board, [])
-    await world.answer(tick, {ADA: Refusal.STALE_SEQUENCE}, sites=np.array([ADA, BEN]))
-    one = of_dispatch(world.board, [])
-    await world.answer(tick, sites=np.array([ADA]))
+    soon, later = (
+        of_dispatch(world.board, [], world.clock.now() + timedelta(minutes=minutes)) for minutes in (29, 31)
+    )
 
-    assert [(each.kind, each.facts["count"]) for each in both] == [(NoticeKind.RECORD_LOST, "2")]
-    assert [each.facts["count"] for each in one] == ["1"]
-    assert of_dispatch(world.board, []) == []
+    assert none == []
+    assert [(each.kind, each.facts["count"]) for each in soon] == [(NoticeKind.RECORD_LOST, "2")]
+    assert later == []
 
 
 async def test_home_that_names_unknown_commands_without_end_is_told_at_most_once_in_twenty_seconds() -> None:

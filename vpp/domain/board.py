@@ -65,6 +65,7 @@ class Board:
     stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
     believed_at_s: dict[int, int] = field(default_factory=dict)  # when a home's own word was last believed
+    astray_at_s: int = 0  # when a home last named a command that nobody is known to have issued
     known: KnownLeases | None = None  # the leases as the store tells of them; None: it is told all afresh
 
     def grow(self, sites: int) -> None:
@@ -109,6 +110,7 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     believed once in a sample's period: whatever it says in between, its samples say too.
     """
     now_s = to_epoch(now)
+    astray = np.count_nonzero(board.leases.astray)
     live = [
         (status.site_no, to_epoch(status.at), status.epoch, status.sequence)
         for status in online
@@ -125,6 +127,8 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     if len(samples):
         in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
         behind = note_in_force(board.leases, in_samples, board.issued, at_once=False)
+    if np.count_nonzero(board.leases.astray) > astray:
+        board.astray_at_s = now_s
     return behind or back or unheard
 
 

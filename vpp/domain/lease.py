@@ -63,8 +63,8 @@ class Leases:
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
-    first, zero when none does. One that is ``astray`` said that it holds a command nobody is known to have
-    issued, and has accepted none since.
+    first, zero when none does. One that is ``astray`` said, since this leader began, that it holds a
+    command nobody is known to have issued.
     """
 
     sequence: IntColumn
@@ -202,7 +202,6 @@ def note_acks(leases: Leases, acks: AckBatch, epoch: int | None) -> IntColumn:
 
 def _note_accepted(leases: Leases, sites: IntColumn) -> None:
     """Write until when homes run that accepted the newest command."""
-    leases.astray[sites] = False
     until_s = np.where(leases.setpoint_w[sites] > 0, leases.expires_at_s[sites], 0)
     leases.running_until_s[sites] = leases.accepted_until_s[sites] = until_s
 
