@@ -163,7 +163,7 @@ async def test_a_login_that_was_given_after_the_event_began_approves_nothing(
         await suburb.add("ben", Role.APPROVER)
 
     on_the_page = approve_event(suburb.desk, event_id="ev-1", actor="staff:ben")
-    with pytest.raises(OperationRefused, match="given anew after staff:ana began the event"):
+    with pytest.raises(OperationRefused, match="given anew after staff:ana started event ev-1"):
         await on_the_page
     by_command = await asked(suburb, "approve", "operator:root", login="ben", password=PASSWORD)
 

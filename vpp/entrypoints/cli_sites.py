@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
+from vpp.entrypoints.asking import (
+    AsOption,
+    JsonFlag,
+    ReasonOption,
+    actor,
+    answer,
+    ask,
+    fail,
+    proof_of,
+)
 from vpp.entrypoints.operations import fairness, sites, sources, staff_reads, tracing
 
 keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
@@ -31,12 +40,26 @@ def add_source(
         str | None, typer.Option(metavar="B64URL", help="Its Ed25519 public key; without, it signs nothing.")
     ] = None,
     max_mw: Annotated[
-        str, typer.Option(metavar="N", help="MW its events may ask for; above, a second person approves.")
+        str,
+        typer.Option(
+            metavar="N", help="MW its events may ask for; above, a second person approves; so is more."
+        ),
     ] = "0",
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody send grid signals."""
     found = ask(sources.add_source, name=name, key=key, max_mw=max_mw, actor=actor())
+    answer(found, rendering.show_source, as_json=as_json)
+
+
+@source_app.command("approve", help=inspect.getdoc(sources.approve_source))
+def approve_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A source whose higher limit waits.")],
+    login: AsOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Be the second person."""
+    found = ask(sources.approve_source, name=name, actor=actor(), **proof_of(login))
     answer(found, rendering.show_source, as_json=as_json)
 
 

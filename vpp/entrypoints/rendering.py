@@ -488,3 +488,9 @@ def show_source(console: Console, answer: dict[str, Any]) -> None:
         + (f"; over HTTP, POST {answer['signals_path']}" if answer["public_key"] else ""),
         markup=False,
     )
+    if answer["raise_to_w"] is not None:
+        console.print(
+            f"up to {kilowatts(answer['raise_to_w'])}, as {answer['raise_asked_by']} asked, after a second "
+            f"person: vpp source approve {answer['name']} --as NAME",
+            markup=False,
+        )

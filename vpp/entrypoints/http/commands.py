@@ -43,6 +43,7 @@ OWN_TRAIL = (
     "cancel_event",
     "stop_all",
     "add_source",
+    "approve_source",
     "add_user",
     "make_login_link",
     "quarantine_meters",

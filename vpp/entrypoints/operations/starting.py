@@ -236,7 +236,8 @@ async def console_of(desk: Desk) -> GridSource:
     if known is not None and known.public_key == desk.keys.public_key:
         return known
     limit_w = known.max_power_w if known is not None else Watts(0)
-    console = GridSource(CONSOLE, desk.keys.public_key, limit_w, desk.clock.now())
+    waits = known.raise_asked if known is not None else None
+    console = GridSource(CONSOLE, desk.keys.public_key, limit_w, desk.clock.now(), waits)
     await desk.store.add_source(console)
     return console
 
