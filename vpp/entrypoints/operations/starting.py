@@ -33,7 +33,7 @@ from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, local_words
-from vpp.entrypoints.operations.events import authorized_now, cancel_now, event_facts, event_state
+from vpp.entrypoints.operations.events import cancel_now, event_state, facts_with_leave, leave_now
 from vpp.entrypoints.operations.granting import who_grants
 from vpp.entrypoints.operations.in_time import in_time
 from vpp.entrypoints.operations.live import Live
@@ -282,8 +282,7 @@ async def start_event(
 
 
 async def _facts(desk: Desk, history: EventHistory) -> Json:
-    authorized = await authorized_now(desk)
-    return event_facts(desk, history, authorized_w=authorized.get(history.latest.event_id, 0))
+    return facts_with_leave(desk, history, await leave_now(desk))
 
 
 async def approve_event(
