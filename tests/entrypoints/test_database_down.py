@@ -222,6 +222,7 @@ async def test_stop_all_releases_every_home_while_the_database_is_down(
         "scheduled": [],
         "recorded": False,
         "unrecorded": ["ev-1"],
+        "tests": [],
     }
     assert evening.sites(Action.RELEASE) == commanded
     assert evening.commanded() == set()

@@ -25,6 +25,7 @@ from vpp.domain.grid_event import (
     Operation,
     Signal,
     SignalStep,
+    is_test,
 )
 from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
@@ -335,6 +336,7 @@ class _Stopping:
 
     cancelled: list[str] = field(default_factory=list)
     scheduled: list[str] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
     homes: int = 0
     late: bool = False
 
@@ -350,7 +352,7 @@ async def stop_all(desk: Desk, *, actor: str) -> Json:
         ``cancelled`` (event ids), ``homes`` (asked for power until now), ``scheduled`` (left standing),
         ``recorded`` (false where the database did not answer: the homes were released all the same),
         ``unrecorded`` (event ids: stopped, and to be cancelled in the database as soon as it answers, by the
-        controller that runs now).
+        controller that runs now), ``tests`` (which of all these events are tests).
     """
     live, stopping = desk.live, _Stopping()
     booking = _cancel_all(desk, stopping, actor=actor)
@@ -367,6 +369,7 @@ async def stop_all(desk: Desk, *, actor: str) -> Json:
         "scheduled": stopping.scheduled,
         "recorded": True,
         "unrecorded": [],
+        "tests": stopping.tests,
     }
 
 
@@ -387,6 +390,7 @@ async def _stop_first(live: Live, stopping: _Stopping, now: datetime, actor: str
         "scheduled": [each.latest.event_id for each in standing if each not in on],
         "recorded": False,
         "unrecorded": [each.latest.event_id for each in on],
+        "tests": sorted({*stopping.tests, *(each.latest.event_id for each in standing if is_test(each))}),
     }
 
 
@@ -403,6 +407,8 @@ async def _cancel_all(desk: Desk, stopping: _Stopping, *, actor: str) -> None:
             return
         if state in ("cancelled", "ended"):
             continue
+        if is_test(history):
+            stopping.tests.append(event_id)
         if not _is_on(live, history, now):
             stopping.scheduled.append(event_id)
             continue
