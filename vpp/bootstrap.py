@@ -328,14 +328,15 @@ class Controller:
     async def _certain_board(self) -> Board:
         """Return the board as the database has it: what left before it knew is recorded first."""
         board = await self._ready_board()
-        if self._read_back:
+        while self._read_back:
             try:
                 await record(board, store=self.store, clock=self.clock)
             except StoreUnavailable:
                 await tell_again(board, self.link)
                 raise
-            self.board = await self._resume(board.epoch, board)
-            self._read_back = False
+            stops, read_back = board.stops, await self._resume(board.epoch, board)
+            if board.stops == stops:  # a stop while it was read stands on the board before alone
+                self.board, self._read_back = read_back, False
         return self.board or board
 
     async def _read_new_sites(self) -> None:

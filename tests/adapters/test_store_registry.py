@@ -6,7 +6,7 @@ import pytest
 
 from tests.adapters.store_world import BOOT, EVENT, NOON, a_message, a_request, after
 from vpp.domain.enrollment import OptOut, ReserveChange
-from vpp.domain.grid_event import GridSource
+from vpp.domain.grid_event import GridSource, LimitRaise
 from vpp.domain.quantities import Permille, Watts
 from vpp.ports import ConflictingFact, NotEnrolled, Store
 
@@ -166,7 +166,10 @@ async def test_source_added_again_under_its_name_is_replaced(store: Store) -> No
     keyed = GridSource("caiso", bytes(range(32)), Watts(25_000_000), after(1))
     unsigned = GridSource("Aggregator", None, Watts(0), NOON)
 
-    for source in (GridSource("caiso", None, Watts(0), NOON), keyed, unsigned):
+    raised = replace(unsigned, raise_asked=LimitRaise(Watts(400_000), "operator:ada", NOON))
+    for source in (GridSource("caiso", None, Watts(0), NOON), keyed, raised):
         await store.add_source(source)
 
+    assert await store.sources() == [raised, keyed]
+    await store.add_source(unsigned)
     assert await store.sources() == [unsigned, keyed]

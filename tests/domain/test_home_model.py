@@ -10,6 +10,7 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.home_model import HomeModel
 from vpp.domain.interval import to_epoch
+from vpp.domain.lease import Leases, note_sent
 from vpp.domain.quantities import column, flags
 
 NOW_S = to_epoch(EVENING)
@@ -102,3 +103,33 @@ def test_as_many_homes_fail_as_is_expected_and_always_the_same() -> None:
     assert 290 <= gave <= 350
     assert int((model.power_w == 0).sum()) == 400 - gave
     assert model.power_w.tolist() == again.power_w.tolist()
+
+
+def test_home_that_holds_a_command_goes_on_with_what_it_gives_until_its_lease_ends() -> None:
+    model = homes()
+    model._fleet.battery_w[:] = (3_000, 0)
+    leases = Leases(2)
+    note_sent(leases, an_order(3_000, spread_s=60), 0)
+
+    model.hold(leases, ["ev-1"], spread_s=60, ramp_s=30)
+    model.fail(column([0, 0]), "ev-2")
+
+    assert model.power_w.tolist() == [3_000, 0]
+    model.advance(NOW_S + 900)
+    assert model.power_w.tolist() == [3_000, 0]
+    model.advance(NOW_S + 960)
+    assert model.power_w.tolist() == [0, 0]
+
+
+def test_home_that_was_found_short_gives_no_more_when_it_is_asked_again() -> None:
+    model = homes()
+    model._fleet.battery_w[:] = 1_000
+    leases = Leases(2)
+    note_sent(leases, an_order(3_000), 0)
+    model.hold(leases, ["ev-1"], spread_s=0, ramp_s=30)
+
+    model.limit(flags((True, False)))
+    model.take(an_order(4_000))
+    model.advance(NOW_S + 300)
+
+    assert model.power_w.tolist() == [1_000, 4_000]

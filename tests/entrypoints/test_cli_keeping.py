@@ -110,7 +110,7 @@ def test_whoever_raises_a_limit_or_gives_a_login_stands_in_the_trail(vpp: Vpp) -
     assert [(each["action"], each["subject"], each["reason"]) for each in seen] == [
         ("make login link", "user:ben", ""),
         ("add user", "user:ben", "as approver"),
-        ("add source", "source:console", "5 MW, before 1 MW, the same key"),
+        ("add source", "source:console", "5 MW, before 1 MW, the same key, waits for a second person"),
         ("add source", "source:console", "1 MW, new"),
     ]
     assert {each["actor"] for each in seen} == {f"operator:{pwd.getpwuid(os.getuid()).pw_name}"}

@@ -1,6 +1,10 @@
 """The database is down in the middle of an event: only stops leave, and they are recorded when it is back."""
 
+import asyncio
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +45,35 @@ class DatabaseThatGoesDown:
                 self.down = True
                 raise StoreUnavailable("the database went down before it answered")
             return answer
+
+        return call
+
+
+class DatabaseThatHangs:
+    """A store in memory that answers nothing while it hangs; then it does all that it was asked, in order."""
+
+    def __init__(self) -> None:
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
+        self._only = ""
+        self._store = MemoryStore()
+
+    def hang(self, only: str = "") -> None:
+        """Answer nothing from now on, or none of one kind of question."""
+        self._goes_on.clear()
+        self._only = only
+
+    def go_on(self) -> None:
+        """Answer again."""
+        self._goes_on.set()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        operation = getattr(self._store, name)
+
+        async def call(*positional: object, **named: object) -> object:
+            if self._only in ("", name):
+                await self._goes_on.wait()
+            return await operation(*positional, **named)
 
         return call
 
@@ -183,7 +216,14 @@ async def test_stop_all_releases_every_home_while_the_database_is_down(
 
     answer = await stop_all(evening.suburb.desk, actor="staff:ana")
 
-    assert answer == {"cancelled": [], "homes": len(commanded), "scheduled": [], "recorded": False}
+    assert answer == {
+        "cancelled": [],
+        "homes": len(commanded),
+        "scheduled": [],
+        "recorded": False,
+        "unrecorded": ["ev-1"],
+        "tests": [],
+    }
     assert evening.sites(Action.RELEASE) == commanded
     assert evening.commanded() == set()
 
@@ -226,6 +266,88 @@ async def test_events_that_were_stopped_while_the_database_was_down_are_cancelle
     assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
     told = await database._store.trail(subject="event:ev-1")
     assert [(each.actor, each.action) for each in told] == [("staff:ana", "stop all"), ("staff:ana", "start")]
+
+
+async def stop_by_api(evening: Evening) -> tuple[Any, float]:
+    """Stop everything as the command does, under a key; return the answer and how long it took."""
+
+    async def readiness() -> dict[str, object]:
+        return {"database": False, "broker": True}
+
+    app = create_api(lambda: evening.suburb.desk, token="a-token", readiness=readiness)
+    headers = {"Authorization": "Bearer a-token", "Idempotency-Key": "stop-1", "X-VPP-Actor": "operator:ana"}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://vpp", headers=headers) as client:
+        begins = time.monotonic()
+        answer = await client.post("/api/v1/stop-all")
+        return answer.json(), time.monotonic() - begins
+
+
+async def test_stop_all_waits_for_no_database_that_hangs_and_is_booked_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    database = DatabaseThatHangs()
+    evening = await an_evening(tmp_path, cast(Store, database))
+    commanded = evening.commanded()
+    database.hang()
+
+    answer, seconds = await stop_by_api(evening)
+
+    assert seconds < 2.5
+    assert (answer["homes"], answer["recorded"], answer["unrecorded"]) == (len(commanded), False, ["ev-1"])
+    assert evening.sites(Action.RELEASE) == commanded
+    database.go_on()
+    await evening.recover()
+    history = await database._store.history("ev-1")
+    assert history is not None
+    assert [each.status.value for each in history.versions] == ["scheduled", "cancelled"]
+    assert evening.sites(Action.DISCHARGE) == set()
+    (fleet,) = await database._store.trail(subject="fleet")
+    assert (fleet.actor, fleet.action) == ("operator:ana", "stop all")
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+
+
+async def test_stop_all_waits_for_no_other_writer_of_the_database_file(tmp_path: Path) -> None:
+    store = await SqlStore.open(f"sqlite:///{tmp_path / 'vpp.sqlite'}")
+    evening = await an_evening(tmp_path, store)
+    commanded = evening.commanded()
+
+    with closing(sqlite3.connect(tmp_path / "vpp.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        answer, seconds = await stop_by_api(evening)
+        released = evening.sites(Action.RELEASE)
+        other.execute("ROLLBACK")
+    await evening.recover()
+
+    assert seconds < 2.5
+    assert (answer["homes"], answer["unrecorded"], released) == (len(commanded), ["ev-1"], commanded)
+    history = await store.history("ev-1")
+    assert history is not None
+    assert history.latest.status.value == "cancelled"
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+    await store.close()
+
+
+async def test_stop_while_the_board_is_read_back_is_not_lost(tmp_path: Path) -> None:
+    database = DatabaseThatHangs()
+    evening = await an_evening(tmp_path, cast(Store, database))
+    controller = evening.suburb.controller
+    controller._read_back = True
+    database.hang("ticks")
+    controller.wake()
+    turning = asyncio.create_task(controller.turn())
+    for _ in range(20):  # until it waits for the ticks
+        await asyncio.sleep(0)
+
+    await controller.stop_everything("staff:ana")
+    database.go_on()
+    await turning
+    await evening.recover()
+
+    history = await database._store.history("ev-1")
+    assert history is not None
+    assert history.latest.status.value == "cancelled"
+    assert evening.sites(Action.DISCHARGE) == set()
 
 
 async def test_opt_out_is_refused_and_no_discharge_leaves_while_the_database_is_down(

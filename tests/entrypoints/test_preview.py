@@ -191,7 +191,7 @@ async def test_preview_tells_what_the_event_gets_from_one_that_is_on_and_so_it_c
     taken = int(((drill.setpoint_w > 0) & (before.setpoint_w > 0)).sum())
     assert taken > 0
     assert found["takes_from"] == [
-        {"event_id": "ev-1", "name": "Real emergency", "sites": taken, "power_w": lost_w}
+        {"event_id": "ev-1", "name": "Real emergency", "test": False, "sites": taken, "power_w": lost_w}
     ]
     assert f"{taken} homes and {lost_w / 1000:.1f} kW from Real emergency, which is on" in printed.getvalue()
 

@@ -8,8 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.entrypoints.builders import an_event, take_event
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.domain.enrollment import OptOut
+from vpp.domain.grid_event import Step
+from vpp.domain.interval import Interval
+from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.starting import start_event
@@ -82,6 +86,65 @@ async def test_event_that_stands_is_rehearsed_from_its_start_with_its_opt_outs(s
     assert found["starts_at"] == "2026-09-10T02:00:00Z"
     assert found["reasons"]["opted_out"] == 1
     assert found["after_5_min_pct"] >= 98
+
+
+async def a_grid_event(suburb: Suburb, *, power_w: int, hours: int) -> None:
+    """Let the grid ask from now on; what it asks goes first."""
+    now = suburb.clock.now()
+    steps = (Step(Interval(now, now + timedelta(hours=hours)), Watts(power_w)),)
+    await take_event(suburb.desk, replace(an_event("grid"), steps=steps, modified_at=now, committed_at=now))
+    suburb.controller.wake()
+    await suburb.pass_time(30)
+
+
+async def test_rehearsal_beside_a_running_event_gives_what_the_event_then_gets(suburb: Suburb) -> None:
+    await a_grid_event(suburb, power_w=24_000, hours=3)
+    await suburb.pass_time(2 * 3600 - 30)
+    wish: dict[str, Any] = {"power_mw": "0.03", "minutes": 60}
+
+    found = await rehearse(suburb, **wish)
+
+    await start_event(suburb.desk, event_id="mine", program_id=PROGRAM, actor="staff:ana", **wish)
+    await suburb.pass_time(30 * 60)
+    real = suburb.live.course("mine")[-1]
+    assert real.measured_w == 30_000
+    assert (found["after_5_min_pct"], found["sites"]) == (100, real.sites)
+    assert suburb.plan("grid").setpoint_w.sum() == 24_000
+
+
+async def test_home_that_gives_too_little_now_gives_no_more_in_the_rehearsal(suburb: Suburb) -> None:
+    await a_grid_event(suburb, power_w=60_000, hours=1)
+    board = suburb.controller.board
+    assert board is not None
+    suburb.controller.fleet.battery_w[:6] = 1_000
+    board.held_back_until_s[:6] = int(suburb.clock.now().timestamp()) + 60
+
+    found: Any = await rehearse_event(suburb.desk, event_id="grid")
+
+    assert found["greatest_shortfall_w"] >= 24_000
+    assert found["after_5_min_pct"] <= 60
+
+
+async def test_homes_begin_as_empty_as_an_event_before_leaves_them(suburb: Suburb) -> None:
+    await a_grid_event(suburb, power_w=60_000, hours=1)
+    later = (suburb.clock.now() + timedelta(minutes=75)).isoformat()
+
+    found = await rehearse(suburb, power_mw="0.05", minutes=60, starts_at=later)
+
+    assert found["greatest_shortfall_w"] > 25_000
+    assert found["curve"][0]["at"] == "2026-09-10T02:13:30Z"
+
+
+async def test_controllers_own_board_learns_nothing_from_a_rehearsal(suburb: Suburb) -> None:
+    await a_grid_event(suburb, power_w=24_000, hours=3)
+    board = suburb.controller.board
+    assert board is not None
+    known = board.epoch, board.tick_number, board.events.words, board.leases.sequence.tolist()
+
+    await rehearse(suburb, power_mw="0.03", minutes=60)
+
+    assert known == (board.epoch, board.tick_number, board.events.words, board.leases.sequence.tolist())
+    assert board.plans.keys() == {"grid"}
 
 
 async def test_event_above_the_limit_is_rehearsed_as_if_approved(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from vpp.domain.grid_event import (
     Step,
     authorized_power,
     authorized_steps,
+    by_source,
     ever_asks_for_all,
     in_force,
     is_test,
@@ -138,6 +139,41 @@ def within_authority(
             stretches = _stretches(mine.shared, upcoming, now)
         found.append(replace(demand, stretches=stretches, authorized_w=mine.most_w))
     return found
+
+
+def waiting_power(
+    histories: Sequence[EventHistory], sources: Mapping[str, GridSource], now: datetime
+) -> dict[str, int | None]:
+    """Return, by event id, the most watts that an event still asks for beyond what needs no approval.
+
+    Zero where nothing waits; None where all that can be sustained is asked, and bounded. What waits for
+    force is not counted.
+
+    Args:
+        histories: All events that are not over.
+        sources: The sources they may come from, by name.
+        now: What was asked until now is over.
+    """
+    waits: dict[str, int | None] = {}
+    for group in by_source(histories).values():
+        allowed = authorized_steps(group, max_power_w=_limit_w(group[0], sources))
+        for history in group:
+            event_id = history.latest.event_id
+            waits[event_id] = _most_over(steps_in_force(history), allowed[event_id], now)
+    return waits
+
+
+def _most_over(asked: Sequence[Step], allowed: tuple[Step, ...], now: datetime) -> int | None:
+    most_w = 0
+    for step in asked:
+        for part in _bounded((step,), allowed):
+            leave = _leave_at(allowed, part.interval.starts_at)
+            if part.interval.ends_at <= now or leave is None:
+                continue
+            if step.power is None:
+                return None
+            most_w = max(most_w, step.power - leave)
+    return most_w
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +309,12 @@ def _bounded(steps: tuple[Step, ...], allowed: tuple[Step, ...]) -> tuple[Step, 
             edges |= {edge for edge in (each.interval.starts_at, each.interval.ends_at)
                       if step.interval.contains(edge)}  # fmt: skip
         for begins, ends in pairwise(sorted(edges)):
-            leave = next((each.power for each in allowed if each.interval.contains(begins)), Watts(0))
-            found.append(Step(Interval(begins, ends), _smaller(step.power, leave)))
+            found.append(Step(Interval(begins, ends), _smaller(step.power, _leave_at(allowed, begins))))
     return tuple(found)
+
+
+def _leave_at(allowed: tuple[Step, ...], at: datetime) -> Watts | None:
+    return next((each.power for each in allowed if each.interval.contains(at)), Watts(0))
 
 
 def _smaller(asked: Watts | None, leave: Watts | None) -> Watts | None:

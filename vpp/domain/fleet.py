@@ -93,7 +93,7 @@ class TelemetryBatch:
 
 
 _INT_COLUMNS = (
-    "sampled_at_s", "soc_permille", "battery_w", "discharge_limit_w", "max_discharge_w",
+    "sampled_at_s", "dated_s", "soc_permille", "battery_w", "discharge_limit_w", "max_discharge_w",
     "energy_full_wh", "vpp_reserve_permille", "home_reserve_permille", "in_force_sequence",
     "metered_at_s", "metered_discharged_wh", "metered_charged_wh",
 )  # fmt: skip
@@ -107,7 +107,8 @@ _FLAG_COLUMNS = (
 class FleetState:
     """What is known of every site now. All columns have the same length, ``len(fleet)``.
 
-    ``sampled_at_s`` is zero for a site that never reported. ``vpp_reserve_permille`` is ours,
+    ``sampled_at_s`` is zero for a site that never reported; what came from ahead of our clock counts as of
+    when it came, and ``dated_s`` keeps the time it said. ``vpp_reserve_permille`` is ours,
     ``home_reserve_permille`` the home's; the higher binds (``binding_reserve_permille``). Of what an owner
     said at home, ``no_is_stored`` and ``yes_is_stored`` tell which word the database has; neither, after a
     start, means that it is not known. The ``metered`` columns are the newest meter reading that was stored
@@ -115,6 +116,7 @@ class FleetState:
     """
 
     sampled_at_s: IntColumn
+    dated_s: IntColumn
     soc_permille: IntColumn
     battery_w: IntColumn
     discharge_limit_w: IntColumn
@@ -179,6 +181,10 @@ class FleetState:
             setattr(copy, name, getattr(self, name).copy())
         return copy
 
+    def newest_s(self, sites: IntColumn) -> IntColumn:
+        """Return the time that each site's newest sample says; only what says later replaces it."""
+        return np.maximum(self.dated_s[sites], self.sampled_at_s[sites])
+
     def binding_reserve_permille(self) -> IntColumn:
         """Return per site the higher of the VPP reserve and the home's own."""
         return np.maximum(self.vpp_reserve_permille, self.home_reserve_permille)
@@ -213,20 +219,22 @@ def enroll(fleet: FleetState, roster: Roster, enrollments: Sequence[Enrollment])
         fleet.consented[row] = enrollment.withdrawn_at is None
 
 
-def update(fleet: FleetState, batch: TelemetryBatch) -> None:
+def update(fleet: FleetState, batch: TelemetryBatch, *, now_s: int | None = None) -> None:
     """Write a batch of samples into the fleet; of several of one site the newest by ``at_s`` stays.
 
     A sample not newer than the one known is passed over, so any order and any number of copies of the
-    same messages lead to the same state.
+    same messages lead to the same state. With ``now_s`` none counts as of later than that.
     """
     if not len(batch):
         return
     order = np.lexsort((batch.at_s, batch.site_no))
     sites = batch.site_no[order]
     newest = order[last_of_runs(sites)]
-    newest = newest[batch.at_s[newest] > fleet.sampled_at_s[batch.site_no[newest]]]
-    rows = batch.site_no[newest]
-    fleet.sampled_at_s[rows] = batch.at_s[newest]
+    newest = newest[batch.at_s[newest] > fleet.newest_s(batch.site_no[newest])]
+    rows, said_s = batch.site_no[newest], batch.at_s[newest]
+    as_of_s = said_s if now_s is None else np.minimum(said_s, now_s)
+    fleet.sampled_at_s[rows] = np.maximum(as_of_s, fleet.sampled_at_s[rows])
+    fleet.dated_s[rows] = said_s
     fleet.soc_permille[rows] = batch.soc_permille[newest]
     fleet.battery_w[rows] = batch.battery_w[newest]
     fleet.discharge_limit_w[rows] = batch.discharge_limit_w[newest]

@@ -108,6 +108,15 @@ class RawSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitRaise:
+    """A higher limit of a source that one person asked for, and no second one has approved."""
+
+    max_power_w: Watts
+    actor: str
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class GridSource:
     """Somebody who may send grid signals: name, key (None: unsigned is taken), and how much power."""
 
@@ -115,6 +124,7 @@ class GridSource:
     public_key: bytes | None  # 32 raw bytes, Ed25519
     max_power_w: Watts
     added_at: datetime
+    raise_asked: LimitRaise | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """How homes are expected to answer commands: start, ramp, fall in charge, stop at the reserve.
 
 A forecast for rehearsals, coarse on purpose. It knows neither load nor sun, and a home gives all that it
-is asked, or nothing.
+is asked, or nothing; who was just found short gives no more than that again.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import numpy as np
 from vpp.domain.command import Action, CommandBatch, start_delay_s
 from vpp.domain.fleet import FleetState, TelemetryBatch
 from vpp.domain.interval import to_epoch
+from vpp.domain.lease import Leases, Standing
 from vpp.domain.quantities import BoolColumn, IntColumn
 
 STEP_S = 5
@@ -35,14 +36,46 @@ class HomeModel:
         self.power_w, self.given_ws, self._from_w, self._to_w, self._ramp_at_s = self._zeros(5)
         self._ends_s, self._floor, self._sequence, self._epoch = self._zeros(4)
         self._ramp_s, self._delay_s = np.ones(sites, dtype=np.int64), np.zeros(sites, dtype=np.int64)
+        self._most_w = np.minimum(fleet.discharge_limit_w, fleet.max_discharge_w)
 
     def _zeros(self, count: int) -> list[IntColumn]:
         return [np.zeros(len(self._fleet), dtype=np.int64) for _ in range(count)]
 
     def fail(self, expected_permille: IntColumn, event_id: str) -> None:
-        """Let as many homes accept and give nothing as expected shares say, always the same ones."""
+        """Let as many homes accept and give nothing as expected shares say, always the same ones.
+
+        Who discharges works: that is seen, and needs no expectation.
+        """
         draws = [start_delay_s(site_id, f"{event_id} fails", 1000) for site_id in self._site_ids]
-        self._works = np.array(draws, dtype=np.int64) < expected_permille
+        self._works = (np.array(draws, dtype=np.int64) < expected_permille) | (self.power_w > 0)
+        self._to_w = np.where(self._works, self._to_w, 0)
+
+    def hold(self, leases: Leases, event_ids: Sequence[str], *, spread_s: int, ramp_s: int) -> None:
+        """Let homes begin with the commands they have, and with the power that was measured of them.
+
+        What was sent and is not answered yet is on its way. ``event_ids`` are the words of the leases'
+        ``event_no``; spread and ramp are what homes were told, in seconds.
+        """
+        reports, now_s = self.reporting[: len(leases)], self._now_s
+        self._epoch[: len(leases)], self._sequence[: len(leases)] = leases.acked_epoch, leases.acked_sequence
+        heard = (leases.standing == int(Standing.ACCEPTED)) | (leases.standing == int(Standing.WAITING))
+        rows = np.flatnonzero(reports & heard & leases.discharging(now_s))
+        named = zip(rows.tolist(), leases.event_no[rows].tolist(), strict=True)
+        delays = [start_delay_s(self._site_ids[row], event_ids[number], spread_s) for row, number in named]
+        self._delay_s[rows] = np.array(delays, dtype=np.int64)
+        self._to_w[rows] = leases.setpoint_w[rows]
+        self.power_w[rows] = np.clip(self._fleet.battery_w[rows], 0, self._to_w[rows])
+        self._from_w[rows], self._ramp_s[rows] = self.power_w[rows], max(ramp_s, 1)
+        rests = self.power_w[rows] == 0
+        starts_s = leases.first_start_s[rows] + np.where(rests, self._delay_s[rows], 0)
+        self._ramp_at_s[rows] = np.maximum(starts_s, now_s)
+        at_end = leases.expires_at_s[rows] >= leases.event_ends_at_s[rows]
+        self._ends_s[rows] = leases.expires_at_s[rows] - np.where(at_end, ramp_s + self._delay_s[rows], 0)
+        self._floor[rows] = np.maximum(leases.floor_permille[rows], self._fleet.home_reserve_permille[rows])
+
+    def limit(self, sites: BoolColumn) -> None:
+        """Let these homes never give more than now: they were found short, or refused."""
+        self._most_w = np.where(sites, np.minimum(self._most_w, self.power_w), self._most_w)
 
     def take(self, batch: CommandBatch) -> IntColumn:
         """Let the homes that report take a batch of commands; return those homes."""
@@ -82,8 +115,7 @@ class HomeModel:
             over_s = np.clip(middle_s - self._ends_s, 0, self._ramp_s)
             power_w -= power_w * over_s // self._ramp_s
             room_ws = np.maximum(self._stored_ws - self._floor * self._per_permille, 0)
-            limit_w = np.minimum(self._fleet.discharge_limit_w, self._fleet.max_discharge_w)
-            self.power_w = np.minimum(np.minimum(power_w, limit_w), room_ws // seconds)
+            self.power_w = np.minimum(np.minimum(power_w, self._most_w), room_ws // seconds)
             self._stored_ws = self._stored_ws - self.power_w * seconds
             self.given_ws += self.power_w * seconds
             self._now_s += seconds

@@ -38,6 +38,9 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON value on 
 ReasonOption = Annotated[
     str, typer.Option("--reason", metavar="WHY", help="Why you read an owner's data; the owner sees it.")
 ]
+AsOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="Whose login; the password on standard input.")
+]
 Render = Callable[[Console, Any], None]
 _Found = TypeVar("_Found")
 

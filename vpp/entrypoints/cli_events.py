@@ -7,15 +7,12 @@ import typer
 from rich.console import Console
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, actor, answer, ask, fail, proof_of
+from vpp.entrypoints.asking import AsOption, JsonFlag, actor, answer, ask, fail, proof_of
 from vpp.entrypoints.operations import changing, evening, events, preview, rehearsal, starting
 
 event_app = typer.Typer(no_args_is_help=True, help="Grid events.")
 
 EventArgument = Annotated[str, typer.Argument(metavar="EVENT", help="Event id.")]
-AsOption = Annotated[
-    str | None, typer.Option("--as", metavar="NAME", help="Whose login; the password on standard input.")
-]
 
 
 @event_app.command("list", help=inspect.getdoc(events.list_events))

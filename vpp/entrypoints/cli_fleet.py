@@ -36,6 +36,7 @@ def list_fleet(
 
 
 def _show_fleet(console: Console, found: Any) -> None:
+    rendering.show_mark(console, found)
     columns = ("home", "county", "feeder", "charge", "power", "asked", "reading", "proof", "reason")
     rows = [
         (
@@ -44,7 +45,7 @@ def _show_fleet(console: Console, found: Any) -> None:
             each["feeder"],
             "-" if each["charge_pct"] is None else f"{each['charge_pct']:.0f} %",
             rendering.kilowatts(each["power_w"]) if each["power_w"] is not None else "-",
-            rendering.kilowatts(each["setpoint_w"]),
+            rendering.kilowatts(each["setpoint_w"]) + (" TEST" if each["test"] else ""),
             "never" if each["age_s"] is None else f"{each['age_s']} s old",
             each["proof"],
             each["reason"],

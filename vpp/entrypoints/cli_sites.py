@@ -2,12 +2,22 @@
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from vpp.entrypoints import rendering, rendering_capacity
-from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail
+from vpp.entrypoints.asking import (
+    AsOption,
+    JsonFlag,
+    ReasonOption,
+    actor,
+    answer,
+    ask,
+    fail,
+    proof_of,
+)
 from vpp.entrypoints.operations import fairness, sites, sources, staff_reads, tracing
 
 keys_app = typer.Typer(no_args_is_help=True, help="The controller's signing key.")
@@ -31,19 +41,57 @@ def add_source(
         str | None, typer.Option(metavar="B64URL", help="Its Ed25519 public key; without, it signs nothing.")
     ] = None,
     max_mw: Annotated[
-        str, typer.Option(metavar="N", help="MW its events may ask for; above, a second person approves.")
+        str,
+        typer.Option(
+            metavar="N", help="MW its events may ask for; above, a second person approves; so is more."
+        ),
     ] = "0",
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody send grid signals."""
     found = ask(sources.add_source, name=name, key=key, max_mw=max_mw, actor=actor())
-    answer(found, rendering.show_source, as_json=as_json)
+    answer(found, _show_source, as_json=as_json)
+
+
+@source_app.command("approve", help=inspect.getdoc(sources.approve_source))
+def approve_source(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A source whose higher limit waits.")],
+    login: AsOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Be the second person."""
+    found = ask(sources.approve_source, name=name, actor=actor(), **proof_of(login))
+    answer(found, _show_source, as_json=as_json)
 
 
 @source_app.command("list", help=inspect.getdoc(sources.list_sources))
 def list_sources(as_json: JsonFlag = False) -> None:
     """List everybody who may signal."""
-    answer(ask(sources.list_sources), rendering.show_sources, as_json=as_json)
+    answer(ask(sources.list_sources), _show_sources, as_json=as_json)
+
+
+def _show_sources(console: Console, answer: dict[str, Any]) -> None:
+    """Print every source."""
+    for source in answer["sources"]:
+        _show_source(console, source)
+
+
+def _show_source(console: Console, answer: dict[str, Any]) -> None:
+    """Print where a source signals and gets its receipts."""
+    signed = "signed with its key" if answer["public_key"] else "unsigned"
+    console.print(
+        f"{answer['name']} may signal up to {rendering.kilowatts(answer['max_w'])} {signed} "
+        f"on {answer['event_topic']}; "
+        f"receipts come on {answer['receipt_topic']}"
+        + (f"; over HTTP, POST {answer['signals_path']}" if answer["public_key"] else ""),
+        markup=False,
+    )
+    if answer["raise_to_w"] is not None:
+        console.print(
+            f"up to {rendering.kilowatts(answer['raise_to_w'])}, as {answer['raise_asked_by']} asked, after "
+            f"a second person approves: vpp source approve {answer['name']} --as NAME",
+            markup=False,
+        )
 
 
 @site_app.command("enroll", help=inspect.getdoc(sites.enroll_sites))

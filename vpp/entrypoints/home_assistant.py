@@ -109,6 +109,7 @@ class HomeBridge:
             site_id=site_id,
             next_event_start=datetime.fromisoformat(starts) if starts else None,
             event_active=home["event_active"],
+            event_test=home["event_test"],
             discharge_w=home["discharge_w"],
             energy_delivered_wh=home["energy_delivered_wh"],
             season_earnings_usd=home["season_earnings_usd"],

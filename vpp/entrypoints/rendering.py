@@ -153,11 +153,21 @@ def show_events(console: Console, answer: dict[str, Any]) -> None:
             local(event["starts_at"], event["time_zone"]),
             local(event["ends_at"], event["time_zone"]),
             ", ".join(kilowatts(step["power_w"]) for step in event["steps"]) or "-",
-            ", ".join((["TEST"] if event["test"] else []) + event["out_of_program"]) or "-",
+            ", ".join([*_marks(event), *event["out_of_program"]]) or "-",
         )
         for event in answer["events"]
     ]
     console.print(table(*columns, rows=rows, right=("asks",)))
+
+
+def _marks(event: dict[str, Any]) -> list[str]:
+    """Return what nobody may overlook of an event: that it is a test, and what of it waits for approval."""
+    marks = ["TEST"] if event["test"] else []
+    if event["waiting_w"] is None:
+        marks.append(f"above {kilowatts(event['authorized_w'])} waits for approval")
+    elif event["waiting_w"]:
+        marks.append(f"{kilowatts(event['waiting_w'])} waits for approval")
+    return marks
 
 
 def show_outline(console: Console, event: dict[str, Any]) -> None:
@@ -170,6 +180,8 @@ def show_event(console: Console, event: dict[str, Any]) -> None:
     show_events(console, {"events": [event]})
     if event["out_of_program"]:
         console.print(f"out of program: {', '.join(event['out_of_program'])}", markup=False)
+    if event["waiting_w"] != 0:
+        console.print(f"a second person approves it: vpp event approve {event['event_id']}", markup=False)
     plan, commands, settlement = event["plan"], event["commands"], event["settlement"]
     if plan:
         console.print(
@@ -470,21 +482,3 @@ def show_books(console: Console, answer: dict[str, Any]) -> None:
         console.print(answer["differs"], markup=False)
     if answer["published"]:
         console.print(answer["published"]["says"], markup=False, soft_wrap=True)
-
-
-def show_sources(console: Console, answer: dict[str, Any]) -> None:
-    """Print every source."""
-    for source in answer["sources"]:
-        show_source(console, source)
-
-
-def show_source(console: Console, answer: dict[str, Any]) -> None:
-    """Print where a source signals and gets its receipts."""
-    signed = "signed with its key" if answer["public_key"] else "unsigned"
-    console.print(
-        f"{answer['name']} may signal up to {kilowatts(answer['max_w'])} {signed} "
-        f"on {answer['event_topic']}; "
-        f"receipts come on {answer['receipt_topic']}"
-        + (f"; over HTTP, POST {answer['signals_path']}" if answer["public_key"] else ""),
-        markup=False,
-    )

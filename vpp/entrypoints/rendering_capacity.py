@@ -59,7 +59,7 @@ def _taken(found: dict[str, Any]) -> str:
     return (
         "; ".join(
             f"{each['sites']} {'home' if each['sites'] == 1 else 'homes'} and {kilowatts(each['power_w'])} "
-            f"from {each['name']}, which is on"
+            f"from {each['name']}{' (TEST)' if each['test'] else ''}, which is on"
             for each in found["takes_from"]
         )
         or "nothing"

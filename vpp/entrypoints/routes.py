@@ -65,6 +65,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     sources.show_keys: Route("GET", f"{_API}/keys"),
     sources.list_sources: Route("GET", f"{_API}/sources"),
     sources.add_source: Route("PUT", f"{_API}/sources/{{name}}"),
+    sources.approve_source: Route("POST", f"{_API}/sources/{{name}}/approve"),
     sites.list_sites: Route("GET", f"{_API}/sites"),
     sites.enroll_sites: Route("POST", f"{_API}/sites"),
     staff_reads.read_site: Route("GET", f"{_API}/sites/{{site_id}}"),

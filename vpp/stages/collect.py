@@ -92,7 +92,7 @@ async def collect(
     samples = _trusted(heard.telemetry, fleet, roster, to_epoch(now), collected)
     collected.samples = samples
     minds = _minds(samples, fleet, collected)
-    changed = [collected.opted_out, _take_samples(samples, fleet)]
+    changed = [collected.opted_out, _take_samples(samples, fleet, to_epoch(now))]
     changed.append(_take_statuses(heard.statuses, fleet, collected))
     changed.append(_refusals(heard.acks))
     if any(len(sites) for sites in changed):
@@ -106,19 +106,23 @@ async def collect(
 def _trusted(
     batch: TelemetryBatch, fleet: FleetState, roster: Roster, now_s: int, collected: Collected
 ) -> TelemetryBatch:
-    """Return the samples that may steer, and count the others by the first reason that applies."""
+    """Return the samples that may steer, and count the others by the first reason that applies.
+
+    Where a home's newest came from ahead of our clock, those of since then may too: see ``_be_careful``.
+    """
     sites = batch.site_no
     if not len(sites):
         return batch
     full_wh = np.array([roster.enrollments[site].full_energy_wh for site in sites.tolist()], dtype=np.int64)
     rated_w = PLAUSIBLE_TIMES * fleet.max_discharge_w[sites]
-    known_s = fleet.sampled_at_s[sites]
+    known_s = fleet.newest_s(sites)
+    beside = (batch.at_s >= fleet.sampled_at_s[sites]) & (batch.at_s <= now_s)
     reasons = {
         "not_enrolled": ~(fleet.enrolled[sites] & fleet.consented[sites]),
         "from_the_future": batch.at_s > now_s + CLOCK_TOLERANCE_S,
         "energy_out_of_range": batch.energy_full_wh > PLAUSIBLE_TIMES * full_wh,
         "power_out_of_range": np.abs(batch.battery_w) > rated_w,
-        "older_than_known": batch.at_s < known_s,
+        "older_than_known": (batch.at_s < known_s) & ~beside,
     }
     trusted = np.ones(len(sites), dtype=np.bool_)
     doubted = any(any_of(applies) for applies in reasons.values())
@@ -127,7 +131,7 @@ def _trusted(
         trusted &= ~applies
     kept = _select(batch, trusted) if doubted else batch
     moments = kept.site_no * (now_s + 2 * CLOCK_TOLERANCE_S) + kept.at_s
-    fresh = len(set(moments[kept.at_s > fleet.sampled_at_s[kept.site_no]].tolist()))
+    fresh = len(set(moments[kept.at_s != fleet.newest_s(kept.site_no)].tolist()))
     _count(collected.stored, "telemetry", fresh)
     _count(collected.duplicate, "telemetry", len(kept) - fresh)
     # The enrolled power is the contract: a home that could do more is not asked for more.
@@ -162,13 +166,16 @@ def _minds(samples: TelemetryBatch, fleet: FleetState, collected: Collected) -> 
     """
     if not len(samples):
         return _Minds(_NO_SITES, _NO_SITES)
-    newest = _newest(samples)
-    rows = newest[samples.at_s[newest] > fleet.sampled_at_s[samples.site_no[newest]]]
+    newest, later = _newest(samples), samples.at_s > fleet.newest_s(samples.site_no)
+    rows = newest[later[newest]]
     sites, says_no = samples.site_no[rows], samples.opted_out[rows]
     said_no, unheard = fleet.opted_out_at_home[sites], fleet.sampled_at_s[sites] == 0
-    collected.opted_out = sites[says_no & ~said_no]
+    # What does not replace a sample takes no word back, but a no beside it is heard.
+    beside = np.setdiff1d(samples.site_no[~later & samples.opted_out], sites)
+    noes = np.union1d(sites[says_no], beside)
+    collected.opted_out = noes[~fleet.opted_out_at_home[noes]]
     collected.opted_in = sites[~says_no & (said_no | unheard)]
-    return _Minds(sites[says_no & ~fleet.no_is_stored[sites]], sites[~says_no & ~fleet.yes_is_stored[sites]])
+    return _Minds(noes[~fleet.no_is_stored[noes]], sites[~says_no & ~fleet.yes_is_stored[sites]])
 
 
 def _newest(samples: TelemetryBatch) -> IntColumn:
@@ -178,19 +185,19 @@ def _newest(samples: TelemetryBatch) -> IntColumn:
     return order[last_of_runs(sites)]
 
 
-def _take_samples(samples: TelemetryBatch, fleet: FleetState) -> IntColumn:
+def _take_samples(samples: TelemetryBatch, fleet: FleetState, now_s: int) -> IntColumn:
     """Write samples into the fleet; return the sites that must not wait for the next tick."""
     if not len(samples):
         return _NO_SITES
     in_order = np.sort(samples.site_no)
     sites: IntColumn = in_order[last_of_runs(in_order)]
-    not_newer = samples.at_s <= fleet.sampled_at_s[samples.site_no]
+    not_newer = samples.at_s <= fleet.newest_s(samples.site_no)
     apart = len(sites) == len(samples) and not any_of(not_newer)
     before = _hindrances(fleet, sites)
     reserve = fleet.home_reserve_permille[sites].copy()
-    update(fleet, samples)
+    update(fleet, samples, now_s=now_s)
     if not apart:
-        _be_careful_within_a_second(samples, fleet)
+        _be_careful(samples, fleet, now_s)
     hindered: BoolColumn = (_hindrances(fleet, sites) & ~before) != 0
     raised = fleet.home_reserve_permille[sites] > reserve
     return sites[hindered | raised]
@@ -203,14 +210,17 @@ def _hindrances(fleet: FleetState, sites: IntColumn) -> IntColumn:
     return islanded | (storm << 1) | (faulted << 2)
 
 
-def _be_careful_within_a_second(samples: TelemetryBatch, fleet: FleetState) -> None:
-    """Join samples of one site and second: the worse of each value stands, whichever came first.
+def _be_careful(samples: TelemetryBatch, fleet: FleetState, now_s: int) -> None:
+    """Join samples of one site of which none is known to be later: the worse of each value stands.
 
     Times have whole seconds, and a home that goes off the grid says so at once: the sample before may
-    carry the same time.
+    carry the same time. And what came from ahead of our clock may be older than what says a time since it
+    came: an owner's no must not wait until our clock is there. Neither takes anything back, so that a copy
+    that comes late, or again, lets nobody discharge.
     """
-    tied = samples.at_s == fleet.sampled_at_s[samples.site_no]
-    same = _select(samples, tied)
+    known_s, as_of_s = fleet.newest_s(samples.site_no), fleet.sampled_at_s[samples.site_no]
+    since = (samples.at_s < known_s) & (samples.at_s >= as_of_s) & (samples.at_s <= now_s)
+    same = _select(samples, since | (samples.at_s == known_s))
     sites = same.site_no
     np.minimum.at(fleet.soc_permille, sites, same.soc_permille)
     np.minimum.at(fleet.battery_w, sites, same.battery_w)

@@ -16,6 +16,7 @@ import numpy as np
 
 from vpp.domain.board import Board
 from vpp.domain.delivery import ReadingFault
+from vpp.domain.demands import waiting_power
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_test
 from vpp.domain.interval import to_epoch
@@ -272,7 +273,7 @@ async def watch(
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
     found += [
-        *await _waiting(histories, store, now),
+        *await _waiting(histories, store, board, now),
         *await _contested(store, now),
         *await _cloned(store, now),
     ]
@@ -305,10 +306,13 @@ def of_dispatch(board: Board, histories: Sequence[EventHistory], now: datetime) 
     return found
 
 
-async def _waiting(histories: Sequence[EventHistory], store: NoticeStore, now: datetime) -> list[Condition]:
-    """Return the events that are about to begin, or have begun, and wait for somebody's leave."""
+async def _waiting(
+    histories: Sequence[EventHistory], store: NoticeStore, board: Board | None, now: datetime
+) -> list[Condition]:
+    """Return the events that are about to begin, or have begun, and wait for somebody's leave, or in part."""
     sources = {source.name: source for source in await store.sources()}
     allowed = authorized_power(histories, sources, now)
+    above = waiting_power(histories, sources, now)
     found = []
     for history in histories:
         latest = history.latest
@@ -317,10 +321,20 @@ async def _waiting(histories: Sequence[EventHistory], store: NoticeStore, now: d
             continue
         asks = any(step.power != 0 for step in latest.steps)
         needs = "force" if _unforced(history) else "approval" if asks else ""
-        if needs == "force" or (needs and allowed.get(latest.event_id, 0) == 0):
-            facts = {"needs": needs, "starts_at": f"{interval.starts_at:%Y-%m-%dT%H:%M:%SZ}"}
+        facts = {"needs": needs, "starts_at": f"{interval.starts_at:%Y-%m-%dT%H:%M:%SZ}"}
+        may_w, waits_w = allowed.get(latest.event_id, 0), above.get(latest.event_id, 0)
+        if needs == "force" or (needs and may_w == 0):
             found.append(Condition(NoticeKind.APPROVER_MISSING, latest.event_id, facts))
+        elif waits_w or (waits_w is None and _uses_all(board, latest.event_id, may_w)):
+            part = {"waiting_kw": f"{waits_w / 1000:.1f}" if waits_w else "", "part": "yes"}
+            found.append(Condition(NoticeKind.APPROVER_MISSING, latest.event_id, facts | part))
     return found
+
+
+def _uses_all(board: Board | None, event_id: str, may_w: int | None) -> bool:
+    """Return whether homes that are asked for all there is give all that they may: then more may wait."""
+    plan = board.plans.get(event_id) if board is not None else None
+    return plan is not None and may_w is not None and plan.requested_w >= may_w
 
 
 async def _contested(store: NoticeStore, now: datetime) -> list[Condition]:

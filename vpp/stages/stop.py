@@ -1,4 +1,4 @@
-"""Stop first where the database is down, and tell it as soon as it is back.
+"""Stop first where the database is down or hangs, and tell it as soon as it is back.
 
 Nothing else may leave before its commit. A release that was sent is committed under the number it left
 with, so that the record says what the homes were told.
@@ -20,13 +20,13 @@ from vpp.domain.grid_event import EventStatus, is_test
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import Due, note_sent
 from vpp.domain.orders import batches_of, release_orders
-from vpp.ports import Clock, ConflictingFact, DeviceLink, DispatchStore, SignalStore, StaleEpoch
+from vpp.ports import Accounts, Clock, ConflictingFact, DeviceLink, DispatchStore, SignalStore, StaleEpoch
 
 STOP_ALL = "stop all"
 """What the trail calls it, of the fleet and of each event that it cancelled."""
 
 
-class StopStore(SignalStore, DispatchStore, Protocol):
+class StopStore(SignalStore, DispatchStore, Accounts, Protocol):
     """The part of the store that a stop is told to."""
 
 
@@ -76,6 +76,8 @@ async def record(board: Board, *, store: StopStore, clock: Clock) -> None:
         # It stood before its answer was lost, or somebody else leads: either way nothing is owed.
         with suppress(ConflictingFact, StaleEpoch):
             await store.commit(first.tick, first.revisions)
+        if first.stopped_by is not None:
+            await store.leave_trail([TrailEntry(first.tick.at, first.stopped_by, STOP_ALL, "fleet", "", "")])
         board.unrecorded.pop(0)
 
 

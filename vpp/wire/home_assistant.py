@@ -18,12 +18,14 @@ SWITCH_FILTER = f"{BASE}/+/opt-out/set"
 class HomeState:
     """What Home Assistant is told of one home; None is shown as unknown.
 
+    ``event_test``: the event that is on, or else the next one, is a test and never paid.
     ``discharge_w`` is positive when the battery gives. The energy only rises, but for a correction.
     """
 
     site_id: str
     next_event_start: datetime | None
     event_active: bool
+    event_test: bool
     discharge_w: int | None
     energy_delivered_wh: int
     season_earnings_usd: str
@@ -58,14 +60,18 @@ def encode_config(site_id: str, owner_id: str, *, expire_after_s: int) -> bytes:
         }
 
     fresh = {"expire_after": expire_after_s}
+    marked = {
+        "json_attributes_topic": state_topic(site_id),
+        "json_attributes_template": "{{ {'test': value_json.event_test} | tojson }}",
+    }
     power = {"unit_of_measurement": "W", "device_class": "power", "state_class": "measurement"}
     energy = {"unit_of_measurement": "Wh", "device_class": "energy", "state_class": "total_increasing"}
     money = {"unit_of_measurement": "USD", "device_class": "monetary"}
     components = {
         "next_event_start": entity(
-            "sensor", "Next event", "next_event_start", device_class="timestamp", **fresh
+            "sensor", "Next event", "next_event_start", device_class="timestamp", **marked, **fresh
         ),
-        "event_active": entity("binary_sensor", "Event active", "event_active", **fresh),
+        "event_active": entity("binary_sensor", "Event active", "event_active", **marked, **fresh),
         "discharge_power": entity("sensor", "Discharge power", "discharge_w", **power, **fresh),
         "energy_delivered": entity("sensor", "Energy delivered", "energy_delivered_wh", **energy, **fresh),
         "season_earnings": entity("sensor", "Season earnings", "season_earnings_usd", **money, **fresh),
@@ -91,6 +97,7 @@ def encode_state(state: HomeState) -> bytes:
         {
             "next_event_start": time_text(state.next_event_start) if state.next_event_start else None,
             "event_active": "ON" if state.event_active else "OFF",
+            "event_test": state.event_test,
             "discharge_w": state.discharge_w,
             "energy_delivered_wh": state.energy_delivered_wh,
             "season_earnings_usd": state.season_earnings_usd,

@@ -64,6 +64,16 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "{subject} waits for approval",
         "Event {subject} starts at {starts_at} and waits for {needs}. Until then no home is commanded.",
     ),
+    "approver_missing_in_part": (
+        "Part of {subject} waits for approval",
+        "{waiting_kw} kW of event {subject}, which starts at {starts_at}, wait for approval. The rest is "
+        "dispatched.",
+    ),
+    "approver_missing_above": (
+        "Part of {subject} waits for approval",
+        "Event {subject}, which starts at {starts_at}, asks for all that can be sustained and uses its "
+        "source's limit. What is above it waits for approval.",
+    ),
     "mass_silence": (
         "Most commanded homes went silent at once",
         "More than half of the commanded homes do not report since {since}. Plans are held as they are.",
@@ -143,6 +153,16 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "{subject} espera aprobación",
         "El evento {subject} empieza el {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
     ),
+    "approver_missing_in_part": (
+        "Una parte de {subject} espera aprobación",
+        "{waiting_kw} kW del evento {subject}, que empieza el {starts_at}, esperan aprobación. El resto se "
+        "ordena.",
+    ),
+    "approver_missing_above": (
+        "Una parte de {subject} espera aprobación",
+        "El evento {subject}, que empieza el {starts_at}, pide todo lo que se pueda sostener y usa el límite "
+        "de su fuente. Lo que lo pasa espera aprobación.",
+    ),
     "mass_silence": (
         "La mayoría de las casas calló a la vez",
         "Más de la mitad de las casas con órdenes no informa desde {since}. Los planes quedan como están.",
@@ -197,6 +217,8 @@ def _which(notice: Notice) -> str:
         return "test_over"
     if notice.kind is NoticeKind.ENDED and not notice.facts.get("used"):
         return "unused"
+    if notice.kind is NoticeKind.APPROVER_MISSING and notice.facts.get("part"):
+        return "approver_missing_in_part" if notice.facts["waiting_kw"] else "approver_missing_above"
     return notice.kind.value
 
 

@@ -113,7 +113,7 @@ async def test_the_homes_of_a_test_stand_under_its_banner(suburb: Suburb, ana: h
     event = await ana.get("/operator/events/try-1")
 
     assert '<p class="test">TEST: never paid, never counted</p>' in of_test.text
-    assert "TEST" not in of_now.text
+    assert "TEST: never paid" not in of_now.text
     assert re.search(r"\d+ commands in 1 tick to \d+ homes", event.text)
 
 

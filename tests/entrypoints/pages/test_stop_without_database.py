@@ -1,6 +1,7 @@
 """Stop-all from a page while the database is down: who was logged in before may do that, and only that."""
 
 import re
+import time
 from pathlib import Path
 from typing import cast
 
@@ -8,7 +9,12 @@ import httpx
 import pytest
 
 from tests.entrypoints.pages.world import a_browser, form_token, logged_in
-from tests.entrypoints.test_database_down import DatabaseThatGoesDown, Evening, an_evening
+from tests.entrypoints.test_database_down import (
+    DatabaseThatGoesDown,
+    DatabaseThatHangs,
+    Evening,
+    an_evening,
+)
 from vpp.domain.access import Role
 from vpp.domain.command import Action
 from vpp.ports import Store
@@ -54,6 +60,23 @@ async def test_an_operator_who_was_logged_in_stops_all_while_the_database_is_dow
     await evening.recover()
     told = await database._store.trail(subject="event:ev-1")
     assert (told[0].actor, told[0].action) == ("staff:ana", "stop all")
+
+
+async def test_an_operator_who_was_logged_in_stops_all_while_the_database_hangs(tmp_path: Path) -> None:
+    database = DatabaseThatHangs()
+    evening = await an_evening(tmp_path, cast(Store, database))
+    await evening.suburb.add("ana", Role.OPERATOR)
+    ana, token = await on_the_board(evening, "ana")
+    commanded = evening.commanded()
+    database.hang()
+
+    begins = time.monotonic()
+    stopped = await ana.post(STOP, data={"form_token": token, "typed": "STOP"})
+
+    assert time.monotonic() - begins < 2.5
+    assert "Not cancelled there yet: ev-1." in stopped.text
+    assert evening.sites(Action.RELEASE) == commanded
+    database.go_on()
 
 
 async def test_the_page_that_says_that_the_database_is_down_keeps_the_button_that_stops(

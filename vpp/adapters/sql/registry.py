@@ -19,7 +19,7 @@ from vpp.adapters.sql.tables import (
     table_of,
 )
 from vpp.domain.enrollment import Consent, Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
-from vpp.domain.grid_event import GridSource
+from vpp.domain.grid_event import GridSource, LimitRaise
 from vpp.domain.quantities import Permille, Watts
 from vpp.ports import ConflictingFact, NotEnrolled
 
@@ -151,6 +151,7 @@ class SqlRegistry:
 
     async def add_source(self, source: GridSource) -> None:
         """Add a source or replace the one of that name."""
+        asked = source.raise_asked
         async with self._database.write() as session:
             await session.merge(
                 GridSourceRow(
@@ -158,6 +159,9 @@ class SqlRegistry:
                     public_key=source.public_key,
                     max_power_w=source.max_power_w,
                     added_at_us=to_us(source.added_at),
+                    raise_to_w=None if asked is None else asked.max_power_w,
+                    raise_actor=None if asked is None else asked.actor,
+                    raise_asked_at_us=None if asked is None else to_us(asked.asked_at),
                 )
             )
 
@@ -167,7 +171,13 @@ class SqlRegistry:
             found = (await session.exec(select(GridSourceRow))).all()
         # Sorted here: databases order text by their own locale.
         return [
-            GridSource(each.name, each.public_key, Watts(each.max_power_w), from_us(each.added_at_us))
+            GridSource(
+                each.name,
+                each.public_key,
+                Watts(each.max_power_w),
+                from_us(each.added_at_us),
+                _raise_of(each),
+            )
             for each in sorted(found, key=lambda each: each.name)
         ]
 
@@ -274,3 +284,9 @@ def _enrollment_columns(enrolled: Sequence[Enrollment]) -> dict[str, list[object
     columns["consent_version"] = [each.consent.version for each in enrolled]
     columns["enrolled_at_us"] = [to_us(each.enrolled_at) for each in enrolled]
     return columns
+
+
+def _raise_of(row: GridSourceRow) -> LimitRaise | None:
+    if row.raise_to_w is None or row.raise_actor is None or row.raise_asked_at_us is None:
+        return None
+    return LimitRaise(Watts(row.raise_to_w), row.raise_actor, from_us(row.raise_asked_at_us))

@@ -125,6 +125,9 @@ class GridSourceRow(Row, table=True):
     public_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     max_power_w: int = _big()
     added_at_us: int = _big()
+    raise_to_w: int | None = _maybe_big()
+    raise_actor: str | None = None
+    raise_asked_at_us: int | None = _maybe_big()
 
 
 class RawSignalRow(Row, table=True):

@@ -134,6 +134,13 @@ async def add_source(desk: AtDesk, actor: Actor, name: str, body: SourceBody) ->
     return await sources.add_source(desk, name=name, key=body.key, max_mw=body.max_mw, actor=actor)
 
 
+@_router.post("/sources/{name}/approve")
+async def approve_source(desk: AtDesk, actor: Actor, name: str, body: GrantBody | None = None) -> Json:
+    """Be the second person of a source's higher limit."""
+    proof = (body or GrantBody()).model_dump()
+    return await sources.approve_source(desk, name=name, actor=actor, claimed=True, **proof)
+
+
 @_router.get("/sites")
 async def list_sites(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Json:
     return await sites.list_sites(desk, cursor=cursor, limit=limit)

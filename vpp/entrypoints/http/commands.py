@@ -8,10 +8,11 @@ the trail: who, what, why, and the request's id.
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vpp.domain.access import KeptAnswer
 from vpp.entrypoints.http.problems import MEDIA_TYPE, methods_at, problem, store_down
 from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.in_time import in_time
 from vpp.ports import StoreUnavailable
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -28,6 +30,7 @@ NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
 """They are posted because of what they are told; nothing is stored."""
 STOP_ALL = "/api/v1/stop-all"
 """It waits for no database, and does no harm twice: where none answers, its key is not looked at."""
+STOP_KEY_S = 0.4  # for each look at its key, in a database that may hang
 SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
 """What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
 TOLD_ONCE = "/api/v1/users"
@@ -40,6 +43,7 @@ OWN_TRAIL = (
     "cancel_event",
     "stop_all",
     "add_source",
+    "approve_source",
     "add_user",
     "make_login_link",
     "quarantine_meters",
@@ -48,6 +52,8 @@ OWN_TRAIL = (
 REASON_MOST = 500
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _KINDS = {"event_id": "event", "site_id": "site", "run_id": "payout", "name": "name"}
+
+FoundT = TypeVar("FoundT")
 
 logger = structlog.get_logger()
 
@@ -114,7 +120,7 @@ class CommandsOnce:
             asked = _fingerprint(scope, body)
             kept = None
             with _even_without_store(scope["path"]):
-                kept = await self._desk().store.kept_answer(key)
+                kept = await _asked(scope["path"], self._desk().store.kept_answer(key))
             if kept is not None:
                 await _kept_response(kept, asked)(scope, receive, send)
                 return
@@ -126,7 +132,7 @@ class CommandsOnce:
                     key, asked, answer.status, None if secret else answer.body, self._desk().clock.now()
                 )
                 with _even_without_store(scope["path"]):
-                    await self._desk().store.keep_answer(kept)
+                    await _asked(scope["path"], self._desk().store.keep_answer(kept))
             await answer.send_on(send)
         except StoreUnavailable as failure:
             await store_down(failure)(scope, receive, send)
@@ -145,6 +151,11 @@ class CommandsOnce:
         subject = next((f"{kind}:{named[of]}" for of, kind in _KINDS.items() if of in named), "fleet")
         actor = headers.get("x-vpp-actor", "api")[:80]
         await desk.store.leave_trail([desk.trail_entry(actor, name.replace("_", " "), subject)])
+
+
+async def _asked(path: str, question: Coroutine[Any, Any, FoundT]) -> FoundT:
+    """Return what the database answers; stop-all does not wait for it."""
+    return await (in_time(question, STOP_KEY_S) if path == STOP_ALL else question)
 
 
 def _even_without_store(path: str) -> AbstractContextManager[None]:

@@ -23,8 +23,8 @@ WHY_COLUMNS = (
     "acknowledged", "refused",
 )  # fmt: skip
 FLEET_COLUMNS = (
-    "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "sampled_at",
-    "sampled_at_local", "age_s", "online", "proof", "reason",
+    "site_id", "program_id", "county", "feeder", "charge_pct", "power_w", "setpoint_w", "event_id", "test",
+    "sampled_at", "sampled_at_local", "age_s", "online", "proof", "reason",
 )  # fmt: skip
 
 router = APIRouter(prefix="/operator")

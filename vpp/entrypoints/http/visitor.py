@@ -20,10 +20,12 @@ from vpp.entrypoints.http.live import BoardsKept
 from vpp.entrypoints.http.security import COOKIE, CookieSigner, RateLimit
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.in_time import in_time
 from vpp.entrypoints.operations.people import key_of
 from vpp.ports import StoreUnavailable
 
 FIELDS_MOST = 100
+STOPPER_S = 0.3  # for the database to say who wants to stop everything; it is asked twice
 
 
 @dataclass(slots=True)
@@ -168,9 +170,9 @@ async def visitor_of(request: Request) -> Visitor | None:
 
 
 async def visitor_or_dispatcher(request: Request) -> Visitor | None:
-    """Return who is logged in; while the database is down, who may dispatch and was seen before."""
+    """Return who is logged in; while the database does not answer, who may dispatch and was seen before."""
     try:
-        return await visitor_of(request)
+        return await in_time(visitor_of(request), STOPPER_S)
     except StoreUnavailable:
         front = front_of(request)
         known = front.dispatchers.get(request.cookies.get(COOKIE, ""), front.desk_now().clock.now())

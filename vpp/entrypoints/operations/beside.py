@@ -14,7 +14,7 @@ from vpp.domain.dispatch_terms import network_limits
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
 from vpp.domain.fleet import FleetState
-from vpp.domain.grid_event import EventHistory, Grant, GrantKind, GridEvent, GridSource
+from vpp.domain.grid_event import EventHistory, Grant, GrantKind, GridEvent, GridSource, is_test
 from vpp.domain.headroom import Limits
 from vpp.domain.interval import to_epoch
 from vpp.domain.program import Program
@@ -82,7 +82,13 @@ def _taken(
         sites = int((mine & (had_w > 0)).sum())
         power_w = max(0, int(had_w.sum() - with_it[event_id].plan.setpoint_w.sum()))
         if sites or power_w:
-            row = {"event_id": event_id, "name": history.latest.name, "sites": sites, "power_w": power_w}
+            row: Json = {
+                "event_id": event_id,
+                "name": history.latest.name,
+                "test": is_test(history),
+                "sites": sites,
+                "power_w": power_w,
+            }
             found.append((power_w, row))
     return [row for _, row in sorted(found, key=lambda each: -each[0])]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
 
@@ -11,8 +11,9 @@ import numpy as np
 from vpp.domain.dispatch_plan import REASONS, Reason, reason_code
 from vpp.domain.eligibility import eligibility
 from vpp.domain.event_plan import Demand, EventPlan
-from vpp.domain.grid_event import EventHistory, steps_in_force
+from vpp.domain.grid_event import EventHistory, is_test, steps_in_force
 from vpp.domain.interval import from_epoch, to_epoch
+from vpp.domain.lease import NO_EVENT
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
@@ -229,9 +230,10 @@ async def list_fleet(
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
         charge_pct, power_w`` (positive discharges; at ``sampled_at``), ``age_s, online, setpoint_w,
-        proof, reason, sentence``); ``by_reason`` (all sites); ``asked`` (commanded now, for
-        any event), and of them ``silent``; ``online, enrolled``; ``spare_w`` (what idle homes could hold for
-        an hour); ``next_cursor``.
+        event_id`` (for which it is commanded now, None for none)``, test`` (that one is)``, proof, reason,
+        sentence``); ``test`` (the event named is one); ``by_reason`` (all sites); ``asked`` (commanded now,
+        for any event), and of them ``silent``; ``online, enrolled``; ``spare_w`` (what idle homes could hold
+        for an hour); ``next_cursor``.
     """
     offset = offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
@@ -245,6 +247,7 @@ async def list_fleet(
     following = offset + len(shown)
     return {
         "total": len(rows),
+        "test": bool(event) and is_test(await desk.history(event)),
         "offset": offset,
         "next_cursor": cursor_of(str(following)) if following < len(rows) else None,
         "enrolled": int(fleet.enrolled.sum()),
@@ -315,20 +318,38 @@ def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
 
 def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
     """Return one home as it is now, without its owner."""
-    setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
-    return _site_now(live, row, reason, setpoint_w, now)
+    return _site_now(live, row, reason, _Asked.of(live, now), now)
 
 
 def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime) -> list[Json]:
-    setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
-    return [_site_now(live, row, REASONS[codes[row]], setpoint_w, now) for row in rows.tolist()]
+    asked = _Asked.of(live, now)
+    return [_site_now(live, row, REASONS[codes[row]], asked, now) for row in rows.tolist()]
 
 
-def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: datetime) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What every site is commanded now, and for which event; which events are tests."""
+
+    setpoint_w: IntColumn
+    event_no: IntColumn
+    event_ids: tuple[str, ...]
+    tests: frozenset[str]
+
+    @classmethod
+    def of(cls, live: Live, now: datetime) -> "_Asked":
+        setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
+        return cls(setpoint_w, live.served_no(now), live.event_ids(), live.tests())
+
+    def event_id(self, row: int) -> str | None:
+        number = int(self.event_no[row])
+        return None if number == NO_EVENT else self.event_ids[number]
+
+
+def _site_now(live: Live, row: int, reason: Reason, asked: _Asked, now: datetime) -> Json:
     fleet = live.controller.fleet
     enrollment = live.controller.roster.enrollments[row]
     sampled_s = int(fleet.sampled_at_s[row])
-    state = live.state_of(row)
+    state, event_id = live.state_of(row), asked.event_id(row)
     return {
         "site_id": enrollment.site_id,
         "program_id": enrollment.program_id,
@@ -344,7 +365,9 @@ def _site_now(live: Live, row: int, reason: Reason, setpoint_w: IntColumn, now: 
         "age_s": max(0, to_epoch(now) - sampled_s) if sampled_s else None,
         "sampled_at": instant(from_epoch(sampled_s)) if sampled_s else None,
         "online": bool(fleet.online[row]),
-        "setpoint_w": int(setpoint_w[row]),
+        "setpoint_w": int(asked.setpoint_w[row]),
+        "event_id": event_id,
+        "test": event_id in asked.tests,
         "proof": state.name.lower(),
         "reason": reason.value,
         "sentence": REASON_WORDS[reason],

@@ -13,7 +13,7 @@ from vpp.domain.quantities import Watts
 from vpp.domain.season_hours import counted_intervals
 from vpp.domain.verdict import asked_span, out_of_program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, local_words
-from vpp.entrypoints.operations.events import authorized_now, event_facts, event_state
+from vpp.entrypoints.operations.events import event_state, facts_with_leave, leave_now
 from vpp.entrypoints.operations.starting import MINUTES_MOST, read_megawatts, read_targets
 
 
@@ -71,8 +71,7 @@ async def modify_event(
         entry = desk.trail_entry(actor, "modify", f"event:{event_id}", what)
         await desk.store.append_version(version, actor=actor, told=entry)
         desk.changed()
-    authorized = await authorized_now(desk)
-    return event_facts(desk, await desk.history(event_id), authorized_w=authorized.get(event_id, 0))
+    return facts_with_leave(desk, await desk.history(event_id), await leave_now(desk))
 
 
 def _at_power(steps: Sequence[Step], power_w: int | None) -> tuple[Step, ...]:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 
 from vpp.domain.access import Right, TrailEntry
 from vpp.domain.command import Refusal
+from vpp.domain.demands import waiting_power
 from vpp.domain.event_end import cancelled, cancelled_at
 from vpp.domain.grid_event import (
     EventHistory,
@@ -68,7 +70,23 @@ def departures_ever(history: EventHistory) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for version in history.versions for each in version.out_of_program))
 
 
-def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) -> Json:
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """What an event may use now without further approval, and the most of it that waits for one, in W.
+
+    ``authorized_w`` None is no bound, ``waiting_w`` None whatever could be sustained beyond it.
+    """
+
+    authorized_w: int | None
+    waiting_w: int | None
+
+
+NO_LEAVE = Leave(0, 0)
+
+
+def event_facts(
+    desk: Desk, history: EventHistory, *, authorized_w: int | None, waiting_w: int | None = 0
+) -> Json:
     """Return one event as JSON. A step's ``power_w`` is None where all that can be sustained is asked.
 
     ``out_of_program`` and ``forced`` are flags for good: no later version or cancel takes them away.
@@ -96,6 +114,7 @@ def event_facts(desk: Desk, history: EventHistory, *, authorized_w: int | None) 
         "cancelled_at": instant_or_none(called_off_at),
         "steps": step_facts(asked.steps),
         "authorized_w": authorized_w,
+        "waiting_w": waiting_w,
         "out_of_program": list(departures_ever(history)),
         "forced": any(grant.kind is GrantKind.FORCE for grant in history.grants),
         "test": is_test(history),
@@ -121,18 +140,17 @@ async def list_events(desk: Desk, *, cursor: str = "", limit: int | None = None)
         ``events``: ``event_id, name, state, version, status`` (of the newest version), ``source, program_id,
         time_zone, priority, targets, starts_at, ends_at, cancelled_at`` (None where it was not, or was over
         by then), ``steps`` (``starts_at, ends_at, power_w`` in W; None asks for all that can be sustained),
-        ``authorized_w`` (what needs no further leave, in W; None: no bound), ``out_of_program`` (reasons) and
-        ``forced``, which stay for good, ``test``. Over HTTP also ``next_cursor``, where more follow.
+        ``authorized_w`` (what needs no further leave, in W; None: no bound), ``waiting_w`` (the most of what
+        it still asks that waits for a second person, in W; None: what could be sustained beyond
+        ``authorized_w``), ``out_of_program`` (reasons) and ``forced``, which stay for good, ``test``. Over
+        HTTP also ``next_cursor``, where more follow.
     """
     histories, following = page(
         await desk.store.histories(), lambda each: each.latest.event_id, cursor=cursor, limit=limit
     )
-    allowed = await authorized_now(desk)
+    leave = await leave_now(desk)
     return {
-        "events": [
-            event_facts(desk, history, authorized_w=allowed.get(history.latest.event_id, 0))
-            for history in histories
-        ],
+        "events": [facts_with_leave(desk, history, leave) for history in histories],
         "next_cursor": following,
     }
 
@@ -155,8 +173,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
     history = await desk.history(event_id)
     settlement = await desk.store.settlement(event_id)
     sums = await _dispatched(desk, event_id)
-    allowed = await authorized_now(desk)
-    return event_facts(desk, history, authorized_w=allowed.get(event_id, 0)) | {
+    return facts_with_leave(desk, history, await leave_now(desk)) | {
         "versions": [_version_facts(version) for version in history.versions],
         "grants": [_grant_facts(grant) for grant in history.grants],
         "receipts": [_receipt_facts(receipt) for receipt in await desk.store.receipts(event_id)],
@@ -170,8 +187,23 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
 async def outline_event(desk: Desk, *, event_id: str) -> Json:
     """Return one event as ``vpp event list`` has it: no plan, command or settlement is read."""
     history = await desk.history(event_id)
-    allowed = await authorized_now(desk)
-    return event_facts(desk, history, authorized_w=allowed.get(event_id, 0))
+    return facts_with_leave(desk, history, await leave_now(desk))
+
+
+def facts_with_leave(desk: Desk, history: EventHistory, leaves: Mapping[str, Leave]) -> Json:
+    """Return one event as ``vpp event list`` has it; ``leaves`` are those of ``leave_now``."""
+    leave = leaves.get(history.latest.event_id, NO_LEAVE)
+    return event_facts(desk, history, authorized_w=leave.authorized_w, waiting_w=leave.waiting_w)
+
+
+async def leave_now(desk: Desk) -> Mapping[str, Leave]:
+    """Return, by event id, the leave of events that are not over."""
+    now = desk.clock.now()
+    sources = {source.name: source for source in await desk.store.sources()}
+    histories = await desk.store.histories(ending_after=now)
+    waits = waiting_power(histories, sources, now)
+    allowed = authorized_power(histories, sources, now)
+    return {event_id: Leave(power_w, waits[event_id]) for event_id, power_w in allowed.items()}
 
 
 async def authorized_now(desk: Desk) -> Mapping[str, int | None]:

@@ -1,21 +1,45 @@
-"""Who may grant what an event waits for, so that one person at one terminal is never two.
+"""Who may grant what waits for a second person, so that one person at one terminal is never two.
 
-The first person is whoever started or changed the event here; a grid source is nobody of ours, so that its
-events have no first person and one operator is enough. A system user is told apart by the system, a login by
-its password. A name in a header is only a claim: whoever holds the API's token can write any.
+The first person is whoever started or changed an event here, or asked for a source's higher limit; a grid
+source is nobody of ours, so that its events have no first person and one operator is enough. A system user
+is told apart by the system, a login by its password. A name in a header is only a claim: whoever holds the
+API's token can write any.
 """
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 from vpp.adapters.passwords import password_matches
-from vpp.domain.access import RIGHTS, Right, TrailEntry
+from vpp.domain.access import RIGHTS, Right
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.people import LOGIN_GIVEN, login_subject
 
 ALL_ENTRIES = 100_000
 """So many that nobody hides who started an event by asking for other things."""
+_BEGINS = {"start": "started", "modify": "changed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """What a first person did, in a word such as ``started``, and when."""
+
+    actor: str
+    did: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for a second person: its name, the command that grants it, and its first persons."""
+
+    thing: str  # such as ``event ev-1``
+    command: str
+    first: Mapping[str, Began]
+    elsewhere: str = ""  # where else it is granted
+    anew: str = ""  # how it is asked for anew
 
 
 async def who_grants(
@@ -38,28 +62,42 @@ async def who_grants(
     Raises:
         OperationRefused: It is the first person, or not known who it is. Nothing was changed.
     """
+    event = Waiting(
+        f"event {event_id}",
+        f"vpp event {_verb(right)} {event_id}",
+        await _first_persons(desk, event_id),
+        elsewhere=", or on its page",
+        anew="cancel the event and start it again",
+    )
+    return await second_person(
+        desk, event, right=right, actor=actor, claimed=claimed, login=login, password=password
+    )
+
+
+async def second_person(
+    desk: Desk, what: Waiting, *, right: Right, actor: str, claimed: bool, login: str = "", password: str = ""
+) -> str:
+    """Return who grants what waits, as ``who_grants`` does for an event. Raises OperationRefused."""
     if login:
         actor = await _logged_in(desk, login, password, right, actor)
-    first = await _first_persons(desk, event_id)
-    if not first:
+    if not what.first:
         return actor
     named = bool(login) or (actor.startswith("staff:") and not claimed)
-    began = first.get(person_of(actor))
-    if began is not None:
-        did = "started" if began.action == "start" else "changed"
+    own, began = what.first.get(person_of(actor)), min(what.first.values(), key=lambda each: each.at)
+    if own is not None:
         raise OperationRefused(
-            f"{actor} {did} event {event_id}; somebody else has to {_verb(right)} it, with a login: "
-            f"vpp event {_verb(right)} {event_id} --as NAME",
+            f"{actor} {own.did} {what.thing}; somebody else has to {_verb(right)} it, with a login: "
+            f"{what.command} --as NAME",
             HTTPStatus.CONFLICT,
         )
     if claimed and not named:
         raise OperationRefused(
-            f"a person began event {event_id}, and that {actor} is another one is only said; "
-            f"{_verb(right)} it with a login: vpp event {_verb(right)} {event_id} --as NAME, or on its page",
+            f"a person {began.did} {what.thing}, and that {actor} is another one is only said; "
+            f"{_verb(right)} it with a login: {what.command} --as NAME{what.elsewhere}",
             HTTPStatus.CONFLICT,
         )
     if named:
-        await _require_older_login(desk, person_of(actor), min(first.values(), key=lambda entry: entry.at))
+        await _require_older_login(desk, person_of(actor), what, began)
     return actor
 
 
@@ -72,10 +110,14 @@ def _verb(right: Right) -> str:
     return "approve" if right is Right.APPROVE else "force"
 
 
-async def _first_persons(desk: Desk, event_id: str) -> Mapping[str, TrailEntry]:
+async def _first_persons(desk: Desk, event_id: str) -> Mapping[str, Began]:
     """Return by person what they last did to make the event what it is."""
     trail = await desk.store.trail(subject=f"event:{event_id}", limit=ALL_ENTRIES)
-    return {person_of(entry.actor): entry for entry in trail if entry.action in ("start", "modify")}
+    return {
+        person_of(entry.actor): Began(entry.actor, _BEGINS[entry.action], entry.at)
+        for entry in trail
+        if entry.action in _BEGINS
+    }
 
 
 async def _logged_in(desk: Desk, name: str, password: str, right: Right, asker: str) -> str:
@@ -96,8 +138,8 @@ async def _logged_in(desk: Desk, name: str, password: str, right: Right, asker: 
     return f"staff:{name}"
 
 
-async def _require_older_login(desk: Desk, name: str, began: TrailEntry) -> None:
-    """Refuse a login that was made, or given anew, since the event began: its first person may have it."""
+async def _require_older_login(desk: Desk, name: str, what: Waiting, began: Began) -> None:
+    """Refuse a login that was made, or given anew, since it began: its first person may have it."""
     user = await desk.store.user(name)
     if user is None:
         return
@@ -106,7 +148,7 @@ async def _require_older_login(desk: Desk, name: str, began: TrailEntry) -> None
         entry.action in LOGIN_GIVEN and entry.at > began.at for entry in given
     ):
         raise OperationRefused(
-            f"login {name} was made or given anew after {began.actor} began the event, so it proves no "
-            "second person; take an older login, or cancel the event and start it again",
+            f"login {name} was made or given anew after {began.actor} {began.did} {what.thing}, so it "
+            f"proves no second person; take an older login, or {what.anew}",
             HTTPStatus.CONFLICT,
         )

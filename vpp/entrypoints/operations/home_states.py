@@ -1,6 +1,7 @@
 """An owner's homes as a home-automation system shows them: what comes, what it gives and earned."""
 
 from decimal import Decimal
+from typing import Any
 
 from vpp.entrypoints.operations.desk import Desk, Json
 from vpp.entrypoints.operations.owner import show_own_events, show_own_home
@@ -16,9 +17,10 @@ async def show_home_states(
 
     Returns:
         ``homes``, those that take part: ``site_id, next_event_id, next_event_start`` (of the running or next
-        event; None without one)``, event_active`` (this home is asked for power now)``, discharge_w``
-        (positive gives; None where the newest sample is older than 90 s)``, energy_delivered_wh`` (all
-        settled events)``, season_earnings_usd`` (this year)``, opted_out`` (of that event).
+        event; None without one)``, event_active`` (this home is asked for power now)``, event_test`` (the
+        event that asks, or else the next one, is a test)``, discharge_w`` (positive gives; None where the
+        newest sample is older than 90 s)``, energy_delivered_wh`` (all settled events)``,
+        season_earnings_usd`` (this year)``, opted_out`` (of that event).
     """
     await homes_for(desk, owner_id, actor, reason, "show in home automation")
     own = await show_own_home(desk, owner_id=owner_id)
@@ -45,13 +47,16 @@ async def show_home_states(
 def _state(home: Json, part: Json | None, past: list[Json], year: str) -> Json:
     now = home["now"]
     age_s = now["age_s"] if isinstance(now, dict) else None
+    active = bool(isinstance(now, dict) and now["setpoint_w"])
+    event: Any = part["event"] if part else {}
     live = isinstance(now, dict) and age_s is not None and age_s <= LIVE_S
     earned = (Decimal(str(row["amount_usd"])) for row in past if str(row["starts_at"]).startswith(year))
     return {
         "site_id": home["site_id"],
-        "next_event_id": part["event"]["event_id"] if part else None,  # type: ignore[index]  # an event's facts
+        "next_event_id": event["event_id"] if part else None,
         "next_event_start": part["starts_at"] if part else None,
-        "event_active": bool(isinstance(now, dict) and now["setpoint_w"]),
+        "event_active": active,
+        "event_test": bool(now["test"] if isinstance(now, dict) and active else part and event["test"]),
         "discharge_w": now["power_w"] if live and isinstance(now, dict) else None,
         "energy_delivered_wh": sum(int(str(row["delivered_wh"])) for row in past),
         "season_earnings_usd": str(sum(earned, Decimal("0.00"))),

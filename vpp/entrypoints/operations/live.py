@@ -18,9 +18,10 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.event_plan import EventPlan
 from vpp.domain.fanout import Fanout, fanout
 from vpp.domain.fleet import FleetState, Roster, homes_by_program
-from vpp.domain.grid_event import Receipt
+from vpp.domain.grid_event import Receipt, is_test
 from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch, whole_second
+from vpp.domain.lease import NO_EVENT
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.proof import Output, ProofState, Response, output_of
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -181,6 +182,26 @@ class Live:
         if board is not None:
             found[: len(board.leases)] = board.leases.discharging(to_epoch(now))
         return found
+
+    def served_no(self, now: datetime) -> IntColumn:
+        """Return the number of the event that each site serves now, ``NO_EVENT`` where it serves none."""
+        found: IntColumn = np.full(len(self.controller.fleet), NO_EVENT, dtype=np.int64)
+        board = self.controller.board
+        if board is not None:
+            running = board.leases.discharging(to_epoch(now))
+            found[: len(running)] = np.where(running, board.leases.event_no, NO_EVENT)
+        return found
+
+    def event_ids(self) -> tuple[str, ...]:
+        """Return the ids behind the numbers of events."""
+        board = self.controller.board
+        return () if board is None else board.events.words
+
+    def tests(self) -> frozenset[str]:
+        """Return the events that were on or near at the last look and are tests."""
+        board = self.controller.board
+        known = board.facts.histories if board is not None and board.facts is not None else ()
+        return frozenset(each.latest.event_id for each in known if is_test(each))
 
     def setpoint_w(self) -> IntColumn:
         """Return what each site was last told to discharge."""

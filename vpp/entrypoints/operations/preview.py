@@ -72,7 +72,8 @@ async def preview_event(
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
         ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``, both None where the program pays
         by the month, season or year, whatever one event gives; ``paid_by`` (``event`` or one of these);
-        ``takes_from`` (``event_id, name, sites, power_w``: homes and power that events which are on lose);
+        ``takes_from`` (``event_id, name, test, sites, power_w``: homes and power that events which are on
+        lose);
         ``scheduled`` (ids of other events that are not on yet and ask the same homes in this window, also
         where they wait for approval), ``scheduled_w`` (the most they ask together; None: all there is);
         ``out_of_program, limit_w`` (needs no second person). Of what can be held to the end, with charge

@@ -1,12 +1,14 @@
 """Run an event now, on the fleet as it is, through the real stages in virtual time; no command leaves.
 
 Everything happens on adapters in memory. Homes are modelled: they ramp, stop at their reserve, and as many
-of them fail as their track record lets expect.
+of them fail as their track record lets expect. Dispatch is rehearsed, and nothing else: intake judges no
+signal here, and nothing is settled.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
@@ -27,6 +29,7 @@ from vpp.domain.fleet import FleetState, Roster
 from vpp.domain.grid_event import EventHistory, EventStatus, Grant, GrantKind, GridEvent, steps_in_force
 from vpp.domain.home_model import HomeModel
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
+from vpp.domain.proof import ProofState
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent
 from vpp.entrypoints.operations.live import Live
@@ -40,6 +43,7 @@ CURVE_EVERY_S = 60
 SETTLED_AFTER_S = 300
 FEEDERS_SHOWN = 20
 _LONGEST = timedelta(hours=24)
+_STILL_EMPTY = timedelta(hours=6)  # homes do not charge here: what ends earlier does not weaken them any more
 _REHEARSING = "rehearsal"
 
 
@@ -69,8 +73,10 @@ async def rehearse_event(
         ``greatest_shortfall_w`` and ``shortfall_wh`` (in the same time); ``sites`` (commanded), ``commands,
         ticks``; ``reasons`` (sites by reason at the end), ``lowest_charge_pct``; ``curve``: ``at, asked_w,
         planned_w, delivered_w`` each minute; ``worst_feeders``: ``name, sites, planned_wh, delivered_wh,
-        shortfall_wh, peak_w, cap_w``; ``out_of_program``. Leave and approval are taken as given;
-        events that are on are rehearsed beside it.
+        shortfall_wh, peak_w, cap_w``; ``out_of_program``. Leave and approval are taken as given.
+        Events that are on, or will be on before its end, are rehearsed with it: from now on, with the
+        commands homes have, who is held back, and what each home was found to give. Dispatch alone is
+        rehearsed: no signal is judged and nothing is settled.
     """
     live, now = desk.running, whole_second(desk.clock.now())
     history = await _history(desk, event_id, program_id, power_mw, starts_at, minutes, targets, now)
@@ -82,7 +88,8 @@ async def rehearse_event(
     notes = _Notes.empty(len(stage.fleet), len(stage.roster.feeders))
     while stage.clock.now() < span.ends_at:
         await stage.step()
-        notes.write(stage, history.latest.event_id)
+        if stage.clock.now() >= span.starts_at - LEAD:
+            notes.write(stage, history.latest.event_id)
         await asyncio.sleep(0)  # the running controller has its turn between two virtual ticks
     return _report(stage, notes, history, span, desk.time_zone(history.latest.program_id))
 
@@ -207,39 +214,88 @@ class _Stage:
 
 
 async def _set_stage(desk: Desk, live: Live, history: EventHistory, span: Interval, now: datetime) -> _Stage:
-    """Return a controller of its own that begins two minutes before the event, where there is the time."""
-    clock = SteppedClock(max(now, span.starts_at - LEAD))
-    store = await _store(desk, live, history, now)
-    fleet, roster = live.controller.fleet.copied(), live.controller.roster
+    """Return a controller of its own that knows what the real one does.
+
+    It begins two minutes before the event, where there is the time, or before the others that are on by then.
+    """
+    mine = history.latest.event_id
+    others = [each for each in await desk.store.histories(ending_after=now) if each.latest.event_id != mine]
+    clock = SteppedClock(_begins_at(span, others, now))
+    store = await _store(desk, live, history, others, now)
+    season = SeasonUse(before=await _asked_before(desk, live, clock.now()))
+    # From here to the copy nothing is awaited: fleet and board are those of one moment.
+    fleet, roster, terms = live.controller.fleet.copied(), live.controller.roster, live.controller.terms
     start_s = to_epoch(clock.now())
     reporting = fleet.online & (to_epoch(now) - fleet.sampled_at_s <= STALE_AFTER_S)
     site_ids = [enrollment.site_id for enrollment in roster.enrollments]
     homes = HomeModel(fleet.snapshot(), site_ids, reporting, now_s=start_s)
-    period_s = live.controller.terms.sample_period_s
-    board = await resume(store=store, fleet=fleet, clock=clock, sample_period_s=period_s)
+    known = live.controller.board
+    if known is None:
+        period_s = terms.sample_period_s
+        board = await resume(store=store, fleet=fleet, clock=clock, sample_period_s=period_s)
+    else:
+        board = _own_board(known, len(fleet))
+        board.epoch = await store.take_epoch(at=clock.now())
+        homes.hold(board.leases, board.events.words, spread_s=terms.spread_s, ramp_s=terms.ramp_s)
+        doubted = board.held_back_until_s > start_s
+        if known.assessment is not None:
+            short = known.assessment.sites_in(ProofState.SHORT)
+            doubted[: len(short)] |= short
+        homes.limit(doubted)
     board.ramp.since_s = 0
-    board.season.before = await _asked_before(desk, live, fleet, clock.now())
-    if live.controller.board is not None:
-        known = len(live.controller.board.held_back_until_s)
-        board.held_back_until_s[:known] = live.controller.board.held_back_until_s
-        board.held_back_for_s[:known] = live.controller.board.held_back_for_s
+    board.season = season
     link = _ModelledLink(homes, clock)
-    stage = _Stage(desk, store, clock, fleet, roster, board, homes, link, live.controller.terms)
+    stage = _Stage(desk, store, clock, fleet, roster, board, homes, link, terms)
     await stage.hear(report=True)
     return stage
 
 
-async def _asked_before(desk: Desk, live: Live, fleet: FleetState, at: datetime) -> SeasonUse:
+def _begins_at(span: Interval, others: Sequence[EventHistory], now: datetime) -> datetime:
+    """Return when to begin: ahead of the event and of all that empties its homes, but not before now."""
+    first = span.starts_at - LEAD
+    beside = [
+        step.interval.starts_at - LEAD
+        for each in others
+        for step in steps_in_force(each)
+        if max(now, first - _STILL_EMPTY) < step.interval.ends_at and step.interval.starts_at < span.ends_at
+    ]
+    return max(now, min([first, *beside]))
+
+
+def _own_board(board: Board, sites: int) -> Board:
+    """Return a board that stands as the controller's does; what is decided on it is not told to that one."""
+    own = replace(
+        board,
+        leases=deepcopy(board.leases),
+        events=deepcopy(board.events),
+        plans=dict(board.plans),
+        held_back_until_s=board.held_back_until_s.copy(),
+        held_back_for_s=board.held_back_for_s.copy(),
+        proof=deepcopy(board.proof),
+        facts=None,
+        ramp=deepcopy(board.ramp),
+        unrecorded=[],
+        stored=FleetState(),  # its own store has nothing yet
+        believed_at_s=dict(board.believed_at_s),
+        known=None,
+    )
+    own.grow(sites)
+    return own
+
+
+async def _asked_before(desk: Desk, live: Live, at: datetime) -> SeasonUse:
     """Return what earlier events asked of the homes: the rehearsal's own store does not hold them."""
     board = live.controller.board
     use = SeasonUse(of_ended={} if board is None else dict(board.season.of_ended))
-    roster, terms = live.controller.roster, live.controller.terms
+    fleet, roster, terms = live.controller.fleet, live.controller.roster, live.controller.terms
     await count_season(use, desk.store, fleet, roster, desk.programs, terms=terms, now=at)
     return use
 
 
-async def _store(desk: Desk, live: Live, history: EventHistory, now: datetime) -> MemoryStore:
-    """Return a store in memory with the homes, the sources, the event, and those that are on."""
+async def _store(
+    desk: Desk, live: Live, history: EventHistory, others: Sequence[EventHistory], now: datetime
+) -> MemoryStore:
+    """Return a store in memory with the homes, the sources, the event, and the others."""
     store = MemoryStore()
     names = {each.name for each in fields(EnrollmentRequest)}
     requests = [
@@ -249,14 +305,12 @@ async def _store(desk: Desk, live: Live, history: EventHistory, now: datetime) -
     await store.enroll(requests, at=now)
     for source in await desk.store.sources():
         await store.add_source(source)
-    mine = history.latest.event_id
-    others = [each for each in await desk.store.histories(ending_after=now) if each.latest.event_id != mine]
     for each in (history, *others):
         for version in each.versions:
             await store.append_version(version, actor=_REHEARSING)
         for grant in each.grants:
             await store.grant(grant)
-    for opt_out in await desk.store.opt_outs([mine, *(each.latest.event_id for each in others)]):
+    for opt_out in await desk.store.opt_outs([each.latest.event_id for each in (history, *others)]):
         if opt_out.taken_back_at is None:
             await store.opt_out(opt_out)
     return store

@@ -2,10 +2,13 @@
 
 import base64
 import re
+from http import HTTPStatus
 
-from vpp.domain.grid_event import GridSource
+from vpp.domain.access import Right
+from vpp.domain.grid_event import GridSource, LimitRaise
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.granting import Began, Waiting, person_of, second_person
 from vpp.entrypoints.operations.paging import page
 from vpp.entrypoints.operations.starting import CONSOLE, megawatts
 from vpp.wire.enrollment_file import read_public_key
@@ -28,8 +31,9 @@ async def add_source(
 ) -> Json:
     """Let somebody send grid signals; the same name again replaces what was set.
 
-    Who set which limit, and what it was before, stands in the trail: a higher one lets power through that
-    waited for a second person.
+    Lowering a limit holds at once. Raising it lets power through that waited for a second person, so it
+    waits for one too: ``vpp source approve NAME``. So does the limit of a new source, and of one under
+    another key. Only whoever sets the controller up sets first limits alone: until its first event.
 
     Args:
         name: Its topic level and the ``kid`` of its signatures.
@@ -38,20 +42,94 @@ async def add_source(
         actor: Who says so.
 
     Returns:
-        ``name, public_key, max_w, event_topic, receipt_topic, signals_path, added_at``; the path takes over
-        HTTP what the topic takes, from a source with a key.
+        ``name, public_key, max_w`` (the limit now), ``raise_to_w, raise_asked_by, raise_asked_at`` (of a
+        higher one that waits for a second person; None where none does), ``event_topic, receipt_topic,
+        signals_path, added_at``; the path takes over HTTP what the topic takes, from a source with a key.
     """
     if not _SOURCE_NAME.fullmatch(name):
         raise OperationRefused(f"source name {name[:70]!r} is not 1-64 of a-z, 0-9 and '-'")
-    max_power_w = _watts(max_mw)
+    asked_w, now = _watts(max_mw), desk.clock.now()
     raw = _key(desk, name, key)
-    source = GridSource(name, raw, max_power_w, desk.clock.now())
-    known = {each.name: each for each in await desk.store.sources()}.get(name)
-    what = f"{max_power_w / 1e6:g} MW, {_before(known, source)}"
+    known = await _known(desk, name)
+    alone_w = asked_w if await _sets_up(desk, known) else _granted_w(known, raw)
+    waits = LimitRaise(asked_w, actor, now) if asked_w > alone_w else None
+    if waits is not None and known is not None and known.raise_asked is not None:
+        before = known.raise_asked
+        # The same wish of somebody else is no approval, and takes the first person's place from nobody.
+        same = before.max_power_w == asked_w and known.public_key == raw
+        waits = before if same else waits
+    source = GridSource(name, raw, Watts(min(asked_w, alone_w)), now, waits)
+    what = f"{asked_w / 1e6:g} MW, {_before(known, source)}" + (
+        ", waits for a second person" if waits else ""
+    )
     await desk.store.leave_trail([desk.trail_entry(actor, "add source", f"source:{name}", what)])
     await desk.store.add_source(source)
     desk.changed()
     return source_facts(source)
+
+
+async def _known(desk: Desk, name: str) -> GridSource | None:
+    return next((each for each in await desk.store.sources() if each.name == name), None)
+
+
+async def _sets_up(desk: Desk, known: GridSource | None) -> bool:
+    """Return whether this is a first limit, before the controller's first event."""
+    first = known is None or (known.max_power_w == 0 and known.raise_asked is None)
+    return first and not await desk.store.histories()
+
+
+def _granted_w(known: GridSource | None, key: bytes | None) -> Watts:
+    """Return up to where a limit needs nobody else: what stands, for whoever has the key it stands for."""
+    if known is None or known.public_key not in (None, key):
+        return Watts(0)
+    return known.max_power_w
+
+
+async def approve_source(
+    desk: Desk, *, name: str, actor: str, login: str = "", password: str = "", claimed: bool = False
+) -> Json:
+    """Be the second person: let a source's higher limit hold.
+
+    Whoever asked for it is the first person, under whatever name they came in; somebody else approves, with
+    --as NAME and the password on standard input. Without a running service another user of the system will
+    do.
+
+    Args:
+        name: The source.
+        actor: Who asks.
+        login: Login of whoever approves, with the right to; given after the limit was asked for it does not
+            count.
+        password: What proves the login.
+        claimed: Nobody but the caller says who the actor is.
+
+    Returns:
+        What ``vpp source add`` answers, and ``approved_by``.
+    """
+    known = await _known(desk, name)
+    if known is None:
+        raise OperationRefused(
+            f"source {name[:70]} is not known; vpp source list names all sources", HTTPStatus.NOT_FOUND
+        )
+    asked = known.raise_asked
+    if asked is None:
+        raise OperationRefused(
+            f"no higher limit of source {name} waits for approval; nothing changed", HTTPStatus.CONFLICT
+        )
+    limit = Waiting(
+        f"the limit of {asked.max_power_w / 1e6:g} MW for source {name}",
+        f"vpp source approve {name}",
+        {person_of(asked.actor): Began(asked.actor, "asked for", asked.asked_at)},
+        anew="ask for another limit",
+    )
+    by = await second_person(
+        desk, limit, right=Right.APPROVE, actor=actor, claimed=claimed, login=login, password=password
+    )
+    source = GridSource(known.name, known.public_key, asked.max_power_w, desk.clock.now())
+    what = f"{asked.max_power_w / 1e6:g} MW, asked for by {asked.actor}, {_before(known, source)}"
+    await desk.store.leave_trail([desk.trail_entry(by, "approve source", f"source:{name}", what)])
+    await desk.store.add_source(source)
+    desk.changed()
+    return source_facts(source) | {"approved_by": by}
 
 
 def _key(desk: Desk, name: str, text: str | None) -> bytes | None:
@@ -87,10 +165,14 @@ def _watts(text: str) -> Watts:
 
 def source_facts(source: GridSource) -> Json:
     """Return one source as JSON; ``max_w`` in watts."""
+    asked = source.raise_asked
     return {
         "name": source.name,
         "public_key": None if source.public_key is None else key_text(source.public_key),
         "max_w": source.max_power_w,
+        "raise_to_w": None if asked is None else asked.max_power_w,
+        "raise_asked_by": None if asked is None else asked.actor,
+        "raise_asked_at": None if asked is None else instant(asked.asked_at),
         "event_topic": f"grid/v1/{source.name}/event",
         "receipt_topic": f"grid/v1/{source.name}/receipt",
         "signals_path": f"/api/v1/sources/{source.name}/signals",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
@@ -25,6 +25,7 @@ from vpp.domain.grid_event import (
     Operation,
     Signal,
     SignalStep,
+    is_test,
 )
 from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
@@ -33,14 +34,16 @@ from vpp.domain.season_hours import counted_intervals
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import Accepted, accept
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, local_words
-from vpp.entrypoints.operations.events import authorized_now, cancel_now, event_facts, event_state
+from vpp.entrypoints.operations.events import cancel_now, event_state, facts_with_leave, leave_now
 from vpp.entrypoints.operations.granting import who_grants
+from vpp.entrypoints.operations.in_time import in_time
 from vpp.entrypoints.operations.live import Live
-from vpp.ports import StoreUnavailable
+from vpp.ports import ConflictingFact, StoreUnavailable
 from vpp.stages.stop import STOP_ALL
 
 CONSOLE = "console"
 MINUTES_MOST = 24 * 60
+STOP_WAITS_S = 1.0  # for the database; homes are to be released within two seconds
 _EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -234,7 +237,8 @@ async def console_of(desk: Desk) -> GridSource:
     if known is not None and known.public_key == desk.keys.public_key:
         return known
     limit_w = known.max_power_w if known is not None else Watts(0)
-    console = GridSource(CONSOLE, desk.keys.public_key, limit_w, desk.clock.now())
+    waits = known.raise_asked if known is not None else None
+    console = GridSource(CONSOLE, desk.keys.public_key, limit_w, desk.clock.now(), waits)
     await desk.store.add_source(console)
     return console
 
@@ -279,8 +283,7 @@ async def start_event(
 
 
 async def _facts(desk: Desk, history: EventHistory) -> Json:
-    authorized = await authorized_now(desk)
-    return event_facts(desk, history, authorized_w=authorized.get(history.latest.event_id, 0))
+    return facts_with_leave(desk, history, await leave_now(desk))
 
 
 async def approve_event(
@@ -327,38 +330,91 @@ async def approve_event(
     }
 
 
+@dataclass(slots=True)
+class _Stopping:
+    """What a stop has done in the database so far; once it is ``late`` it cancels no further event there."""
+
+    cancelled: list[str] = field(default_factory=list)
+    scheduled: list[str] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
+    homes: int = 0
+    late: bool = False
+
+
 async def stop_all(desk: Desk, *, actor: str) -> Json:
     """Cancel every event that is on or has homes commanded; every home is released within seconds.
 
     One that waits for approval or force is cancelled too, where an earlier version runs or its time has
-    come: nothing may begin again behind the operator's back.
+    come: nothing may begin again behind the operator's back. A database that is down, or does not answer
+    within a second, is not waited for.
 
     Returns:
         ``cancelled`` (event ids), ``homes`` (asked for power until now), ``scheduled`` (left standing),
-        ``recorded`` (false while the database is down: the homes were released, and the events are cancelled
-        as soon as it is back, by the controller that runs now).
+        ``recorded`` (false where the database did not answer: the homes were released all the same),
+        ``unrecorded`` (event ids: stopped, and to be cancelled in the database as soon as it answers, by the
+        controller that runs now), ``tests`` (which of all these events are tests).
     """
+    live, stopping = desk.live, _Stopping()
+    booking = _cancel_all(desk, stopping, actor=actor)
     try:
-        return await _cancel_all(desk, actor=actor)
-    except StoreUnavailable:
-        if desk.live is None:
+        await (booking if live is None else in_time(booking, STOP_WAITS_S))
+    except (StoreUnavailable, ConflictingFact):
+        stopping.late = True
+        if live is None:
             raise
-        # Only a stop may go first: the homes are released, and the database is told when it is back.
-        homes = await desk.live.controller.stop_everything(actor)
-        return {"cancelled": [], "homes": homes, "scheduled": [], "recorded": False}
+        return await _stop_first(live, stopping, desk.clock.now(), actor)
+    return {
+        "cancelled": stopping.cancelled,
+        "homes": stopping.homes,
+        "scheduled": stopping.scheduled,
+        "recorded": True,
+        "unrecorded": [],
+        "tests": stopping.tests,
+    }
 
 
-async def _cancel_all(desk: Desk, *, actor: str) -> Json:
+async def _stop_first(live: Live, stopping: _Stopping, now: datetime, actor: str) -> Json:
+    """Release the homes before the database knows: only a stop may. It is told as soon as it answers."""
+    board = live.controller.board
+    known = board.facts.histories if board is not None and board.facts is not None else ()
+    standing = [
+        each for each in known
+        if event_state(each, now) not in ("cancelled", "ended")
+        and each.latest.event_id not in stopping.cancelled
+    ]  # fmt: skip
+    on = [each for each in standing if _is_on(live, each, now)]
+    homes = await live.controller.stop_everything(actor)
+    return {
+        "cancelled": list(stopping.cancelled),
+        "homes": homes,
+        "scheduled": [each.latest.event_id for each in standing if each not in on],
+        "recorded": False,
+        "unrecorded": [each.latest.event_id for each in on],
+        "tests": sorted({*stopping.tests, *(each.latest.event_id for each in standing if is_test(each))}),
+    }
+
+
+def _is_on(live: Live | None, history: EventHistory, now: datetime) -> bool:
+    served = live is not None and bool(live.serving(history.latest.event_id, now).any())
+    return served or has_begun(history, now)
+
+
+async def _cancel_all(desk: Desk, stopping: _Stopping, *, actor: str) -> None:
     now, live = desk.clock.now(), desk.live
-    cancelled, scheduled, homes = [], [], 0
     for history in await desk.store.histories(ending_after=now):
         event_id, state = history.latest.event_id, event_state(history, now)
+        if stopping.late:
+            return
+        if state in ("cancelled", "ended"):
+            continue
+        if is_test(history):
+            stopping.tests.append(event_id)
+        if not _is_on(live, history, now):
+            stopping.scheduled.append(event_id)
+            continue
         asked = int(live.serving(event_id, now).sum()) if live else 0
-        if state not in ("cancelled", "ended") and (asked or has_begun(history, now)):
-            await cancel_now(desk, history, desk.trail_entry(actor, STOP_ALL, f"event:{event_id}"))
-            cancelled.append(event_id)
-            homes += asked
-        elif state not in ("cancelled", "ended"):
-            scheduled.append(event_id)
-    await desk.store.leave_trail([desk.trail_entry(actor, STOP_ALL, "fleet")])
-    return {"cancelled": cancelled, "homes": homes, "scheduled": scheduled, "recorded": True}
+        await cancel_now(desk, history, desk.trail_entry(actor, STOP_ALL, f"event:{event_id}"))
+        stopping.cancelled.append(event_id)
+        stopping.homes += asked
+    if not stopping.late:
+        await desk.store.leave_trail([desk.trail_entry(actor, STOP_ALL, "fleet")])
