@@ -14,7 +14,7 @@ from tests.entrypoints.test_books_and_payouts import CLOSED
 from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
 from tests.entrypoints.test_reports import rows
 from tests.stages.money_story import a_dispatched_home
-from vpp.entrypoints import rendering
+from vpp.entrypoints import rendering_statement
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.owner_money import show_own_event
@@ -172,7 +172,7 @@ async def test_every_amount_of_an_owner_says_its_currency(tmp_path: Path):
     assert (statement["currency"], statement["posted_usd"]) == ("AUD", "18.00")
     assert [each["currency"] for each in statement["events"] + statement["seasons"]] == ["AUD", "AUD"]
     shown = Console(width=160, record=True, file=StringIO())
-    rendering.show_statement(shown, statement)
+    rendering_statement.show_statement(shown, statement)
     text = shown.export_text()
     assert "× AUD 2.00 per kWh × share 1.00, rounded once to the cent, = AUD 18.00 (final)" in text
     assert "posted AUD 18.00" in text
@@ -190,7 +190,7 @@ async def test_a_statement_says_bonus_bounds_and_what_raised_a_grid_meters_basel
     }  # fmt: skip
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement | {"events": [event]})
+    rendering_statement.show_statement(shown, statement | {"events": [event]})
 
     text = shown.export_text()
     assert "× bonus 1.30 × share 1.00" in text
@@ -207,7 +207,7 @@ async def test_the_days_behind_a_baseline_are_shown_with_what_each_metered(tmp_p
     (event,) = statement["events"]
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement)
+    rendering_statement.show_statement(shown, statement)
 
     assert [each["date"] for each in event["days_behind"]] == event["baseline_days"]
     for place, hour in enumerate(event["hours"]):
@@ -224,8 +224,8 @@ async def test_hours_below_the_baseline_and_a_statement_without_events_are_said_
     below = statement["events"][0] | {"incremental_wh": -2_027, "paid_wh": 0}
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement | {"events": [below]})
-    rendering.show_statement(shown, statement | {"events": []})
+    rendering_statement.show_statement(shown, statement | {"events": [below]})
+    rendering_statement.show_statement(shown, statement | {"events": []})
 
     text = shown.export_text()
     assert "the hours sum to -2.027 kWh; by the program's rule 0.00 kWh of it count" in text

@@ -18,7 +18,7 @@ from vpp.domain.quantities import Price
 from vpp.entrypoints.operations.money import settle_event, show_statement, verify_ledger
 from vpp.entrypoints.operations.reports import report_event
 from vpp.entrypoints.rendering import exact_kilowatt_hours
-from vpp.entrypoints.rendering import show_statement as show
+from vpp.entrypoints.rendering_statement import show_statement as show
 
 
 def rows(text: object) -> list[dict[str, str]]:
@@ -80,6 +80,7 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
             "currency": "USD",
             "season_starts_on": "2026-05-01",
             "events": 1,
+            "periods": 0,
             "incremental_wh": 9_000,
             "paid_wh": 9_000,
             "amount_usd": "18.00",

@@ -54,6 +54,7 @@ class Tariff:
 
     The rate for a kilowatt-hour stands in ``Terms.rate``. Caps and the minimum hold for one site and
     one period; those in money bound what the owner gets, and the one in kWh holds where kWh are paid.
+    Of a year's credit that is paid by the month they bound the whole year.
     """
 
     rule: TariffRule = TariffRule.PER_KWH_INCREMENTAL
@@ -61,6 +62,7 @@ class Tariff:
     per_kw_month: tuple[tuple[int, Decimal], ...] = ()  # (month, rate); a month not named pays nothing
     credit: Decimal = Decimal(0)  # for one Powerwall and ``credit_every``
     credit_every: Period = Period.MONTH
+    credit_paid_every: Period | None = None  # a month, where a year's credit is paid in twelve parts
     bonus: Decimal = Decimal(1)  # multiplies what is earned
     cap_kwh: Decimal | None = None
     cap_amount: Decimal | None = None
@@ -77,9 +79,14 @@ class Tariff:
             case TariffRule.PER_KW_MONTH_WEIGHTED:
                 return Period.MONTH
             case TariffRule.FIXED_CREDIT:
-                return self.credit_every
+                return self.credit_paid_every or self.credit_every
             case _ as unreachable:
                 assert_never(unreachable)
+
+    @property
+    def pays_in_twelfths(self) -> bool:
+        """Return whether a year's credit is paid in twelve parts, one a month."""
+        return self.credit_every is Period.YEAR and self.credit_paid_every is Period.MONTH
 
     @property
     def for_power(self) -> bool:

@@ -86,9 +86,31 @@ def earned_by_power(terms: Terms, average_kw: Fraction, per_kw: Decimal) -> Earn
     return _bounded(terms, average_kw * Fraction(per_kw) * MICRO_DOLLARS, counts=True)
 
 
-def earned_by_presence(terms: Terms, powerwalls: int) -> Earned:
-    """Return the fixed credit of one period for a site's Powerwalls."""
-    return _bounded(terms, Fraction(terms.tariff.credit) * powerwalls * MICRO_DOLLARS, counts=True)
+def earned_by_presence(terms: Terms, powerwalls: int, month: int) -> Earned:
+    """Return the fixed credit of one period for a site's Powerwalls.
+
+    Of a year's credit that is paid by the month, a month earns what the year has come to by its end less
+    what it had come to by its beginning, each rounded once: twelve months on end sum to the year's cent.
+
+    Args:
+        terms: The program's.
+        powerwalls: How many the site has.
+        month: The calendar month, 1 to 12, where a year's credit is paid by the month.
+    """
+    if not terms.tariff.pays_in_twelfths:
+        return credit_to_date(terms, powerwalls, 12)
+    by_end, before = (credit_to_date(terms, powerwalls, each) for each in (month, month - 1))
+    return Earned(
+        amount=MicroDollars(by_end.amount - before.amount),
+        gross=MicroDollars(by_end.gross - before.gross),
+        margin=MicroDollars(by_end.margin - before.margin),
+    )
+
+
+def credit_to_date(terms: Terms, powerwalls: int, months: int) -> Earned:
+    """Return what a fixed credit has come to after some of its twelve months, rounded once."""
+    credit = Fraction(terms.tariff.credit) * powerwalls * MICRO_DOLLARS
+    return _bounded(terms, credit, counts=True, part=Fraction(months, 12))
 
 
 def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
@@ -108,8 +130,8 @@ def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction
     return weighted / weight if stretches else Fraction(0)
 
 
-def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
-    """Return the parts of an exact gross in micro-dollars, after bonus, cap and minimum.
+def _bounded(terms: Terms, exact: Fraction, *, counts: bool, part: Fraction = Fraction(1)) -> Earned:
+    """Return the parts of an exact gross in micro-dollars, after bonus, cap and minimum; or a part of it.
 
     The owner's part is rounded once, half up to the cent. Gross and margin go to the nearest
     micro-dollar; what rounding leaves between the three is booked by the ledger.
@@ -120,6 +142,7 @@ def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
         owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
     if counts:
         owner = max(owner, Fraction(terms.tariff.minimum_amount) * MICRO_DOLLARS or owner)
+    owner *= part
     gross = owner / share
     return Earned(amount=cents_half_up(owner), gross=_nearest(gross), margin=_nearest(gross - owner))
 

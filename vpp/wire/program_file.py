@@ -99,6 +99,9 @@ class _Edition(_Strict):
     credit_every: _Sourced[Literal["month", "year"]] | None = Field(
         default=None, description='"month" or "year"'
     )
+    credit_paid_every: _Sourced[Literal["month"]] | None = Field(
+        default=None, description='"month", where the credit of a year is paid in twelve parts'
+    )
     bonus_multiplier: _Sourced[Annotated[_Decimal, Field(ge=1, le=10)]] | None = Field(
         default=None, description="a factor with decimals from 1.00 to 10.00"
     )
@@ -246,6 +249,10 @@ def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -
             raise refuse(key, f"is not used by {rule}; write {', '.join(_RATE_OF[rule])} alone")
     if rule is TariffRule.PER_KWH_DELIVERED and edition.baseline_method.value != "none":
         raise refuse("baseline_method", f'must be "none": {rule} pays all that is delivered')
+    if edition.credit_paid_every is not None and (
+        edition.credit_every is None or edition.credit_every.value != "year"
+    ):
+        raise refuse("credit_paid_every", 'is only used where credit_every is "year"; leave it out')
     if edition.cap_kwh is not None and "rate_usd_per_kwh" not in _RATE_OF[rule]:
         raise refuse(
             "cap_kwh", f"is not used by {rule}, which pays for no kWh; cap the money with cap_amount"
@@ -257,6 +264,7 @@ def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -
         per_kw_month=tuple((int(month), rate) for month, rate in sorted(by_month.items())),
         credit=_or(edition.credit_per_powerwall, Decimal(0)),
         credit_every=Period(_or(edition.credit_every, "month")),
+        credit_paid_every=Period.MONTH if edition.credit_paid_every else None,
         bonus=_or(edition.bonus_multiplier, Decimal(1)),
         cap_kwh=edition.cap_kwh.value if edition.cap_kwh else None,
         cap_amount=edition.cap_amount.value if edition.cap_amount else None,

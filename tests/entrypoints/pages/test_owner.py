@@ -18,9 +18,10 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
-from vpp.domain.program import MeterOfRecord, Tariff, TariffRule
+from vpp.domain.program import MeterOfRecord, Period, Tariff, TariffRule
 from vpp.domain.quantities import Price
 from vpp.entrypoints.operations import books, events, metering, money, sites, starting
+from vpp.stages.pay import accrue
 
 SITE = "s-001"
 
@@ -379,3 +380,26 @@ async def test_every_hour_says_its_rate_and_dollars_and_a_file_writes_decimals(
     for row in (hour, kept):
         assert (row["baseline_wh"], row["incremental_wh"]) == ("73.1", "3926.9")
         assert (row["own_rate_usd_per_kwh"], row["amount_usd_before_netting"]) == ("2", "7.8538")
+
+
+async def test_a_year_of_credit_stands_on_the_owners_page_month_by_month_with_its_sum(
+    suburb: Suburb,
+) -> None:
+    program = suburb.controller.programs[PROGRAM]
+    credit = Tariff(
+        TariffRule.FIXED_CREDIT, credit=Decimal("220.00"), credit_every=Period.YEAR,
+        credit_paid_every=Period.MONTH,
+    )  # fmt: skip
+    changed = replace(program.editions[0], tariff=credit, season_first=(1, 1), season_last=(12, 31))
+    assert isinstance(suburb.controller.programs, dict)  # the desk's too
+    suburb.controller.programs[PROGRAM] = replace(program, editions=(changed,))
+    await suburb.add("rosa", Role.OWNER, f"o-{SITE}")
+    suburb.clock.step_to(suburb.clock.now() + timedelta(days=60))
+    await accrue(suburb.desk.programs, store=suburb.desk.store, clock=suburb.clock)
+
+    listed = (await (await logged_in(suburb, "rosa")).get("/owner/events")).text
+
+    assert "1 Powerwalls enrolled × $220.00 per Powerwall × your share 1.00" in listed
+    assert "10 of 12 months are $183.33, 9 of 12 are $165.00; the difference is this month" in listed
+    assert "11 of 12 months are $201.67, 10 of 12 are $183.33" in listed
+    assert "2 months, seasons or years, $36.67" in listed

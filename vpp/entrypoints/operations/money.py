@@ -3,9 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
-from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.enrollment import Enrollment
@@ -35,6 +32,7 @@ from vpp.entrypoints.operations.events import departures_ever, event_state, sett
 from vpp.entrypoints.operations.hour_reasons import reasons_of
 from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
 from vpp.entrypoints.operations.periods import period_facts
+from vpp.entrypoints.operations.season_sums import season_facts
 from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import UnknownProgram, settle, settle_later
@@ -129,9 +127,11 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
-        ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``. ``seasons``:
-        ``program_id, currency, season_starts_on, events``, and sums over ``events``: ``incremental_wh``,
-        ``paid_wh`` (what counts) and ``amount_usd``.
+        ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``; of a year's credit that
+        is paid by the month ``month_of_year`` (1 to 12), ``to_date_usd`` (what the year has come to by its
+        end) and ``before_usd`` (by its beginning), else None. ``seasons``: ``program_id, currency,
+        season_starts_on, events, periods`` (numbers), and sums over both: ``incremental_wh``, ``paid_wh``
+        (what counts, of events) and ``amount_usd``.
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
         ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
         (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books, and
@@ -145,10 +145,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     lines, of_events = await _event_lines(desk, owner_id, live, with_days=with_days)
     counted = _what_counts(desk, homes, of_events)
     booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
-    found = balances(entries)
-    owed = found.get((Account.OWNER_PAYABLE, owner_id))
-    paid = found.get((Account.PAID_OUT, owner_id))
-    sent = -paid.pending if paid else 0
+    periods = await period_facts(desk, owner_id, homes, booked)
     link, head = await desk.store.newest_link()
     return {
         "owner_id": owner_id,
@@ -157,16 +154,26 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "what_counts": " ".join(counting_sentence(ENGLISH, each) for each in counted),
         "counts": counted,
         "events": lines,
-        "periods": await period_facts(desk, owner_id, [each.program_id for each in homes], booked),
-        "seasons": _season_facts(desk, lines),
+        "periods": periods,
+        "seasons": season_facts(desk, lines, periods),
         "disputes": list(await own_disputes(desk, owner_id)),
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
+        **_owner_sums(entries, owner_id),
+        "chain_head": head,
+        "chain_link": link,
+    }
+
+
+def _owner_sums(entries: Sequence[JournalEntry], owner_id: str) -> Json:
+    found = balances(entries)
+    owed = found.get((Account.OWNER_PAYABLE, owner_id))
+    paid = found.get((Account.PAID_OUT, owner_id))
+    sent = -paid.pending if paid else 0
+    return {
         "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
         "on_its_way_usd": usd(sent),
         "paid_out_usd": usd(-paid.posted if paid else 0),
-        "chain_head": head,
-        "chain_link": link,
     }
 
 
@@ -219,40 +226,6 @@ async def _currency_of(desk: Desk, owner_id: str) -> str:
     """Return what an owner is paid in: enrolment keeps all homes of an owner to one currency."""
     homes = await desk.store.enrollments(owner_id=owner_id)
     return desk.currency(homes[0].program_id) if homes else HOME_CURRENCY
-
-
-def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
-    """Return the sums of an owner's events, by program and season, in order; two homes share one event."""
-    sums: dict[tuple[str, str], tuple[set[str], Fraction, Fraction, Decimal]] = {}
-    for line in lines:
-        program = desk.programs.get(str(line["program_id"]))
-        starts_at = line["starts_at"]
-        if program is None or starts_at is None:
-            continue
-        day = datetime.fromisoformat(str(starts_at)).astimezone(program.zone).date()
-        season = program.season_around(day)
-        if season is None:
-            continue
-        key = (program.program_id, season.starts_at.astimezone(program.zone).date().isoformat())
-        events, energy_wh, paid_wh, amount = sums.get(key, (set(), Fraction(0), Fraction(0), Decimal(0)))
-        sums[key] = (
-            events | {str(line["event_id"])},
-            energy_wh + Fraction(str(line["incremental_wh"])),
-            paid_wh + Fraction(str(line["paid_wh"])),
-            amount + Decimal(str(line["amount_usd"])),
-        )
-    return [
-        {
-            "program_id": program_id,
-            "currency": desk.currency(program_id),
-            "season_starts_on": starts_on,
-            "events": len(sums[program_id, starts_on][0]),
-            "incremental_wh": exact(sums[program_id, starts_on][1]),
-            "paid_wh": exact(sums[program_id, starts_on][2]),
-            "amount_usd": str(sums[program_id, starts_on][3]),
-        }
-        for program_id, starts_on in sorted(sums)
-    ]
 
 
 def _last_asking(history: EventHistory) -> GridEvent:

@@ -81,6 +81,7 @@ def _pays(terms: Terms, currency: str) -> str:
             rates = [rate for _, rate in tariff.per_kw_month]
             return f"{min(rates)} to {max(rates)} {currency} per kW and month"
         case TariffRule.FIXED_CREDIT:
-            return f"{tariff.credit} {currency} per Powerwall and {tariff.credit_every.value}"
+            monthly = ", paid by the month" if tariff.pays_in_twelfths else ""
+            return f"{tariff.credit} {currency} per Powerwall and {tariff.credit_every.value}{monthly}"
         case _ as unreachable:
             assert_never(unreachable)
