@@ -66,9 +66,13 @@ def earned_in_event(terms: Terms, paid_wh: Fraction, *, counts: bool) -> Earned:
             gross=MicroDollars(nearest(wh * gross.numerator, parts * gross.denominator)),
             margin=MicroDollars(nearest(wh * margin.numerator, parts * margin.denominator)),
         )
+    return _bounded(terms, capped_energy(terms, paid_wh) * terms.rate.micro_dollars_per_wh, counts=counts)
+
+
+def capped_energy(terms: Terms, paid_wh: Fraction) -> Fraction:
+    """Return the watt-hours of a site's event that have a price: what pays, at most the cap in kWh."""
     cap_kwh = terms.tariff.cap_kwh
-    capped_wh = paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
-    return _bounded(terms, capped_wh * terms.rate.micro_dollars_per_wh, counts=counts)
+    return paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
 
 
 @lru_cache(maxsize=64)
