@@ -102,7 +102,8 @@ class CrossCheck:
     so the counters are as read there. ``integrated_mwh`` is in thousandths of a watt-hour. ``known`` is
     false where a comparison has no ground: fewer than two readings, samples over 300 s apart, or counters
     that are MISSING or BAD; then only ``site`` means anything. ``open_mwh`` is what the integral may be off
-    where power changed and samples in between were lost.
+    where power changed between two samples: one in between may be lost, and one sent at once because
+    something changed may give the power of its instant instead of the mean.
     """
 
     site: IntColumn
