@@ -14,6 +14,7 @@ from tests.entrypoints.test_books_and_payouts import CLOSED
 from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
 from tests.entrypoints.test_reports import rows
 from tests.stages.money_story import a_dispatched_home
+from vpp.domain.program import Program
 from vpp.entrypoints import rendering_statement
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
@@ -112,19 +113,63 @@ async def test_a_home_is_enrolled_beside_the_programs_that_the_terms_allow_only(
     assert await desk.store.enrollments() == []
 
 
-@pytest.mark.parametrize(
-    ("program_id", "allowed"),
-    [
-        ("elrp-a4-pge", ()),
-        ("elrp-a4-sce", ("sdp", "sep")),
-        ("elrp-a4-sdge", ("ac-saver", "tou-dr-p")),
-        ("elrp-a6-pge", ()),
-    ],
-)
-def test_shipped_programs_name_what_may_stand_beside_them(program_id: str, allowed: tuple[str, ...]):
-    program = read_program((PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+OTHERS = (
+    "sdp", "sep", "psr", "ac-saver", "tou-dr-p", "rule-32", "elrp-a4", "elrp-a5", "elrp-a6", "cbp",
+    "another-vpp",
+)  # fmt: skip
+"""Every program that the dual participation rules speak of, and some of which they say nothing."""
+BESIDE = {
+    "elrp-a4-sce": {"sdp", "sep"},  # sub-metered
+    "elrp-a4-sdge": {"ac-saver", "tou-dr-p"},
+}
+ENDED = {"elrp-a4-sdge": {"psr"}}  # dropped on enrolment
+ELRP = sorted(each.stem for each in PROGRAMS.glob("elrp-*.toml"))
 
-    assert {edition.also_enrolled for edition in program.editions} == {allowed}
+
+def shipped(program_id: str, *, text: str = "") -> Program:
+    program = read_program(text or (PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+    return replace(program, editions=(replace(program.editions[-1], effective_to=None),))
+
+
+async def enrolled_beside(tmp_path: Path, program: Program, other: str) -> str:
+    """Return whether a home in another program joins this one: ``allowed``, ``ended`` or ``refused``."""
+    desk = replace(a_desk(tmp_path), programs={program.program_id: program})
+    content = (
+        beside(other).decode().replace("elrp-a4-pge", program.program_id).replace("PGE", program.utility)
+    )
+    try:
+        found: Any = await sites.enroll_sites(desk, content=content.encode(), file_name="sites.csv")
+    except OperationRefused as refused:
+        return "refused" if " goes " in str(refused.faults) else str(refused.faults)
+    (site,) = found["sites"]
+    assert site.get("ends", [other]) == [other]
+    return "ended" if "ends" in site else "allowed"
+
+
+@pytest.mark.parametrize("program_id", ELRP)
+async def test_every_pair_of_programs_is_allowed_ended_or_refused_as_the_rules_say(
+    tmp_path: Path, program_id: str
+):
+    said = {other: await enrolled_beside(tmp_path / other, shipped(program_id), other) for other in OTHERS}
+
+    assert len(ELRP) == 9
+    assert {other for other in OTHERS if said[other] == "allowed"} == BESIDE.get(program_id, set())
+    assert {other for other in OTHERS if said[other] == "ended"} == ENDED.get(program_id, set())
+
+
+@pytest.mark.parametrize("group", ["a4", "a5"])
+@pytest.mark.parametrize(("meter", "said"), [("device", "allowed"), ("site", "refused")])
+async def test_at_sce_a_home_stays_in_sdp_or_sep_only_where_sub_meters_measure_what_is_paid(
+    tmp_path: Path, group: str, meter: str, said: str
+):
+    text = (PROGRAMS / f"elrp-{group}-sce.toml").read_text()
+    for other in ("device", "site"):
+        text = text.replace(f'meter = {{ value = "{other}"', f'meter = {{ value = "{meter}"')
+    program = shipped(f"elrp-{group}-sce", text=text)
+
+    for other in ("sdp", "sep"):
+        assert await enrolled_beside(tmp_path / other, program, other) == said
+    assert await enrolled_beside(tmp_path / "psr", program, "psr") == "refused"
 
 
 async def test_an_owner_is_paid_in_one_currency(tmp_path: Path):

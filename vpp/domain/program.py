@@ -131,6 +131,7 @@ class Terms:
     tariff: Tariff = _INCREMENTAL
     cap_cycles: int | None = None  # full cycles a home is asked for in a calendar year; what it gave is paid
     also_enrolled: tuple[str, ...] = ()  # programs of others that a home may be in at the same time
+    ends_others: tuple[str, ...] = ()  # programs of others that a home leaves by joining this one
 
     @property
     def owner_micro_dollars_per_wh(self) -> Fraction:

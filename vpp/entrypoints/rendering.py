@@ -102,6 +102,10 @@ def show_sites(console: Console, answer: dict[str, Any]) -> None:
 def show_enrolled(console: Console, answer: dict[str, Any]) -> None:
     """Print how many homes a file enrolled."""
     console.print(f"{len(answer['sites'])} sites enrolled")
+    for site in answer["sites"]:
+        if "ends" in site:
+            ended = ", ".join(site["ends"])
+            console.print(f"{site['site_id']} leaves {ended} by it: tell who runs that", markup=False)
 
 
 def show_mark(console: Console, answer: dict[str, Any]) -> None:

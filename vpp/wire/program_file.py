@@ -129,6 +129,13 @@ class _Edition(_Strict):
     also_enrolled: _Sourced[list[_ObjectId]] | None = Field(
         default=None, description='programs that a home may be in as well, such as ["ac-saver"]'
     )
+    also_enrolled_sub_metered: _Sourced[list[_ObjectId]] | None = Field(
+        default=None,
+        description='programs that a home may be in as well where meter is "device", such as ["sdp"]',
+    )
+    ends_others: _Sourced[list[_ObjectId]] | None = Field(
+        default=None, description='programs that a home leaves by joining this one, such as ["psr"]'
+    )
 
 
 class _ProgramFile(_Strict):
@@ -225,8 +232,19 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         holidays=edition.holidays.value,
         tariff=tariff,
         cap_cycles=edition.cap_cycles.value if edition.cap_cycles else None,
-        also_enrolled=tuple(word.lower() for word in _or(edition.also_enrolled, [])),
+        also_enrolled=_also_enrolled(edition),
+        ends_others=tuple(word.lower() for word in _or(edition.ends_others, [])),
     )
+
+
+def _also_enrolled(edition: _Edition) -> tuple[str, ...]:
+    """Return what may stand beside a program; some of it only where sub-meters measure what is paid."""
+    sub_metered = edition.meter.value is MeterOfRecord.DEVICE
+    words = [
+        *_or(edition.also_enrolled, []),
+        *(_or(edition.also_enrolled_sub_metered, []) if sub_metered else ()),
+    ]
+    return tuple(word.lower() for word in words)
 
 
 _RATE_OF: Mapping[TariffRule, tuple[str, ...]] = {

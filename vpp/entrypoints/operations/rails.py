@@ -21,7 +21,8 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
         nothing is); ``terms`` (None before the first edition): ``window_opens, window_closes`` (local),
         ``event_min_s, event_max_s, season_cap_s, season_used_s, season_left_s, season_minimum_s,
         season_first, season_last`` (month-day)``, rate_usd_per_kwh, also_enrolled`` (other programs that a
-        home may be in), and ``pays``, the rule and its rate for people. Also ``next_cursor``.
+        home may be in), ``ends_others`` (those it leaves by joining), and ``pays``, the rule and its rate for
+        people. Also ``next_cursor``.
     """
     now = desk.clock.now()
     histories = await desk.store.histories()
@@ -63,6 +64,7 @@ def _terms(terms: Terms, currency: str, used_s: int) -> Json:
         "season_last": "{:02d}-{:02d}".format(*terms.season_last),
         "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh),
         "also_enrolled": list(terms.also_enrolled),
+        "ends_others": list(terms.ends_others),
         "pays": _pays(terms, currency),
     }
 
