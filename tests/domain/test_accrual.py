@@ -256,6 +256,9 @@ def test_delivered_energy_pays_the_owner_a_share_and_us_the_rest():
         (Tariff(cap_amount=Decimal("5.50")), 8_000, "5.50"),
         (Tariff(minimum_amount=Decimal(4)), 500, "4.00"),
         (Tariff(minimum_amount=Decimal(4)), 8_000, "16.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(3)), 500, "3.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(3)), 8_000, "3.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(6)), 500, "4.00"),
     ],
 )
 def test_bonus_caps_and_minimum_change_what_an_event_earns(tariff: Tariff, energy_wh: int, amount: str):

@@ -172,6 +172,11 @@ async def test_bonus_cap_and_minimum_are_steps_on_the_way_to_the_cent(tmp_path: 
         "At most $19.00.",
         "Rounded once, half up, to the cent: $19.00",
     ]
+    (tmp_path / "both").mkdir()
+    both = Tariff(minimum_amount=Decimal("25.00"), cap_amount=Decimal("20.00"))
+    last = await steps(await an_evening(tmp_path / "both", a_program(tariff=both), 4_000, 4_000, 4_000))
+
+    assert last[3:] == ["At most $20.00.", "Rounded once, half up, to the cent: $20.00"]
     assert least[2:] == [
         "9.00 kWh × $2.00 per kWh × your share 1.00 = $18.00",
         "At least $25.00.",

@@ -135,17 +135,20 @@ def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction
 
 
 def _bounded(terms: Terms, exact: Fraction, *, counts: bool, part: Fraction = Fraction(1)) -> Earned:
-    """Return the parts of an exact gross in micro-dollars, after bonus, cap and minimum; or a part of it.
+    """Return the parts of an exact gross in micro-dollars, after bonus, minimum and cap; or a part of it.
+
+    No program at hand has both bounds. Interpretation: the cap is the last word, because it is the program's
+    promise that nobody gets more.
 
     The owner's part is rounded once, half up to the cent. Gross and margin go to the nearest
     micro-dollar; what rounding leaves between the three is booked by the ledger.
     """
     share = Fraction(terms.owner_share)
     owner = exact * Fraction(terms.tariff.bonus) * share
-    if terms.tariff.cap_amount is not None:
-        owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
     if counts:
         owner = max(owner, Fraction(terms.tariff.minimum_amount) * MICRO_DOLLARS or owner)
+    if terms.tariff.cap_amount is not None:
+        owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
     owner *= part
     gross = owner / share
     return Earned(amount=cents_half_up(owner), gross=_nearest(gross), margin=_nearest(gross - owner))

@@ -80,8 +80,8 @@ def _factors(earned: dict[str, Any]) -> str:
     return (
         (f" × bonus {bonus}" if bonus != 1 else "")
         + f" × share {earned['owner_share']}"
-        + (f", at most {amount(earned['cap_amount'], currency)}" if earned["cap_amount"] else "")
         + (f", at least {amount(earned['minimum_amount'], currency)}" if earned["minimum_amount"] else "")
+        + (f", at most {amount(earned['cap_amount'], currency)}" if earned["cap_amount"] else "")
     )
 
 
@@ -168,8 +168,8 @@ def _worked_out(event: dict[str, Any]) -> str:
     bonus = Decimal(event["bonus_multiplier"])
     bounds = [
         f"at most {event['cap_kwh']} kWh" if event["cap_kwh"] else "",
-        f"at most {amount(event['cap_amount'], currency)}" if event["cap_amount"] else "",
         f"at least {amount(event['minimum_amount'], currency)}" if event["minimum_amount"] else "",
+        f"at most {amount(event['cap_amount'], currency)}" if event["cap_amount"] else "",
     ]
     return (
         f"{energy} × {amount(event['rate_usd_per_kwh'], currency)} per kWh"
