@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.entrypoints.test_books_and_payouts import CLOSED
 from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
 from tests.entrypoints.test_reports import rows
 from tests.stages.money_story import a_dispatched_home
+from vpp.adapters.clock import SteppedClock
 from vpp.domain.program import Program
 from vpp.entrypoints import rendering_statement
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
@@ -85,6 +87,30 @@ async def test_a_program_reads_what_was_nominated_beside_what_was_delivered(tmp_
 def beside(programs: str) -> bytes:
     text = an_enrollment_file("s-1").decode().splitlines()
     return "\n".join([f"{text[0]},{OTHER_PROGRAMS}", f"{text[1]},{programs}"]).encode()
+
+
+@pytest.mark.parametrize(
+    ("days", "used_s", "starts_on", "over"),
+    [
+        (0, 10_800, "2026-05-01", False),
+        (60, 10_800, "2026-05-01", True),
+        (200, 10_800, "2026-05-01", True),
+        (300, 0, "2027-05-01", False),
+    ],
+)
+async def test_a_season_that_is_over_shows_its_hours_until_the_next_begins(
+    tmp_path: Path, days: int, used_s: int, starts_on: str, over: bool
+):
+    story = await a_dispatched_home(now=CLOSED)
+    assert isinstance(story.clock, SteppedClock)
+    story.clock.step_to(story.clock.now() + timedelta(days=days))
+    desk = a_desk_of(story, tmp_path)
+
+    terms = (await listed(desk))["elrp-a4-pge"]["terms"]
+
+    assert (terms["season_used_s"], terms["season_starts_on"], terms["season_over"]) == (
+        used_s, starts_on, over,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

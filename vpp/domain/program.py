@@ -190,6 +190,11 @@ class Program:
             self._utc(last + timedelta(days=1), time()),
         )
 
+    def latest_season(self, day: date) -> Interval | None:
+        """Return the season that a local day lies in, or else the last one before it; None before any."""
+        around = (self.season_around(day - timedelta(days=back)) for back in range(367))
+        return next((season for season in around if season is not None), None)
+
     def departures(
         self, asked: Interval, counted: Sequence[Interval] = (), *, stretches: Sequence[Interval] = ()
     ) -> tuple[Departure, ...]:
