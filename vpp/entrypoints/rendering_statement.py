@@ -16,6 +16,7 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
     if not statement.get("balanced", True):
         console.print(f"The books DO NOT SUM TO ZERO: {statement['differs']}", markup=False)
         return
+    zone = next((event["time_zone"] for event in statement["events"]), "UTC")
     console.print(statement["what_counts"])
     if not statement["events"]:
         console.print("No event has been settled for a home of yours; vpp owner history says why.")
@@ -23,15 +24,43 @@ def show_statement(console: Console, statement: dict[str, Any]) -> None:
         _show_event(console, event)
     for period in statement["periods"]:
         _show_period(console, period)
+        _show_corrections(console, period, zone)
     for season in statement["seasons"]:
         console.print()
         console.print(_season_sum(season), markup=False, soft_wrap=True)
+    for dispute in statement["disputes"]:
+        _show_dispute(console, dispute, zone)
     console.print()
+    for each in statement["write_offs"]:
+        borne = amount(each["amount_usd"], statement["currency"])
+        console.print(
+            f"{local(each['at'], zone)}: {borne} borne. {each['why']}", markup=False, soft_wrap=True
+        )
     console.print(
         f"pending {amount(statement['pending_usd'], statement['currency'])}, "
         f"posted {amount(statement['posted_usd'], statement['currency'])}, "
         f"paid out {amount(statement['paid_out_usd'], statement['currency'])}"
     )
+
+
+def _show_corrections(console: Console, earned: dict[str, Any], zone: str) -> None:
+    """Print each correction of an amount: when, from what to what, by whom and why."""
+    for each in earned["corrections"]:
+        before, after = (amount(each[name], earned["currency"]) for name in ("before_usd", "after_usd"))
+        console.print(
+            f"corrected {local(each['at'], zone)}: {before} taken back, {after} booked. {each['why']}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _show_dispute(console: Console, dispute: dict[str, Any], zone: str) -> None:
+    """Print what was asked about one event or period and what was answered."""
+    console.print()
+    console.print(f"Asked about {dispute['period']} ({dispute['state']})", style="bold", markup=False)
+    for word in dispute["words"]:
+        said = f"{word['kind']} {local(word['at'], zone)} by {word['actor']}: {word['text']}"
+        console.print(said, markup=False, soft_wrap=True)
 
 
 def _season_sum(season: dict[str, Any]) -> str:
@@ -114,6 +143,7 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
             f"by the program's rule {exact_kilowatt_hours(event['paid_wh'])} of it count"
         )
     console.print(f"{_worked_out(event)} ({event['state']}){_why(event)}", markup=False)
+    _show_corrections(console, event, zone)
     if Fraction(event["adjustment"]) != 1:
         times = owner_money.decimal_text(Fraction(event["adjustment"]))
         console.print(

@@ -26,6 +26,7 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.carried import carried_wh
+from vpp.entrypoints.operations.changed_amounts import corrections_of, with_corrections, write_off_facts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent_or_none, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
@@ -133,10 +134,12 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         end) and ``before_usd`` (by its beginning), else None. ``seasons``: ``program_id, currency,
         season_starts_on, events, periods`` (numbers), and sums over both: ``incremental_wh``, ``paid_wh``
         (what counts, of events) and ``amount_usd``.
+        ``corrections`` of an event or period: ``at, before_usd, after_usd, why`` (who, and what they said).
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
-        ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
-        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books, and
-        ``chain_link``, which link of the chain it is: ``vpp ledger verify --head`` finds it there.
+        ``write_offs``, debts that were borne: ``at, amount_usd, why``; ``entries`` of the ledger.
+        ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd`` (the part of it that a payout
+        run has sent), ``paid_out_usd``; ``chain_head`` of the books, and ``chain_link``, which link of the
+        chain it is: ``vpp ledger verify --head`` finds it there.
     """
     entries = await desk.store.entries(owner_id=owner_id)
     homes = await desk.store.enrollments(owner_id=owner_id)
@@ -147,6 +150,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     counted = _what_counts(desk, homes, of_events)
     booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
     periods = await period_facts(desk, owner_id, homes, booked)
+    corrected = corrections_of(entries, owner_id)
     link, head = await desk.store.newest_link()
     return {
         "owner_id": owner_id,
@@ -154,23 +158,24 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "sites": [each.site_id for each in homes],
         "what_counts": " ".join(counting_sentence(ENGLISH, each) for each in counted),
         "counts": counted,
-        "events": lines,
-        "periods": periods,
+        "events": with_corrections(lines, owner_id, corrected),
+        "periods": with_corrections(periods, owner_id, corrected),
         "seasons": season_facts(desk, lines, periods),
         "disputes": list(await own_disputes(desk, owner_id)),
-        "entries": [_entry_facts(entry, owner_id) for entry in entries],
-        **_owner_sums(entries, owner_id),
+        **_of_the_books(entries, owner_id),
         "chain_head": head,
         "chain_link": link,
     }
 
 
-def _owner_sums(entries: Sequence[JournalEntry], owner_id: str) -> Json:
+def _of_the_books(entries: Sequence[JournalEntry], owner_id: str) -> Json:
     found = balances(entries)
     owed = found.get((Account.OWNER_PAYABLE, owner_id))
     paid = found.get((Account.PAID_OUT, owner_id))
     sent = -paid.pending if paid else 0
     return {
+        "entries": [_entry_facts(entry, owner_id) for entry in entries],
+        "write_offs": write_off_facts(entries, owner_id),
         "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
         "on_its_way_usd": usd(sent),
