@@ -244,6 +244,11 @@ async def test_what_an_owner_who_left_owes_is_written_off_and_the_owner_can_be_f
     assert owed < 0
     assert (found["written_off_usd"], found["posted_usd"]) == (dollars, "0.00")
     assert (await story.books())[-1].memo == "Written off by operator:ada: not worth a letter"
+    (noted, *_) = await desk.store.trail(subject="owner:owner-home", limit=9)
+    assert (noted.actor, noted.action) == ("operator:ada", "write off")
+    assert noted.reason == f"${dollars}: not worth a letter"
+    (borne,) = facts(await money.show_statement(desk, owner_id="owner-home"))["write_offs"]
+    assert (borne["amount_usd"], borne["why"]) == (dollars, "Written off by operator:ada: not worth a letter")
     sums = await account_sums(desk)
     assert (sums["owner_payable"], sums["aggregator_margin"]) == ("0.00", dollars)
     with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
