@@ -19,6 +19,7 @@ from simulators.ramp_checker import RampChecker
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
 from vpp.domain.grid_event import EventHistory, EventStatus, steps_in_force
+from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.domain.quantities import IntColumn
 from vpp.ports import Packet
 from vpp.wire.gateway import Command
@@ -78,8 +79,12 @@ class DispatchChecker(Ears):
             self._apply(revision)
         self._ramps.judge(tick, revisions, before_w, self._setpoint_w, drive(self._store.histories()))
         told: dict[int, Told] = {}
+        nothing = np.zeros(self._sites, dtype=np.int64)
         for order in tick.orders:
-            setpoints, floors = self._setpoint_w[order.event_id], self._floor[order.event_id]
+            if order.event_id == UNKNOWN_EVENT and order.action is not Action.RELEASE:
+                self._findings.report("I3", f"tick {tick.number} discharges for no event")
+            setpoints = self._setpoint_w.get(order.event_id, nothing)
+            floors = self._floor.get(order.event_id, nothing)
             for site in order.site_no.tolist():
                 if site in told:
                     self._findings.report("I2", f"tick {tick.number} tells site {site} two things")

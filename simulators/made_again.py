@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vpp.domain.command import DispatchTick
+from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.domain.replay import PlansAgain, StoredDispatch, replayed
 from vpp.domain.ticks_again import TicksAgain
 from vpp.ports import Store
@@ -15,7 +16,7 @@ async def differences(store: Store, since: datetime) -> list[str]:
     A controller may go on meanwhile: what ticks follow from is read after them, and may hold more.
     """
     ticks = await store.ticks(since=since)
-    event_ids = sorted({order.event_id for tick in ticks for order in tick.orders})
+    event_ids = sorted({order.event_id for tick in ticks for order in tick.orders} - {UNKNOWN_EVENT})
     found = [await _commands(store, event_id) for event_id in event_ids]
     return [
         fault for fault in [*found, *await _plans_and_ticks(store, ticks, event_ids)] if fault is not None

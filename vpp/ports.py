@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Protocol
 
 from vpp.domain.access import KeptAnswer, LoginLink, Session, TrailEntry, User
-from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, PlanRevision, Refusal
+from vpp.domain.command import AckBatch, CommandBatch, DispatchTick, Pair, PlanRevision, Refusal
 from vpp.domain.course import EventPower
 from vpp.domain.delivery import MeterMessage, MeterReceipt, ReadingColumns, SiteStatus
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange, Withdrawal
@@ -298,8 +298,8 @@ class DispatchStore(Protocol):
         """
         ...
 
-    async def last_tick_number(self) -> int:
-        """Return the highest committed tick number, zero before any."""
+    async def last_tick(self) -> Pair:
+        """Return epoch and number of the newest committed tick, zeros before any."""
         ...
 
     async def commit(

@@ -89,7 +89,7 @@ async def lead() -> None:
     memory = MemoryStore()
     store = crash_around(memory, CrashPoint.parse(sys.argv[1]))
     for life in range(3):
-        await store.last_tick_number()
+        await store.last_tick()
         print(await store.take_epoch(at=datetime(1970, 1, 1, tzinfo=UTC)), flush=True)
 
 asyncio.run(lead())

@@ -32,11 +32,11 @@ async def test_tick_and_its_revisions_come_back_as_they_were(store: Store) -> No
     assert facts.same(
         await store.revisions(EVENT), [a_revision(1), a_revision(2, setpoints=(500, 90_000, 0))]
     )
-    assert await store.last_tick_number() == 1
+    assert (await store.last_tick()).sequence == 1
 
 
 async def test_before_any_tick_the_last_number_is_zero(store: Store) -> None:
-    assert await store.last_tick_number() == 0
+    assert (await store.last_tick()).sequence == 0
     assert await store.revisions(EVENT) == []
 
 
@@ -47,7 +47,7 @@ async def test_replaced_leader_commits_nothing_more(store: Store) -> None:
     with pytest.raises(Stale, match=str(replaced)):
         await store.commit(a_tick(1, replaced), [a_revision()])
 
-    assert await store.last_tick_number() == 0
+    assert (await store.last_tick()).sequence == 0
     assert await store.revisions(EVENT) == []
 
 
@@ -78,7 +78,7 @@ async def test_other_setpoints_under_a_revision_number_commit_nothing(store: Sto
     with pytest.raises(ConflictingFact, match="plan revision 1"):
         await store.commit(a_tick(2, epoch), [a_revision(2), a_revision(1, setpoints=(900,))])
 
-    assert await store.last_tick_number() == 1
+    assert (await store.last_tick()).sequence == 1
     assert len(await store.revisions(EVENT)) == 1
 
 

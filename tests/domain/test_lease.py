@@ -7,9 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vpp.domain.board import HOLD_BACK_FIRST_S, Board, hear
-from vpp.domain.command import AckBatch, Action, CommandBatch, Order, Refusal
+from vpp.domain.command import AckBatch, Action, CommandBatch, Order, Pair, Refusal
 from vpp.domain.interval import to_epoch
-from vpp.domain.lease import Due, Leases, LeaseTerms, Wanted, due_commands, leave_out, note_acks, note_sent
+from vpp.domain.lease import (
+    Due,
+    Issued,
+    Leases,
+    LeaseTerms,
+    Wanted,
+    due_commands,
+    leave_out,
+    note_acks,
+    note_sent,
+)
 from vpp.domain.quantities import column
 
 NOW = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)
@@ -139,7 +149,7 @@ def test_refusal_that_ends_nothing_leaves_the_longer_lease_running() -> None:
 def test_copies_of_refusals_in_any_order_hold_a_home_back_no_longer_than_one(
     said: list[int], batches: int
 ) -> None:
-    board = Board(epoch=1, tick_number=1, leases=discharging([3000] * 4))
+    board = Board(1, 1, discharging([3000] * 4), Issued(Pair(0, 0), leading=1))
     board.grow(4)
 
     woken = []

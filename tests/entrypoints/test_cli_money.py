@@ -75,7 +75,7 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
     assert json_of(vpp("evidence", "verify", str(folder), "--json"))["total_usd"] == "18.00"
     printed = vpp("evidence", "verify", str(folder)).stdout
     assert "home: 9000 Wh beyond the baseline" in printed
-    assert re.search(r"T0[123]:00:00Z\s+4000\s+1000\s+1\s+3000\s+OK", printed)
+    assert re.search(r"[678]:00 PM PDT\s+4000\s+1000\s+1\s+3000\s+OK", printed)
     assert "baseline days: 2026-09-08, 2026-09-04" in printed
     totals = folder / "totals.csv"
     totals.write_bytes(totals.read_bytes().replace(b"18.00", b"19.00"))
@@ -146,7 +146,7 @@ def test_an_hour_that_is_not_ok_says_in_a_bundle_which_readings_are_to_blame(vpp
         ("ESTIMATED", apart),
         ("BAD", "the reading of 2026-09-10T03:30:00Z is BAD"),
     ]
-    assert f"hour of 2026-09-10T01:00:00Z ESTIMATED: {apart}" in printed
+    assert f"hour of Wed 9 Sep 2026 6:00 PM PDT ESTIMATED: {apart}" in printed
 
 
 @pytest.mark.usefixtures("closed_event")

@@ -76,7 +76,7 @@ async def test_preview_commands_nobody_and_stores_nothing(suburb: Suburb) -> Non
 
     assert found["planned_w"] == 20_000
     assert await suburb.desk.store.histories() == []
-    assert await suburb.desk.store.last_tick_number() == 0
+    assert (await suburb.desk.store.last_tick()).sequence == 0
 
 
 async def test_firm_power_lies_under_what_the_homes_could_hold(suburb: Suburb) -> None:

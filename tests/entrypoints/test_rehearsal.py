@@ -31,7 +31,7 @@ async def test_rehearsal_commands_nobody_and_stores_nothing(suburb: Suburb) -> N
 
     assert found["commands"] > 0
     assert await suburb.desk.store.histories() == []
-    assert await suburb.desk.store.last_tick_number() == 0
+    assert (await suburb.desk.store.last_tick()).sequence == 0
     assert suburb.controller.fleet.soc_permille.tolist() == charge
     assert suburb.controller.board is not None
     assert suburb.controller.board.plans == {}

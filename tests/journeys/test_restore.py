@@ -12,12 +12,14 @@ from tests.simulation.gateways import a_gateway, told
 from tests.stages.world import EVENING, GRID, PROGRAM, World, a_program, a_request
 from vpp.adapters.sql.backup import back_up, restore
 from vpp.adapters.sql.store import SqlStore
-from vpp.domain.board import hear
+from vpp.domain.board import hear, hear_in_force
 from vpp.domain.command import AckBatch, DispatchTick, Refusal
-from vpp.domain.fleet import enroll
+from vpp.domain.fleet import TelemetryBatch, enroll
 from vpp.domain.interval import to_epoch
+from vpp.domain.quantities import column, flags
 from vpp.stages.control import resume
 from vpp.wire.gateway import command_of
+from vpp.wire.gateway_telemetry import decode_telemetry
 
 HOME = "s-7f3a"
 
@@ -43,6 +45,22 @@ class _Evening:
             await self._hear(tick, answers)
         self.world.sample(soc_permille=[850], battery_w=[max(0, self.gateway.inverter.power_w)])
         return answers
+
+    def say(self) -> None:
+        """Let control hear the home's next sample: which command it holds."""
+        now_s = to_epoch(self.world.clock.now())
+        said = self.gateway.connect(now_s)
+        sample = next(each for each in said if each.topic.endswith("/telemetry"))
+        holds = decode_telemetry(sample.payload, site_id=HOME)
+        none, no = column([0]), flags([False])
+        heard = TelemetryBatch(
+            site_no=none, at_s=column([now_s]),
+            epoch=column([holds.epoch]), sequence=column([holds.sequence]),
+            soc_permille=none, battery_w=none, discharge_limit_w=none, energy_full_wh=none,
+            reserve_permille=none, discharged_wh=none, charged_wh=none,
+            grid_connected=no, storm_mode=no, opted_out=no, faulted=no,
+        )  # fmt: skip
+        hear_in_force(self.world.board, heard, [], self.world.clock.now())
 
     async def _hear(self, tick: DispatchTick, answers: Sequence[tuple[int, str | None]]) -> None:
         for sequence, reason in answers:
@@ -106,4 +124,33 @@ async def test_home_obeys_the_controller_that_was_restored_in_the_middle_of_an_e
     assert await differences(world.store, EVENING) == [], (
         "all of it can be made again, on either side of the loss"
     )
+    await world.store.close()
+
+
+async def test_home_of_an_event_from_after_the_backup_stops_as_soon_as_it_speaks(tmp_path: Path) -> None:
+    evening = await a_running_evening(f"sqlite:///{tmp_path / 'vpp.db'}")
+    world = evening.world
+    await world.signal(0, cancelled=True)
+    await evening.tick(seconds=1)
+    await back_up(f"sqlite:///{tmp_path / 'vpp.db'}", tmp_path / "vpp.backup")
+    await world.signal(3_000, event_id="ev-2", starts_at=world.clock.now())
+    for _ in range(8):
+        await evening.tick()
+    assert evening.gateway.inverter.power_w == 3_000
+    await world.store.close()
+
+    await restore(tmp_path / "vpp.backup", f"sqlite:///{tmp_path / 'restored.db'}")
+    world.store = await SqlStore.open(f"sqlite:///{tmp_path / 'restored.db'}")  # type: ignore[assignment]  # any store serves
+    world.clock.step_to(world.clock.now() + timedelta(seconds=30))
+    await world.restart()
+    unheard = await evening.tick(seconds=1)
+    evening.say()
+    released = await evening.tick(seconds=1)
+    quiet = await evening.tick(seconds=10)
+
+    assert unheard == []
+    assert [reason for _, reason in released] == [None]
+    assert quiet == []
+    assert evening.gateway.inverter.power_w == 0
+    assert await differences(world.store, EVENING) == []
     await world.store.close()

@@ -19,7 +19,7 @@ from vpp.domain.fleet import FleetState, Names, TelemetryBatch
 from vpp.domain.grid_event import EventHistory, GridSource
 from vpp.domain.interval import to_epoch
 from vpp.domain.known_leases import KnownLeases
-from vpp.domain.lease import InForce, Leases, doubt_releases, note_acks, note_in_force
+from vpp.domain.lease import InForce, Issued, Leases, doubt_releases, note_acks, note_in_force
 from vpp.domain.plan_revision import Lowered
 from vpp.domain.proof import Assessment, ProofLog, ProofState
 from vpp.domain.quantities import BoolColumn, IntColumn, bounded, rows_of
@@ -50,6 +50,7 @@ class Board:
     epoch: int
     tick_number: int
     leases: Leases
+    issued: Issued
     events: Names = field(default_factory=Names)
     plans: dict[str, EventPlan] = field(default_factory=dict)
     held_back_until_s: IntColumn = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -64,6 +65,7 @@ class Board:
     stops: int = 0  # how often everything was stopped ahead of the database
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
     believed_at_s: dict[int, int] = field(default_factory=dict)  # when a home's own word was last believed
+    astray_at_s: int = 0  # when a home last named a command that nobody is known to have issued
     known: KnownLeases | None = None  # the leases as the store tells of them; None: it is told all afresh
 
     def grow(self, sites: int) -> None:
@@ -108,6 +110,7 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     believed once in a sample's period: whatever it says in between, its samples say too.
     """
     now_s = to_epoch(now)
+    astray = np.count_nonzero(board.leases.astray)
     live = [
         (status.site_no, to_epoch(status.at), status.epoch, status.sequence)
         for status in online
@@ -117,13 +120,15 @@ def hear_in_force(board: Board, samples: TelemetryBatch, online: Sequence[SiteSt
     if live:
         says = np.array(live, dtype=np.int64).T
         known = board.leases.behind[says[0]]
-        back = note_in_force(board.leases, InForce(*says), at_once=True)
+        back = note_in_force(board.leases, InForce(*says), board.issued, at_once=True)
         unheard = doubt_releases(board.leases, says[0])
         doubted = says[0][board.leases.behind[says[0]] & ~known]
         board.believed_at_s |= dict.fromkeys(doubted.tolist(), now_s)
     if len(samples):
         in_samples = InForce(samples.site_no, samples.at_s, samples.epoch, samples.sequence)
-        behind = note_in_force(board.leases, in_samples, at_once=False)
+        behind = note_in_force(board.leases, in_samples, board.issued, at_once=False)
+    if np.count_nonzero(board.leases.astray) > astray:
+        board.astray_at_s = now_s
     return behind or back or unheard
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,13 @@ class Order:
     ramp_s: int
     spread_s: int
     test: bool
+
+
+class Pair(NamedTuple):
+    """What orders the commands of one home: the leader's epoch, and the number of its tick."""
+
+    epoch: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

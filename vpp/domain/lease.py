@@ -11,13 +11,14 @@ from enum import IntEnum
 
 import numpy as np
 
-from vpp.domain.command import AckBatch, Action, CommandBatch, Refusal
+from vpp.domain.command import AckBatch, Action, CommandBatch, Pair, Refusal
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import BoolColumn, IntColumn, any_of, first_of_runs, last_of_runs, rows_of
 
 NO_EVENT = -1
 RESENDS = 3
 DWELL_S = 60
+CROSSING_S = 20  # a sample measured so soon after a command was issued may have crossed it
 RELEASE_AGAIN_S = 5  # control may be woken several times a second; a release is not repeated that fast
 
 
@@ -50,7 +51,7 @@ _LONG = (
 )  # fmt: skip
 _SHORT = ("setpoint_w", "floor_permille", "event_no")
 _TINY = ("standing", "resends")
-_FLAGS = ("behind",)
+_FLAGS = ("behind", "astray")
 
 
 class Leases:
@@ -62,7 +63,8 @@ class Leases:
     the present run of discharges for ``event_no`` was first to start. The ``acked`` pair is the newest one
     that the home accepted, at ``acked_at_s`` by its own clock; a home that is ``behind`` has said since that
     it holds an older one, or its owner spoke before it answered. ``behind_at_s`` is when a sample said so
-    first, zero when none does.
+    first, zero when none does. One that is ``astray`` said, since this leader began, that it holds a
+    command nobody is known to have issued.
     """
 
     sequence: IntColumn
@@ -77,6 +79,7 @@ class Leases:
     acked_at_s: IntColumn
     behind_at_s: IntColumn
     behind: BoolColumn
+    astray: BoolColumn
     setpoint_w: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     floor_permille: "np.ndarray[tuple[int], np.dtype[np.int32]]"
     event_no: "np.ndarray[tuple[int], np.dtype[np.int32]]"
@@ -270,12 +273,32 @@ class InForce:
     sequence: IntColumn
 
 
-def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
-    """Mark the homes that hold an older command than the newest one they accepted; return whether any is new.
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Which commands are known to have been issued: all up to one pair, and whatever ``leading`` issues.
 
-    A home that lost its disk, or came back from before it accepted, does not do what was agreed. A live
-    status is believed ``at_once``, whatever the home's clock says; of samples only the second in a row is,
-    whatever their order of arrival.
+    The pair is the newest of the store when the leader took over. A home that holds another one heard it
+    from a leader whose record is lost: the database came back from a backup.
+    """
+
+    last: Pair
+    leading: int
+
+    def lacks(self, epoch: IntColumn, sequence: IntColumn) -> BoolColumn:
+        """Return which pairs nobody is known to have issued."""
+        last = self.last
+        beyond = (epoch > last.epoch) | ((epoch == last.epoch) & (sequence > last.sequence))
+        lacking: BoolColumn = beyond & (epoch != self.leading)
+        return lacking
+
+
+def note_in_force(leases: Leases, said: InForce, issued: Issued, *, at_once: bool) -> bool:
+    """Mark the homes that do not hold what they were told; return whether any is new.
+
+    A home that lost its disk, or came back from before it accepted, holds an older command than the newest
+    one it accepted. A live status is believed ``at_once``, whatever the home's clock says; of samples only
+    the second in a row is, whatever their order of arrival. A command that is not ``issued`` is believed
+    at once: no sample that comes late can name one, and it may run for half an hour.
     """
     known = np.count_nonzero(leases.behind)
     left = np.lexsort((said.at_s, said.site_no))
@@ -288,11 +311,15 @@ def note_in_force(leases: Leases, said: InForce, *, at_once: bool) -> bool:
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
         )
         at_s = said.at_s[rows]
+        astray = issued.lacks(epoch, said.sequence[rows])
+        astray &= at_once | (at_s >= leases.issued_at_s[sites] + CROSSING_S)
+        older |= astray
         # A sample measured before it accepted proves nothing; a live status is ordered by its arrival.
         since = at_once | (at_s > leases.acked_at_s[sites])
         before_s = leases.behind_at_s[sites]
         twice = (before_s > 0) & (at_s != before_s)
-        leases.behind[sites[older & since & (twice | at_once)]] = True
+        leases.behind[sites[older & since & (twice | at_once | astray)]] = True
+        leases.astray[sites[astray & since]] = True
         leases.behind_at_s[sites[since]] = np.where(older, at_s, 0)[since]
     return bool(np.count_nonzero(leases.behind) > known)
 

@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, six for operators."""
+    """What a notice is about: five kinds for owners, seven for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -34,6 +34,7 @@ class NoticeKind(StrEnum):
     MASS_SILENCE = "mass_silence"
     SIGNAL_CONTESTED = "signal_contested"
     TWO_GATEWAYS = "two_gateways"
+    RECORD_LOST = "record_lost"
 
 
 OWNER_KINDS = (

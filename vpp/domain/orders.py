@@ -9,8 +9,11 @@ import numpy as np
 from vpp.domain.command import Action, CommandBatch, DispatchTick, Order
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.interval import from_epoch
-from vpp.domain.lease import Due, Leases
+from vpp.domain.lease import NO_EVENT, Due, Leases
 from vpp.domain.quantities import BoolColumn, IntColumn
+
+UNKNOWN_EVENT = "(unknown)"
+"""Names the event of a release from a command whose record is lost; no event id holds a bracket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +35,27 @@ def release_orders(
     event_id_of: Callable[[int], str],
     test_events: Container[str],
 ) -> tuple[Order, ...]:
-    """Return one release order for each event whose sites are to stop."""
+    """Return one release order for each event whose sites are to stop.
+
+    A site that is known to serve none is released from ``UNKNOWN_EVENT``.
+    """
     if not len(due.release):
         return ()
     event_no = leases.event_no[due.release]
     orders = []
     for number in np.unique(event_no):
         sites = due.release[event_no == number]
-        event_id = event_id_of(int(number))
+        event_id = UNKNOWN_EVENT if number == NO_EVENT else event_id_of(int(number))
+        plan, ends_s = plans.get(event_id), int(leases.event_ends_at_s[sites].max())
         orders.append(
             Order(
                 event_id=event_id,
-                revision=plans[event_id].revision,
+                revision=0 if plan is None else plan.revision,
                 action=Action.RELEASE,
                 site_no=sites,
                 starts_at=now,
                 expires_at=now + timedelta(seconds=terms.lease_s),
-                event_ends_at=from_epoch(int(leases.event_ends_at_s[sites].max())),
+                event_ends_at=now if number == NO_EVENT else from_epoch(ends_s),
                 ramp_s=0,
                 spread_s=0,
                 test=event_id in test_events,
@@ -112,3 +119,14 @@ def commands_of(tick: DispatchTick, order: Order, plan: EventPlan) -> CommandBat
         setpoint_w=plan.setpoint_w[order.site_no] if order.action is Action.DISCHARGE else nothing,
         reserve_floor_permille=plan.floor_permille[order.site_no],
     )
+
+
+def batches_of(tick: DispatchTick, plans: Mapping[str, EventPlan]) -> list[CommandBatch]:
+    """Return the commands of all orders of a tick, with each event's plan."""
+    batches = []
+    for order in tick.orders:
+        plan = plans.get(order.event_id)
+        if plan is None:  # of UNKNOWN_EVENT: a release names no power and no floor
+            plan = EventPlan.empty(int(order.site_no.max()) + 1)
+        batches.append(commands_of(tick, order, plan))
+    return batches

@@ -11,7 +11,7 @@ from rich.console import Console
 from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, settings_or_exit
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.rendering import amount, kilowatt_hours, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, local, table
 from vpp.entrypoints.rendering_statement import show_hour_reasons
 from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
@@ -101,13 +101,13 @@ def _show_files(console: Console, found: dict[str, Any]) -> None:
 SITES_IN_FULL = 10
 
 
-def _show_site(console: Console, site: dict[str, Any]) -> None:
+def _show_site(console: Console, site: dict[str, Any], zone: str) -> None:
     """Print a site hour by hour with exact watt-hours, and the days behind its baseline."""
     console.print(f"{site['site_id']}: {site['incremental_wh']} Wh beyond the baseline", markup=False)
     columns = ("hour", "metered Wh", "baseline Wh", "fraction", "beyond Wh", "quality")
     rows = [
         (
-            hour["starts_at"],
+            local(hour["starts_at"], zone),
             "–" if hour["metered_wh"] is None else hour["metered_wh"],
             "–" if hour["baseline_wh"] is None else hour["baseline_wh"],
             hour["fraction"],
@@ -117,13 +117,13 @@ def _show_site(console: Console, site: dict[str, Any]) -> None:
         for hour in site["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
-    show_hour_reasons(console, site["hours"])
+    show_hour_reasons(console, site["hours"], zone)
     console.print(f"baseline days: {', '.join(site['baseline_days']) or 'none'}", soft_wrap=True)
 
 
 def _show_report(console: Console, report: dict[str, Any]) -> None:
     for site in report["sites"][:SITES_IN_FULL]:
-        _show_site(console, site)
+        _show_site(console, site, report["time_zone"])
     if len(report["sites"]) > SITES_IN_FULL:
         console.print(f"hours of {len(report['sites']) - SITES_IN_FULL} more sites: --json has them all")
     rows = [

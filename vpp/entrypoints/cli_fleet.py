@@ -191,7 +191,7 @@ def _show_nominations(console: Console, found: Any) -> None:
             each["program_id"],
             each["month"],
             rendering.kilowatts(each["power_w"]),
-            each["nominated_at"],
+            rendering.local(each["nominated_at"], found["time_zone"]),
             each["actor"],
         )
         for each in found["nominations"]

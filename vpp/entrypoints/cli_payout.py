@@ -150,7 +150,7 @@ def _show_runs(console: Console, found: dict[str, Any]) -> None:
             each["owners"],
             ", ".join(f"{amount} {currency}" for currency, amount in each["totals"].items()),
             each["state"],
-            each["begun_at"],
+            rendering.local(each["begun_at"], found["time_zone"]),
         )
         for each in found["runs"]
     ]

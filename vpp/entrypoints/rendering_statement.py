@@ -132,7 +132,7 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         for hour in event["hours"]
     ]
     console.print(table(*columns, rows=rows, right=columns[1:5]))
-    show_hour_reasons(console, event["hours"])
+    show_hour_reasons(console, event["hours"], zone)
     carried = event["carried_wh"] or 0
     if Fraction(event["incremental_wh"]) != Fraction(event["paid_wh"]) or Fraction(carried):
         before = (
@@ -169,12 +169,12 @@ def _show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(f"not in it: {dropped['date']}, {dropped['reason'].replace('_', ' ')}", markup=False)
 
 
-def show_hour_reasons(console: Console, hours: list[dict[str, Any]]) -> None:
+def show_hour_reasons(console: Console, hours: list[dict[str, Any]], zone: str) -> None:
     """Print why hours are not OK."""
     for hour in hours:
         if hour["reason"]:
             console.print(
-                f"hour of {hour['starts_at']} {hour['quality']}: {hour['reason']}",
+                f"hour of {local(hour['starts_at'], zone)} {hour['quality']}: {hour['reason']}",
                 markup=False,
                 soft_wrap=True,
             )

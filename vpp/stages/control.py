@@ -50,13 +50,14 @@ from vpp.domain.grid_event import (
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import (
+    Issued,
     Leases,
     doubt_answers,
     doubt_releases,
     note_sent,
     note_told,
 )
-from vpp.domain.orders import commands_of
+from vpp.domain.orders import batches_of
 from vpp.domain.plan_revision import Lowered, lowered_for_too_little, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
@@ -100,7 +101,8 @@ async def resume(
     """
     now, sites = clock.now(), len(fleet)
     taken = await store.take_epoch(at=now) if epoch is None else epoch
-    board = Board(taken, await store.last_tick_number(), Leases(sites))
+    last = await store.last_tick()
+    board = Board(taken, last.sequence, Leases(sites), Issued(last, leading=taken))
     board.grow(sites)
     board.judged_from_s = to_epoch(now) + 2 * sample_period_s
     board.ramp.since_s = to_epoch(now)
@@ -207,7 +209,7 @@ async def control(
         board.ramp.note(change_w, fleet.county_no, caps, to_epoch(now))
     board.plans = plans
     told = tick if board.stops == stops else releases_only(tick)  # what was stopped meanwhile stays so
-    batches = [commands_of(told, order, plans[order.event_id]) for order in told.orders]
+    batches = batches_of(told, plans)
     _note_told(board, basis.telling, batches, stopped=board.stops != stops)
     await link.command(batches)
     return tick
@@ -294,7 +296,7 @@ async def _stop_first(
     """
     stops = releases_only(tick)
     if stops.orders:
-        batches = tuple(commands_of(stops, order, plans[order.event_id]) for order in stops.orders)
+        batches = tuple(batches_of(stops, plans))
         board.unrecorded.append(Unrecorded(stops, tuple(revisions), batches))
         board.plans = dict(plans)
         await link.command(batches)

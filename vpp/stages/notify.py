@@ -12,10 +12,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+import numpy as np
+
 from vpp.domain.board import Board
 from vpp.domain.delivery import ReadingFault
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_test
+from vpp.domain.interval import to_epoch
 from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, after_try, rank_to_tell, unwanted
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
@@ -31,7 +34,7 @@ QUIET_FOR = timedelta(minutes=2)
 """An alarm is over when what it is about was not seen for so long."""
 CONTESTED_FOR = timedelta(minutes=30)
 """So long a rejected signal by somebody who contradicts another, or speaks for another, is news; so are
-readings of two gateways that speak for one home at once."""
+readings of two gateways that speak for one home at once, and homes that obey what nobody here told them."""
 APPROVED_BEFORE = timedelta(minutes=30)
 """So long before its start an event that waits for leave needs somebody now."""
 LOST_AFTER = timedelta(seconds=30)
@@ -264,7 +267,7 @@ async def watch(
     """
     now = clock.now()
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
-    found = [] if board is None else _of_dispatch(board, histories)
+    found = [] if board is None else of_dispatch(board, histories, now)
     told.lost_since = None if connected else told.lost_since or now
     if told.lost_since is not None and now - told.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
@@ -282,7 +285,7 @@ async def watch(
     return [replace(each, facts={**each.facts, "zone": zones.get(each.subject, elsewhere)}) for each in found]
 
 
-def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condition]:
+def of_dispatch(board: Board, histories: Sequence[EventHistory], now: datetime) -> list[Condition]:
     """Return what dispatch lacks. A plan outlives a cancelled event, and a test owes nobody its power."""
     found = []
     owing = {each.latest.event_id for each in histories if not is_test(each)}
@@ -296,6 +299,9 @@ def _of_dispatch(board: Board, histories: Sequence[EventHistory]) -> list[Condit
             found.append(Condition(NoticeKind.SHORTFALL, event_id, facts))
     if board.assessment is not None and board.assessment.blind:
         found.append(Condition(NoticeKind.MASS_SILENCE, "fleet", {}))
+    if board.astray_at_s > to_epoch(now - CONTESTED_FOR):
+        astray = np.count_nonzero(board.leases.astray)
+        found.append(Condition(NoticeKind.RECORD_LOST, "fleet", {"count": str(astray)}))
     return found
 
 

@@ -19,7 +19,7 @@ from vpp.domain.event_end import cancelled
 from vpp.domain.grid_event import EventStatus, is_test
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import Due, note_sent
-from vpp.domain.orders import commands_of, release_orders
+from vpp.domain.orders import batches_of, release_orders
 from vpp.ports import Clock, ConflictingFact, DeviceLink, DispatchStore, SignalStore, StaleEpoch
 
 STOP_ALL = "stop all"
@@ -37,7 +37,7 @@ async def stop_everything(
     board.stops += 1
     board.known = None  # what is told here is stored later than what a tick may tell meanwhile
     now = whole_second(clock.now())
-    rows = np.flatnonzero(board.leases.running_until_s > to_epoch(now))
+    rows = np.flatnonzero((board.leases.running_until_s > to_epoch(now)) | board.leases.behind)
     nobody = np.zeros(0, dtype=np.int64)
     histories = board.facts.histories if board.facts is not None else ()
     orders = release_orders(
@@ -51,7 +51,7 @@ async def stop_everything(
     )
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     board.tick_number = tick.number
-    batches = tuple(commands_of(tick, order, board.plans[order.event_id]) for order in orders)
+    batches = tuple(batches_of(tick, board.plans))
     board.unrecorded.append(Unrecorded(tick, (), batches, stopped_by=actor))
     for batch in batches:
         note_sent(board.leases, batch, board.events.number(batch.order.event_id))

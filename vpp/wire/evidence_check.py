@@ -71,6 +71,7 @@ class EvidenceReport:
 
     event_id: str
     program_id: str
+    time_zone: str
     currency: str
     computed: Recomputed
     absent: tuple[str, ...]  # optional files that the bundle does not hold
@@ -89,11 +90,11 @@ class EvidenceReport:
     def as_json(self) -> Json:
         """Return the report with stable keys.
 
-        ``event_id, program_id, currency`` (of all amounts, whatever their names end in)``, agrees,
-        differences, absent, period`` (the month or season that all amounts are of; null where the event
-        is paid by itself), ``notes`` (sentences on what was assumed), ``total_usd`` and ``sites``: ``site_id,
-        owner_id, incremental_wh`` (exact, signed, before the negative policy), ``carried_wh`` (of the
-        season's earlier events, where it nets; else null), ``paid_wh, average_kw`` (of the period; else
+        ``event_id, program_id, time_zone, currency`` (of all amounts, whatever their names end in)``,
+        agrees, differences, absent, period`` (the month or season that all amounts are of; null where the
+        event is paid by itself), ``notes`` (sentences on what was assumed), ``total_usd`` and ``sites``:
+        ``site_id, owner_id, incremental_wh`` (exact, signed, before the negative policy), ``carried_wh`` (of
+        the season's earlier events, where it nets; else null), ``paid_wh, average_kw`` (of the period; else
         null), ``amount_usd, quality, reason, baseline_days, dropped_days`` and ``hours``: ``starts_at,
         metered_wh, baseline_wh`` (of the whole clock hour), ``fraction`` (part of it that counts),
         ``incremental_wh, quality`` and ``reason`` (a sentence where it is not OK; else null). Watt-hours and
@@ -103,6 +104,7 @@ class EvidenceReport:
         return {
             "event_id": self.event_id,
             "program_id": self.program_id,
+            "time_zone": self.time_zone,
             "currency": self.currency,
             "agrees": self.agrees,
             "differences": list(self.differences),
@@ -156,6 +158,7 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     return EvidenceReport(
         event_id=bundle.event.event_id,
         program_id=bundle.event.program_id,
+        time_zone=bundle.event.time_zone,
         currency=bundle.program.currency,
         computed=computed,
         absent=tuple(name for name in OPTIONAL if name not in files),

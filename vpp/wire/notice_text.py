@@ -78,6 +78,13 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "Two gateways spoke at once with one key; homes: {count}. Readings of that time do not count, "
         "and nothing is paid for them. The page of the links names the homes: give each a new key.",
     ),
+    "record_lost": (
+        "Homes hold commands that are not on record",
+        "Homes say that they obey commands which this service never issued; homes: {count}. Each is told at "
+        "once what stands here. After a restore that is to be expected, and what owners, operators and the "
+        "grid said since the backup is lost: cancel what was cancelled, and enter opt-outs again. Without "
+        "one, somebody else commands these homes or speaks for them: give them new keys.",
+    ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -149,6 +156,13 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Dos gateways hablan con la misma clave",
         "Dos gateways hablaron a la vez con una clave; casas: {count}. Las lecturas de ese tiempo no "
         "cuentan y no se paga nada por ellas. La página de enlaces las nombra: dé a cada casa otra clave.",
+    ),
+    "record_lost": (
+        "Hay casas con órdenes que no constan",
+        "Hay casas que dicen obedecer órdenes que este servicio nunca dio; casas: {count}. A cada una se le "
+        "dice enseguida lo que vale aquí. Tras restaurar una copia es de esperar, y lo que dijeron desde la "
+        "copia dueños, operadores y la red se perdió: cancele lo cancelado y anote otra vez los noes. Si no, "
+        "alguien más ordena a estas casas o habla por ellas: deles claves nuevas.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }

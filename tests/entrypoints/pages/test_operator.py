@@ -50,7 +50,7 @@ async def test_a_preview_says_what_the_fleet_would_give_and_commands_nobody(
     assert re.search(r"<dt>Costs at most</dt><dd>\$40\.00", page.text)
     assert "Alameda" in page.text
     assert not await suburb.desk.store.histories()
-    assert await suburb.desk.store.last_tick_number() == 0
+    assert (await suburb.desk.store.last_tick()).sequence == 0
 
 
 async def test_a_preview_names_the_shortfall_in_words_and_not_by_colour_alone(ana: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from vpp.adapters.memory.chain import MemoryChain
-from vpp.domain.command import AckBatch, DispatchTick, PlanRevision, Refusal, discharged_against
+from vpp.domain.command import AckBatch, DispatchTick, Pair, PlanRevision, Refusal, discharged_against
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import column
 from vpp.domain.tick_basis import TickBasis
@@ -51,9 +51,10 @@ class MemoryDispatch:
         self._lead_until = time.monotonic() + lease_s
         return True
 
-    async def last_tick_number(self) -> int:
-        """Return the highest committed tick number, zero before any."""
-        return max(self._ticks, default=0)
+    async def last_tick(self) -> Pair:
+        """Return epoch and number of the newest committed tick, zeros before any."""
+        newest = max(self._ticks, default=0)
+        return Pair(self._ticks[newest].epoch, newest) if newest else Pair(0, 0)
 
     async def commit(
         self,

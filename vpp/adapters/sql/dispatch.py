@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
-from sqlmodel import col, select
+from sqlmodel import col, desc, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_add
@@ -31,6 +31,7 @@ from vpp.domain.command import (
     AckBatch,
     DispatchTick,
     Order,
+    Pair,
     PlanRevision,
     Refusal,
     discharged_against,
@@ -83,10 +84,12 @@ class SqlDispatch:
             session.add(leader)
         return True
 
-    async def last_tick_number(self) -> int:
-        """Return the highest committed tick number, zero before any."""
+    async def last_tick(self) -> Pair:
+        """Return epoch and number of the newest committed tick, zeros before any."""
+        newest = select(DispatchTickRow.epoch, DispatchTickRow.number)
         async with self._dispatch_database.read() as session:
-            return (await session.exec(select(func.max(DispatchTickRow.number)))).one() or 0
+            found = (await session.exec(newest.order_by(desc(col(DispatchTickRow.number))).limit(1))).first()
+        return Pair(0, 0) if found is None else Pair(*found)
 
     async def commit(
         self,

@@ -32,7 +32,8 @@ async def restore_database(file: Path, url: str) -> Json:
     """Fill an empty database from a backup, all or nothing; SQLite and PostgreSQL alike.
 
     Homes obey the restored controller at once, in the middle of an event too: its epoch is above every
-    one they know. What people and the grid said after the backup is not known any more.
+    one they know, and a home with a command from after the backup is told anew, or released, as soon as it
+    speaks. What people and the grid said after the backup is not known any more.
 
     Returns:
         ``file, rows`` (in all)``, tables`` (rows by table)``, note``.
@@ -44,7 +45,8 @@ async def restore_database(file: Path, url: str) -> Json:
     except StoreUnavailable as failure:
         raise OperationRefused(f"{failure}; vpp doctor says what to do") from failure
     note = (
-        "opt-outs, reserves and grid signals from after the backup are not in it: let grid operators send "
-        "theirs again and ask owners before vpp serve starts"
+        "opt-outs, reserves, approvals, cancels and grid signals from after the backup are not in it: let "
+        "grid operators send theirs again and ask owners before vpp serve starts. Homes that obey a command "
+        "from after the backup are told at their next sample what stands here"
     )
     return {"file": str(file), "rows": sum(counts.values()), "tables": dict(counts), "note": note}

@@ -16,7 +16,7 @@ async def nominate_power(desk: Desk, *, program_id: str, month: str, power_mw: s
         power_mw: Megawatts.
 
     Returns:
-        ``program_id, month, power_w, nominated_at, actor``.
+        ``program_id, month, power_w, nominated_at, actor, time_zone``.
     """
     program = desk.programs.get(program_id)
     if program is None:
@@ -36,7 +36,7 @@ async def nominate_power(desk: Desk, *, program_id: str, month: str, power_mw: s
     await desk.store.leave_trail(
         [desk.trail_entry(actor, "nominate", f"program:{program_id}", f"{power_mw} MW for {wanted}")]
     )
-    return _facts(nomination)
+    return _facts(nomination) | {"time_zone": program.zone.key}
 
 
 async def list_nominations(
@@ -45,12 +45,17 @@ async def list_nominations(
     """Return what was nominated, in the order made; of one month the last stands.
 
     Returns:
-        ``nominations``: ``program_id, month, power_w, nominated_at, actor``; ``next_cursor``.
+        ``nominations``: ``program_id, month, power_w, nominated_at, actor``; ``time_zone`` (in which staff
+        read them), ``next_cursor``.
     """
     made = enumerate(await desk.store.nominations())
     numbered = [each for each in made if program_id in ("", each[1].program_id)]
     shown, following = page(numbered, lambda each: f"{each[0]:012d}", cursor=cursor, limit=limit)
-    return {"nominations": [_facts(each) for _, each in shown], "next_cursor": following}
+    return {
+        "nominations": [_facts(each) for _, each in shown],
+        "time_zone": desk.staff_zone,
+        "next_cursor": following,
+    }
 
 
 def _facts(nomination: Nomination) -> Json:

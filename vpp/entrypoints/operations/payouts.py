@@ -84,7 +84,8 @@ async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None
     """Return every payout run in the order made.
 
     Returns:
-        ``runs``: ``run_id, owners, totals, state, begun_at``; ``next_cursor``.
+        ``runs``: ``run_id, owners, totals, state, begun_at``; ``time_zone`` (in which staff read them),
+        ``next_cursor``.
     """
     runs: dict[str, list[Payout]] = {}
     for payout in payouts(await desk.store.entries()):
@@ -103,6 +104,7 @@ async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None
             }
             for _, (run_id, made) in shown
         ],
+        "time_zone": desk.staff_zone,
         "next_cursor": following,
     }
 
