@@ -39,6 +39,7 @@ from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
 from vpp.stages.control import control, resume
+from vpp.stages.cross_check import check_before_settling
 from vpp.stages.intake import arrive, intake
 from vpp.stages.notify import Progress, alert, deliver, note, watch
 from vpp.stages.pay import accrue, pay
@@ -266,7 +267,8 @@ class Controller:
         return tick is not None
 
     async def settle(self, history: EventHistory) -> bool:
-        """Settle one event and book what it says."""
+        """Settle one event and book what it says, with no hour in it that its power samples refute."""
+        await check_before_settling(history, store=self.store, programs=self.programs, clock=self.clock)
         settlement = await settle(history, store=self.store, programs=self.programs, clock=self.clock)
         awaited = None if settlement is None else awaited_readings(settlement)
         self._awaited.pop(history.latest.event_id, None)

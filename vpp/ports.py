@@ -385,8 +385,12 @@ class MeterStore(MeteredHours, Protocol):
         """Keep a local day out of a site's baselines; ``*`` names every site."""
         ...
 
+    async def include_day(self, site_id: str, day: date, *, at: datetime) -> None:
+        """Let a day count again that was kept out under that name, from then on."""
+        ...
+
     async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason); with ``before``, those that were said before then."""
+        """Return (site id or ``*``, local day, reason); with ``before``, as it stood before then."""
         ...
 
 

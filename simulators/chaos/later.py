@@ -34,7 +34,7 @@ async def _settle(desk: Desk) -> Json:
 
 
 async def _exclude(desk: Desk, site_id: str, day: str) -> Json:
-    return await days.exclude_day(desk, site_id=site_id, day=day, reason="outage")
+    return await days.exclude_day(desk, site_id=site_id, day=day, reason="outage", actor="staff:later")
 
 
 async def _correct(desk: Desk, event_id: str) -> Json:

@@ -18,7 +18,7 @@ BY_BROWSER = (
 """Points that only people with a browser, and messages to them, pass; no kill of ours comes by there."""
 
 _ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-reversed", "payout",
-              "excluded-day", "quarantine", "consent", *BY_BROWSER}  # fmt: skip
+              "excluded-day", "included-day", "quarantine", "consent", *BY_BROWSER}  # fmt: skip
 SERVING = tuple(point for point in POINTS if point not in _ELSEWHERE)
 ENDING = ("cancel", "settlement", "ledger-pending")
 AT_ANY_INSTANT, AT_REST, BROKER = "any instant", "at rest", "broker"

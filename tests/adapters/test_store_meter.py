@@ -209,6 +209,20 @@ async def test_excluded_days_keep_their_first_reason(store: Store) -> None:
     assert await store.excluded_days(before=after(8)) == [("*", date(2026, 9, 7), "holiday")]
 
 
+async def test_an_excluded_day_that_counts_again_was_excluded_until_then(store: Store) -> None:
+    day = date(2026, 9, 8)
+    await store.include_day("s-ada", day, at=after(0))  # nothing to take back
+    await store.exclude_day("s-ada", day, "outage", at=after(1))
+    for second in (3, 4):
+        await store.include_day("s-ada", day, at=after(second))
+    await store.exclude_day("*", day, "outage", at=after(3))
+
+    assert await store.excluded_days() == [("*", day, "outage")]
+    assert await store.excluded_days(before=after(2)) == [("s-ada", day, "outage")]
+    await store.exclude_day("s-ada", day, "event", at=after(3))
+    assert await store.excluded_days() == [("*", day, "outage"), ("s-ada", day, "event")]
+
+
 async def test_readings_can_be_asked_as_they_were_known_before_an_instant(store: Store) -> None:
     await store.append([a_message("s-ada", 1, 2)], at=NOON)
     other = MeterMessage("s-ada", BOOT, 1, (a_reading("s-ada", 2, 777),))

@@ -57,6 +57,7 @@ async def fill(store: SqlStore) -> None:
     await store.say(DisputeWord("o-ada", EVENT, WordKind.ASKED, NOON, "owner:o-ada", "Why so little?"))
     await store.add_prices([WholesalePrice("dsgs-3", NOON, MicroDollars(184_250_000), NOON)])
     await store.add_course([EventPower(EVENT, NOON, 4_000, 4_000, 3_900, 0, 0, 1)])
+    await store.exclude_day("s-ada", NOON.date(), "outage", at=NOON)
 
 
 async def execute(url: str, statement: str) -> None:

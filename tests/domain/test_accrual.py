@@ -6,13 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.domain.money_world import EVENT_DAY, a_meter, a_program, an_event, local, settle_one
 from vpp.domain.accrual import accrual_period, accrue_credits, accrue_events, as_part_of_period
 from vpp.domain.enrollment import Consent, Enrollment, OptOut
-from vpp.domain.program import Program, Tariff, TariffRule
+from vpp.domain.program import Period, Program, Tariff, TariffRule
 from vpp.domain.quantities import MicroDollars, Permille, Price, WattHours, Watts
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 from vpp.domain.tariff import average_power_kw, earned_by_power, earned_in_event
@@ -255,6 +256,9 @@ def test_delivered_energy_pays_the_owner_a_share_and_us_the_rest():
         (Tariff(cap_amount=Decimal("5.50")), 8_000, "5.50"),
         (Tariff(minimum_amount=Decimal(4)), 500, "4.00"),
         (Tariff(minimum_amount=Decimal(4)), 8_000, "16.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(3)), 500, "3.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(3)), 8_000, "3.00"),
+        (Tariff(minimum_amount=Decimal(4), cap_amount=Decimal(6)), 500, "4.00"),
     ],
 )
 def test_bonus_caps_and_minimum_change_what_an_event_earns(tariff: Tariff, energy_wh: int, amount: str):
@@ -324,14 +328,68 @@ def test_no_credit_is_earned_in_the_month_of_withdrawal():
     assert [month.event_id for month in accrue_credits(program, [home], at=IN_SEASON)] == ["month-2026-07"]
 
 
-def test_a_year_of_credit_is_one_period():
-    program = shipped("tesla-energy-plan-au")
+def test_a_year_of_credit_that_is_paid_at_once_is_one_period():
+    tariff = Tariff(TariffRule.FIXED_CREDIT, credit=Decimal(220), credit_every=Period.YEAR)
+    program = replace(a_program(tariff=tariff, baseline_method="none"), zone=ZoneInfo("Australia/Sydney"))
 
     period = accrual_period(program, date(2026, 7, 1))
 
     assert period is not None
     assert period.period_id == "year-2026"
     assert period.interval.starts_at == datetime(2025, 12, 31, 13, tzinfo=UTC)
+
+
+def in_australia(full_energy_wh: int = 13_500, **changed: datetime) -> list[Settlement]:
+    """Return the months of 2026 and 2027 of one home that joined in 2025, as known early in 2028."""
+    home = a_home(enrolled_at=datetime(2025, 12, 1, tzinfo=UTC), full_energy_wh=full_energy_wh)
+    home = replace(home, program_id="tesla-energy-plan-au", **changed)
+    return list(accrue_credits(shipped("tesla-energy-plan-au"), [home], at=datetime(2028, 1, 20, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize("powerwalls", [1, 2, 3, 7])
+def test_a_year_of_credit_is_paid_in_twelve_months_that_sum_to_the_cent(powerwalls: int):
+    months = in_australia(13_500 * powerwalls)[:24]
+
+    amounts = [line.amount for month in months for line in month.lines]
+    assert [month.event_id for month in months[:2]] == ["month-2026-01", "month-2026-02"]
+    for first in range(13):  # any twelve on end are a year
+        assert sum(amounts[first : first + 12]) == powerwalls * 220_000_000
+    assert all(amount % 10_000 == 0 for amount in amounts)
+    assert max(amounts) - min(amounts) <= 10_000
+    grosses = [line.gross for month in months for line in month.lines]
+    assert sum(grosses[:12]) == powerwalls * 220_000_000
+
+
+def test_the_months_of_a_years_credit_are_exact_to_the_cent():
+    amounts = [line.amount for month in in_australia()[:6] for line in month.lines]
+
+    assert amounts == dollars_of("18.33", "18.34", "18.33", "18.33", "18.34", "18.33")
+
+
+def test_a_home_that_leaves_keeps_the_months_it_took_part_in_and_one_that_joins_gets_the_months_since():
+    left = in_australia(withdrawn_at=datetime(2026, 8, 20, tzinfo=UTC))
+    joined = in_australia(enrolled_at=datetime(2026, 5, 10, tzinfo=UTC))
+
+    assert [month.event_id for month in left] == [f"month-2026-{month:02d}" for month in range(1, 8)]
+    assert sum(line.amount for month in left for line in month.lines) == dollars_of("128.33")[0]
+    assert joined[0].event_id == "month-2026-06"
+    assert sum(line.amount for month in joined[:7] for line in month.lines) == dollars_of("128.33")[0]
+
+
+def test_a_cap_bounds_the_year_of_which_a_month_is_a_part():
+    tariff = Tariff(
+        TariffRule.FIXED_CREDIT, credit=Decimal(220), credit_every=Period.YEAR,
+        credit_paid_every=Period.MONTH, cap_amount=Decimal(120),
+    )  # fmt: skip
+    program = replace(
+        a_program(tariff=tariff, baseline_method="none", rate=Price(Decimal(0))),
+        program_id="tesla-electric-tx",
+    )
+    home = a_home(enrolled_at=datetime(2026, 6, 15, tzinfo=UTC))
+
+    months = accrue_credits(program, [home], at=IN_SEASON)
+
+    assert [line.amount for month in months for line in month.lines] == dollars_of("10", "10", "10")
 
 
 def test_a_program_that_pays_by_the_event_has_no_other_period():

@@ -109,3 +109,14 @@ def test_counters_are_refuted_only_beyond_what_lost_samples_leave_open():
     ]  # fmt: skip
     assert not explained.agrees[0]
     assert not cross_check(PowerColumns(*[column([])] * 3), readings([(0, 0)]), 1).refuted.any()
+
+
+def test_where_a_sample_was_lost_the_battery_may_have_rested_though_power_was_the_same_around_it():
+    at_s = np.delete(np.arange(0, 3_601, 30, dtype=np.int64), [60, 61])
+    samples = PowerColumns(np.zeros_like(at_s), at_s, np.full_like(at_s, 6_000))
+
+    rested = cross_check(samples, readings(hourly(6_000 - 200)), 1)
+    too_little = cross_check(samples, readings(hourly(6_000 - 201)), 1)
+
+    assert rested.open_mwh.tolist() == [150_000]
+    assert (rested.refuted.tolist(), too_little.refuted.tolist()) == ([False], [True])

@@ -20,8 +20,8 @@ from vpp.domain.delivery import (
     counter_track,
     net_energy,
 )
-from vpp.domain.interval import to_epoch
-from vpp.domain.plausibility import judge_readings, late_after
+from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.plausibility import LateRule, judge_readings
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import WattHours, Watts, column
 
@@ -228,6 +228,10 @@ def a_reading(
     )
 
 
+THREE_HOURS = Interval(SIX, SIX + timedelta(hours=3))
+HOUR = timedelta(hours=1)
+
+
 def judged(reading: MeterReading, previous: MeterReading | None = None, *, later: timedelta = MINUTE):
     (seen,) = judge_readings(
         [reading],
@@ -235,7 +239,7 @@ def judged(reading: MeterReading, previous: MeterReading | None = None, *, later
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=reading.at + later,
-        late=late_after(8),
+        late=LateRule(8, (THREE_HOURS,)),
     )
     return seen
 
@@ -249,7 +253,7 @@ def all_judged(
         rated_discharge=Watts(5_000),
         rated_charge=Watts(5_000),
         received_at=SIX + minutes(120),
-        late=late_after(8),
+        late=LateRule(8),
     )
 
 
@@ -292,14 +296,19 @@ def test_a_reading_from_the_future_is_refused():
 
 
 def test_a_reading_after_the_close_is_kept_and_marked_late():
-    late = judged(a_reading(), later=timedelta(days=9, seconds=1))
+    late = judged(a_reading(), later=timedelta(days=8, hours=3))
 
     assert (late.quality, late.reason) == (Quality.OK, "late")
+    assert judged(a_reading(SIX + 3 * HOUR), later=timedelta(days=8)).reason == "late"
+    assert judged(a_reading(SIX - minutes(1)), later=timedelta(days=8)).reason == "late"  # in no event
 
 
 def test_a_reading_that_comes_before_its_event_closes_is_never_late():
-    # Taken when an event of three hours began, received an hour before its readings close.
-    assert judged(a_reading(), later=timedelta(days=8, hours=2)).reason is None
+    a_second_before = timedelta(days=8, hours=3, seconds=-1)
+
+    assert judged(a_reading(), later=a_second_before).reason is None
+    assert judged(a_reading(SIX + minutes(60)), later=a_second_before - HOUR).reason is None
+    assert judged(a_reading(SIX - minutes(1)), later=timedelta(days=8, seconds=-1)).reason is None
 
 
 def test_after_a_lasting_jump_only_the_first_reading_is_refused():

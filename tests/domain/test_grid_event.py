@@ -372,7 +372,11 @@ def test_season_counts_the_union_of_events_that_were_on() -> None:
     everything = [first, overlapping, flagged, cancelled, last_year]
 
     assert season_seconds(everything, sources, program(), START) == 4 * 3_600
-    assert season_seconds(everything, sources, program(), START - timedelta(days=250)) == 0
+    winter = START - timedelta(days=250)
+    assert season_seconds(everything, sources, program(), winter) == season_seconds(
+        [last_year], sources, program(), START - timedelta(days=365)
+    )
+    assert season_seconds([first], sources, program(), winter) == 0
     assert season_seconds([first], {}, program(), START) == 0
     assert counted_intervals(everything, sources, "another") == ()
 

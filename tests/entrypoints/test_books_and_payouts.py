@@ -244,6 +244,11 @@ async def test_what_an_owner_who_left_owes_is_written_off_and_the_owner_can_be_f
     assert owed < 0
     assert (found["written_off_usd"], found["posted_usd"]) == (dollars, "0.00")
     assert (await story.books())[-1].memo == "Written off by operator:ada: not worth a letter"
+    (noted, *_) = await desk.store.trail(subject="owner:owner-home", limit=9)
+    assert (noted.actor, noted.action) == ("operator:ada", "write off")
+    assert noted.reason == f"${dollars}: not worth a letter"
+    (borne,) = facts(await money.show_statement(desk, owner_id="owner-home"))["write_offs"]
+    assert (borne["amount_usd"], borne["why"]) == (dollars, "Written off by operator:ada: not worth a letter")
     sums = await account_sums(desk)
     assert (sums["owner_payable"], sums["aggregator_margin"]) == ("0.00", dollars)
     with pytest.raises(OperationRefused, match="owner owner-home owes nothing"):
@@ -419,8 +424,8 @@ async def test_a_day_without_power_is_kept_out_of_a_homes_baseline(tmp_path: Pat
     await story.dispatched(0)
     desk = a_desk(story, tmp_path)
 
-    await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage")
-    again = await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage")
+    await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage", actor="staff:ana")
+    again = await days.exclude_day(desk, site_id="home", day="2026-09-08", reason="outage", actor="staff:ana")
 
     assert again in facts(await days.list_days(desk))["days"]
     settlement = await story.settled()
@@ -429,9 +434,48 @@ async def test_a_day_without_power_is_kept_out_of_a_homes_baseline(tmp_path: Pat
     for changes, fault in (
         ({"reason": "rain"}, "reason 'rain' is not one of outage"),
         ({"day": "2026-13-01"}, "day '2026-13-01' is not a date"),
+        (
+            {"day": "2026-09-11"},
+            "2026-09-11 is after tomorrow, 2026-09-10; exclude it when what keeps it out",
+        ),
+        ({"site_id": "*", "day": "2027-09-09"}, "2027-09-09 is after tomorrow"),
         ({"site_id": "nobody"}, "site nobody is not enrolled"),
         ({"reason": "event"}, "2026-09-08 is excluded for home already, because of outage"),
     ):
-        arguments = {"site_id": "home", "day": "2026-09-08", "reason": "outage"} | changes
+        arguments = {"site_id": "home", "day": "2026-09-08", "reason": "outage", "actor": "a"} | changes
         with pytest.raises(OperationRefused, match=fault):
             await days.exclude_day(desk, **arguments)
+
+
+async def test_a_day_that_was_excluded_by_mistake_counts_again_and_the_trail_says_who_did_both(
+    tmp_path: Path,
+):
+    story = MoneyStory()
+    await story.home("home", an_evening_history([4_000] * 3, [[9_000] * 3, *TEN_DAYS]))
+    await story.event()
+    await story.dispatched(0)
+    desk = a_desk(story, tmp_path)
+    site, day = "*", "2026-09-08"
+    first = await story.settled()
+    await days.exclude_day(desk, site_id=site, day=day, reason="outage", actor="staff:ana")
+    without = await story.settled()
+
+    assert isinstance(story.clock, SteppedClock)
+    story.clock.step_to(story.clock.now() + timedelta(minutes=1))
+    taken_back = await days.include_day(desk, site_id=site, day=day, actor="staff:ben")
+    again = await days.include_day(desk, site_id=site, day=day, actor="staff:ben")
+    counted = await story.settled()
+
+    assert (taken_back["reason"], again["reason"]) == ("outage", None)
+    assert facts(await days.list_days(desk))["days"] == []
+    assert first is not None
+    assert without is not None
+    assert counted is not None
+    assert without.lines[0].amount != first.lines[0].amount == counted.lines[0].amount
+    trail = await desk.store.trail(subject="site:*", limit=9)
+    assert sorted((each.actor, each.action, each.reason) for each in trail) == [
+        ("staff:ana", "exclude day", "2026-09-08, outage"),
+        ("staff:ben", "include day", "2026-09-08, outage is taken back"),
+    ]
+    await days.exclude_day(desk, site_id=site, day=day, reason="dual_event", actor="staff:ana")
+    assert facts(await days.list_days(desk))["days"] == [{"site_id": "*", "day": day, "reason": "dual_event"}]

@@ -279,6 +279,9 @@ def test_days_and_corrections_and_reports_have_their_commands(vpp: Vpp):
         == "*"
     )
     assert len(json_of(vpp("day", "list", "--json"))["days"]) == 1
+    assert json_of(vpp("day", "include", "*", "2026-09-08", "--json"))["reason"] == "dual_event"
+    assert json_of(vpp("day", "list", "--json"))["days"] == []
+    assert vpp("day", "exclude", "*", "2036-09-08").exit_code == 1
     assert vpp("day", "exclude", "nobody", "2026-09-08").exit_code == 1
     assert json_of(vpp("correct", "ev-1", "--reason", "a day was excluded", "--json"))["event_id"] == "ev-1"
     assert json_of(vpp("event", "report", "ev-1", "--json"))["openadr_report"]["objectType"] == "REPORT"

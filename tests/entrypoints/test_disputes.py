@@ -1,25 +1,31 @@
 """An owner asks about their money, staff answer, a correction may follow; the history keeps it all."""
 
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.domain.money_world import EVENT_DAY, a_meter, an_evening_history, local
 from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
 from tests.stages.money_story import ENDS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
-from vpp.entrypoints.operations import disputes
+from vpp.domain.delivery import Quality
+from vpp.entrypoints import rendering_statement
+from vpp.entrypoints.operations import books, disputes
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.money import show_statement
 
 OWNER = "owner-home"
 
 
-async def a_home_that_lost_its_last_hour(folder: Path) -> tuple[MoneyStory, Desk, list[Any]]:
+async def a_home_that_lost_its_last_hour(
+    folder: Path, *, until_hour: int = 20
+) -> tuple[MoneyStory, Desk, list[Any]]:
     rows = a_meter(an_evening_history([4_000] * 3, TEN_DAYS))
-    in_time = [row for row in rows if row[0] <= local(EVENT_DAY, 20)]
+    in_time = [row for row in rows if row[0] <= local(EVENT_DAY, until_hour)]
     story = MoneyStory(clock=SteppedClock(CLOSED))
     await story.home("home")
     await story.metered("home", in_time, received_at=ENDS_AT + timedelta(minutes=20))
@@ -93,3 +99,53 @@ async def test_nothing_is_asked_about_what_was_never_settled_and_nothing_answere
     with pytest.raises(OperationRefused, match="1 to 1000"):
         await asked(desk, "")
     assert await desk.store.words() == []
+
+
+async def test_a_statement_shows_every_correction_with_its_amounts_and_every_question_with_its_answer(
+    tmp_path: Path,
+):
+    story, desk, late = await a_home_that_lost_its_last_hour(tmp_path)
+    await asked(desk)
+    await story.metered("home", late)
+    await disputes.answer_dispute(
+        desk, owner_id=OWNER, period="ev-1", text="It came late.", actor="op-lin", correct=True
+    )
+    assert isinstance(story.clock, SteppedClock)
+    story.clock.step_to(story.clock.now() + timedelta(days=1))
+    await story.metered("home", [(local(EVENT_DAY, 19), 1, 1, Quality.OK)])
+    await books.correct_event(desk, event_id="ev-1", reason="two values", actor="op-ada")
+
+    statement: Any = await show_statement(desk, owner_id=OWNER)
+
+    (event,) = statement["events"]
+    first, second = event["corrections"]
+    assert (first["before_usd"], first["after_usd"]) == ("12.00", "18.00")
+    assert first["why"] == f"Correction by op-lin: dispute of {OWNER}"
+    assert (second["before_usd"], second["after_usd"]) == ("18.00", event["amount_usd"])
+    assert second["why"] == "Correction by op-ada: two values"
+    shown = Console(width=200, record=True, file=StringIO())
+    rendering_statement.show_statement(shown, statement)
+    text = shown.export_text()
+    assert "PDT: $12.00 taken back, $18.00 booked. Correction by op-lin: dispute of owner-home" in text
+    assert "corrected Sat 19 Sep 2026" in text
+    assert "Asked about ev-1 (answered)" in text
+    assert "by owner-home: Where is my third hour?" in text
+    assert "by op-lin: It came late." in text
+    assert statement["write_offs"] == []
+
+
+async def test_a_correction_of_what_was_nothing_shows_it_as_nothing_before(tmp_path: Path):
+    story, desk, late = await a_home_that_lost_its_last_hour(tmp_path, until_hour=18)
+    assert await story.owed("home") == (0, 0)
+    await story.metered("home", late)
+
+    await books.correct_event(desk, event_id="ev-1", reason="they came", actor="op-ada")
+
+    statement: Any = await show_statement(desk, owner_id=OWNER)
+    (change,) = statement["events"][0]["corrections"]
+    assert (change["before_usd"], change["after_usd"], change["why"]) == (
+        "0.00",
+        statement["events"][0]["amount_usd"],
+        "Correction by op-ada: they came",
+    )
+    assert change["after_usd"] != "0.00"

@@ -163,6 +163,22 @@ async def test_an_imported_evening_within_rated_power_is_paid(tmp_path: Path):
     assert await paid(story) == 18_000_000
 
 
+@pytest.mark.parametrize(("seconds", "reason"), [(0, "late"), (-1, None)])
+async def test_a_reading_is_late_from_the_second_its_event_closes(
+    tmp_path: Path, seconds: int, reason: str | None
+):
+    story = await a_home_with_a_history(tmp_path)
+    evening = [a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 4_000 * hours) for hours in range(4)]
+    assert isinstance(story.clock, SteppedClock)
+    assert isinstance(story.store, Remembering)
+    story.clock.step_to(ENDS_AT + timedelta(days=8, seconds=seconds))
+
+    await imported(story, tmp_path, *evening)
+
+    assert [each.reason for each in story.store.newest.readings] == [reason] * 4
+    assert await paid(story) == (0 if reason else 18_000_000)
+
+
 async def test_what_is_imported_after_an_event_closed_is_late_and_waits_for_a_correction(tmp_path: Path):
     story = await a_home_with_a_history(tmp_path)
     evening = [a_line(STARTS_AT + hours * HOUR, DISCHARGED_WH + 30_000 + 4_000 * hours) for hours in range(4)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from tests.entrypoints.test_books_and_payouts import CLOSED
 from tests.entrypoints.test_books_and_payouts import a_desk as a_desk_of
 from tests.entrypoints.test_reports import rows
 from tests.stages.money_story import a_dispatched_home
-from vpp.entrypoints import rendering
+from vpp.adapters.clock import SteppedClock
+from vpp.domain.program import Program
+from vpp.entrypoints import rendering_statement
 from vpp.entrypoints.operations import money, nominations, rails, reports, sites
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.owner_money import show_own_event
@@ -87,6 +90,30 @@ def beside(programs: str) -> bytes:
 
 
 @pytest.mark.parametrize(
+    ("days", "used_s", "starts_on", "over"),
+    [
+        (0, 10_800, "2026-05-01", False),
+        (60, 10_800, "2026-05-01", True),
+        (200, 10_800, "2026-05-01", True),
+        (300, 0, "2027-05-01", False),
+    ],
+)
+async def test_a_season_that_is_over_shows_its_hours_until_the_next_begins(
+    tmp_path: Path, days: int, used_s: int, starts_on: str, over: bool
+):
+    story = await a_dispatched_home(now=CLOSED)
+    assert isinstance(story.clock, SteppedClock)
+    story.clock.step_to(story.clock.now() + timedelta(days=days))
+    desk = a_desk_of(story, tmp_path)
+
+    terms = (await listed(desk))["elrp-a4-pge"]["terms"]
+
+    assert (terms["season_used_s"], terms["season_starts_on"], terms["season_over"]) == (
+        used_s, starts_on, over,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("allowed", "others", "fault"),
     [
         ((), "", None),
@@ -112,19 +139,63 @@ async def test_a_home_is_enrolled_beside_the_programs_that_the_terms_allow_only(
     assert await desk.store.enrollments() == []
 
 
-@pytest.mark.parametrize(
-    ("program_id", "allowed"),
-    [
-        ("elrp-a4-pge", ()),
-        ("elrp-a4-sce", ("sdp", "sep")),
-        ("elrp-a4-sdge", ("ac-saver", "tou-dr-p")),
-        ("elrp-a6-pge", ()),
-    ],
-)
-def test_shipped_programs_name_what_may_stand_beside_them(program_id: str, allowed: tuple[str, ...]):
-    program = read_program((PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+OTHERS = (
+    "sdp", "sep", "psr", "ac-saver", "tou-dr-p", "rule-32", "elrp-a4", "elrp-a5", "elrp-a6", "cbp",
+    "another-vpp",
+)  # fmt: skip
+"""Every program that the dual participation rules speak of, and some of which they say nothing."""
+BESIDE = {
+    "elrp-a4-sce": {"sdp", "sep"},  # sub-metered
+    "elrp-a4-sdge": {"ac-saver", "tou-dr-p"},
+}
+ENDED = {"elrp-a4-sdge": {"psr"}}  # dropped on enrolment
+ELRP = sorted(each.stem for each in PROGRAMS.glob("elrp-*.toml"))
 
-    assert {edition.also_enrolled for edition in program.editions} == {allowed}
+
+def shipped(program_id: str, *, text: str = "") -> Program:
+    program = read_program(text or (PROGRAMS / f"{program_id}.toml").read_text(), file_name=program_id)
+    return replace(program, editions=(replace(program.editions[-1], effective_to=None),))
+
+
+async def enrolled_beside(tmp_path: Path, program: Program, other: str) -> str:
+    """Return whether a home in another program joins this one: ``allowed``, ``ended`` or ``refused``."""
+    desk = replace(a_desk(tmp_path), programs={program.program_id: program})
+    content = (
+        beside(other).decode().replace("elrp-a4-pge", program.program_id).replace("PGE", program.utility)
+    )
+    try:
+        found: Any = await sites.enroll_sites(desk, content=content.encode(), file_name="sites.csv")
+    except OperationRefused as refused:
+        return "refused" if " goes " in str(refused.faults) else str(refused.faults)
+    (site,) = found["sites"]
+    assert site.get("ends", [other]) == [other]
+    return "ended" if "ends" in site else "allowed"
+
+
+@pytest.mark.parametrize("program_id", ELRP)
+async def test_every_pair_of_programs_is_allowed_ended_or_refused_as_the_rules_say(
+    tmp_path: Path, program_id: str
+):
+    said = {other: await enrolled_beside(tmp_path / other, shipped(program_id), other) for other in OTHERS}
+
+    assert len(ELRP) == 9
+    assert {other for other in OTHERS if said[other] == "allowed"} == BESIDE.get(program_id, set())
+    assert {other for other in OTHERS if said[other] == "ended"} == ENDED.get(program_id, set())
+
+
+@pytest.mark.parametrize("group", ["a4", "a5"])
+@pytest.mark.parametrize(("meter", "said"), [("device", "allowed"), ("site", "refused")])
+async def test_at_sce_a_home_stays_in_sdp_or_sep_only_where_sub_meters_measure_what_is_paid(
+    tmp_path: Path, group: str, meter: str, said: str
+):
+    text = (PROGRAMS / f"elrp-{group}-sce.toml").read_text()
+    for other in ("device", "site"):
+        text = text.replace(f'meter = {{ value = "{other}"', f'meter = {{ value = "{meter}"')
+    program = shipped(f"elrp-{group}-sce", text=text)
+
+    for other in ("sdp", "sep"):
+        assert await enrolled_beside(tmp_path / other, program, other) == said
+    assert await enrolled_beside(tmp_path / "psr", program, "psr") == "refused"
 
 
 async def test_an_owner_is_paid_in_one_currency(tmp_path: Path):
@@ -172,7 +243,7 @@ async def test_every_amount_of_an_owner_says_its_currency(tmp_path: Path):
     assert (statement["currency"], statement["posted_usd"]) == ("AUD", "18.00")
     assert [each["currency"] for each in statement["events"] + statement["seasons"]] == ["AUD", "AUD"]
     shown = Console(width=160, record=True, file=StringIO())
-    rendering.show_statement(shown, statement)
+    rendering_statement.show_statement(shown, statement)
     text = shown.export_text()
     assert "× AUD 2.00 per kWh × share 1.00, rounded once to the cent, = AUD 18.00 (final)" in text
     assert "posted AUD 18.00" in text
@@ -190,7 +261,7 @@ async def test_a_statement_says_bonus_bounds_and_what_raised_a_grid_meters_basel
     }  # fmt: skip
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement | {"events": [event]})
+    rendering_statement.show_statement(shown, statement | {"events": [event]})
 
     text = shown.export_text()
     assert "× bonus 1.30 × share 1.00" in text
@@ -207,7 +278,7 @@ async def test_the_days_behind_a_baseline_are_shown_with_what_each_metered(tmp_p
     (event,) = statement["events"]
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement)
+    rendering_statement.show_statement(shown, statement)
 
     assert [each["date"] for each in event["days_behind"]] == event["baseline_days"]
     for place, hour in enumerate(event["hours"]):
@@ -224,8 +295,8 @@ async def test_hours_below_the_baseline_and_a_statement_without_events_are_said_
     below = statement["events"][0] | {"incremental_wh": -2_027, "paid_wh": 0}
     shown = Console(width=160, record=True, file=StringIO())
 
-    rendering.show_statement(shown, statement | {"events": [below]})
-    rendering.show_statement(shown, statement | {"events": []})
+    rendering_statement.show_statement(shown, statement | {"events": [below]})
+    rendering_statement.show_statement(shown, statement | {"events": []})
 
     text = shown.export_text()
     assert "the hours sum to -2.027 kWh; by the program's rule 0.00 kWh of it count" in text

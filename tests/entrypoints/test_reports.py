@@ -3,22 +3,27 @@
 import csv
 import io
 from decimal import Decimal
+from fractions import Fraction
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tests.domain.money_world import EVENT_DAY, a_program, an_evening_history, local
 from tests.entrypoints.test_books_and_payouts import CLOSED, a_desk
 from tests.stages.money_story import TEN_DAYS, MoneyStory, a_dispatched_home
 from vpp.adapters.clock import SteppedClock
-from vpp.domain.program import Tariff, TariffRule
+from vpp.domain.ledger import Account, balances
+from vpp.domain.program import NegativePolicy, Tariff, TariffRule
 from vpp.domain.quantities import Price
+from vpp.entrypoints.demo import Sums
 from vpp.entrypoints.operations.money import settle_event, show_statement, verify_ledger
+from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.reports import report_event
 from vpp.entrypoints.rendering import exact_kilowatt_hours
-from vpp.entrypoints.rendering import show_statement as show
+from vpp.entrypoints.rendering_statement import show_statement as show
 
 
 def rows(text: object) -> list[dict[str, str]]:
@@ -47,6 +52,81 @@ async def test_a_program_is_told_each_hour_over_all_sites_with_its_quality(tmp_p
     )
     assert hours[0]["quality"] == "MISSING"  # a site without a baseline is in it
     assert len(rows(found["sites_csv"])) == 9
+
+
+ODD_DAYS = [[1_000 + 7 * day + hour for hour in range(3)] for day in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("terms", "most_wh"),
+    [
+        ({}, None),
+        ({"negative_policy": NegativePolicy.CLAMP_INTERVAL}, None),
+        ({"negative_policy": NegativePolicy.NET_SEASON_FLOOR_ZERO}, None),
+        ({"owner_share": Decimal("0.80"), "rate": Price(Decimal("1.2345678"))}, None),
+        ({"tariff": Tariff(bonus=Decimal("1.30"))}, None),
+        ({"tariff": Tariff(cap_kwh=Decimal("2.5"))}, 2_500),
+        ({"tariff": Tariff(cap_amount=Decimal("3.33"))}, None),
+        ({"tariff": Tariff(minimum_amount=Decimal("7.77"))}, None),
+    ],
+)
+async def test_the_hours_told_to_a_program_sum_to_what_the_books_say_it_owes(
+    tmp_path: Path, terms: dict[str, Any], most_wh: int | None
+):
+    story = MoneyStory(clock=SteppedClock(CLOSED), program=a_program(**terms))
+    await story.home("ada", an_evening_history([4_001, 4_002, 4_003], ODD_DAYS))
+    await story.home("ben", an_evening_history([500, 2_999, 1_777], ODD_DAYS))
+    await story.home("low", an_evening_history([10, 20, 30], ODD_DAYS))
+    await story.home("new", an_evening_history([4_000, 4_000, 4_000], TEN_DAYS[:9]))
+    await story.event(starts_at=local(EVENT_DAY, 18, 7), ends_at=local(EVENT_DAY, 20, 41))
+    await story.dispatched(0, 1, 2, 3)
+    settlement = await story.settled_and_paid()
+
+    found = await report_event(a_desk(story, tmp_path), event_id="ev-1")
+
+    hours = rows(found["hours_csv"])
+    told = sum(Decimal(each["receivable_usd"]) for each in hours)
+    owed = balances(await story.books())[Account.PROGRAM_RECEIVABLE, story.program.program_id]
+    assert told * 1_000_000 == owed.posted == sum(line.gross for line in settlement.lines)
+    assert told > 0
+    energies = sum(Fraction(each["paid_wh"]) for each in hours)
+    assert energies == sum(min(line.paid_wh, most_wh or line.paid_wh) for line in settlement.lines)
+    beyond = sum(Fraction(each["incremental_wh"]) for each in hours)
+    assert beyond == sum(line.incremental_wh for line in settlement.lines)
+    report: Any = found["openadr_report"]
+    sent = [each["payloads"][1]["values"][0] for each in report["resources"][0]["intervals"]]
+    assert sum(sent) == pytest.approx(-float(beyond) / 1_000, abs=1e-9)
+    assert (hours[0]["currency"], len(hours)) == ("USD", 3)
+
+
+async def test_energies_are_summed_as_they_are_and_not_home_by_home_rounded(tmp_path: Path):
+    story = MoneyStory(clock=SteppedClock(CLOSED))
+    for name in ("ada", "ben", "cem"):
+        await story.home(name, an_evening_history([4_000, 4_000, 4_000], [*ODD_DAYS[:-1], [1_061] * 3]))
+    await story.event()
+    await story.dispatched(0, 1, 2)
+    settlement = await story.settled_and_paid()
+    desk = a_desk(story, tmp_path)
+    (each,) = {line.incremental_wh for line in settlement.lines}
+    assert each != round(each)
+    assert round(3 * each) != 3 * round(each)
+
+    demo = Sums()
+    await demo.add_all(story.store, ["ev-1"])
+    own: Any = await show_own_events(desk, owner_id="owner-ada")
+
+    assert demo.incremental_wh == 3 * each
+    assert Fraction(own["events"][0]["incremental_wh"]) == Fraction(own["events"][0]["paid_wh"]) == each
+
+
+async def test_an_hour_is_paid_what_it_adds_where_nothing_takes_from_it(tmp_path: Path):
+    story = await a_dispatched_home(now=CLOSED)
+    await story.settled_and_paid()
+
+    found = await report_event(a_desk(story, tmp_path), event_id="ev-1")
+
+    paid = [(each["paid_wh"], each["receivable_usd"]) for each in rows(found["hours_csv"])]
+    assert paid == [("3000", "6.000000")] * 3
 
 
 async def test_an_openadr_report_speaks_of_consumption(tmp_path: Path):
@@ -80,6 +160,7 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
             "currency": "USD",
             "season_starts_on": "2026-05-01",
             "events": 1,
+            "periods": 0,
             "incremental_wh": 9_000,
             "paid_wh": 9_000,
             "amount_usd": "18.00",

@@ -24,7 +24,7 @@ from tests.stages.money_story import ENDS_AT, STARTS_AT, TEN_DAYS, MoneyStory
 from vpp.adapters.clock import SteppedClock
 from vpp.domain.program import MeterOfRecord, NegativePolicy, Period, Program, Tariff, TariffRule
 from vpp.domain.quantities import Price
-from vpp.entrypoints import rendering
+from vpp.entrypoints import rendering_statement
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.money import settle_event, show_statement
@@ -80,7 +80,7 @@ async def steps(desk: Desk) -> list[str]:
 
 def printed(statement: Any) -> str:
     shown = Console(width=160, record=True, file=StringIO())
-    rendering.show_statement(shown, statement)
+    rendering_statement.show_statement(shown, statement)
     return shown.export_text()
 
 
@@ -172,6 +172,11 @@ async def test_bonus_cap_and_minimum_are_steps_on_the_way_to_the_cent(tmp_path: 
         "At most $19.00.",
         "Rounded once, half up, to the cent: $19.00",
     ]
+    (tmp_path / "both").mkdir()
+    both = Tariff(minimum_amount=Decimal("25.00"), cap_amount=Decimal("20.00"))
+    last = await steps(await an_evening(tmp_path / "both", a_program(tariff=both), 4_000, 4_000, 4_000))
+
+    assert last[3:] == ["At most $20.00.", "Rounded once, half up, to the cent: $20.00"]
     assert least[2:] == [
         "9.00 kWh × $2.00 per kWh × your share 1.00 = $18.00",
         "At least $25.00.",
@@ -352,3 +357,32 @@ async def test_a_credit_names_its_rate_and_its_currency(tmp_path: Path):
     assert "1 Powerwalls enrolled" in text
     assert "AUD 220.00 per Powerwall × share 1.00, rounded once to the cent, = AUD 220.00 (final)" in text
     assert "What counts is that your Powerwalls are enrolled" in text
+
+
+async def test_a_year_of_credit_paid_by_the_month_can_be_made_by_hand_and_sums_to_its_season(tmp_path: Path):
+    program = read_program(AUSTRALIA.read_text(encoding="utf-8"), file_name="au.toml")
+    program = replace(program, zone=a_program().zone)
+    story = MoneyStory(clock=SteppedClock(local(date(2027, 12, 1), 12)), program=program)
+    await story.home("home", {})
+    desk = replace(a_desk(story, tmp_path), programs={program.program_id: program})
+    await accrue(desk.programs, store=desk.store, clock=desk.clock)
+
+    statement: Any = await show_statement(desk, owner_id="owner-home")
+
+    months = [each for each in statement["periods"] if each["period"].startswith("month-2027-")]
+    assert [each["amount_usd"] for each in months[:3]] == ["18.33", "18.34", "18.33"]
+    assert [each["booked_usd"] for each in months] == [each["amount_usd"] for each in months]
+    assert [each["state"] for each in months[-3:]] == ["final", "provisional", "provisional"]
+    season = statement["seasons"][-1]
+    assert (season["season_starts_on"], season["periods"]) == ("2027-01-01", 12)
+    assert (season["events"], season["amount_usd"], season["currency"]) == (0, "220.00", "AUD")
+    text = printed(statement)
+    assert (
+        "AUD 220.00 per Powerwall × share 1.00, a year: 2 of 12 months, rounded to the cent, AUD 36.67, "
+        "less 1 of 12, AUD 18.33, = AUD 18.34 (final)"
+    ) in " ".join(text.split())
+    assert (
+        "tesla-energy-plan-au, season from 2027-01-01: 0 events, 12 months, seasons or years paid, AUD 220.00"
+    ) in text
+    (february,) = [each for each in periods_with_steps(statement) if each["period"] == "month-2027-02"]
+    assert (february["kind"], february["starts"]) == ("month", "2027-02")

@@ -1,6 +1,7 @@
 """A program is told what the batteries held as each hour of an event began."""
 
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
@@ -8,6 +9,7 @@ from vpp.domain.delivery import Quality
 from vpp.domain.interval import Interval
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.program_report import HourTotal, StorageTotal
+from vpp.domain.quantities import MicroDollars
 from vpp.entrypoints.operations.starting import start_event
 from vpp.entrypoints.operations.storage import storage_by_hour
 from vpp.wire.program_report import openadr_report
@@ -48,7 +50,10 @@ async def test_what_batteries_held_comes_from_the_samples_of_the_first_tick_on(t
 
 
 def test_storage_is_told_beside_what_was_delivered_and_only_where_it_is_known() -> None:
-    total = HourTotal(HOUR, 2, 2, 9_000, 2_000, 7_000, Quality.OK)  # type: ignore[arg-type]  # whole Wh
+    total = HourTotal(
+        HOUR, 2, 2, 9_000, Fraction(2_000), Fraction(7_000), Fraction(7_000), MicroDollars(14_000_000),
+        Quality.OK,
+    )  # fmt: skip
     held = StorageTotal(usable_wh=27_000, stored_wh=18_000, max_discharge_w=10_800)
 
     def report(storage: StorageTotal | None) -> tuple[list[str], list[dict[str, object]]]:

@@ -420,9 +420,9 @@ def dollars(event: Event, home: Home, results: dict[str, Result]) -> str:
         base = base if terms.cap_kwh is None else min(base, terms.cap_kwh)
         counts = counts and result.quality in ("OK", "ESTIMATED")
     owner = base * terms.rate * terms.bonus * terms.share
-    if terms.cap_amount is not None:
-        owner = min(owner, terms.cap_amount)
     if counts and terms.minimum:
         owner = max(owner, terms.minimum)
+    if terms.cap_amount is not None:
+        owner = min(owner, terms.cap_amount)
     cents = int((abs(owner) * 100 + Fraction(1, 2)) // 1)
     return f"{'-' if owner < 0 and cents else ''}{cents // 100}.{cents % 100:02d}"

@@ -289,6 +289,14 @@ def test_a_home_in_australia_is_asked_for_fifty_cycles_a_year() -> None:
     )
 
 
+def test_a_credit_is_paid_in_parts_of_a_year_only() -> None:
+    text = (PROGRAMS / "tesla-energy-plan-au.toml").read_text(encoding="utf-8")
+    changed = text.replace('credit_every = { value = "year"', 'credit_every = { value = "month"')
+
+    with pytest.raises(ProgramFileError, match='credit_paid_every is only used where credit_every is "year"'):
+        read_program(changed, file_name="au.toml")
+
+
 @pytest.mark.parametrize("value", ["0", "50.5", '"many"'])
 def test_a_cap_on_cycles_is_a_whole_number(value: str) -> None:
     text = (PROGRAMS / "tesla-energy-plan-au.toml").read_text(encoding="utf-8")

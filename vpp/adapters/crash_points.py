@@ -38,6 +38,7 @@ STORE_POINTS: Mapping[str, tuple[str, ...]] = {
     "record_acks": ("ack",),
     "append": ("readings",),
     "exclude_day": ("excluded-day",),
+    "include_day": ("included-day",),
     "refuse_stretches": ("quarantine",),
     "add_course": ("course",),
     "settle": ("settlement",),

@@ -69,12 +69,15 @@ def terms_of_period(program: Program, period_id: str) -> Terms | None:
 
     Where an edition begins within the period these are the first that hold in it; None where none does.
     """
-    first = date.fromisoformat(
-        f"{period_id.partition('-')[2]}-01-01"[:10]
-    )  # an id leaves off what is the first
+    first = first_day(period_id)
     days = sorted(max(first, edition.effective_from) for edition in program.editions)
     periods = (accrual_period(program, day) for day in days)
     return next((each.terms for each in periods if each is not None and each.period_id == period_id), None)
+
+
+def first_day(period_id: str) -> date:
+    """Return the local day on which a period begins; its id leaves off a month or a day that is the first."""
+    return date.fromisoformat(f"{period_id.partition('-')[2]}-01-01"[:10])
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +353,8 @@ def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: dateti
     """Return one settlement for each period of a fixed credit up to now, by period.
 
     A home is credited for each period that began after its enrolment and that has not ended after its
-    withdrawal. How many Powerwalls it has follows from its enrolled capacity.
+    withdrawal; of a year's credit that is paid by the month it so gets its months. How many Powerwalls it
+    has follows from its enrolled capacity.
     """
     homes = [each for each in roster if each.program_id == program.program_id]
     day = min((each.enrolled_at for each in homes), default=at).astimezone(program.zone).date()
@@ -362,12 +366,13 @@ def accrue_credits(program: Program, roster: Sequence[Enrollment], *, at: dateti
             continue
         day = period.interval.ends_at.astimezone(program.zone).date()
         credited = [home for home in homes if _credited(home, period)]
+        month = first_day(period.period_id).month
         lines = tuple(
             _line(
                 home.owner_id,
                 home.site_id,
-                earned_by_presence(period.terms, _powerwalls(home)),
-                f"{_powerwalls(home)} Powerwalls enrolled",
+                earned_by_presence(period.terms, powerwalls(home), month),
+                f"{powerwalls(home)} Powerwalls enrolled",
             )
             for home in sorted(credited, key=lambda each: (each.owner_id, each.site_id))
         )
@@ -381,7 +386,7 @@ def _credited(home: Enrollment, period: AccrualPeriod) -> bool:
     return home.enrolled_at <= period.interval.starts_at and stayed
 
 
-def _powerwalls(home: Enrollment) -> int:
+def powerwalls(home: Enrollment) -> int:
     """Return how many Powerwalls an enrolled capacity is nearest to, at least one.
 
     An aged Powerwall holds less than a new one, and a fresh one may hold a little more: both are one.

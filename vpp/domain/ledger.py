@@ -98,7 +98,7 @@ def post(
         entry_id=identity("settlement", *settles, *amounts, replaces),
         at=at,
         state=EntryState.PENDING,
-        memo=f"Settlement of {event_id}, site {line.site_id}",
+        memo=f"{_SETTLEMENT}{event_id}, site {line.site_id}",
         postings=tuple(postings),
         settles=settles,
     )
@@ -165,7 +165,7 @@ def correct(
 
 def _noted(entry: JournalEntry, note: str) -> JournalEntry:
     """Return an entry of a correction: its memo says who started it, and why."""
-    return replace(entry, memo=f"{note or 'Correction'}: {entry.memo}")
+    return replace(entry, memo=f"{note or _CORRECTION}: {entry.memo}")
 
 
 def reversed_postings(entry: JournalEntry) -> tuple[Posting, ...]:
@@ -189,6 +189,38 @@ def live_settlements(entries: Iterable[JournalEntry]) -> Mapping[tuple[str, str,
             live[entry.settles] = entry
             key_of[entry.entry_id] = entry.settles
     return live
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How a person's correction changed what one owner is owed for one site and period."""
+
+    settles: tuple[str, str, str, str]
+    at: datetime
+    before: MicroDollars
+    after: MicroDollars
+    why: str  # who started it, and what they said
+
+
+def corrections(entries: Sequence[JournalEntry], owner_id: str) -> tuple[Correction, ...]:
+    """Return every correction of an owner's closed amounts, in the order of the books.
+
+    Also of what was nothing before: there no entry is reversed, and the memo alone tells it.
+    """
+    posted = {entry.entry_id: entry for entry in entries if entry.state is EntryState.POSTED}
+    found = []
+    for entry in posted.values():
+        reversed_entry = posted.get(entry.corrects or "")
+        if entry.settles is not None and (reversed_entry or entry.memo.startswith(_CORRECTION)):
+            before = MicroDollars(owed_by(reversed_entry, owner_id) if reversed_entry else 0)
+            why = entry.memo.partition(f": {_SETTLEMENT}")[0]
+            after = MicroDollars(owed_by(entry, owner_id))
+            found.append(Correction(entry.settles, entry.at, before, after, why))
+    return tuple(found)
+
+
+_CORRECTION, _SETTLEMENT = "Correction", "Settlement of "
+"""How the memo of a correction begins, and that of every settlement's entry."""
 
 
 def owed_by(entry: JournalEntry, owner_id: str) -> int:

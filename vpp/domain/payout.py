@@ -142,7 +142,7 @@ def write_off(
     programs = [each.settles[2] for each in entries if each.settles is not None]
     if owed >= 0 or not programs:
         return None
-    before = [each.entry_id for each in entries if each.entry_id.startswith(f"{_WRITTEN_OFF}-")]
+    before = [each.entry_id for each in write_offs(entries)]
     return JournalEntry(
         entry_id=identity(_WRITTEN_OFF, owner_id, before[-1] if before else None),
         at=at,
@@ -156,6 +156,11 @@ def write_off(
 
 
 _WRITTEN_OFF = "written_off"
+
+
+def write_offs(entries: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:
+    """Return the entries by which we bore what an owner owed, in the order of the books."""
+    return tuple(each for each in entries if each.entry_id.startswith(f"{_WRITTEN_OFF}-"))
 
 
 def paid_in_year(

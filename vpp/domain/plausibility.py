@@ -3,14 +3,17 @@
 Every source is judged alike. Which of two gateways or meters counts is not decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
 from vpp.domain.delivery import MeterReading, Quality, ReadingFault
-from vpp.domain.interval import to_epoch
+from vpp.domain.event_end import ended_at
+from vpp.domain.grid_event import EventHistory, is_test
+from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.program import Program
 from vpp.domain.quantities import WattHours, Watts
 
 PLAUSIBLE_POWER_PERCENT = 105
@@ -22,14 +25,47 @@ CLOCK_TOLERANCE = timedelta(seconds=30)
 _WATT_HOUR = 360_000  # in seconds of one watt at 1 %, so that a level is a whole number
 
 
-def late_after(close_after_days: int) -> timedelta:
-    """Return the age from which on a reading is marked late when it arrives.
+@dataclass(frozen=True, slots=True)
+class LateRule:
+    """From when on a program's readings are late: so many days after the event that they are part of.
 
-    Then every event of up to a day that it was part of has closed, in a program that takes readings for so
-    many days after an event. Before, none is marked. The mark is for people: which readings a closed
-    settlement counts is decided there, by when they were received.
+    Then the event is closed, and they count by a correction only. A reading in no event is one of many
+    baselines, of events that are open and closed: its days begin at its own instant. The mark is for people:
+    which readings a closed settlement counts is decided there, by when they were received.
     """
-    return timedelta(days=close_after_days + 1)
+
+    days: int
+    events: tuple[Interval, ...] = ()  # those that are settled, both ends included
+
+    def is_late(self, at: datetime, received_at: datetime) -> bool:
+        """Return whether a reading of an instant came too late."""
+        after = timedelta(days=self.days)
+        if received_at - at < after:
+            return False
+        ends = [each.ends_at for each in self.events if each.starts_at <= at <= each.ends_at]
+        return received_at - max(ends, default=at) >= after
+
+
+def may_be_late(oldest: datetime, received_at: datetime, programs: Mapping[str, Program]) -> bool:
+    """Return whether the oldest of some readings is old enough that any program could be closed for it."""
+    days = min((each.close_after_days for each in programs.values()), default=0)
+    return received_at - oldest >= timedelta(days=days)
+
+
+def late_rules(
+    programs: Mapping[str, Program], histories: Iterable[EventHistory] = ()
+) -> Mapping[str, LateRule]:
+    """Return each program's rule by its id; tests are never settled, so they close nothing."""
+    events: dict[str, list[Interval]] = {}
+    for history in histories:
+        asking = [each.interval for each in history.versions if each.interval is not None]
+        ends_at = ended_at(history)
+        if asking and asking[-1].starts_at < ends_at and not is_test(history):
+            events.setdefault(history.latest.program_id, []).append(Interval(asking[-1].starts_at, ends_at))
+    return {
+        program_id: LateRule(program.close_after_days, tuple(events.get(program_id, ())))
+        for program_id, program in programs.items()
+    }
 
 
 def judge_readings(
@@ -39,7 +75,7 @@ def judge_readings(
     rated_discharge: Watts,
     rated_charge: Watts,
     received_at: datetime,
-    late: timedelta,
+    late: LateRule | None,
     consent_at: datetime | None = None,
 ) -> tuple[MeterReading, ...]:
     """Return readings of one site, in the order given, with the quality and reason they are stored with.
@@ -57,19 +93,18 @@ def judge_readings(
         rated_discharge: The most the battery gives.
         rated_charge: The same for charging, which pays when it lowers a baseline.
         received_at: When the controller got them.
-        late: The age from which on a reading is late, as of ``late_after``; its quality stays.
+        late: When a reading is late; its quality stays. None: never.
         consent_at: A reading from before it is refused and its values are left out: nobody agreed that
             they be kept. Its place stands, because a receipt runs over every index.
     """
     judged = list(readings)
     powers = (rated_discharge, rated_charge, SERVICE_POWER, SERVICE_POWER)
-    late_before = received_at - late
     walk = [_told(each, powers) for each in known if consent_at is None or consent_at <= each.at]
     for place, reading in enumerate(readings):
         fault = _own_fault(reading, received_at, consent_at)
         if fault is None:
             walk.append(_told(reading, powers, place))
-            if reading.at < late_before:
+            if late is not None and late.is_late(reading.at, received_at):
                 judged[place] = replace(reading, reason=ReadingFault.LATE.value)
         elif fault is ReadingFault.BEFORE_CONSENT:
             judged[place] = _without_values(reading)

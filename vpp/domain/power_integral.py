@@ -24,6 +24,8 @@ from vpp.domain.quantities import BoolColumn, IntColumn, WattHours, Watts
 
 TOLERANCE = Fraction(5, 1000)
 TOLERANCE_WH = 50
+NONE_LOST_S = 45
+"""In an event a gateway reports every 30 s: between two samples farther apart one was lost."""
 
 
 class Sampling(StrEnum):
@@ -102,7 +104,8 @@ class CrossCheck:
     so the counters are as read there. ``integrated_mwh`` is in thousandths of a watt-hour. ``known`` is
     false where a comparison has no ground: fewer than two readings, samples over 300 s apart, or counters
     that are MISSING or BAD; then only ``site`` means anything. ``open_mwh`` is what the integral may be off
-    where power changed and samples in between were lost.
+    where a sample was lost between two, so that the battery may have rested there, or where power changed:
+    one sent at once because something changed may give the power of its instant instead of the mean.
     """
 
     site: IntColumn
@@ -165,6 +168,9 @@ def cross_check(samples: PowerColumns, track: CounterTrack, sites: int) -> Cross
     total = np.zeros(sites, dtype=np.int64)
     np.add.at(total, site[pieces], power_w[pieces + 1] * 1_000 * inside_s)
     left_open = np.zeros(sites, dtype=np.int64)
-    step_w = np.abs(power_w[pieces + 1] - power_w[pieces])
-    np.add.at(left_open, site[pieces], step_w * 1_000 * inside_s)
+    one_w, other_w = power_w[pieces], power_w[pieces + 1]
+    lost = at_s[pieces + 1] - at_s[pieces] > NONE_LOST_S
+    unsure_w = np.where(lost, np.maximum(np.abs(one_w), np.abs(other_w)), 0)
+    unsure_w = np.maximum(unsure_w, np.abs(other_w - one_w))
+    np.add.at(left_open, site[pieces], unsure_w * 1_000 * inside_s)
     return CrossCheck(everyone, from_s, until_s, counted_wh, total // 3600, known, -(-left_open // 3600))

@@ -54,6 +54,7 @@ class Tariff:
 
     The rate for a kilowatt-hour stands in ``Terms.rate``. Caps and the minimum hold for one site and
     one period; those in money bound what the owner gets, and the one in kWh holds where kWh are paid.
+    Of a year's credit that is paid by the month they bound the whole year.
     """
 
     rule: TariffRule = TariffRule.PER_KWH_INCREMENTAL
@@ -61,6 +62,7 @@ class Tariff:
     per_kw_month: tuple[tuple[int, Decimal], ...] = ()  # (month, rate); a month not named pays nothing
     credit: Decimal = Decimal(0)  # for one Powerwall and ``credit_every``
     credit_every: Period = Period.MONTH
+    credit_paid_every: Period | None = None  # a month, where a year's credit is paid in twelve parts
     bonus: Decimal = Decimal(1)  # multiplies what is earned
     cap_kwh: Decimal | None = None
     cap_amount: Decimal | None = None
@@ -77,9 +79,14 @@ class Tariff:
             case TariffRule.PER_KW_MONTH_WEIGHTED:
                 return Period.MONTH
             case TariffRule.FIXED_CREDIT:
-                return self.credit_every
+                return self.credit_paid_every or self.credit_every
             case _ as unreachable:
                 assert_never(unreachable)
+
+    @property
+    def pays_in_twelfths(self) -> bool:
+        """Return whether a year's credit is paid in twelve parts, one a month."""
+        return self.credit_every is Period.YEAR and self.credit_paid_every is Period.MONTH
 
     @property
     def for_power(self) -> bool:
@@ -124,6 +131,7 @@ class Terms:
     tariff: Tariff = _INCREMENTAL
     cap_cycles: int | None = None  # full cycles a home is asked for in a calendar year; what it gave is paid
     also_enrolled: tuple[str, ...] = ()  # programs of others that a home may be in at the same time
+    ends_others: tuple[str, ...] = ()  # programs of others that a home leaves by joining this one
 
     @property
     def owner_micro_dollars_per_wh(self) -> Fraction:
@@ -181,6 +189,11 @@ class Program:
             self._utc(date(first_year, *terms.season_first), time()),
             self._utc(last + timedelta(days=1), time()),
         )
+
+    def latest_season(self, day: date) -> Interval | None:
+        """Return the season that a local day lies in, or else the last one before it; None before any."""
+        around = (self.season_around(day - timedelta(days=back)) for back in range(367))
+        return next((season for season in around if season is not None), None)
 
     def departures(
         self, asked: Interval, counted: Sequence[Interval] = (), *, stretches: Sequence[Interval] = ()

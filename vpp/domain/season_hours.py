@@ -36,8 +36,11 @@ def counted_intervals(
 def season_seconds(
     histories: Iterable[EventHistory], sources: Mapping[str, GridSource], program: Program, at: datetime
 ) -> int:
-    """Return how many seconds of the season around an instant the program's events use; 0 out of season."""
-    season = program.season_around(at.astimezone(program.zone).date())
+    """Return how many seconds the program's events use of the season around an instant, or the last before.
+
+    Zero before the program's first season.
+    """
+    season = program.latest_season(at.astimezone(program.zone).date())
     if season is None:
         return 0
     return seconds_within(counted_intervals(histories, sources, program.program_id), season)

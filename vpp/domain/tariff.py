@@ -66,9 +66,13 @@ def earned_in_event(terms: Terms, paid_wh: Fraction, *, counts: bool) -> Earned:
             gross=MicroDollars(nearest(wh * gross.numerator, parts * gross.denominator)),
             margin=MicroDollars(nearest(wh * margin.numerator, parts * margin.denominator)),
         )
+    return _bounded(terms, capped_energy(terms, paid_wh) * terms.rate.micro_dollars_per_wh, counts=counts)
+
+
+def capped_energy(terms: Terms, paid_wh: Fraction) -> Fraction:
+    """Return the watt-hours of a site's event that have a price: what pays, at most the cap in kWh."""
     cap_kwh = terms.tariff.cap_kwh
-    capped_wh = paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
-    return _bounded(terms, capped_wh * terms.rate.micro_dollars_per_wh, counts=counts)
+    return paid_wh if cap_kwh is None else min(paid_wh, Fraction(cap_kwh) * 1_000)
 
 
 @lru_cache(maxsize=64)
@@ -86,9 +90,31 @@ def earned_by_power(terms: Terms, average_kw: Fraction, per_kw: Decimal) -> Earn
     return _bounded(terms, average_kw * Fraction(per_kw) * MICRO_DOLLARS, counts=True)
 
 
-def earned_by_presence(terms: Terms, powerwalls: int) -> Earned:
-    """Return the fixed credit of one period for a site's Powerwalls."""
-    return _bounded(terms, Fraction(terms.tariff.credit) * powerwalls * MICRO_DOLLARS, counts=True)
+def earned_by_presence(terms: Terms, powerwalls: int, month: int) -> Earned:
+    """Return the fixed credit of one period for a site's Powerwalls.
+
+    Of a year's credit that is paid by the month, a month earns what the year has come to by its end less
+    what it had come to by its beginning, each rounded once: twelve months on end sum to the year's cent.
+
+    Args:
+        terms: The program's.
+        powerwalls: How many the site has.
+        month: The calendar month, 1 to 12, where a year's credit is paid by the month.
+    """
+    if not terms.tariff.pays_in_twelfths:
+        return credit_to_date(terms, powerwalls, 12)
+    by_end, before = (credit_to_date(terms, powerwalls, each) for each in (month, month - 1))
+    return Earned(
+        amount=MicroDollars(by_end.amount - before.amount),
+        gross=MicroDollars(by_end.gross - before.gross),
+        margin=MicroDollars(by_end.margin - before.margin),
+    )
+
+
+def credit_to_date(terms: Terms, powerwalls: int, months: int) -> Earned:
+    """Return what a fixed credit has come to after some of its twelve months, rounded once."""
+    credit = Fraction(terms.tariff.credit) * powerwalls * MICRO_DOLLARS
+    return _bounded(terms, credit, counts=True, part=Fraction(months, 12))
 
 
 def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
@@ -108,18 +134,22 @@ def average_power_kw(stretches: Sequence[tuple[Fraction, Fraction]]) -> Fraction
     return weighted / weight if stretches else Fraction(0)
 
 
-def _bounded(terms: Terms, exact: Fraction, *, counts: bool) -> Earned:
-    """Return the parts of an exact gross in micro-dollars, after bonus, cap and minimum.
+def _bounded(terms: Terms, exact: Fraction, *, counts: bool, part: Fraction = Fraction(1)) -> Earned:
+    """Return the parts of an exact gross in micro-dollars, after bonus, minimum and cap; or a part of it.
+
+    No program at hand has both bounds. Interpretation: the cap is the last word, because it is the program's
+    promise that nobody gets more.
 
     The owner's part is rounded once, half up to the cent. Gross and margin go to the nearest
     micro-dollar; what rounding leaves between the three is booked by the ledger.
     """
     share = Fraction(terms.owner_share)
     owner = exact * Fraction(terms.tariff.bonus) * share
-    if terms.tariff.cap_amount is not None:
-        owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
     if counts:
         owner = max(owner, Fraction(terms.tariff.minimum_amount) * MICRO_DOLLARS or owner)
+    if terms.tariff.cap_amount is not None:
+        owner = min(owner, Fraction(terms.tariff.cap_amount) * MICRO_DOLLARS)
+    owner *= part
     gross = owner / share
     return Earned(amount=cents_half_up(owner), gross=_nearest(gross), margin=_nearest(gross - owner))
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from vpp.entrypoints.asking import JsonFlag, answer, fail, open_desk, run, settings_or_exit
 from vpp.entrypoints.operations import evidence
 from vpp.entrypoints.operations.desk import Json
-from vpp.entrypoints.rendering import amount, kilowatt_hours, local, show_hour_reasons, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, local, table
+from vpp.entrypoints.rendering_statement import show_hour_reasons
 from vpp.wire.evidence import EXTRA, OPTIONAL, REQUIRED
 from vpp.wire.evidence_check import EvidenceReport, verify_bundle
 from vpp.wire.evidence_help import formats

@@ -135,7 +135,7 @@ def _show_programs(console: Console, found: Any) -> None:
     rows = [
         (
             each["program_id"],
-            f"{terms['season_used_s'] / 3600:.1f} of {terms['season_cap_s'] / 3600:g} h" if terms else "-",
+            _season_hours(terms) if terms else "-",
             "-" if each["nominated_w"] is None else rendering.kilowatts(each["nominated_w"]),
             f"{terms['window_opens']}-{terms['window_closes']}" if terms else "-",
             terms["pays"] if terms else "-",
@@ -145,6 +145,12 @@ def _show_programs(console: Console, found: Any) -> None:
     ]
     columns = ("program", "season", "nominated", "window", "pays")
     console.print(rendering.table(*columns, rows=rows, right=columns[1:3]))
+
+
+def _season_hours(terms: Any) -> str:
+    """Return what a season has used; of one that is over, which it was."""
+    used = f"{terms['season_used_s'] / 3600:.1f} of {terms['season_cap_s'] / 3600:g} h"
+    return f"{used}, over, from {terms['season_starts_on']}" if terms["season_over"] else used
 
 
 @program_app.command("nominate", help=inspect.getdoc(nominations.nominate_power))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from vpp.entrypoints import rendering
+from vpp.entrypoints import rendering, rendering_statement
 from vpp.entrypoints.asking import JsonFlag, ReasonOption, actor, answer, ask, fail, stderr, write_new
 from vpp.entrypoints.cli_sites import read_file
 from vpp.entrypoints.operations import cross_check, metering, money, staff_reads, statement_rows
@@ -98,7 +98,7 @@ def statement(
     if csv is not None and balanced:
         write_new(csv, statement_rows.statement_csv(found))
     if csv is None or as_json or not balanced:
-        answer(found, rendering.show_statement, as_json=as_json)
+        answer(found, rendering_statement.show_statement, as_json=as_json)
     if not balanced:
         raise typer.Exit(1)
 

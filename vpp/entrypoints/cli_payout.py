@@ -33,7 +33,19 @@ def exclude_day(
     as_json: JsonFlag = False,
 ) -> None:
     """Keep a day out of a site's baselines."""
-    answer(ask(days.exclude_day, site_id=site, day=day, reason=reason), rendering.show_facts, as_json=as_json)
+    found = ask(days.exclude_day, site_id=site, day=day, reason=reason, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
+@day_app.command("include", help=inspect.getdoc(days.include_day))
+def include_day(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="As it was excluded: a site id, or *.")],
+    day: Annotated[str, typer.Argument(metavar="DATE", help="A local date, such as 2026-09-08.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a day count again that was excluded by hand."""
+    found = ask(days.include_day, site_id=site, day=day, actor=actor())
+    answer(found, rendering.show_facts, as_json=as_json)
 
 
 @day_app.command("list", help=inspect.getdoc(days.list_days))

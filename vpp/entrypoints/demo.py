@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -272,12 +273,12 @@ def _asked_w(plans: Sequence[EventPlan]) -> int:
 
 
 @dataclass(slots=True)
-class _Sums:
-    """Sums over the events of a story; energy in Wh, money in micro-dollars."""
+class Sums:
+    """Sums over the events of a demo; energy in Wh, money in micro-dollars."""
 
     requested_wh: int = 0
     delivered_wh: int = 0
-    incremental_wh: int = 0
+    incremental_wh: Fraction = Fraction(0)
     paid: int = 0
     hours: float = 0.0
     dispatched: set[int] = field(default_factory=set)
@@ -312,14 +313,14 @@ class _Sums:
         for line in settlement.lines if settlement else ():
             metered_wh = sum(hour.metered_wh or 0 for hour in line.hours)
             self.delivered_wh += metered_wh
-            self.incremental_wh += round(line.incremental_wh)
+            self.incremental_wh += line.incremental_wh
             self.paid += line.amount
             energy_wh, amount = self.owners.get(line.owner_id, (0, 0))
             self.owners[line.owner_id] = (energy_wh + metered_wh, amount + line.amount)
 
 
 async def _outcome(stage: Stage, homes: Homes, wanted: Wanted, began: float) -> Outcome:
-    sums = _Sums()
+    sums = Sums()
     await sums.add_all(stage.desk.store, homes.event_ids)
     seen = await stage.homes.report()
     books = await money.verify_ledger(stage.desk)
@@ -330,7 +331,7 @@ async def _outcome(stage: Stage, homes: Homes, wanted: Wanted, began: float) -> 
         "sites_dispatched": len(sums.dispatched),
         "requested_wh": sums.requested_wh,
         "delivered_wh": sums.delivered_wh,
-        "incremental_wh": sums.incremental_wh,
+        "incremental_wh": round(sums.incremental_wh),  # once: homes rounded one by one sum to another
         "paid_usd": usd(sums.paid),
         "ledger_balanced": bool(books["balanced"] and books["chain_holds"]),
         "reserve_violations": seen["reserve_violations"],

@@ -87,6 +87,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     staff_reads.read_statement: Route("GET", f"{_API}/owners/{{owner_id}}/statement"),
     days.list_days: Route("GET", f"{_API}/excluded-days"),
     days.exclude_day: Route("PUT", f"{_API}/excluded-days/{{site_id}}/{{day}}"),
+    days.include_day: Route("DELETE", f"{_API}/excluded-days/{{site_id}}/{{day}}"),
     nominations.list_nominations: Route("GET", f"{_API}/nominations"),
     nominations.nominate_power: Route("PUT", f"{_API}/programs/{{program_id}}/nominations/{{month}}"),
     prices.import_prices: Route("POST", f"{_API}/wholesale-prices"),

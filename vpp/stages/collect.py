@@ -29,7 +29,7 @@ from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, update
 from vpp.domain.grid_event import EventStatus, GridEvent, steps_in_force
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
-from vpp.domain.plausibility import judge_readings, late_after
+from vpp.domain.plausibility import judge_readings, late_rules, may_be_late
 from vpp.domain.program import Program
 from vpp.domain.quantities import BoolColumn, IntColumn, WattHours, any_of, last_of_runs
 from vpp.ports import Clock, DeviceLink, DispatchStore, Heard, MeterStore, Registry, SignalStore
@@ -337,7 +337,7 @@ async def _store_meter(
     fleet: FleetState,
     roster: Roster,
     programs: Mapping[str, Program],
-    store: MeterStore,
+    store: CollectStore,
     link: DeviceLink,
     collected: Collected,
     now: datetime,
@@ -373,7 +373,7 @@ async def _judged(
     fleet: FleetState,
     roster: Roster,
     programs: Mapping[str, Program],
-    store: MeterStore,
+    store: CollectStore,
     now: datetime,
 ) -> list[MeterMessage]:
     """Return the messages by time, every reading judged against those before it in time."""
@@ -381,6 +381,9 @@ async def _judged(
     strangers = [message for message in messages if message.site_id not in known]
     known |= await _known_before(strangers, store) if strangers else {}
     ordered = sorted(messages, key=_begins_at)
+    oldest = _begins_at(ordered[0])
+    old = await store.histories(ending_after=oldest) if may_be_late(oldest, now, programs) else ()
+    late = late_rules(programs, old)
     of_site: defaultdict[str, list[MeterReading]] = defaultdict(list)
     for message in ordered:
         of_site[message.site_id] += message.readings
@@ -394,19 +397,13 @@ async def _judged(
                 rated_discharge=site.max_discharge_w,
                 rated_charge=site.max_discharge_w,
                 received_at=now,
-                late=late_by(site, programs),
+                late=late.get(site.program_id),
                 consent_at=site.consent.given_at,
             )
         )
     return [
         replace(each, readings=tuple(islice(judged[each.site_id], len(each.readings)))) for each in ordered
     ]
-
-
-def late_by(site: Enrollment, programs: Mapping[str, Program]) -> timedelta:
-    """Return the age from which on a site's readings are late; without its program's file never."""
-    program = programs.get(site.program_id)
-    return timedelta.max if program is None else late_after(program.close_after_days)
 
 
 def _known_here(

@@ -67,6 +67,7 @@ def read_enrollments(
     program_ids: Collection[str] | None = None,
     enrolled: Collection[str] = (),
     also_enrolled: Mapping[str, Collection[str]] = NOTHING_BESIDE,
+    ends_others: Mapping[str, Collection[str]] = NOTHING_BESIDE,
     utilities: Mapping[str, str] = ANY_UTILITY,
 ) -> tuple[EnrollmentRequest, ...]:
     """Return every row as a checked request, in the order of the file.
@@ -78,12 +79,13 @@ def read_enrollments(
         program_ids: The programs there are; None takes any.
         enrolled: Sites that have a place already.
         also_enrolled: By program, which programs of others a home may be in as well.
+        ends_others: By program, which programs of others a home leaves by joining it.
         utilities: By program, the one utility whose homes it takes, whatever the case; any where none stands.
 
     Raises:
         BadEnrollmentFile: At least one line cannot be used; all of them are named.
     """
-    sheet = _Sheet(now, program_ids, enrolled, also_enrolled, utilities)
+    sheet = _Sheet(now, program_ids, enrolled, also_enrolled, ends_others, utilities)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as failure:
@@ -111,6 +113,18 @@ def read_enrollments(
     return tuple(sheet.requests)
 
 
+def read_ended(content: bytes, ends_others: Mapping[str, Collection[str]]) -> Mapping[str, tuple[str, ...]]:
+    """Return, by site of a file that can be used, which of its other programs the home leaves by joining."""
+    rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    ended = {
+        row["site_id"].strip(): tuple(
+            each for each in _others(row) if each in ends_others.get(row["program_id"].strip(), ())
+        )
+        for row in rows
+    }
+    return {site_id: others for site_id, others in ended.items() if others}
+
+
 class _BadHeader(ValueError):
     """The first line does not name the columns; nothing below it can be read."""
 
@@ -124,13 +138,15 @@ class _Sheet:
         program_ids: Collection[str] | None,
         enrolled: Collection[str],
         also_enrolled: Mapping[str, Collection[str]],
+        ends_others: Mapping[str, Collection[str]],
         utilities: Mapping[str, str],
     ) -> None:
         self.header: list[str] | None = None
         self.requests: list[EnrollmentRequest] = []
         self.bad: list[BadRow] = []
         self._now, self._program_ids, self._enrolled = now, program_ids, enrolled
-        self._also_enrolled, self._utilities = also_enrolled, utilities
+        self._also_enrolled, self._ends_others = also_enrolled, ends_others
+        self._utilities = utilities
         self._first_line: dict[str, int] = {}
 
     def refuse(self, line: int, reason: str) -> None:
@@ -180,8 +196,9 @@ class _Sheet:
         if utility is not None and row["utility"].casefold() != utility.casefold():
             yield f"utility: {row['utility'][:40]!r} is not {utility}, whose homes alone {program_id} takes"
         allowed_beside = self._also_enrolled.get(program_id, ())
-        for other in row.get(OTHER_PROGRAMS, "").lower().split():
-            if other not in allowed_beside:
+        ended = self._ends_others.get(program_id, ())
+        for other in _others(row):
+            if other not in allowed_beside and other not in ended:
                 allowed = (
                     f"only beside {', '.join(allowed_beside)}"
                     if allowed_beside
@@ -203,6 +220,10 @@ def _header(cells: list[str]) -> list[str]:
         expected = f"Expected {','.join(HEADER)}; may be there: {', '.join(OPTIONAL)}"
         raise _BadHeader(f"{'; '.join(problems)}. {expected}")
     return cells
+
+
+def _others(row: Mapping[str, str]) -> list[str]:
+    return row.get(OTHER_PROGRAMS, "").lower().split()
 
 
 def _request(row: Mapping[str, str], now: datetime) -> EnrollmentRequest:

@@ -140,9 +140,10 @@ RULES = {
     "first three of the four clock hours before the event, with five_of_ten also of the last three of the "
     f"four after it, kept within {_bounds()}. It is multiplied by 1 where one of these hours is MISSING or "
     "BAD, on the day or on a day averaged, or where the baseline of them is not above zero.",
-    "Money": "rate x paid kWh, these at most cap_kwh, x bonus_multiplier x owner_share; at most cap_amount, "
-    "at least minimum_amount, which an event earns only where its quality is OK or ESTIMATED, a month or "
-    "season in any case. There an event without a baseline counts with 0 kW.",
+    "Money": "rate x paid kWh, these at most cap_kwh, x bonus_multiplier x owner_share; at least "
+    "minimum_amount, which an event earns only where its quality is OK or ESTIMATED, a month or season in "
+    "any case; and then at most cap_amount. There an event without a baseline counts "
+    "with 0 kW.",
 }
 """How a bundle is computed, where its files leave it open."""
 

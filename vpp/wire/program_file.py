@@ -99,6 +99,9 @@ class _Edition(_Strict):
     credit_every: _Sourced[Literal["month", "year"]] | None = Field(
         default=None, description='"month" or "year"'
     )
+    credit_paid_every: _Sourced[Literal["month"]] | None = Field(
+        default=None, description='"month", where the credit of a year is paid in twelve parts'
+    )
     bonus_multiplier: _Sourced[Annotated[_Decimal, Field(ge=1, le=10)]] | None = Field(
         default=None, description="a factor with decimals from 1.00 to 10.00"
     )
@@ -125,6 +128,13 @@ class _Edition(_Strict):
     holidays: _Sourced[Literal["NERC", "none"]] = Field(description='"NERC" or "none"')
     also_enrolled: _Sourced[list[_ObjectId]] | None = Field(
         default=None, description='programs that a home may be in as well, such as ["ac-saver"]'
+    )
+    also_enrolled_sub_metered: _Sourced[list[_ObjectId]] | None = Field(
+        default=None,
+        description='programs that a home may be in as well where meter is "device", such as ["sdp"]',
+    )
+    ends_others: _Sourced[list[_ObjectId]] | None = Field(
+        default=None, description='programs that a home leaves by joining this one, such as ["psr"]'
     )
 
 
@@ -222,8 +232,19 @@ def _terms(edition: _Edition, number: int, text: str, file_name: str) -> Terms:
         holidays=edition.holidays.value,
         tariff=tariff,
         cap_cycles=edition.cap_cycles.value if edition.cap_cycles else None,
-        also_enrolled=tuple(word.lower() for word in _or(edition.also_enrolled, [])),
+        also_enrolled=_also_enrolled(edition),
+        ends_others=tuple(word.lower() for word in _or(edition.ends_others, [])),
     )
+
+
+def _also_enrolled(edition: _Edition) -> tuple[str, ...]:
+    """Return what may stand beside a program; some of it only where sub-meters measure what is paid."""
+    sub_metered = edition.meter.value is MeterOfRecord.DEVICE
+    words = [
+        *_or(edition.also_enrolled, []),
+        *(_or(edition.also_enrolled_sub_metered, []) if sub_metered else ()),
+    ]
+    return tuple(word.lower() for word in words)
 
 
 _RATE_OF: Mapping[TariffRule, tuple[str, ...]] = {
@@ -246,6 +267,10 @@ def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -
             raise refuse(key, f"is not used by {rule}; write {', '.join(_RATE_OF[rule])} alone")
     if rule is TariffRule.PER_KWH_DELIVERED and edition.baseline_method.value != "none":
         raise refuse("baseline_method", f'must be "none": {rule} pays all that is delivered')
+    if edition.credit_paid_every is not None and (
+        edition.credit_every is None or edition.credit_every.value != "year"
+    ):
+        raise refuse("credit_paid_every", 'is only used where credit_every is "year"; leave it out')
     if edition.cap_kwh is not None and "rate_usd_per_kwh" not in _RATE_OF[rule]:
         raise refuse(
             "cap_kwh", f"is not used by {rule}, which pays for no kWh; cap the money with cap_amount"
@@ -257,6 +282,7 @@ def _tariff(edition: _Edition, refuse: Callable[[str, str], ProgramFileError]) -
         per_kw_month=tuple((int(month), rate) for month, rate in sorted(by_month.items())),
         credit=_or(edition.credit_per_powerwall, Decimal(0)),
         credit_every=Period(_or(edition.credit_every, "month")),
+        credit_paid_every=Period.MONTH if edition.credit_paid_every else None,
         bonus=_or(edition.bonus_multiplier, Decimal(1)),
         cap_kwh=edition.cap_kwh.value if edition.cap_kwh else None,
         cap_amount=edition.cap_amount.value if edition.cap_amount else None,

@@ -5,12 +5,18 @@
 nominated), ``asked_wh`` (what the grid asked in that hour; empty where it asked for all there is), ``sites,
 counted`` (those with energy and a baseline, which alone are summed), ``metered_wh, baseline_wh,
 incremental_wh`` (of the part of the hour that counts; exact, as a decimal, or where that has no end as a
-fraction such as ``37/3``), ``quality``.
+fraction such as ``37/3``), ``paid_wh`` (what of it has a price, after the rule for hours below the baseline
+and any cap in kWh; exact), ``receivable_usd`` (what the program owes for it, in ``currency``, to the
+micro-dollar), ``currency``, ``quality``. Each column of energy and money sums over the event's rows: that of
+``receivable_usd`` is the event's ``program_receivable`` in the books. Each home's debt was rounded once, to
+the micro-dollar, after bonus, cap and minimum, and lies on its hours by what they add to it. Where a month, a
+season or a year is paid, an event owes nothing by itself.
 
 The OpenADR object speaks of consumption in kWh, so that a battery's baseline and what it delivered beyond
 it are negative: ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` for each hour, over all sites; and where the
 controller knew it, what the batteries held as the hour began: ``STORAGE_USABLE_CAPACITY`` (kWh when full),
-``STORAGE_CHARGE_LEVEL`` (a part of it, 0 to 1), ``STORAGE_MAX_DISCHARGE_POWER`` (kW).
+``STORAGE_CHARGE_LEVEL`` (a part of it, 0 to 1), ``STORAGE_MAX_DISCHARGE_POWER`` (kW). Energies are not
+rounded, so that they sum to what ``hours.csv`` does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +32,7 @@ from vpp.wire.table import harmless, write_table
 
 HOURS = (
     "program_id", "event_id", "hour_starts_at", "hour_ending", "nominated_wh", "asked_wh", "sites", "counted",
-    "metered_wh", "baseline_wh", "incremental_wh", "quality",
+    "metered_wh", "baseline_wh", "incremental_wh", "paid_wh", "receivable_usd", "currency", "quality",
 )  # fmt: skip
 CLIENT_NAME = "vpp"
 PLACES = 12
@@ -40,6 +46,7 @@ def write_hours_csv(
     totals: Iterable[HourTotal],
     zone: ZoneInfo,
     *,
+    currency: str,
     nominated_wh: Mapping[datetime, Fraction],
     asked_wh: Mapping[datetime, Fraction | None],
 ) -> bytes:
@@ -59,6 +66,9 @@ def write_hours_csv(
                 str(each.metered_wh),
                 _exact(each.baseline_wh),
                 _exact(each.incremental_wh),
+                _exact(each.paid_wh),
+                f"{Decimal(each.receivable) / 1_000_000:.6f}",
+                currency,
                 each.quality.value,
             )
             for each in totals
@@ -87,7 +97,7 @@ def openadr_report(
     storage: Sequence[StorageTotal | None],
     created_at: datetime,
 ) -> Json:
-    """Return the report object that a VEN posts to ``/reports``, energies in kWh to the watt-hour.
+    """Return the report object that a VEN posts to ``/reports``, energies in kWh.
 
     ``storage`` is what the batteries held as each of the hours began, None where that is not known.
     """
@@ -151,5 +161,5 @@ def _held(storage: StorageTotal) -> tuple[Json, ...]:
 
 
 def _kilowatt_hours(energy_wh: Fraction) -> float:
-    """Return kWh to three decimals, for a wire that carries JSON numbers; money never comes from it."""
-    return float(Decimal(round(energy_wh)) / 1000)
+    """Return kWh for a wire that carries JSON numbers; money never comes from it."""
+    return float(energy_wh / 1000)

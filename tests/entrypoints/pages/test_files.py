@@ -146,6 +146,7 @@ async def test_programs_come_as_a_file_with_their_terms_and_with_empty_cells_wit
     assert (running["program_id"], running["season_cap_s"], running["window_opens"]) == (
         PROGRAM, "216000", "16:00",
     )  # fmt: skip
+    assert (running["season_starts_on"], running["season_over"]) == ("2026-05-01", "False")
     assert running["pays"] == "2.00 USD per kWh beyond the baseline"
     assert (without["name"], without["season_cap_s"], without["pays"]) == ("'@ended", "", "")
 

@@ -18,9 +18,23 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.enrollment import OptOut
-from vpp.domain.program import MeterOfRecord, Tariff, TariffRule
+from vpp.domain.ledger import owed_by, reversed_postings
+from vpp.domain.program import MeterOfRecord, Period, Tariff, TariffRule
 from vpp.domain.quantities import Price
-from vpp.entrypoints.operations import books, events, metering, money, sites, starting
+from vpp.entrypoints.operations import (
+    books,
+    disputes,
+    events,
+    metering,
+    money,
+    own_data,
+    payouts,
+    sites,
+    starting,
+    write_offs,
+)
+from vpp.entrypoints.operations.desk import usd
+from vpp.stages.pay import accrue
 
 SITE = "s-001"
 
@@ -379,3 +393,74 @@ async def test_every_hour_says_its_rate_and_dollars_and_a_file_writes_decimals(
     for row in (hour, kept):
         assert (row["baseline_wh"], row["incremental_wh"]) == ("73.1", "3926.9")
         assert (row["own_rate_usd_per_kwh"], row["amount_usd_before_netting"]) == ("2", "7.8538")
+
+
+async def test_a_year_of_credit_stands_on_the_owners_page_month_by_month_with_its_sum(
+    suburb: Suburb,
+) -> None:
+    program = suburb.controller.programs[PROGRAM]
+    credit = Tariff(
+        TariffRule.FIXED_CREDIT, credit=Decimal("220.00"), credit_every=Period.YEAR,
+        credit_paid_every=Period.MONTH,
+    )  # fmt: skip
+    changed = replace(program.editions[0], tariff=credit, season_first=(1, 1), season_last=(12, 31))
+    assert isinstance(suburb.controller.programs, dict)  # the desk's too
+    suburb.controller.programs[PROGRAM] = replace(program, editions=(changed,))
+    await suburb.add("rosa", Role.OWNER, f"o-{SITE}")
+    suburb.clock.step_to(suburb.clock.now() + timedelta(days=60))
+    await accrue(suburb.desk.programs, store=suburb.desk.store, clock=suburb.clock)
+
+    listed = (await (await logged_in(suburb, "rosa")).get("/owner/events")).text
+
+    assert "1 Powerwalls enrolled × $220.00 per Powerwall × your share 1.00" in listed
+    assert "10 of 12 months are $183.33, 9 of 12 are $165.00; the difference is this month" in listed
+    assert "11 of 12 months are $201.67, 10 of 12 are $183.33" in listed
+    assert "2 months, seasons or years, $36.67" in listed
+
+
+async def test_the_owners_pages_show_corrections_answers_and_what_was_written_off(suburb: Suburb) -> None:
+    program, owner_id = suburb.controller.programs[PROGRAM], f"o-{SITE}"
+    delivered = replace(
+        program.editions[0], tariff=Tariff(TariffRule.PER_KWH_DELIVERED), baseline_method="none"
+    )
+    assert isinstance(suburb.controller.programs, dict)  # the desk's too
+    suburb.controller.programs[PROGRAM] = replace(program, editions=(delivered,))
+    await begin(suburb)
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    header = "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality\n"
+    rows = [
+        f"{SITE},2026-09-10T0{1 + each // 60}:{each % 60:02d}:00Z,{2_000 + each * 80},0,,,OK\n"
+        for each in (0, 5)
+    ]
+    for days, row in ((0, rows[0]), (9, rows[1])):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(days=days, minutes=30))
+        await metering.import_readings(suburb.desk, content=(header + row).encode(), file_name="meter.csv")
+        await money.settle_event(suburb.desk, event_id="hot-1")
+    await disputes.ask_dispute(
+        suburb.desk, owner_id=owner_id, period="hot-1", text="Where is it?", actor="owner:rosa"
+    )
+    await disputes.answer_dispute(
+        suburb.desk, owner_id=owner_id, period="hot-1", text="Here it is.", actor="staff:ana", correct=True
+    )
+    (entry,) = [each for each in await suburb.desk.store.entries(owner_id=owner_id) if each.state == "posted"]
+    paid_usd = usd(owed_by(entry, owner_id))
+    await payouts.run_payout(suburb.desk, run_id="r-1")
+    await payouts.confirm_payout(suburb.desk, run_id="r-1")
+    taken = reversed_postings(entry)
+    await suburb.desk.store.post([replace(entry, entry_id="x", postings=taken, settles=None, resolves=None)])
+    await own_data.leave_program(suburb.desk, owner_id=owner_id, site_id=SITE, actor="owner:rosa")
+    await write_offs.write_off_owner(suburb.desk, owner_id=owner_id, reason="moved", actor="staff:ana")
+    await suburb.add("rosa", Role.OWNER, owner_id)
+
+    rosa = await logged_in(suburb, "rosa")
+    event, listed = (await rosa.get("/owner/events/hot-1")).text, (await rosa.get("/owner/events")).text
+
+    assert paid_usd != "0.00"
+    assert (
+        f"$0.00 was taken back and ${paid_usd} booked. Correction by staff:ana: dispute of {owner_id}"
+        in event
+    )
+    assert "Here it is." in listed
+    assert "Debts that were written off" in listed
+    assert f"${paid_usd} that you owed was borne by us. Written off by staff:ana: moved" in listed

@@ -40,7 +40,7 @@ class MemoryMeter(MemoryRegistry):
         self._contested: dict[str, tuple[Contested, ...]] = {}  # what follows from the spans
         self._refused: dict[str, dict[Contested, datetime]] = {}  # by a person
         self._tables: dict[str, IntTable] = {}  # rows that count, of sites read since they changed
-        self._excluded: dict[tuple[str, date], tuple[str, datetime]] = {}
+        self._of_days: dict[tuple[str, date], list[tuple[str | None, datetime]]] = {}
 
     async def append(self, messages: Sequence[MeterMessage], *, at: datetime) -> Sequence[MeterReceipt]:
         """Store readings and return, after the commit, how far each boot's readings are complete.
@@ -148,16 +148,25 @@ class MemoryMeter(MemoryRegistry):
         return found
 
     async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
-        """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        self._excluded.setdefault((site_id, day), (reason, at))
+        """Keep a local day out of a site's baselines; ``*`` names every site. What stands stays."""
+        words = self._of_days.setdefault((site_id, day), [])
+        if not words or words[-1][0] is None:
+            words.append((reason, at))
+
+    async def include_day(self, site_id: str, day: date, *, at: datetime) -> None:
+        """Let a day count again that was kept out under that name, from then on; what was said stays."""
+        words = self._of_days.get((site_id, day), [])
+        if words and words[-1][0] is not None:
+            words.append((None, at))
 
     async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
-        return sorted(
-            (site_id, day, reason)
-            for (site_id, day), (reason, at) in self._excluded.items()
-            if before is None or at < before
-        )
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, as it stood until then."""
+        found = []
+        for (site_id, day), words in self._of_days.items():
+            said = [reason for reason, at in words if before is None or at < before]
+            if said and said[-1] is not None:
+                found.append((site_id, day, said[-1]))
+        return sorted(found)
 
     def _counting(
         self, site_id: str, before: datetime | None = None

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlmodel import select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.bulk import Asked, insert_new, insert_or_replace
@@ -33,8 +33,8 @@ from vpp.adapters.sql.meter_sources import (
 from vpp.adapters.sql.registry import SqlRegistry
 from vpp.adapters.sql.tables import (
     ContestedSpanRow,
+    DayWordRow,
     DoubtedReadingRow,
-    ExcludedDayRow,
     MeterBootRow,
     MeterReadingRow,
     table_of,
@@ -203,21 +203,43 @@ class SqlMeter(SqlRegistry):
         return {from_epoch(at_s): ReadingFault(why) for at_s, why in rows}
 
     async def exclude_day(self, site_id: str, day: date, reason: str, *, at: datetime) -> None:
-        """Keep a local day out of a site's baselines; ``*`` names every site. The first reason stays."""
-        columns: dict[str, Sequence[Any]] = {
-            "site_id": [site_id], "day": [day.isoformat()], "reason": [reason], "excluded_at_us": [to_us(at)]
-        }  # fmt: skip
+        """Keep a local day out of a site's baselines; ``*`` names every site. What stands stays."""
         async with self._meter_database.write() as session:
-            await insert_new(session, table_of(ExcludedDayRow), columns)
+            await _say_of_day(session, site_id, day, reason, at)
+
+    async def include_day(self, site_id: str, day: date, *, at: datetime) -> None:
+        """Let a day count again that was kept out under that name, from then on; what was said stays."""
+        async with self._meter_database.write() as session:
+            await _say_of_day(session, site_id, day, None, at)
 
     async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
-        """Return (site id or ``*``, local day, reason), sorted; with ``before``, those said before then."""
-        asked = select(ExcludedDayRow)
+        """Return (site id or ``*``, local day, reason), sorted; with ``before``, as it stood until then."""
+        asked = select(DayWordRow).order_by(col(DayWordRow.said_at_us))
         if before is not None:
-            asked = asked.where(ExcludedDayRow.excluded_at_us < to_us(before))
+            asked = asked.where(DayWordRow.said_at_us < to_us(before))
         async with self._meter_database.read() as session:
-            found = (await session.exec(asked)).all()
-        return sorted((each.site_id, date.fromisoformat(each.day), each.reason) for each in found)
+            words = (await session.exec(asked)).all()
+        standing = {(each.site_id, date.fromisoformat(each.day)): each.reason for each in words}
+        return sorted((*of_day, reason) for of_day, reason in standing.items() if reason is not None)
+
+
+async def _say_of_day(
+    session: AsyncSession, site_id: str, day: date, reason: str | None, at: datetime
+) -> None:
+    """Append what is said of a day where it says something new; two words are in order of time."""
+    of_day = (
+        select(DayWordRow)
+        .where(DayWordRow.site_id == site_id, DayWordRow.day == day.isoformat())
+        .order_by(col(DayWordRow.said_at_us).desc())
+    )
+    last = (await session.exec(of_day)).first()
+    if (last is not None and last.reason is not None) == (reason is not None):
+        return
+    said_at_us = max(to_us(at), last.said_at_us + 1 if last else to_us(at))
+    word: dict[str, Sequence[Any]] = {
+        "site_id": [site_id], "day": [day.isoformat()], "said_at_us": [said_at_us], "reason": [reason]
+    }  # fmt: skip
+    await insert_new(session, table_of(DayWordRow), word)
 
 
 def _reading_columns(readings: Sequence[MeterReading], *, received_at_us: int) -> dict[str, list[Any]]:

@@ -393,14 +393,14 @@ class MeterHourRow(Row, table=True):
     )
 
 
-class ExcludedDayRow(Row, table=True):
-    """A local day kept out of baselines; ``*`` names every site."""
+class DayWordRow(Row, table=True):
+    """Since when a local day is kept out of baselines, or counts again; ``*`` names every site."""
 
-    __tablename__ = "excluded_day"
+    __tablename__ = "day_word"
     site_id: str = Field(primary_key=True)
     day: str = Field(primary_key=True)  # ISO
-    reason: str
-    excluded_at_us: int = Field(default=0, sa_type=BigInteger)
+    said_at_us: int = Field(primary_key=True, sa_type=BigInteger)
+    reason: str | None  # None: it counts again
 
 
 class ChainLinkRow(Row, table=True):
@@ -430,6 +430,7 @@ APPEND_ONLY = (
     "dispute_word",
     "wholesale_price",
     "event_power",
+    "day_word",
 )
 """Tables on which a trigger refuses UPDATE and DELETE."""
 

@@ -88,8 +88,13 @@ async def list_days(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) -> Js
 
 
 @router.put("/excluded-days/{site_id}/{day}")
-async def exclude_day(desk: AtDesk, site_id: str, day: str, body: DayBody) -> Json:
-    return await days.exclude_day(desk, site_id=site_id, day=day, reason=body.reason)
+async def exclude_day(desk: AtDesk, actor: Actor, site_id: str, day: str, body: DayBody) -> Json:
+    return await days.exclude_day(desk, site_id=site_id, day=day, reason=body.reason, actor=actor)
+
+
+@router.delete("/excluded-days/{site_id}/{day}")
+async def include_day(desk: AtDesk, actor: Actor, site_id: str, day: str) -> Json:
+    return await days.include_day(desk, site_id=site_id, day=day, actor=actor)
 
 
 @router.get("/nominations")

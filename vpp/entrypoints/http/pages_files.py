@@ -50,8 +50,9 @@ OTHERWISE = (
 )  # fmt: skip
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
-    "season_left_s", "season_minimum_s", "season_first", "season_last", "rate_usd_per_kwh", "also_enrolled",
-    "pays",
+    "season_left_s", "season_minimum_s", "season_first", "season_last", "season_starts_on", "season_over",
+    "rate_usd_per_kwh", "also_enrolled",
+    "ends_others", "pays",
 )  # fmt: skip
 PROGRAMS = ("program_id", "name", "utility", "time_zone", "currency", "nominated_w", *TERMS)
 MESSAGES = ("kind", "received", "stored", "duplicate", "lost", "refused", "refused_why")
@@ -145,8 +146,9 @@ async def programs_file(_visitor: Watcher, desk: AtDesk) -> Response:
 
 
 def _program_row(program: Any) -> Json:
-    terms: Any = program["terms"] or {**dict.fromkeys(TERMS), "also_enrolled": ()}
-    row: Json = program | terms | {"also_enrolled": " ".join(terms["also_enrolled"])}
+    lists = ("also_enrolled", "ends_others")
+    terms: Any = program["terms"] or {**dict.fromkeys(TERMS), **dict.fromkeys(lists, ())}
+    row: Json = program | terms | {name: " ".join(terms[name]) for name in lists}
     return row
 
 

@@ -46,7 +46,9 @@ async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
         "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "ends_at_local",
         "delivered_wh", "incremental_wh", "paid_wh", "amount_usd", "state", "sentence",
     )  # fmt: skip
-    return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in rows])
+    energies = ("incremental_wh", "paid_wh")
+    cells = [row | {name: decimal_cell(str(row[name])) for name in energies} for row in rows]
+    return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in cells])
 
 
 @router.get("/payouts.csv")

@@ -17,7 +17,8 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.track_record import Asked
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.paging import cursor_of, offset_at
-from vpp.entrypoints.operations.records import asked_in_event, delivered_by_sites
+from vpp.entrypoints.operations.records import delivered_by_sites
+from vpp.stages.cross_check import asked_in_event
 
 KEPT_FOR = timedelta(minutes=10)
 INDEX_WORDS = (

@@ -9,11 +9,11 @@ from itertools import chain, islice
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality, ReadingFault
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.interval import Interval, union
-from vpp.domain.plausibility import judge_readings
+from vpp.domain.plausibility import judge_readings, late_rules, may_be_late
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.ports import StoreUnavailable
-from vpp.stages.collect import LOOK_BACK, late_by, readings_of
+from vpp.stages.collect import LOOK_BACK, readings_of
 from vpp.wire.meter_file import lines_of, read_meter_file
 from vpp.wire.table import BadFile
 
@@ -185,6 +185,9 @@ async def _judged(
     site_ids = [message.site_id for message in batch]
     newest = await desk.store.newest_reading_at(site_ids)
     around = [_around(message, newest.get(message.site_id)) for message in batch]
+    oldest = min(each.at for message in batch for each in message.readings)
+    closed = may_be_late(oldest, now, desk.programs)
+    late = late_rules(desk.programs, await desk.store.histories(ending_after=oldest) if closed else ())
     stored = await desk.store.readings(site_ids, union(chain.from_iterable(around)))
     judged = []
     for message, spans, rows in zip(batch, around, stored.by_site(len(batch)), strict=True):
@@ -195,7 +198,7 @@ async def _judged(
             rated_discharge=home.max_discharge_w,
             rated_charge=home.max_discharge_w,
             received_at=now,
-            late=late_by(home, desk.programs),
+            late=late.get(home.program_id),
         )
         said = {_said(each) for each in of_home}
         new = {each.at for each in message.readings if _said(each) not in said}

@@ -3,9 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
-from fractions import Fraction
 from http import HTTPStatus
 
 from vpp.domain.enrollment import Enrollment
@@ -29,15 +26,18 @@ from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
 from vpp.entrypoints.operations.carried import carried_wh
+from vpp.entrypoints.operations.changed_amounts import corrections_of, with_corrections, write_off_facts
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, percent_or_none, usd
 from vpp.entrypoints.operations.disputes import own_disputes
 from vpp.entrypoints.operations.events import departures_ever, event_state, settlement_facts
 from vpp.entrypoints.operations.hour_reasons import reasons_of
 from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
 from vpp.entrypoints.operations.periods import period_facts
+from vpp.entrypoints.operations.season_sums import season_facts
+from vpp.entrypoints.operations.settling import checked_settlement
 from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import UnknownProgram, settle, settle_later
+from vpp.stages.settle import UnknownProgram, settle_later
 from vpp.wire.evidence_check import exact
 from vpp.wire.facts import GENESIS
 
@@ -60,7 +60,7 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
             f"event {event_id} is {state}; it is settled after its end", HTTPStatus.CONFLICT
         )
     try:
-        settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+        settlement = await checked_settlement(desk, history)
     except (NoTerms, UnknownProgram) as failure:
         raise OperationRefused(str(failure), HTTPStatus.CONFLICT) from failure
     if settlement is None:
@@ -87,7 +87,7 @@ async def settle_ended(desk: Desk) -> Json:
         if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
             continue
         try:
-            settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
+            settlement = await checked_settlement(desk, history)
         except (NoTerms, UnknownProgram) as failure:
             unsettled.append({"event_id": event_id, "reason": str(failure)})
             continue
@@ -129,13 +129,17 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         ``periods`` for programs that pay by the month, season or year: ``period, program_id, currency,
         site_id, state, paid_wh, amount_usd, booked_usd, how`` (a sentence), and the factors: ``average_kw``
         (exact) and its ``parts`` (``event_id, weight, kw``), ``rate_usd`` for each ``paid_for`` (``kW`` or
-        ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``. ``seasons``:
-        ``program_id, currency, season_starts_on, events``, and sums over ``events``: ``incremental_wh``,
-        ``paid_wh`` (what counts) and ``amount_usd``.
+        ``Powerwall``), ``bonus_multiplier, owner_share, cap_amount, minimum_amount``; of a year's credit that
+        is paid by the month ``month_of_year`` (1 to 12), ``to_date_usd`` (what the year has come to by its
+        end) and ``before_usd`` (by its beginning), else None. ``seasons``: ``program_id, currency,
+        season_starts_on, events, periods`` (numbers), and sums over both: ``incremental_wh``, ``paid_wh``
+        (what counts, of events) and ``amount_usd``.
+        ``corrections`` of an event or period: ``at, before_usd, after_usd, why`` (who, and what they said).
         ``disputes``: what was asked and answered, each as ``vpp dispute list`` shows it.
-        ``entries`` of the ledger; ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd``
-        (the part of it that a payout run has sent), ``paid_out_usd``; ``chain_head`` of the books, and
-        ``chain_link``, which link of the chain it is: ``vpp ledger verify --head`` finds it there.
+        ``write_offs``, debts that were borne: ``at, amount_usd, why``; ``entries`` of the ledger.
+        ``pending_usd`` (not final), ``posted_usd`` (owed), ``on_its_way_usd`` (the part of it that a payout
+        run has sent), ``paid_out_usd``; ``chain_head`` of the books, and ``chain_link``, which link of the
+        chain it is: ``vpp ledger verify --head`` finds it there.
     """
     entries = await desk.store.entries(owner_id=owner_id)
     homes = await desk.store.enrollments(owner_id=owner_id)
@@ -145,10 +149,8 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
     lines, of_events = await _event_lines(desk, owner_id, live, with_days=with_days)
     counted = _what_counts(desk, homes, of_events)
     booked = {settles: owed_by(entry, owner_id) for settles, entry in live.items()}
-    found = balances(entries)
-    owed = found.get((Account.OWNER_PAYABLE, owner_id))
-    paid = found.get((Account.PAID_OUT, owner_id))
-    sent = -paid.pending if paid else 0
+    periods = await period_facts(desk, owner_id, homes, booked)
+    corrected = corrections_of(entries, owner_id)
     link, head = await desk.store.newest_link()
     return {
         "owner_id": owner_id,
@@ -156,17 +158,28 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         "sites": [each.site_id for each in homes],
         "what_counts": " ".join(counting_sentence(ENGLISH, each) for each in counted),
         "counts": counted,
-        "events": lines,
-        "periods": await period_facts(desk, owner_id, [each.program_id for each in homes], booked),
-        "seasons": _season_facts(desk, lines),
+        "events": with_corrections(lines, owner_id, corrected),
+        "periods": with_corrections(periods, owner_id, corrected),
+        "seasons": season_facts(desk, lines, periods),
         "disputes": list(await own_disputes(desk, owner_id)),
+        **_of_the_books(entries, owner_id),
+        "chain_head": head,
+        "chain_link": link,
+    }
+
+
+def _of_the_books(entries: Sequence[JournalEntry], owner_id: str) -> Json:
+    found = balances(entries)
+    owed = found.get((Account.OWNER_PAYABLE, owner_id))
+    paid = found.get((Account.PAID_OUT, owner_id))
+    sent = -paid.pending if paid else 0
+    return {
         "entries": [_entry_facts(entry, owner_id) for entry in entries],
+        "write_offs": write_off_facts(entries, owner_id),
         "pending_usd": usd((-owed.pending if owed else 0) + sent),
         "posted_usd": usd(-owed.posted if owed else 0),
         "on_its_way_usd": usd(sent),
         "paid_out_usd": usd(-paid.posted if paid else 0),
-        "chain_head": head,
-        "chain_link": link,
     }
 
 
@@ -219,40 +232,6 @@ async def _currency_of(desk: Desk, owner_id: str) -> str:
     """Return what an owner is paid in: enrolment keeps all homes of an owner to one currency."""
     homes = await desk.store.enrollments(owner_id=owner_id)
     return desk.currency(homes[0].program_id) if homes else HOME_CURRENCY
-
-
-def _season_facts(desk: Desk, lines: Sequence[Json]) -> list[Json]:
-    """Return the sums of an owner's events, by program and season, in order; two homes share one event."""
-    sums: dict[tuple[str, str], tuple[set[str], Fraction, Fraction, Decimal]] = {}
-    for line in lines:
-        program = desk.programs.get(str(line["program_id"]))
-        starts_at = line["starts_at"]
-        if program is None or starts_at is None:
-            continue
-        day = datetime.fromisoformat(str(starts_at)).astimezone(program.zone).date()
-        season = program.season_around(day)
-        if season is None:
-            continue
-        key = (program.program_id, season.starts_at.astimezone(program.zone).date().isoformat())
-        events, energy_wh, paid_wh, amount = sums.get(key, (set(), Fraction(0), Fraction(0), Decimal(0)))
-        sums[key] = (
-            events | {str(line["event_id"])},
-            energy_wh + Fraction(str(line["incremental_wh"])),
-            paid_wh + Fraction(str(line["paid_wh"])),
-            amount + Decimal(str(line["amount_usd"])),
-        )
-    return [
-        {
-            "program_id": program_id,
-            "currency": desk.currency(program_id),
-            "season_starts_on": starts_on,
-            "events": len(sums[program_id, starts_on][0]),
-            "incremental_wh": exact(sums[program_id, starts_on][1]),
-            "paid_wh": exact(sums[program_id, starts_on][2]),
-            "amount_usd": str(sums[program_id, starts_on][3]),
-        }
-        for program_id, starts_on in sorted(sums)
-    ]
 
 
 def _last_asking(history: EventHistory) -> GridEvent:

@@ -17,6 +17,7 @@ from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
 from vpp.entrypoints.operations.starting import means
+from vpp.wire.evidence_check import exact
 
 USABLE_PERMILLE = 950  # the app's scale hides 5 % of the pack
 EVENT_HOURS = 2  # the usual length, for what an event may bring
@@ -206,8 +207,8 @@ async def _past(
         why = _why_so(line, by_event=_paid_by_event(desk, history))
         row |= {
             "delivered_wh": sum(hour.metered_wh or 0 for hour in line.hours),
-            "incremental_wh": round(line.incremental_wh),
-            "paid_wh": round(line.paid_wh),
+            "incremental_wh": exact(line.incremental_wh),
+            "paid_wh": exact(line.paid_wh),
             "amount_usd": usd(line.amount),
             "state": settlement.state.value,
         }

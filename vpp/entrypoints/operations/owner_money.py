@@ -9,6 +9,7 @@ from itertools import zip_longest
 from zoneinfo import ZoneInfo
 
 from vpp.domain.payout import payouts
+from vpp.domain.settlement import COUNTING
 from vpp.entrypoints.operations.desk import (
     Desk,
     Json,
@@ -201,11 +202,13 @@ def _steps_to_money(line: Json) -> list[Step]:
 
 
 def _bounds(line: Json, product: Fraction, currency: str) -> Iterator[Step]:
-    """Yield the cap or the minimum, where it changed the amount."""
+    """Yield the minimum or the cap, whichever changed the amount last; the cap comes after the minimum."""
     most, least = line["cap_amount"], line["minimum_amount"]
-    if most is not None and product > Fraction(str(most)):
+    lifted = least is not None and product < Fraction(str(least)) and line["quality"] in COUNTING
+    so_far = Fraction(str(least)) if lifted else product
+    if most is not None and so_far > Fraction(str(most)):
         yield "statement.step_most", {"most": money_text(str(most), currency)}
-    elif least is not None and product < Fraction(str(least)) <= Fraction(str(line["amount_usd"])):
+    elif lifted:
         yield "statement.step_least", {"least": money_text(str(least), currency)}
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 
-from vpp.domain.accrual import Powers, mean_kw, rate_per_kw, terms_of_period
+from vpp.domain.accrual import Powers, first_day, mean_kw, powerwalls, rate_per_kw, terms_of_period
+from vpp.domain.enrollment import Enrollment
 from vpp.domain.program import Period, Program
 from vpp.domain.settlement import Settlement, SettlementLine
+from vpp.domain.tariff import credit_to_date
 from vpp.entrypoints.operations.desk import Desk, Json, usd
 from vpp.stages.pay import accruals, powers_of_program
 from vpp.wire.evidence_check import exact
@@ -14,17 +16,18 @@ Settles = tuple[str, str, str, str]
 
 
 async def period_facts(
-    desk: Desk, owner_id: str, enrolled: Iterable[str], booked: Mapping[Settles, int]
+    desk: Desk, owner_id: str, homes: Iterable[Enrollment], booked: Mapping[Settles, int]
 ) -> list[Json]:
     """Return an owner's months, seasons and years, also those that came to nothing.
 
     Args:
-        enrolled: The programs of the owner's homes.
+        homes: The owner's.
         booked: What the entry that stands owes for each.
     """
     found: list[Json] = []
+    home_of = {each.site_id: each for each in homes}
     before = {program_id for owner, _, program_id, _ in booked if owner == owner_id}
-    for program_id in sorted(before | set(enrolled)):
+    for program_id in sorted(before | {each.program_id for each in home_of.values()}):
         program = desk.programs.get(program_id)
         if program is None or all(each.tariff.period is Period.EVENT for each in program.editions):
             continue
@@ -33,6 +36,7 @@ async def period_facts(
             found += [
                 _facts(program, run, line, booked.get((owner_id, line.site_id, program_id, run.event_id), 0))
                 | _factors(program, run.event_id, line, powers.get(run.event_id))
+                | _to_date(program, run.event_id, home_of.get(line.site_id))
                 for line in run.lines
                 if line.owner_id == owner_id
             ]
@@ -71,4 +75,18 @@ def _factors(program: Program, period_id: str, line: SettlementLine, powers: Pow
         "owner_share": str(terms.owner_share),
         "cap_amount": None if tariff.cap_amount is None else str(tariff.cap_amount),
         "minimum_amount": str(tariff.minimum_amount) if tariff.minimum_amount else None,
+    }
+
+
+def _to_date(program: Program, period_id: str, home: Enrollment | None) -> Json:
+    """Return what a year's credit has come to around a month; None for each where it is not paid so."""
+    terms = terms_of_period(program, period_id)
+    if home is None or terms is None or not terms.tariff.pays_in_twelfths:
+        return dict.fromkeys(("month_of_year", "to_date_usd", "before_usd"))
+    month = first_day(period_id).month
+    to_date, before = (credit_to_date(terms, powerwalls(home), each) for each in (month, month - 1))
+    return {
+        "month_of_year": month,
+        "to_date_usd": usd(to_date.amount),
+        "before_usd": usd(before.amount),
     }

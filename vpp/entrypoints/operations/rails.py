@@ -1,9 +1,10 @@
 """The guard rails of each program: its hours of this season, its window, its lengths."""
 
+from datetime import date, datetime
 from typing import assert_never
 
 from vpp.domain.nomination import month_of, standing
-from vpp.domain.program import TariffRule, Terms
+from vpp.domain.program import Program, TariffRule, Terms
 from vpp.domain.season_hours import season_seconds
 from vpp.entrypoints.operations.desk import Desk, Json
 from vpp.entrypoints.operations.paging import page
@@ -20,8 +21,10 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
         ``program_id, name, utility, time_zone, currency``; ``nominated_w`` (for this month, None where
         nothing is); ``terms`` (None before the first edition): ``window_opens, window_closes`` (local),
         ``event_min_s, event_max_s, season_cap_s, season_used_s, season_left_s, season_minimum_s,
-        season_first, season_last`` (month-day)``, rate_usd_per_kwh, also_enrolled`` (other programs that a
-        home may be in), and ``pays``, the rule and its rate for people. Also ``next_cursor``.
+        season_first, season_last`` (month-day)``, season_starts_on`` (of the season with these hours: the
+        one that runs, or else the last; None before any)``, season_over, rate_usd_per_kwh, also_enrolled``
+        (other programs that a home may be in), ``ends_others`` (those it leaves by joining), and ``pays``,
+        the rule and its rate for people. Also ``next_cursor``.
     """
     now = desk.clock.now()
     histories = await desk.store.histories()
@@ -43,7 +46,9 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
                 "time_zone": program.zone.key,
                 "currency": program.currency,
                 "nominated_w": None if nomination is None else nomination.power,
-                "terms": None if terms is None else _terms(terms, program.currency, used_s),
+                "terms": None
+                if terms is None
+                else _terms(terms, program.currency, used_s) | _season(program, today),
             }
         )
     return {"programs": found, "next_cursor": following}
@@ -63,8 +68,22 @@ def _terms(terms: Terms, currency: str, used_s: int) -> Json:
         "season_last": "{:02d}-{:02d}".format(*terms.season_last),
         "rate_usd_per_kwh": str(terms.rate.dollars_per_kwh),
         "also_enrolled": list(terms.also_enrolled),
+        "ends_others": list(terms.ends_others),
         "pays": _pays(terms, currency),
     }
+
+
+def _season(program: Program, today: date) -> Json:
+    """Return which season is counted, and whether it is over: nothing of it can be used any more."""
+    season = program.latest_season(today)
+    return {
+        "season_starts_on": None if season is None else _local(program, season.starts_at).isoformat(),
+        "season_over": season is not None and _local(program, season.ends_at) <= today,
+    }
+
+
+def _local(program: Program, at: datetime) -> date:
+    return at.astimezone(program.zone).date()
 
 
 def _pays(terms: Terms, currency: str) -> str:
@@ -81,6 +100,7 @@ def _pays(terms: Terms, currency: str) -> str:
             rates = [rate for _, rate in tariff.per_kw_month]
             return f"{min(rates)} to {max(rates)} {currency} per kW and month"
         case TariffRule.FIXED_CREDIT:
-            return f"{tariff.credit} {currency} per Powerwall and {tariff.credit_every.value}"
+            monthly = ", paid by the month" if tariff.pays_in_twelfths else ""
+            return f"{tariff.credit} {currency} per Powerwall and {tariff.credit_every.value}{monthly}"
         case _ as unreachable:
             assert_never(unreachable)

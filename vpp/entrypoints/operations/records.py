@@ -11,18 +11,17 @@ from vpp.domain.delivery import QUALITY_CODES, Quality, counter_track, net_energ
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_end import ended_at
 from vpp.domain.grid_event import EventHistory
-from vpp.domain.interval import Interval, from_epoch, to_epoch
+from vpp.domain.interval import Interval, from_epoch
 from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.track_record import (
     Asked,
     answers_of_sites,
-    asked_of_sites,
-    commands_in_order,
     shares_of_sites,
 )
 from vpp.entrypoints.operations.desk import Desk
 from vpp.ports import Store
+from vpp.stages.cross_check import asked_in_event
 
 EVENTS_LOOKED_AT = 5
 CHUNK_SITES = 2_000
@@ -55,14 +54,6 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
         share, known, together = shares_of_sites(asked, delivered_wh, metered, accepted, opted_out)
         record = record.with_event(share, known, together)
     return record
-
-
-async def asked_in_event(store: Store, history: EventHistory, sites: int, *, until: datetime) -> Asked:
-    """Return what an event asked of every site until a moment, from its ticks and plan revisions."""
-    event_id = history.latest.event_id
-    ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
-    batches = commands_in_order(ticks, revisions, sites)
-    return asked_of_sites(batches, sites, until_s=to_epoch(min(until, ended_at(history))))
 
 
 def _over(history: EventHistory, now: datetime) -> bool:

@@ -18,7 +18,8 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
 
     Returns:
         ``event_id, program_id, state``; ``hours_csv`` and ``sites_csv``, texts: each clock hour over all
-        sites (nominated, asked, metered, baseline, incremental Wh, quality), and each site's hours as in an
+        sites (nominated, asked, metered, baseline, incremental and paid Wh, what the program owes, quality;
+        summed it is the event's receivable in the books), and each site's hours as in an
         evidence bundle's ``settlement.csv``; ``openadr_report``, an OpenADR 3.1 report object with
         ``BASELINE``, ``DELTA_USAGE``, ``DATA_QUALITY`` and, where the controller's samples tell it,
         ``STORAGE_USABLE_CAPACITY``, ``STORAGE_CHARGE_LEVEL`` and ``STORAGE_MAX_DISCHARGE_POWER``.
@@ -28,7 +29,9 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
     program = desk.programs.get(history.latest.program_id)
     if settlement is None or program is None:
         raise OperationRefused(not_settled(history), HTTPStatus.CONFLICT)
-    totals = hour_totals(settlement)
+    first = min((hour.hour for line in settlement.lines for hour in line.hours), default=None)
+    terms = None if first is None else program.terms_on(program.local_day(first))
+    totals = () if terms is None else hour_totals(settlement, terms)
     asked = {total.hour.starts_at: _asked_wh(history, total.hour) for total in totals}
     nominated = standing(await desk.store.nominations())
     counted_on = {
@@ -37,7 +40,6 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
         if (month := month_of(hour.starts_at.astimezone(program.zone).date()))
         and (nomination := nominated.get((program.program_id, month))) is not None
     }
-    terms = program.terms_on(totals[0].hour.starts_at.astimezone(program.zone).date()) if totals else None
     report = (
         openadr_report(
             program.program_id,
@@ -61,6 +63,7 @@ async def report_event(desk: Desk, *, event_id: str) -> Json:
             event_id,
             totals,
             program.zone,
+            currency=program.currency,
             nominated_wh={hour.starts_at: energy_wh for hour, energy_wh in counted_on.items()},
             asked_wh=asked,
         ).decode(),

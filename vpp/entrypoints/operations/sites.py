@@ -8,6 +8,7 @@ from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
 from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.program import Terms
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.operations.desk import (
@@ -22,7 +23,7 @@ from vpp.entrypoints.operations.desk import (
 )
 from vpp.entrypoints.operations.paging import cursor_of, key_at, not_given
 from vpp.ports import ConflictingFact
-from vpp.wire.enrollment_file import BadEnrollmentFile, read_enrollments, read_percent
+from vpp.wire.enrollment_file import BadEnrollmentFile, read_ended, read_enrollments, read_percent
 
 PROOF_WORDS = {
     ProofState.SHORT: "the home takes part and gives less than it was asked",
@@ -65,10 +66,13 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
         file_name: What the file is called in complaints about it.
 
     Returns:
-        ``sites``: one ``{site_id, shard}`` for each row, in the order of the file.
+        ``sites``: one ``{site_id, shard}`` for each row, in the order of the file, and ``ends`` where the
+        home leaves some of its ``other_programs`` by joining this one: those; who runs them ends them.
     """
     known = {enrollment.site_id for enrollment in await desk.store.enrollments()}
     now = desk.clock.now()
+    today = _terms_today(desk, now)
+    ends_others = {each: terms.ends_others for each, terms in today.items()}
     try:
         requests = read_enrollments(
             content,
@@ -76,7 +80,8 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
             file_name=file_name,
             program_ids=desk.programs.keys(),
             enrolled=known,
-            also_enrolled=_also_enrolled(desk, now),
+            also_enrolled={each: terms.also_enrolled for each, terms in today.items()},
+            ends_others=ends_others,
             utilities=_utilities(desk),
         )
         await _refuse_two_currencies(desk, requests, file_name)
@@ -89,7 +94,13 @@ async def enroll_sites(desk: Desk, *, content: bytes, file_name: str) -> Json:
     except ConflictingFact as failure:
         raise OperationRefused(f"{file_name}: {failure}", HTTPStatus.CONFLICT) from failure
     desk.changed()
-    return {"sites": [{"site_id": each.site_id, "shard": each.shard} for each in enrolled]}
+    ended = read_ended(content, ends_others)
+    ends = {site_id: {"ends": list(others)} for site_id, others in ended.items()}
+    return {
+        "sites": [
+            {"site_id": each.site_id, "shard": each.shard} | ends.get(each.site_id, {}) for each in enrolled
+        ]
+    }
 
 
 async def _refuse_two_currencies(desk: Desk, requests: Sequence[EnrollmentRequest], file_name: str) -> None:
@@ -109,12 +120,13 @@ async def _refuse_two_currencies(desk: Desk, requests: Sequence[EnrollmentReques
             )
 
 
-def _also_enrolled(desk: Desk, now: datetime) -> dict[str, tuple[str, ...]]:
-    """Return, by program, which programs of others its homes may be in, under the terms of today."""
+def _terms_today(desk: Desk, now: datetime) -> dict[str, Terms]:
+    """Return the terms of each program that has any today."""
     found = {}
     for program_id, program in desk.programs.items():
         terms = program.terms_on(now.astimezone(program.zone).date())
-        found[program_id] = terms.also_enrolled if terms is not None else ()
+        if terms is not None:
+            found[program_id] = terms
     return found
 
 

@@ -3,8 +3,9 @@
 By hand: the mean of ``baseline_days_wh``, times ``adjustment`` and ``fraction``, is ``baseline_wh``; metered
 less baseline (the other way round at a grid meter) is ``incremental_wh``; an event's hours sum to
 ``event_incremental_wh``; with ``event_carried_wh`` and by ``negative_policy`` that gives
-``event_paid_wh``, of which at most ``cap_kwh`` count; times ``own_rate_usd_per_kwh``, at most ``cap_amount``
-and at least ``minimum_amount``, rounded once, half up to the cent, it is ``event_amount_usd``.
+``event_paid_wh``, of which at most ``cap_kwh`` count; times ``own_rate_usd_per_kwh``, at least
+``minimum_amount`` and then at most ``cap_amount``, rounded once, half up to the cent, it is
+``event_amount_usd``.
 """
 
 from vpp.entrypoints.operations.desk import Json

@@ -40,6 +40,8 @@ async def write_off_owner(desk: Desk, *, owner_id: str, reason: str, actor: str)
     entry = write_off(owner_id, entries, at=whole_second(desk.clock.now()), memo=memo)
     if entry is None:
         raise OperationRefused(f"owner {owner_id} owes nothing; nothing was written off", HTTPStatus.CONFLICT)
+    about = f"${usd(owed_by(entry, owner_id))}: {reason}"
+    await desk.store.leave_trail([desk.trail_entry(actor, "write off", f"owner:{owner_id}", about)])
     try:
         await desk.store.post([entry])
     except ConflictingFact as failure:
