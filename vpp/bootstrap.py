@@ -39,9 +39,9 @@ from vpp.runner import Runner, Stages
 from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
 from vpp.stages.control import control, resume
-from vpp.stages.cross_check import check_before_settling
+from vpp.stages.cross_check import doubt_counters
 from vpp.stages.intake import arrive, intake
-from vpp.stages.notify import Progress, alert, deliver, note, watch
+from vpp.stages.notify import Doubt, Progress, alert, deliver, note, watch
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle, settle_later
 from vpp.stages.stop import record, stop_everything, tell_again
@@ -267,8 +267,7 @@ class Controller:
         return tick is not None
 
     async def settle(self, history: EventHistory) -> bool:
-        """Settle one event and book what it says, with no hour in it that its power samples refute."""
-        await check_before_settling(history, store=self.store, programs=self.programs, clock=self.clock)
+        """Settle one event and book what it says; then see which counters its power samples refute."""
         settlement = await settle(history, store=self.store, programs=self.programs, clock=self.clock)
         awaited = None if settlement is None else awaited_readings(settlement)
         self._awaited.pop(history.latest.event_id, None)
@@ -279,7 +278,15 @@ class Controller:
             for run in (settlement, *later):
                 await pay(run, books=self.store, clock=self.clock)
             await accrue(self.programs, store=self.store, clock=self.clock)
+            await self._look_at_counters(history)
         return settlement is not None
+
+    async def _look_at_counters(self, history: EventHistory) -> None:
+        """Remember for the staff how many homes' power samples refute their counters."""
+        hours = await doubt_counters(history, store=self.store, programs=self.programs, clock=self.clock)
+        homes = len({each.site_id for each in hours})
+        if homes > self.told.doubted.get(history.latest.event_id, Doubt(0, self.clock.now())).homes:
+            self.told.doubted[history.latest.event_id] = Doubt(homes, self.clock.now())
 
     async def notify(self) -> None:
         """Write down what people must be told."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
-from vpp.domain.command import AckBatch, CommandBatch
+from vpp.domain.command import AckBatch, Action, CommandBatch
 from vpp.domain.enrollment import OptOut
 from vpp.domain.quantities import column
 from vpp.entrypoints.operations.changing import modify_event
@@ -109,6 +109,23 @@ async def test_discharge_after_an_opt_out_is_named(suburb: Suburb) -> None:
     await suburb.desk.store.opt_out(OptOut("s-000", "ev-1", early, "portal"))
 
     assert "s-000 is told to discharge after its opt-out" in (await again(suburb))["difference"]
+
+
+@pytest.mark.parametrize(("seconds", "named"), [(61, True), (59, False)])
+async def test_no_at_home_may_have_been_stored_a_minute_after_it_was_heard(
+    suburb: Suburb, seconds: int, named: bool
+) -> None:
+    told_at = max(
+        tick.at
+        for tick in await suburb.desk.store.event_ticks("ev-1")
+        if any(order.action is Action.DISCHARGE and 0 in order.site_no for order in tick.orders)
+    )
+    said_at = told_at - timedelta(seconds=seconds)
+    await suburb.desk.store.opt_out(OptOut("s-000", "ev-1", said_at, "home"))
+
+    found = await again(suburb)
+
+    assert ("s-000 is told to discharge after its opt-out" in (found["difference"] or "")) is named
 
 
 async def test_lease_that_outlives_the_event_is_named(suburb: Suburb) -> None:

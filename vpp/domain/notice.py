@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, seven for operators."""
+    """What a notice is about: five kinds for owners, eight for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -35,6 +35,7 @@ class NoticeKind(StrEnum):
     SIGNAL_CONTESTED = "signal_contested"
     TWO_GATEWAYS = "two_gateways"
     RECORD_LOST = "record_lost"
+    COUNTERS_DOUBTED = "counters_doubted"
 
 
 OWNER_KINDS = (

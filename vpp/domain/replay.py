@@ -146,11 +146,17 @@ def _known(history: EventHistory, at: datetime) -> Iterator[EventHistory]:
 
 
 def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
+    """Return who was told to discharge after a no.
+
+    One said at home is heard first and stored then, by a controller that was stopped in between later than
+    others command; the home itself refuses meanwhile.
+    """
     at = batch.issued_at
     for opt_out in stored.opt_outs:
         site_no = stored.site_no_of.get(opt_out.site_id)
         back_at = opt_out.taken_back_at
-        stands = opt_out.opted_out_at < at and (back_at is None or at < whole_second(back_at))
+        heard_by = at - KNOWN_WITHIN if opt_out.said_at_home else at
+        stands = opt_out.opted_out_at < heard_by and (back_at is None or at < whole_second(back_at))
         if stands and site_no is not None and site_no in batch.order.site_no:
             return f"site {opt_out.site_id} is told to discharge after its opt-out"
     return None

@@ -1,6 +1,6 @@
-"""Cross-check: whether counters and power samples of an event tell the same energy, before they are paid.
+"""Cross-check: whether counters and power samples of an event tell the same energy.
 
-An hour in which they do not is BAD: nobody knows which of the two is right.
+Where they do not, nobody knows which of the two is right, and a person decides whether the hour is BAD.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,6 @@ from vpp.domain.metered_hours import HOUR_S
 from vpp.domain.power_integral import CrossCheck, PowerColumns, cross_check
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.domain.quantities import IntColumn, WattHours, column
-from vpp.domain.settled_event import closing_time
-from vpp.domain.settlement import SettlementState
 from vpp.domain.track_record import Asked, asked_of_sites, commands_in_order
 from vpp.ports import Accounts, Books, Clock, DispatchStore, MeterStore, Registry
 
@@ -30,8 +28,6 @@ AT_ONCE = timedelta(minutes=5)
 CHUNK_SITES = 2_000
 NEAR_S = 60
 """How far beyond an hour a sample may lie that says something of its ends."""
-CONTROLLER = "controller"
-"""Who the trail names where no person did it."""
 
 
 class CrossCheckStore(Registry, DispatchStore, MeterStore, Books, Accounts, Protocol):
@@ -39,8 +35,8 @@ class CrossCheckStore(Registry, DispatchStore, MeterStore, Books, Accounts, Prot
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedHour:
-    """A stretch of an hour that is not believed; energies in Wh and thousandths of one."""
+class RefutedHour:
+    """A stretch of an hour in which the two differ; energies in Wh and thousandths of one."""
 
     site_id: str
     stretch: Interval
@@ -48,39 +44,22 @@ class RefusedHour:
     integrated_mwh: int
 
 
-async def check_before_settling(
-    history: EventHistory,
-    *,
-    store: CrossCheckStore,
-    programs: Mapping[str, Program],
-    clock: Clock,
-    correcting: bool = False,
-) -> tuple[RefusedHour, ...]:
-    """Refuse the hours of an event that is over which its next settlement must not believe.
+async def doubt_counters(
+    history: EventHistory, *, store: CrossCheckStore, programs: Mapping[str, Program], clock: Clock
+) -> tuple[RefutedHour, ...]:
+    """Return the hours of an event that is over in which power samples refute counters; nothing is changed.
 
-    Only where the battery's counters are paid. Of an event that was settled before, only homes with a
-    reading received since are compared: the others were. A closed one is looked at again by a correction
-    alone (``correcting``), as it is settled.
+    Somebody has to look at them. Samples are not signed, and of them only an opt-out touches a settlement:
+    whoever speaks for a home could else take its pay. Only where the battery's counters are paid.
     """
-    now = whole_second(clock.now())
-    ends_at, program = ended_at(history), programs.get(history.latest.program_id)
+    now, program = whole_second(clock.now()), programs.get(history.latest.program_id)
     asking = next((each.interval for each in reversed(history.versions) if each.interval), None)
     terms = None if program is None or asking is None else program.terms_on(program.local_day(asking))
-    if program is None or terms is None or terms.meter is not MeterOfRecord.DEVICE:
+    if terms is None or terms.meter is not MeterOfRecord.DEVICE or is_test(history):
         return ()
-    standing = await store.settlement(history.latest.event_id)
-    closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
-    if is_test(history) or ends_at > now or (closed and not correcting):
+    if ended_at(history) > now:
         return ()
-    closes_at = closing_time(ends_at, program)
-    return await refuse_refuted(
-        history,
-        await store.enrollments(),
-        store=store,
-        now=now,
-        before=closes_at if now >= closes_at and not closed else None,
-        changed_since=None if standing is None else standing.settled_at,
-    )
+    return await _refuted(history, await store.enrollments(), store, now)
 
 
 async def refuse_refuted(
@@ -89,12 +68,10 @@ async def refuse_refuted(
     *,
     store: CrossCheckStore,
     now: datetime,
-    before: datetime | None = None,
-    changed_since: datetime | None = None,
-    actor: str = CONTROLLER,
+    actor: str,
     why: str = "",
     request_id: str = "",
-) -> tuple[RefusedHour, ...]:
+) -> tuple[RefutedHour, ...]:
     """Make the hours of an event BAD in which a battery's power samples refute its counters, and return them.
 
     What its gateway read within such an hour is BAD from then on, so the hour pays nothing. Again changes
@@ -105,33 +82,12 @@ async def refuse_refuted(
         roster: Every enrolment, by ``site_no``.
         store: Where samples and readings are.
         now: What was told so far is compared.
-        before: Readings from then on do not count, and what is refused was refused before then: a closed
-            event is settled from what was known until its close, so it is judged by the same.
-        changed_since: Only homes with a reading received since then.
         actor: Who the trail names.
         why: What they say about it.
         request_id: Of whoever asked for it.
     """
-    asked = await asked_in_event(store, history, len(roster), until=now)
-    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
-    if changed_since is not None and len(sites):
-        starts_s = _hours_of(asked, sites)
-        changed = await store.sites_changed_since(_ids(roster, sites), starts_s, changed_since)
-        sites = sites[changed]
-    refused: list[RefusedHour] = []
-    for hour_s in _hours_of(asked, sites).tolist() if len(sites) else ():
-        window = Interval(from_epoch(hour_s - NEAR_S), from_epoch(hour_s + HOUR_S + NEAR_S))
-        samples = await power_samples(store, asked, sites, window)
-        for begins in range(0, len(sites) if len(samples.site) else 0, CHUNK_SITES):
-            rows = sites[begins : begins + CHUNK_SITES]
-            found = await compare(store, _ids(roster, rows), rows, asked, samples, before)
-            told_twice = found.until_s - found.from_s > 2  # there is something between the ends
-            refused += (
-                _refused(roster[int(rows[place])].site_id, found, place)
-                for place in np.flatnonzero(found.refuted & told_twice).tolist()
-            )
+    refused = await _refuted(history, roster, store, now)
     if refused:
-        at = now if before is None else min(now, before - timedelta(seconds=1))
         about = f"counters refuted by power samples in {history.latest.event_id}"
         reason = ": ".join(part for part in (about, why) if part)[:500]
         await store.leave_trail(
@@ -141,8 +97,28 @@ async def refuse_refuted(
             ]
         )
         stretches = [(each.site_id, _inside(each.stretch)) for each in refused]
-        await store.refuse_stretches(stretches, at=at)  # never without a name in the trail
-    return tuple(refused)
+        await store.refuse_stretches(stretches, at=now)  # never without a name in the trail
+    return refused
+
+
+async def _refuted(
+    history: EventHistory, roster: Sequence[Enrollment], store: CrossCheckStore, now: datetime
+) -> tuple[RefutedHour, ...]:
+    asked = await asked_in_event(store, history, len(roster), until=now)
+    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
+    found: list[RefutedHour] = []
+    for hour_s in _hours_of(asked, sites).tolist() if len(sites) else ():
+        window = Interval(from_epoch(hour_s - NEAR_S), from_epoch(hour_s + HOUR_S + NEAR_S))
+        samples = await power_samples(store, asked, sites, window)
+        for begins in range(0, len(sites) if len(samples.site) else 0, CHUNK_SITES):
+            rows = sites[begins : begins + CHUNK_SITES]
+            check = await compare(store, _ids(roster, rows), rows, asked, samples)
+            told_twice = check.until_s - check.from_s > 2  # there is something between the ends
+            found += (
+                _refuted_hour(roster[int(rows[place])].site_id, check, place)
+                for place in np.flatnonzero(check.refuted & told_twice).tolist()
+            )
+    return tuple(found)
 
 
 def _hours_of(asked: Asked, sites: IntColumn) -> IntColumn:
@@ -155,8 +131,8 @@ def _ids(roster: Sequence[Enrollment], sites: IntColumn) -> list[str]:
     return [roster[site_no].site_id for site_no in sites.tolist()]
 
 
-def _refused(site_id: str, found: CrossCheck, place: int) -> RefusedHour:
-    return RefusedHour(
+def _refuted_hour(site_id: str, found: CrossCheck, place: int) -> RefutedHour:
+    return RefutedHour(
         site_id,
         Interval(from_epoch(int(found.from_s[place])), from_epoch(int(found.until_s[place]))),
         WattHours(int(found.counted_wh[place])),
@@ -214,11 +190,10 @@ async def compare(
     rows: IntColumn,
     asked: Asked,
     samples: PowerColumns,
-    before: datetime | None = None,
 ) -> CrossCheck:
     """Return the comparison for some sites, by their place among them; ``rows`` are in order."""
     window = Interval(from_epoch(int(asked.from_s[rows].min())), from_epoch(int(asked.until_s[rows].max())))
-    readings = await store.readings(site_ids, [window], before=before)
+    readings = await store.readings(site_ids, [window])
     mine = np.flatnonzero(np.isin(samples.site, rows))
     placed = PowerColumns(
         np.searchsorted(rows, samples.site[mine]), samples.at_s[mine], samples.power_w[mine]

@@ -36,6 +36,8 @@ QUIET_FOR = timedelta(minutes=2)
 CONTESTED_FOR = timedelta(minutes=30)
 """So long a rejected signal by somebody who contradicts another, or speaks for another, is news; so are
 readings of two gateways that speak for one home at once, and homes that obey what nobody here told them."""
+DOUBTED_FOR = timedelta(days=1)
+"""So long counters that power samples refute are news: until an event closes somebody must have looked."""
 APPROVED_BEFORE = timedelta(minutes=30)
 """So long before its start an event that waits for leave needs somebody now."""
 LOST_AFTER = timedelta(seconds=30)
@@ -56,6 +58,14 @@ class Condition:
     facts: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """How many homes' power samples refute their counters in an event, and when that was seen."""
+
+    homes: int
+    at: datetime
+
+
 @dataclass(slots=True)
 class Progress:
     """What was worked through in this life, so that the database is not asked again; may be lost."""
@@ -65,6 +75,7 @@ class Progress:
     chain_head: str = ""
     payouts_at: datetime | None = None
     seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
+    doubted: dict[str, Doubt] = field(default_factory=dict)
 
 
 async def note(
@@ -276,6 +287,11 @@ async def watch(
         *await _waiting(histories, store, board, now),
         *await _contested(store, now),
         *await _cloned(store, now),
+        *(
+            Condition(NoticeKind.COUNTERS_DOUBTED, event_id, {"count": str(doubt.homes)})
+            for event_id, doubt in told.doubted.items()
+            if now - doubt.at < DOUBTED_FOR
+        ),
     ]
     zones = {
         each.latest.event_id: programs[each.latest.program_id].zone.key

@@ -95,6 +95,12 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "grid said since the backup is lost: cancel what was cancelled, and enter opt-outs again. Without "
         "one, somebody else commands these homes or speaks for them: give them new keys.",
     ),
+    "counters_doubted": (
+        "Counters of {subject} differ from the homes' own power",
+        "In event {subject} what homes counted and the power they told do not agree; homes: {count}. They "
+        "are paid by their counters. vpp meter check {subject} names the hours; with --quarantine they pay "
+        "nothing.",
+    ),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -183,6 +189,12 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "dice enseguida lo que vale aquí. Tras restaurar una copia es de esperar, y lo que dijeron desde la "
         "copia dueños, operadores y la red se perdió: cancele lo cancelado y anote otra vez los noes. Si no, "
         "alguien más ordena a estas casas o habla por ellas: deles claves nuevas.",
+    ),
+    "counters_doubted": (
+        "Los contadores de {subject} difieren de la potencia de las casas",
+        "En el evento {subject} lo que contaron las casas y la potencia que dijeron no concuerdan; casas: "
+        "{count}. Se les paga por sus contadores. vpp meter check {subject} nombra las horas; con "
+        "--quarantine no se pagan.",
     ),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }

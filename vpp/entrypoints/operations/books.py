@@ -8,10 +8,9 @@ from vpp.domain.payout import Receivable, receivables, receive, round_off
 from vpp.domain.settlement import Settlement, same_result
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import settlement_facts
-from vpp.entrypoints.operations.settling import checked_settlement
 from vpp.ports import ConflictingFact
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import settle_later
+from vpp.stages.settle import settle, settle_later
 from vpp.wire.ledger_file import read_payments, write_beancount, write_ledger_csv
 from vpp.wire.table import BadFile
 
@@ -147,7 +146,9 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
             f"event {event_id} is not closed; vpp settle {event_id} takes in late readings until then",
             HTTPStatus.CONFLICT,
         )
-    corrected = await checked_settlement(desk, history, correcting=True)
+    corrected = await settle(
+        history, store=desk.store, programs=desk.programs, clock=desk.clock, correcting=True
+    )
     assert corrected is not None
     note = f"Correction by {actor}: {reason}"
     entries = await _book(desk, corrected, note)

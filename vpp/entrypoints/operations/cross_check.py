@@ -18,8 +18,8 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
     """Compare what a battery's counters say of an event with its own power samples, home by home.
 
     The power samples are those that were stored with the controller's ticks. A difference above 0.5 % and
-    above 50 Wh means that one of the two is wrong: look at the home. Settlement makes each hour BAD in which
-    no lost sample explains it, and so does ``vpp meter check EVENT --quarantine`` at once.
+    above 50 Wh means that one of the two is wrong: look at the home. Where no lost sample explains it, the
+    staff is alarmed after the event, and ``vpp meter check EVENT --quarantine`` makes the hour BAD.
 
     Returns:
         ``event_id, agree, differ, unknown`` (numbers of homes; unknown: too few samples or readings);
@@ -64,10 +64,10 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
 async def quarantine_meters(desk: Desk, *, event_id: str, actor: str) -> Json:
     """Stop believing a battery's counters in the hours of an event in which its power samples refute them.
 
-    As settlement does by itself, before it. What the meter read within such an hour is BAD from now on, so
-    the hour pays nothing; nothing takes that back. An hour is refuted where the two differ by more than the
-    half percent or 50 Wh of ``check_meters`` and what lost samples leave open. Again changes nothing. The
-    trail keeps who did it, home by home.
+    Nothing does that by itself: the controller alarms the staff. What the meter read within such an hour is
+    BAD from now on, so the hour pays nothing; nothing takes that back. An hour is refuted where the two
+    differ by more than the half percent or 50 Wh of ``check_meters`` and what lost samples leave open. Again
+    changes nothing. The trail keeps who did it, home by home.
 
     Returns:
         ``event_id`` and ``refused``: ``site_id, starts_at, ends_at, counted_wh, integrated_wh,

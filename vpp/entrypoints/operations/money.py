@@ -34,10 +34,9 @@ from vpp.entrypoints.operations.hour_reasons import reasons_of
 from vpp.entrypoints.operations.owner_words import Counts, counting_sentence, what_counts
 from vpp.entrypoints.operations.periods import period_facts
 from vpp.entrypoints.operations.season_sums import season_facts
-from vpp.entrypoints.operations.settling import checked_settlement
 from vpp.money_ports import AlteredBooks
 from vpp.stages.pay import accrue, pay
-from vpp.stages.settle import UnknownProgram, settle_later
+from vpp.stages.settle import UnknownProgram, settle, settle_later
 from vpp.wire.evidence_check import exact
 from vpp.wire.facts import GENESIS
 
@@ -60,7 +59,7 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
             f"event {event_id} is {state}; it is settled after its end", HTTPStatus.CONFLICT
         )
     try:
-        settlement = await checked_settlement(desk, history)
+        settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
     except (NoTerms, UnknownProgram) as failure:
         raise OperationRefused(str(failure), HTTPStatus.CONFLICT) from failure
     if settlement is None:
@@ -87,7 +86,7 @@ async def settle_ended(desk: Desk) -> Json:
         if event_state(history, desk.clock.now()) not in ("ended", "cancelled"):
             continue
         try:
-            settlement = await checked_settlement(desk, history)
+            settlement = await settle(history, store=desk.store, programs=desk.programs, clock=desk.clock)
         except (NoTerms, UnknownProgram) as failure:
             unsettled.append({"event_id": event_id, "reason": str(failure)})
             continue
