@@ -5,13 +5,14 @@ import numpy as np
 from tests.domain.test_proof import BEGIN_S, EVENT_S, RESPONSE, SITES, Homes, Sampled
 from vpp.domain.command import Refusal
 from vpp.domain.fanout import Fanout, fanout
+from vpp.domain.proof import state_now
 from vpp.domain.quantities import BoolColumn
 
 
 def how_far(homes: Homes, *, unsent: int = 0, serving: BoolColumn | None = None) -> Fanout:
     found = homes.judged()
     return fanout(
-        homes.leases, homes.log, found,
+        homes.leases, homes.log, state_now(found, homes.leases, homes.log),
         homes.leases.discharging(homes.now_s) if serving is None else serving,
         RESPONSE, unsent=unsent, now_s=homes.now_s, judged_from_s=BEGIN_S,
     )  # fmt: skip

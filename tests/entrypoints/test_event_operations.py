@@ -275,6 +275,30 @@ async def test_forecast_falls_when_homes_reach_their_floor_and_holds_to_the_end_
     assert 0 < lasts_s < board["remaining_s"] == 400
 
 
+async def test_energy_needed_is_what_is_asked_to_the_end_though_homes_cannot_give_it(suburb: Suburb) -> None:
+    await start(suburb, power_mw="0.3")
+    await suburb.pass_time(900)
+
+    board: Any = await show_board(suburb.desk, event_id="ev-1")
+
+    assert board["planned_w"] < board["asked_w"] == 300_000
+    assert board["energy_needed_wh"] == 300_000 * 2_670 // 3_600
+
+
+async def test_homes_that_were_raised_are_not_called_delivering_before_they_could_be(suburb: Suburb) -> None:
+    await start(suburb)
+    await suburb.pass_time(300)
+    before: Any = await show_board(suburb.desk, event_id="ev-1")
+
+    await modify_event(suburb.desk, event_id="ev-1", power_mw="0.04", actor=BEN)
+    await suburb.pass_time(1)
+    after: Any = await show_board(suburb.desk, event_id="ev-1")
+
+    assert before["proof"] == {"delivering": before["sites"]}
+    assert after["planned_w"] > before["planned_w"]
+    assert after["proof"].get("delivering", 0) == after["fanout"]["delivering"] == 0
+
+
 async def test_changed_targets_release_the_homes_that_are_not_meant_any_more(suburb: Suburb) -> None:
     await start(suburb)
 

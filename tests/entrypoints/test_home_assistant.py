@@ -9,7 +9,7 @@ import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
-from vpp.entrypoints.home_assistant import Away, HomeBridge
+from vpp.entrypoints.home_assistant import Away, HomeBridge, NotTheOwnersBroker
 from vpp.entrypoints.operations import own_data, sites, starting
 from vpp.entrypoints.operations.home_states import show_home_states
 from vpp.ports import Packet
@@ -158,3 +158,23 @@ async def test_staff_who_start_the_bridge_are_named_to_the_owner_once(home: Home
     reads = (await own_data.show_own_data(home.suburb.desk, owner_id=OWNER))["reads"]
     assert isinstance(reads, list)
     assert [(each["actor"], each["reason"]) for each in reads] == [("operator:ada", "asked by phone")]
+
+
+async def test_the_controllers_broker_is_refused_before_anything_is_said(home: Home) -> None:
+    gateway = MemoryTransport(home.broker, SITE, filters=[])
+    gateway.reconnect()
+    await gateway.send([Packet(f"vpp/v1/0a/{SITE}/status", b"{}", retain=True)])
+    bridging = MemoryTransport(home.broker, "second", filters=HomeBridge.filters_of([SITE]))
+    bridging.reconnect()
+    bridge = HomeBridge(bridging, OWNER, home.read, home.switch)
+
+    with pytest.raises(NotTheOwnersBroker, match="name the owner's own"):
+        await bridge.require_owners_broker(within_s=5)
+
+    assert home.assistant.received_now()[0].topic.startswith("vpp/v1/"), "and nothing else"
+
+
+async def test_an_owners_broker_serves_where_no_gateway_speaks(home: Home) -> None:
+    await home.bridge.require_owners_broker(within_s=0.05)
+
+    assert CONFIG in await home.shown()

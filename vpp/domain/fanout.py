@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vpp.domain.lease import Leases, Standing
-from vpp.domain.proof import Assessment, ProofLog, ProofState, Response
-from vpp.domain.quantities import BoolColumn
+from vpp.domain.proof import ProofLog, ProofState, Response
+from vpp.domain.quantities import BoolColumn, IntColumn
 
 _FAILED = np.array([
     state in (ProofState.SHORT, ProofState.REFUSED, ProofState.NO_ANSWER, ProofState.SILENT)
@@ -38,7 +38,7 @@ class Fanout:
 def fanout(
     leases: Leases,
     log: ProofLog,
-    assessment: Assessment | None,
+    state: IntColumn,
     serving: BoolColumn,
     response: Response,
     *,
@@ -51,7 +51,7 @@ def fanout(
     Args:
         leases: The newest command of every site, with the answers heard so far.
         log: What was seen of the homes; at least as long as ``leases``.
-        assessment: The last look at the fleet, None before the first; may be shorter than ``leases``.
+        state: The state of every site, as ``state_now`` has it; as long as ``leases``.
         serving: Which homes hold a discharge of the event; as long as ``leases``.
         response: How fast homes are expected to answer.
         unsent: How many of these commands are committed and were not handed to the broker yet.
@@ -59,10 +59,6 @@ def fanout(
         judged_from_s: Before it nobody is judged.
     """
     rows = np.flatnonzero(serving)
-    state = np.zeros(len(serving), dtype=np.int64)
-    if assessment is not None:
-        known = min(len(state), len(assessment.state))
-        state[:known] = assessment.state[:known]
     state, standing = state[rows], leases.standing[rows]
     failed = _FAILED[state] | (standing == int(Standing.REJECTED))  # a refusal needs no next look
     delivering = (state == int(ProofState.DELIVERING)) & ~failed

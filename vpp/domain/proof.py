@@ -31,6 +31,7 @@ class ProofState(IntEnum):
     RELEASED = 8
 
 
+_BEFORE_A_RAISE = [int(state) for state in (ProofState.IDLE, ProofState.DELIVERING, ProofState.RELEASED)]
 SHORT_AFTER_SAMPLES = 2
 BLIND_FROM_SITES = 10
 UNPROVED = -1
@@ -170,6 +171,31 @@ def output_of(fleet: FleetState, assessment: Assessment | None, sites: BoolColum
     estimated_w[:known] = np.where(silent[:known] & sites[:known], assessment.effective_w, 0)
     heard_w = np.where(sites & ~silent, np.maximum(fleet.battery_w, 0), 0)
     return Output(heard_w + estimated_w, estimated_w)
+
+
+def state_now(assessment: Assessment | None, leases: Leases, log: ProofLog) -> IntColumn:
+    """Return each site's state as people are told it, one row per site.
+
+    It is that of the last look, except of who was told something else since: a raise is sent or starting,
+    whatever was delivered before it, and who was told to stop is released.
+
+    Args:
+        assessment: The last look, None before the first; may be shorter than ``leases``.
+        leases: What every site was told.
+        log: What was seen by the last look; at least as long as ``leases``.
+    """
+    sites = len(leases)
+    state = np.full(sites, int(ProofState.IDLE), dtype=np.int64)
+    if assessment is not None:
+        known = min(sites, len(assessment.state))
+        state[:known] = assessment.state[:known]
+    setpoint_w, seen_w = leases.setpoint_w.astype(np.int64), log.asked_w[:sites]
+    answered_none = leases.standing == int(Standing.WAITING)
+    rises = setpoint_w - seen_w > _tolerance_w(setpoint_w)
+    begins: BoolColumn = rises & np.isin(state, _BEFORE_A_RAISE)
+    state[begins] = np.where(answered_none, int(ProofState.SENT), int(ProofState.STARTING))[begins]
+    state[(setpoint_w == 0) & (seen_w > 0)] = int(ProofState.RELEASED)
+    return state
 
 
 def assess(

@@ -12,9 +12,8 @@ import typer
 
 from vpp.adapters.mqtt import Access, MqttTransport, NotABrokerUrl
 from vpp.entrypoints.asking import JsonFlag, actor, ask, fail, stderr
-from vpp.entrypoints.home_assistant import Away, HomeBridge, Read, Switch
+from vpp.entrypoints.home_assistant import Away, HomeBridge, NotTheOwnersBroker, Read, Switch
 from vpp.entrypoints.operations import home_states, sites
-from vpp.wire.home_assistant import SWITCH_FILTER
 
 REASON = "home automation of the owner"
 
@@ -52,12 +51,17 @@ async def _bridge(
         access = Access.from_url(broker, client_id=f"vpp-home-{owner}", will=HomeBridge.will_of(owner))
     except NotABrokerUrl as failure:
         fail(str(failure))
-    async with MqttTransport(
-        access, filters=[SWITCH_FILTER], jitter=secrets.SystemRandom().random
-    ) as transport:
+    site_ids = [home["site_id"] for home in first["homes"]]
+    filters = HomeBridge.filters_of(site_ids)
+    async with MqttTransport(access, filters=filters, jitter=secrets.SystemRandom().random) as transport:
         bridge = HomeBridge(transport, owner, _reader(owner), _switcher(owner), every)
+        await transport.wait_connected()
+        try:
+            await bridge.require_owners_broker()
+        except NotTheOwnersBroker as failure:
+            fail(f"{broker.rpartition('@')[2]}: {failure}; nothing was sent")
         if remove:
-            await bridge.remove([home["site_id"] for home in first["homes"]])
+            await bridge.remove(site_ids)
         elif once:
             await bridge.turn()
             await transport.flush()

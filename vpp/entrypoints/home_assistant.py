@@ -6,13 +6,14 @@ never used for it.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from vpp.ports import Packet, Transport
 from vpp.wire.home_assistant import (
+    SWITCH_FILTER,
     HomeState,
     availability_topic,
     config_topic,
@@ -25,8 +26,16 @@ from vpp.wire.home_assistant import (
 MISSED_MOST = 4
 
 
+HEARD_WITHIN_S = 1.0
+"""A broker gives what it keeps right after the subscription."""
+
+
 class Away(Exception):
     """The service does not answer now."""
+
+
+class NotTheOwnersBroker(Exception):
+    """Homes speak to the controller at this broker: everybody there would read an owner's earnings."""
 
 
 Read = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -49,6 +58,23 @@ class HomeBridge:
     def will_of(owner_id: str) -> Packet:
         """Return what the broker says when the bridge vanishes."""
         return Packet(availability_topic(owner_id), b"offline", retain=True)
+
+    @staticmethod
+    def filters_of(site_ids: Sequence[str]) -> list[str]:
+        """Return what it listens to: its switches, and what gateways keep at a controller's broker."""
+        return [SWITCH_FILTER, *(f"vpp/v1/+/{site_id}/status" for site_id in site_ids)]
+
+    async def require_owners_broker(self, *, within_s: float = HEARD_WITHIN_S) -> None:
+        """Return when no gateway of the homes was heard at the broker. Raises NotTheOwnersBroker."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    for packet in await self.transport.receive():
+                        if packet.topic.startswith("vpp/v1/"):
+                            raise NotTheOwnersBroker(
+                                f"{packet.topic} is said there, so it is the controller's broker; "
+                                "name the owner's own"
+                            )
 
     async def turn(self) -> Mapping[str, Any]:
         """Tell how every home stands now and return it. Raises Away after saying so."""

@@ -11,7 +11,7 @@ import numpy as np
 from vpp.domain.dispatch_plan import REASONS, Reason, reason_code
 from vpp.domain.eligibility import eligibility
 from vpp.domain.event_plan import Demand, EventPlan
-from vpp.domain.grid_event import EventHistory, is_test, steps_in_force
+from vpp.domain.grid_event import EventHistory, Step, is_test, steps_in_force
 from vpp.domain.interval import from_epoch, to_epoch
 from vpp.domain.lease import NO_EVENT
 from vpp.domain.proof import ProofState
@@ -39,7 +39,7 @@ async def show_board(desk: Desk, *, event_id: str) -> Json:
         (steps as its versions asked one after the other, up to a cancel); ``asked_w,
         planned_w, measured_w, shortfall_w`` (W), ``estimated_w`` (of what is measured, that of silent
         sites), ``energy_left_wh`` (above every floor),
-        ``energy_needed_wh`` (to the end), ``sites`` (asked), ``proof`` (sites by state),
+        ``energy_needed_wh`` (what is asked to the end), ``sites`` (asked), ``proof`` (sites by state),
         ``fanout`` (``asked`` sites, and of them ``sent, acknowledged`` by their newest command,
         ``delivering, failed`` by what is measured; ``done_in_s`` until the last of the others can be judged),
         ``reasons`` (sites by reason), ``unapproved_w`` (of what is asked now or next, for a second person),
@@ -84,7 +84,7 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         "shortfall_w": shortfall_w if asking else 0,
         "unapproved_w": _unapproved_w(desk, live, history, facts, now),
         "energy_left_wh": live.energy_left_wh(serving),
-        "energy_needed_wh": planned_w * (remaining_s - starts_in_s) // 3600,
+        "energy_needed_wh": _needed_wh(steps, now, asked_w, authorized_w),
         "sites": int(serving.sum()),
         "proof": live.proof(serving),
         "fanout": asdict(live.fanout(serving, now, unsent=live.controller.unsent.get(event_id, 0))),
@@ -104,6 +104,19 @@ def board_facts(desk: Desk, live: Live, history: EventHistory, authorized_w: int
         ],
         "forecast": _forecast(live, serving, now, remaining_s) if planned_w else [],
     }
+
+
+def _needed_wh(steps: Sequence[Step], now: datetime, asked_w: int, authorized_w: int | None) -> int:
+    """Return the energy that the event asks from now to its end, within what is authorized.
+
+    A step that asks for all there is counts as what is asked now.
+    """
+    needed_ws = 0
+    for step in steps:
+        left_s = int((step.interval.ends_at - max(now, step.interval.starts_at)).total_seconds())
+        power_w = asked_w if step.power is None else step.power
+        needed_ws += max(0, left_s) * (power_w if authorized_w is None else min(power_w, authorized_w))
+    return needed_ws // 3600
 
 
 def _asks(facts: Json) -> tuple[datetime, datetime] | tuple[None, None]:
@@ -328,9 +341,10 @@ def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What every site is commanded now, and for which event; which events are tests."""
+    """What every site is commanded now, for which event, and how far; which events are tests."""
 
     setpoint_w: IntColumn
+    state: IntColumn
     event_no: IntColumn
     event_ids: tuple[str, ...]
     tests: frozenset[str]
@@ -338,7 +352,7 @@ class _Asked:
     @classmethod
     def of(cls, live: Live, now: datetime) -> "_Asked":
         setpoint_w = np.where(live.busy(now), live.setpoint_w(), 0)
-        return cls(setpoint_w, live.served_no(now), live.event_ids(), live.tests())
+        return cls(setpoint_w, live.states(), live.served_no(now), live.event_ids(), live.tests())
 
     def event_id(self, row: int) -> str | None:
         number = int(self.event_no[row])
@@ -349,7 +363,7 @@ def _site_now(live: Live, row: int, reason: Reason, asked: _Asked, now: datetime
     fleet = live.controller.fleet
     enrollment = live.controller.roster.enrollments[row]
     sampled_s = int(fleet.sampled_at_s[row])
-    state, event_id = live.state_of(row), asked.event_id(row)
+    event_id = asked.event_id(row)
     return {
         "site_id": enrollment.site_id,
         "program_id": enrollment.program_id,
@@ -368,7 +382,7 @@ def _site_now(live: Live, row: int, reason: Reason, asked: _Asked, now: datetime
         "setpoint_w": int(asked.setpoint_w[row]),
         "event_id": event_id,
         "test": event_id in asked.tests,
-        "proof": state.name.lower(),
+        "proof": ProofState(int(asked.state[row])).name.lower(),
         "reason": reason.value,
         "sentence": REASON_WORDS[reason],
     }

@@ -23,7 +23,7 @@ from vpp.domain.headroom import Limits, offers_of
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.lease import NO_EVENT
 from vpp.domain.link_health import LinkHealth
-from vpp.domain.proof import Output, ProofState, Response, output_of
+from vpp.domain.proof import Output, ProofState, Response, output_of, state_now
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.entrypoints.operations.dispatched import Dispatched
 
@@ -152,27 +152,11 @@ class Live:
 
     def proof_of(self, event_id: str, site_no: int, now: datetime) -> ProofState | None:
         """Return how far a site's command for the event is proved; None where it holds no such command."""
-        board = self.controller.board
-        if board is None or board.assessment is None or site_no >= len(board.assessment.state):
-            return None
-        return (
-            ProofState(int(board.assessment.state[site_no])) if self.serving(event_id, now)[site_no] else None
-        )
-
-    def state_of(self, site_no: int) -> ProofState:
-        """Return how far a site's newest command is proved, at the last tick."""
-        board = self.controller.board
-        if board is None or board.assessment is None or site_no >= len(board.assessment.state):
-            return ProofState.IDLE
-        return ProofState(int(board.assessment.state[site_no]))
+        return ProofState(int(self.states()[site_no])) if self.serving(event_id, now)[site_no] else None
 
     def in_state(self, state: ProofState) -> BoolColumn:
-        """Return which sites are in a state of proof, at the last tick."""
-        board, sites = self.controller.board, len(self.controller.fleet)
-        found: BoolColumn = np.full(sites, state is ProofState.IDLE, dtype=np.bool_)
-        if board is not None and board.assessment is not None:
-            known = board.assessment.sites_in(state)
-            found[: len(known)] = known
+        """Return which sites are in a state of proof."""
+        found: BoolColumn = self.states() == int(state)
         return found
 
     def busy(self, now: datetime) -> BoolColumn:
@@ -236,6 +220,15 @@ class Live:
         board = self.controller.board
         return output_of(self.controller.fleet, board.assessment if board else None, sites)
 
+    def states(self) -> IntColumn:
+        """Return each site's state of proof, as people are told it now."""
+        board = self.controller.board
+        states: IntColumn = np.full(len(self.controller.fleet), int(ProofState.IDLE), dtype=np.int64)
+        if board is not None:
+            known = state_now(board.assessment, board.leases, board.proof)
+            states[: len(known)] = known
+        return states
+
     def silent(self, serving: BoolColumn) -> BoolColumn:
         """Return which of these sites are silent, at the last tick."""
         return serving & self.in_state(ProofState.SILENT)
@@ -250,12 +243,8 @@ class Live:
         return found
 
     def proof(self, serving: BoolColumn) -> dict[str, int]:
-        """Return how many of these sites are in each state of proof, at the last tick."""
-        board = self.controller.board
-        if board is None or board.assessment is None:
-            return {}
-        state = board.assessment.state
-        counts = np.bincount(state[serving[: len(state)]], minlength=len(ProofState))
+        """Return how many of these sites are in each state of proof."""
+        counts = np.bincount(self.states()[serving], minlength=len(ProofState))
         return {each.name.lower(): int(counts[each]) for each in ProofState if counts[each]}
 
     def fanout(self, serving: BoolColumn, now: datetime, *, unsent: int) -> Fanout:
@@ -266,7 +255,7 @@ class Live:
         return fanout(
             board.leases,
             board.proof,
-            board.assessment,
+            self.states()[: len(board.leases)],
             serving[: len(board.leases)],
             Response(terms.spread_s, terms.ramp_s, terms.sample_period_s),
             unsent=unsent,
