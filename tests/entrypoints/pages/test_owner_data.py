@@ -1,5 +1,6 @@
 """The owner's data: another language, leaving, files, a calendar, where to write to, and who looked."""
 
+import csv
 import io
 import re
 import zipfile
@@ -154,6 +155,11 @@ async def test_everything_comes_as_tables_in_one_file(suburb: Suburb, rosa: http
     assert {"homes.csv", "consents.csv", "who-looked.csv", "events.csv"} <= set(tables)
     assert tables["homes.csv"].splitlines()[0].startswith("site_id,site_no")
     assert "reserve 30 %" in tables["who-looked.csv"]
+    (event,) = csv.DictReader(io.StringIO(tables["events.csv"]))
+    assert (event["starts_at"], event["starts_at_local"]) == (
+        "2026-09-10T01:00:00Z", "2026-09-09T18:00:00-07:00"
+    )  # fmt: skip
+    assert event["test"] == "false"
     assert "s-002" not in "".join(tables.values())
 
 

@@ -71,7 +71,8 @@ async def export_owner(
         reason: Why staff ask.
 
     Returns:
-        ``owner_id, exported_at``; ``data`` as of ``show_own_data``; ``events``, ``statement``, ``payouts``;
+        ``owner_id, exported_at, time_zone`` (of the first home); ``data`` as of ``show_own_data``;
+        ``events``, ``statement``, ``payouts``;
         ``questions`` with their answers;
         ``opt_outs``: ``site_id, event_id, opted_out_at, taken_back_at, origin``; ``readings`` of the
         battery's meter: ``site_id, at, discharged_wh, charged_wh, imported_wh, exported_wh, quality``;
@@ -84,6 +85,7 @@ async def export_owner(
     return {
         "owner_id": owner_id,
         "exported_at": instant(desk.clock.now()),
+        "time_zone": desk.time_zone(homes[0].program_id),
         "data": await show_own_data(desk, owner_id=owner_id),
         "events": events,
         **await _books_or_why(desk, owner_id, Language(contact.language if contact else "en")),

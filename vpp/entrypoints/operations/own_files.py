@@ -4,6 +4,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -47,7 +48,8 @@ def as_tables(found: Json) -> bytes:
         "readings": _rows(found["readings"]),
         "notices": _rows(found["notices"]),
     }
-    return write_tables(tables, at=datetime.fromisoformat(str(found["exported_at"])))
+    at, zone = datetime.fromisoformat(str(found["exported_at"])), ZoneInfo(str(found["time_zone"]))
+    return write_tables(tables, at=at, zone=zone)
 
 
 def _tables_of_books(found: Json) -> dict[str, Rows]:
