@@ -169,6 +169,27 @@ def test_a_month_weighs_its_hours_by_price_once_all_are_known(prices: list[tuple
     assert [line.amount for line in month.lines] == [of_mean(mean_kw)] * 2
 
 
+@pytest.mark.parametrize(("left_minute", "mean_kw"), [(0, "3.75"), (30, "4.125")])
+def test_hours_weigh_by_price_though_no_home_stayed_to_the_end(left_minute: int, mean_kw: str) -> None:
+    day = date(2025, 8, 13)
+    program = shipped("dsgs-3")
+    event = an_event(local(day, 18), local(day, 20), program)
+    hours = {local(day, 18): 5_000, local(day, 19): 3_000}
+    left_at = local(day, 19) + timedelta(minutes=left_minute)
+    line = settle_one(a_meter(hours), event, opted_out_at=left_at)
+    run = Settlement("aug", "dsgs-3", SettlementState.FINAL, IN_SEASON, (line,), event.parts)
+    made = [
+        WholesalePrice("dsgs-3", local(day, hour), MicroDollars(price * 1_000_000), local(day, 23))
+        for hour, price in ((18, 300), (19, 100))
+    ]
+
+    (month,) = accrue_events(program, [run], (), {}, at=IN_SEASON, prices=made)
+
+    # August 2025: $14.04 for each kW. (300 x 5 + 100 x 0) / 400, and (300 x 5 + 50 x 3 + 50 x 0) / 400.
+    cents = (Decimal(mean_kw) * Decimal("14.04") * 100).to_integral_value(ROUND_HALF_UP)
+    assert month.lines[0].amount == int(cents) * 10_000
+
+
 def test_hours_that_a_home_left_weigh_by_their_price_as_well():
     left_at = local(date(2025, 9, 10), 19)
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from vpp.domain.enrollment import Enrollment, OptOut
-from vpp.domain.interval import Interval
+from vpp.domain.interval import Interval, clock_hours
 from vpp.domain.program import Period, Program, TariffRule, Terms
 from vpp.domain.quantities import MicroDollars, nearest, two_decimals
 from vpp.domain.settlement import (
@@ -192,12 +192,13 @@ def _weights(
     """Return what each hour of a month's events weighs; empty where all weigh the same.
 
     By price once every one of those hours has a price above zero: some beside none would say nothing, and
-    no mean can be made of hours that weigh nothing or less. And once every one is known: an event in which
-    no home stayed to the end does not tell its last hours.
+    no mean can be made of hours that weigh nothing or less. And once every one is known: an event that was
+    settled before its parts were kept, and in which no home stayed to the end, does not tell its last hours.
     """
     weights = weights_of(prices, before=_prices_count_until(program, period, runs)) if prices else {}
     for run in runs if weights else ():
-        hours, event_s = _hours_of(run), max((line.event_s for line in run.lines), default=0)
+        hours = _hours_of(program, run)
+        event_s = max((line.event_s for line in run.lines), default=0)
         told = sum(hours.values(), start=Fraction(0)) * 3600 >= event_s
         if not told or any(weights.get(at, 0) <= 0 for at in hours):
             return _ALL_THE_SAME
@@ -229,9 +230,16 @@ def _inside(program: Program, period: AccrualPeriod, runs: Sequence[Settlement])
     return [run for each, gathered in _by_period(program, runs) if each == period for run in gathered]
 
 
-def _hours_of(run: Settlement) -> dict[datetime, Fraction]:
-    """Return the part of each clock hour that an event had, as its fullest home shows it."""
+def _hours_of(program: Program, run: Settlement) -> dict[datetime, Fraction]:
+    """Return the part of each clock hour that an event had: of its parts, or as its fullest home shows it."""
     found: dict[datetime, Fraction] = {}
+    for part in run.parts:
+        for whole in clock_hours(part, program.zone):
+            inside = whole.overlap(part)
+            assert inside is not None, "clock hours of a part overlap it"
+            found[whole.starts_at] = found.get(whole.starts_at, Fraction(0)) + Fraction(inside.seconds, 3600)
+    if found:
+        return found
     for line in run.lines:
         for hour in line.hours:
             at = hour.hour.starts_at
@@ -256,7 +264,7 @@ def _powers(
     by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
     weights = _ALL_THE_SAME if by_event else _weights(program, period, runs, prices)
     for run in runs:
-        hours = _hours_of(run) if weights else {}
+        hours = _hours_of(program, run) if weights else {}
         event_h = Fraction(max((line.event_s for line in run.lines), default=0), 3600)
         for line in run.lines:
             powers = [_event_power(line)] if by_event else _hour_powers(line, hours, weights)

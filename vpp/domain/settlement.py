@@ -96,13 +96,18 @@ class SettlementLine:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One run of settlement for one event: the same inputs make the same bytes."""
+    """One run of settlement for one event: the same inputs make the same bytes.
+
+    ``parts`` are what of the event is settled, whoever stayed in: in order and apart. A period's run has
+    none, nor has one that was stored before they were kept.
+    """
 
     event_id: str
     program_id: str
     state: SettlementState
     settled_at: datetime
     lines: tuple[SettlementLine, ...]
+    parts: tuple[Interval, ...] = ()
 
 
 def same_result(one: Settlement, other: Settlement) -> bool:

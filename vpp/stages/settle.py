@@ -143,8 +143,7 @@ async def _work_out(
     corrected: bool,
 ) -> _WorkedOut | None:
     """Return what the readings make of an event; None while it is not over, or where it was never on."""
-    event_id = history.latest.event_id
-    program = _program_of(history, programs)
+    event_id, program = history.latest.event_id, _program_of(history, programs)
     others = await _other_events(history, store)
     asked = await _asked([history, *others], store)
     on = asked[event_id]
@@ -169,6 +168,7 @@ async def _work_out(
         state=SettlementState.CORRECTED if corrected else state,
         settled_at=now,
         lines=tuple(line for _, line in sorted(lines, key=lambda each: each[0])),
+        parts=case.event.parts,
     )
     return _WorkedOut(case.event, run, beside)
 

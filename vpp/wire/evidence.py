@@ -254,6 +254,7 @@ def recompute(bundle: Bundle) -> Recomputed:
         state=SettlementState.PROVISIONAL,
         settled_at=bundle.event.versions[-1].effective_at,
         lines=tuple(lines[place] for place in sorted(lines)),
+        parts=event.parts,
     )
     part = as_part_of_period(bundle.program, run, _others(bundle), prices=_as_prices(bundle.prices))
     return Recomputed(

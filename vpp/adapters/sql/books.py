@@ -16,6 +16,7 @@ from vpp.adapters.sql.engine import Database, from_us, to_us
 from vpp.adapters.sql.money_tables import JournalEntryRow, PostingRow, SettlementLineRow, SettlementRunRow
 from vpp.adapters.sql.signals import version_of
 from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow, table_of
+from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
@@ -57,6 +58,7 @@ class SqlBooks:
                 program_id=settlement.program_id,
                 state=settlement.state.value,
                 settled_at_us=to_us(settlement.settled_at),
+                parts=facts.encode(settlement.parts).decode(),
             )
             session.add(run)
             await session.flush()
@@ -216,6 +218,7 @@ def _settlement(run: SettlementRunRow, bodies: Sequence[str]) -> Settlement:
         state=SettlementState(run.state),
         settled_at=from_us(run.settled_at_us),
         lines=tuple(facts.decode(SettlementLine, each) for each in bodies),
+        parts=facts.decode_many(Interval, run.parts),
     )
 
 

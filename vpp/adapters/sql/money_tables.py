@@ -15,6 +15,7 @@ class SettlementRunRow(Row, table=True):
     program_id: str
     state: str
     settled_at_us: int = _big()
+    parts: str  # JSON
 
 
 class SettlementLineRow(Row, table=True):
