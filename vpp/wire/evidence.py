@@ -94,7 +94,8 @@ class EvidenceEvent:
         asking = self._asking()
         if asking is None:
             raise BadFile(["event.json: no version holds an interval, so there is nothing to settle"])
-        begins_at = max(asking.intervals[0].starts_at, self.versions[0].effective_at)
+        first_at = min(version.effective_at for version in self.versions)
+        begins_at = max(asking.intervals[0].starts_at, first_at)
         ends_at = asking.intervals[-1].ends_at
         cancels = list(takewhile(lambda each: each.status is EventStatus.CANCELLED, reversed(self.versions)))
         if cancels:  # the first of them ended it; another one after it moves nothing

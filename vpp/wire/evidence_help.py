@@ -141,8 +141,8 @@ RULES = {
     f"four after it, kept within {_bounds()}. It is multiplied by 1 where one of these hours is MISSING or "
     "BAD, on the day or on a day averaged, or where the baseline of them is not above zero.",
     "Money": "rate x paid kWh, these at most cap_kwh, x bonus_multiplier x owner_share; at least "
-    "minimum_amount, which an event earns only where its quality is OK or ESTIMATED, a month or season in "
-    "any case; and then at most cap_amount. There an event without a baseline counts "
+    "minimum_amount, which an event earns only where an hour counts and its quality is OK or ESTIMATED, a "
+    "month or season in any case; and then at most cap_amount. There an event without a baseline counts "
     "with 0 kW.",
 }
 """How a bundle is computed, where its files leave it open."""

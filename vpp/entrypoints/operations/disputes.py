@@ -29,7 +29,8 @@ async def answer_dispute(
 ) -> Json:
     """Answer an owner; with ``correct``, settle the event again from all readings there are now, first.
 
-    A correction reverses and books anew only the amounts that changed; the answer stands in its entries.
+    A correction reverses and books anew only the amounts that changed; its entries name the dispute, and the
+    statement shows the answer beside them.
 
     Returns:
         The dispute as ``vpp dispute ask`` does.
