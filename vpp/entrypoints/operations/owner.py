@@ -12,7 +12,7 @@ from vpp.domain.program import Period, Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant_or_none, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
@@ -132,13 +132,19 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     """Return one home of the owner: enrolment, ``now`` where a controller runs, and what a reserve means.
 
     ``usable_wh`` is the energy of a full charge, ``event_most_wh`` the most one usual event can take,
-    ``usd_per_kwh`` what one more counted kWh earns.
+    ``usd_per_kwh`` what one more counted kWh earns. ``now`` is as of ``list_fleet``, with ``let_go_at``
+    (when an event let the battery go) and ``let_go_confirmed`` (whether the battery said so) while the
+    newest sample may still be the event's; both are None otherwise.
     """
     now = None
     if desk.live is not None and home.withdrawn_at is None:
         row, moment = desk.live.controller.roster.site_no_of.get(home.site_id), desk.clock.now()
         if row is not None:
-            now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment)
+            let_go = desk.live.let_go(row, moment)
+            now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment) | {
+                "let_go_at": instant_or_none(let_go.at if let_go else None),
+                "let_go_confirmed": let_go.confirmed if let_go else None,
+            }
     terms = _terms_now(desk, home)
     return site_facts(home) | {
         "now": now,
