@@ -1,5 +1,6 @@
 """What the owner's first page says of events and the battery, and when it may not say it."""
 
+import re
 from datetime import timedelta
 
 import httpx
@@ -59,3 +60,51 @@ async def test_what_was_measured_before_an_event_let_go_is_neither_live_nor_the_
         assert 'class="badge live"' not in page
     assert "No event uses your battery now." in after
     assert 'class="badge live"' in after
+
+
+async def test_an_owner_who_opts_out_in_the_middle_reads_that_what_was_given_before_counts(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await begin(suburb, "later", starts_at="2026-09-09T21:00")
+    await suburb.pass_time(300)
+    for event_id in ("hot-1", "later"):
+        await send(rosa, f"/owner/sites/{SITE}/opt-outs/{event_id}")
+    await suburb.pass_time(15)
+
+    now, later = (await rosa.get("/owner")).text.split('<section class="card upcoming"')[1:3]
+    now_es, later_es = (await in_spanish(suburb, rosa)).split('<section class="card upcoming"')[1:3]
+
+    assert "From now on your battery is yours during this event." in now
+    assert re.search(r"What it gave before <time[^>]*>6:05 PM PDT</time> counts\.", now)
+    assert re.search(r"Lo que dio antes de las <time[^>]*>6:05 p\. m\. PDT</time> cuenta\.", now_es)
+    assert "nothing" not in now
+    assert "Your battery is yours during this event." in later
+    assert "It earns nothing from this event." in later
+    assert "Con este evento no gana nada." in later_es
+
+
+async def test_an_owner_out_of_one_of_two_events_reads_that_the_other_still_uses_the_battery(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, name="Hot evening")
+    await suburb.pass_time(60)
+    alone = (await rosa.get("/owner")).text
+    await begin(suburb, "hot-2", mw="0.001", name="Feeder relief")
+    await begin(suburb, "hot-3", mw="0.001", starts_at="2026-09-09T19:00", name="Night call")
+    await suburb.pass_time(60)
+    await send(rosa, f"/owner/sites/{SITE}/opt-outs/hot-2")
+    await suburb.pass_time(60)
+
+    page, page_es = (await rosa.get("/owner")).text, await in_spanish(suburb, rosa)
+    cards = page.split('<section class="card upcoming"')[1:]
+    out = next(card for card in cards if "<strong>Feeder relief</strong>" in card)
+
+    assert "Hot evening" not in alone
+    assert all(f"<strong>{name}</strong>" in page for name in ("Hot evening", "Feeder relief", "Night call"))
+    assert "yours during this event" not in out
+    assert "From now on this event does not use your battery." in out
+    assert "Another event, Hot evening, still uses it" in out
+    assert "Another event, Night call, falls into the same hours and may use it" in out
+    assert "Otro evento, Hot evening, la sigue usando" in page_es
+    assert "Otro evento, Night call, cae en las mismas horas" in page_es

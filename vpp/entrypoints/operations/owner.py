@@ -46,11 +46,13 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
-        reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, most_wh, hours`` of each
-        home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
-        paid_out_usd, what_counts``, and ``currency``, that of all amounts. Where somebody changed the books
-        in the database, nothing may be summed: then ``differs`` says what was changed, and these amounts
-        are None; all else is there, because an owner must always be able to say no.
+        reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, out_since`` (where that
+        was in the middle of the event)``, most_wh, hours, beside`` (other events of the same hours that the
+        home is not out of: ``name, uses_it`` now) of each home), ``season_usd`` (this year's amounts),
+        ``pending_usd, posted_usd, on_its_way_usd, paid_out_usd, what_counts``, and ``currency``, that of all
+        amounts. Where somebody changed the books in the database, nothing may be summed: then ``differs``
+        says what was changed, and these amounts are None; all else is there, because an owner must always
+        be able to say no.
     """
     homes = await homes_of(desk, owner_id)
     statement = await _statement_or_why(desk, owner_id)
@@ -70,7 +72,10 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
     return {
         "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
-        "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
+        "coming": sorted(
+            (part | {"beside": _beside(part, coming)} for part in coming),
+            key=lambda part: str(part["starts_at"]),
+        ),
         "season_usd": None if statement["differs"] else str(_amounts(this_year)),
         **{name: statement[name] for name in ("differs", *SUMS)},
     }
@@ -97,6 +102,22 @@ def concerns(home: Enrollment, history: EventHistory) -> bool:
     return joined and (home.withdrawn_at is None or starts_at < home.withdrawn_at)
 
 
+def _beside(part: Json, coming: Sequence[Json]) -> list[Json]:
+    """Return the other events that may use the same home in the same hours."""
+    event = part["event"]
+    assert isinstance(event, dict)
+    found = []
+    for other in coming:
+        also = other["event"]
+        assert isinstance(also, dict)
+        same_hours = also["starts_at"] < event["ends_at"] and event["starts_at"] < also["ends_at"]
+        stays_in = other["opted_out_at"] is None and not other["opted_out_at_home"]
+        if other is not part and other["site_id"] == part["site_id"] and same_hours and stays_in:
+            uses_it = also["state"] == "active" and bool(other["setpoint_w"])
+            found.append({"name": also["name"], "uses_it": uses_it})
+    return found
+
+
 async def _part(desk: Desk, home: Enrollment, event: Json, *, meant: bool) -> Json:
     why = await why_site(desk, site_id=home.site_id, event_id=str(event["event_id"]))
     standing = [
@@ -114,6 +135,9 @@ async def _part(desk: Desk, home: Enrollment, event: Json, *, meant: bool) -> Js
         "setpoint_w": why["setpoint_w"],
         "floor_pct": percent(home.reserve_permille),
         "opted_out_at": why["opted_out_at"],
+        "out_since": why["opted_out_at"]
+        if str(why["opted_out_at"] or "") > str(event["starts_at"])
+        else None,
         "opted_out_at_home": bool(standing) and all(each.said_at_home for each in standing),
         "most_wh": min(
             usable_wh(home, home.reserve_permille),
