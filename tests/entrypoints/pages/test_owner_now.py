@@ -6,9 +6,10 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in, send
+from tests.entrypoints.pages.screenshots import an_evening_before, meter_file
+from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import contacts, starting
+from vpp.entrypoints.operations import contacts, events, metering, money, owner, sites, starting
 
 SITE = "s-001"
 OWNER = f"o-{SITE}"
@@ -108,3 +109,36 @@ async def test_an_owner_out_of_one_of_two_events_reads_that_the_other_still_uses
     assert "Another event, Night call, falls into the same hours and may use it" in out
     assert "Otro evento, Hot evening, la sigue usando" in page_es
     assert "Otro evento, Night call, cae en las mismas horas" in page_es
+
+
+async def usual(suburb: Suburb) -> tuple[object, object]:
+    """Return the energy and the dollars of an owner's usual event."""
+    found = (await owner.show_own_home(suburb.desk, owner_id=OWNER))["homes"]
+    assert isinstance(found, list)
+    return found[0]["usual_wh"], found[0]["usual_usd"]
+
+
+async def test_an_event_that_was_cut_short_tells_nothing_of_a_usual_one(suburb: Suburb) -> None:
+    await an_evening_before(suburb)
+    whole = await usual(suburb)
+    for day, event_id in ((1, "left"), (2, "called-off")):
+        suburb.clock.step_to(EVENING + timedelta(days=day))
+        suburb.report()
+        await begin(suburb, event_id)
+        await suburb.pass_time(1800)
+        if event_id == "left":
+            await sites.opt_out_site(suburb.desk, site_id=SITE, event_id="left", actor=f"owner:{OWNER}")
+        else:
+            await events.cancel_event(suburb.desk, event_id=event_id, actor="staff:ana")
+        suburb.clock.step_to(EVENING + timedelta(days=day, hours=3))
+    content = meter_file(SITE, suburb.clock.now())
+    await metering.import_readings(suburb.desk, content=content, file_name="meter.csv")
+    for event_id in ("left", "called-off"):
+        await money.settle_event(suburb.desk, event_id=event_id)
+    rows = (await owner.show_own_events(suburb.desk, owner_id=OWNER))["events"]
+    assert isinstance(rows, list)
+
+    paid = {row["event_id"] for row in rows if row["amount_usd"] != "0.00"}
+    assert paid == {"hot-0", "hot-00", "left", "called-off"}
+    assert whole[0]
+    assert await usual(suburb) == whole

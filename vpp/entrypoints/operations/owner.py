@@ -1,12 +1,13 @@
 """What an owner may know of the homes: what comes, what they do now, what a reserve means, what was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Period, Terms
 from vpp.domain.settlement import Settlement, SettlementLine
@@ -71,7 +72,10 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
     return {
-        "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
+        "homes": [
+            home_facts(desk, home) | _usual_event(lines, home.site_id, await _cut_short(desk, home, lines))
+            for home in homes
+        ],
         "coming": sorted(
             (part | {"beside": _beside(part, coming)} for part in coming),
             key=lambda part: str(part["starts_at"]),
@@ -179,9 +183,32 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     }
 
 
-def _usual_event(lines: Sequence[Json], site_id: str) -> Json:
-    """Return what the home gave and earned on average in its last paid events; None before the first."""
-    paid = [line for line in lines if line["site_id"] == site_id and Decimal(str(line["amount_usd"])) > 0]
+async def _cut_short(desk: Desk, home: Enrollment, lines: Sequence[Json]) -> set[str]:
+    """Return the settled events that a cancel, or the home's own opt-out, ended before their time."""
+    ids = {str(line["event_id"]) for line in lines}
+    if not ids:
+        return set()
+    cancelled = {
+        history.latest.event_id
+        for history in await desk.store.histories()
+        if history.latest.event_id in ids and cancelled_at(history) is not None
+    }
+    said_no = await desk.store.opt_outs(sorted(ids))
+    return cancelled | {each.event_id for each in said_no if each.site_id == home.site_id}
+
+
+def _usual_event(lines: Sequence[Json], site_id: str, cut_short: Set[str]) -> Json:
+    """Return what the home gave and earned on average in its last paid events; None before the first.
+
+    Those that were cut short tell nothing of what a whole one takes.
+    """
+    paid = [
+        line
+        for line in lines
+        if line["site_id"] == site_id
+        and line["event_id"] not in cut_short
+        and Decimal(str(line["amount_usd"])) > 0
+    ]
     recent = sorted(paid, key=lambda line: str(line["starts_at"]))[-RECENT_EVENTS:]
     if not recent:
         return {"usual_wh": None, "usual_usd": None}
