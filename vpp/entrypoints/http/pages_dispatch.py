@@ -67,7 +67,8 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
     fields = _fields(form)
     try:
         wish = wish_of(fields)
-        found = await previewing.preview_event(desk, **wish)
+        test = fields["test"] == "yes" or names_a_test(fields["name"])
+        found = await previewing.preview_event(desk, **wish, test=test)
         season = await _season(desk, fields["program_id"])
         faults = {}
         if (
@@ -79,7 +80,7 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
             return show(
                 request, "operator_preview.html", _status(faults), visitor=visitor, fields=fields,
                 preview=found, faults=faults, typed=form.get("typed", ""), season=season, words=_words(),
-                test=fields["test"] == "yes" or names_a_test(fields["name"]),
+                test=test,
             )  # fmt: skip
         await starting.start_event(
             desk,

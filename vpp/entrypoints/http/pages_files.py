@@ -131,7 +131,8 @@ async def preview_file(request: Request, _visitor: Dispatcher, desk: AtDesk, by:
     """Return what an event would get now, by utility, county, feeder, or reason; asked as the form is."""
     if by not in (*PLACES, "reason"):
         raise OperationRefused(f"A preview comes by {', '.join(PLACES)} or reason.")
-    found: Any = await previewing.preview_event(desk, **wish_of(request.query_params))
+    wish, test = wish_of(request.query_params), request.query_params.get("test") == "yes"
+    found: Any = await previewing.preview_event(desk, **wish, test=test)
     if by == "reason":
         counts = [{"reason": reason, "sites": sites} for reason, sites in found["reasons"].items()]
         return csv_file("preview-by-reason.csv", REASONS, counts)
