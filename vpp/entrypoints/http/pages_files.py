@@ -50,9 +50,8 @@ OTHERWISE = (
 )  # fmt: skip
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
-    "season_left_s", "season_minimum_s", "season_first", "season_last", "season_starts_on", "season_over",
-    "rate_usd_per_kwh", "also_enrolled",
-    "ends_others", "pays",
+    "season_scheduled_s", "season_left_s", "season_minimum_s", "season_first", "season_last",
+    "season_starts_on", "season_over", "rate_usd_per_kwh", "also_enrolled", "ends_others", "pays",
 )  # fmt: skip
 PROGRAMS = ("program_id", "name", "utility", "time_zone", "currency", "nominated_w", *TERMS)
 MESSAGES = ("kind", "received", "stored", "duplicate", "lost", "refused", "refused_why")
