@@ -36,6 +36,7 @@ PAGES = {
         "/operator/map",
         "/operator/health",
         "/operator/alarms",
+        "/operator/questions",
         "/operator/trail",
         f"/operator/programs/{PROGRAM}/fairness",
     ),
