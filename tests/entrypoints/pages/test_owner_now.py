@@ -142,3 +142,20 @@ async def test_an_event_that_was_cut_short_tells_nothing_of_a_usual_one(suburb: 
     assert paid == {"hot-0", "hot-00", "left", "called-off"}
     assert whole[0]
     assert await usual(suburb) == whole
+
+
+async def test_an_owner_reads_that_only_a_part_of_a_forced_event_is_paid(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, starts_at="2026-09-09T19:00")
+    inside = (await rosa.get("/owner")).text
+    await begin(suburb, "late", starts_at="2026-09-09T20:00")
+    await events.force_event(suburb.desk, event_id="late", actor="staff:ben")
+
+    cards = (await rosa.get("/owner")).text.split('<section class="card upcoming"')[1:]
+    spanish = await in_spanish(suburb, rosa)
+
+    said = "This event goes beyond your program's days, hours or lengths; only its part inside them is paid."
+    assert said not in inside
+    assert [said in card for card in cards] == [False, True]
+    assert "solo se paga la parte que cae dentro." in spanish

@@ -49,11 +49,11 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
         reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, out_since`` (where that
         was in the middle of the event)``, most_wh, hours, beside`` (other events of the same hours that the
-        home is not out of: ``name, uses_it`` now) of each home), ``season_usd`` (this year's amounts),
-        ``pending_usd, posted_usd, on_its_way_usd, paid_out_usd, what_counts``, and ``currency``, that of all
-        amounts. Where somebody changed the books in the database, nothing may be summed: then ``differs``
-        says what was changed, and these amounts are None; all else is there, because an owner must always
-        be able to say no.
+        home is not out of: ``name, uses_it`` now), ``beyond_terms`` (only a part of the event is paid) of
+        each home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
+        paid_out_usd, what_counts``, and ``currency``, that of all amounts. Where somebody changed the books
+        in the database, nothing may be summed: then ``differs`` says what was changed, and these amounts
+        are None; all else is there, because an owner must always be able to say no.
     """
     homes = await homes_of(desk, owner_id)
     statement = await _statement_or_why(desk, owner_id)
@@ -65,6 +65,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         if facts["state"] not in OVER:
             coming += [
                 await _part(desk, home, facts, meant=means(desk, history.latest, home))
+                | {"beyond_terms": bool(history.latest.out_of_program)}
                 for home in homes
                 if home.withdrawn_at is None and concerns(home, history)
             ]
