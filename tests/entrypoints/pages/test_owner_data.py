@@ -17,7 +17,17 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import column, flags
-from vpp.entrypoints.operations import changing, disputes, events, metering, money, own_data, sites, starting
+from vpp.entrypoints.operations import (
+    changing,
+    contacts,
+    disputes,
+    events,
+    metering,
+    money,
+    own_data,
+    sites,
+    starting,
+)
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.stages.collect import collect
 
@@ -168,6 +178,23 @@ async def test_staff_leave_a_reason_before_an_owners_data_is_read(
     await own_data.export_owner(suburb.desk, owner_id=OWNER, actor="staff:ana", reason="ticket 4711")
 
     assert "ticket 4711" in (await rosa.get("/owner/data")).text
+
+
+async def test_an_address_to_which_nothing_is_sent_is_kept_and_says_so(tmp_path: Path) -> None:
+    pages = {}
+    for mail in (True, False):
+        suburb = await a_suburb(tmp_path / str(mail), mail=mail)
+        await suburb.add("rosa", Role.OWNER, OWNER)
+        rosa = await logged_in(suburb, "rosa")
+        before = (await rosa.get("/owner/data")).text
+        await send(rosa, "/owner/contact", address="rosa@example.org")
+        pages[mail] = (before, (await rosa.get("/owner/data")).text)
+        await contacts.speak(suburb.desk, owner_id=OWNER, language="es")
+        spanish = await rosa.get("/owner/data")
+        assert ("desde aquí no se envía correo" in spanish.text) is not mail
+
+    said = "no e-mail is sent from here: no mail server is set."
+    assert [said in page for page in (*pages[True], *pages[False])] == [False, False, False, True]
 
 
 async def calendar_of(rosa: httpx.AsyncClient, suburb: Suburb) -> tuple[str, Calendar]:
