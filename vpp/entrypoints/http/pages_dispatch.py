@@ -34,6 +34,9 @@ async def new_event_page(request: Request, visitor: Dispatcher, desk: AtDesk) ->
 
 FIELDS = ("event_id", "program_id", "power_mw", "starts_at", "minutes", "targets", "name", "test")
 
+GOOD = {"power_mw": "all", "starts_at": "now", "minutes": "60", "targets": ""}
+"""What is never refused, to find what is wrong beside a field that is."""
+
 
 def _fields(form: Form) -> dict[str, str]:
     """Return the fields of a new event as they were typed, and no other."""
@@ -91,8 +94,26 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
             **wish,
         )
     except OperationRefused as refused:
-        return _new_event(request, visitor, desk, fields, {refused.field: refused.detail})
+        return _new_event(request, visitor, desk, fields, _faults(desk, fields, refused))
     return RedirectResponse(f"/operator/events/{fields['event_id']}", CONFIRMED)
+
+
+def _faults(desk: Desk, fields: Form, refused: OperationRefused) -> dict[str, str]:
+    """Return what is wrong by field: beside what was refused, whatever else would be after it."""
+    probe, faults = dict(fields), {refused.field: refused.detail}
+    good = GOOD | {"program_id": next(iter(desk.programs), "")}
+    while refused.field in good:
+        probe[refused.field] = good[refused.field]
+        try:
+            starting.read_wish(desk, **wish_of(probe))
+        except OperationRefused as another:
+            if another.field in faults:
+                break
+            refused = another
+            faults[refused.field] = refused.detail
+        else:
+            break
+    return faults
 
 
 def wish_of(form: Form) -> dict[str, Any]:
