@@ -89,6 +89,10 @@ class Disputes(Protocol):
         """Return everything that was said in the order said; with an owner, about that owner's money."""
         ...
 
+    async def open_disputes(self) -> int:
+        """Return how many disputes wait for an answer: those in which an owner had the last word."""
+        ...
+
 
 class Nominations(Protocol):
     """The power each program was told to count on, month by month."""

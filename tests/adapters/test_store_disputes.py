@@ -19,3 +19,15 @@ async def test_words_come_back_in_the_order_said_and_by_owner(store: Store) -> N
     assert await store.words() == [ada, ben, answer]
     assert await store.words(owner_id="o-ada") == [ada, answer]
     assert await store.words(owner_id="o-nobody") == []
+
+
+async def test_a_dispute_waits_while_its_owner_had_the_last_word(store: Store) -> None:
+    none = await store.open_disputes()
+    await store.say(a_word("o-ada", WordKind.ASKED, "Why so little?", minute=0))
+    await store.say(a_word("o-ben", WordKind.ASKED, "¿Por qué?", minute=1))
+    two = await store.open_disputes()
+    await store.say(a_word("o-ada", WordKind.ANSWERED, "Your battery was at its reserve.", minute=2))
+    one = await store.open_disputes()
+    await store.say(a_word("o-ada", WordKind.ASKED, "And then?", minute=3))
+
+    assert (none, two, one, await store.open_disputes()) == (0, 2, 1, 2)

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from rich.console import Console
 
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
+from vpp.domain.access import Role
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.enrollment import OptOut
 from vpp.domain.program import Tariff, TariffRule
@@ -311,6 +312,27 @@ async def test_cost_is_the_programs_rate_times_the_energy(suburb: Suburb) -> Non
     assert found["paid_by"] == "event"
     for key in ("firm_by_utility", "firm_by_county", "firm_by_feeder"):
         assert [(each["planned_w"], each["cost_usd"]) for each in found[key]] == [(20_000, "60.00")]
+
+
+async def test_a_test_costs_nothing_because_it_is_never_paid(suburb: Suburb) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    ana = await logged_in(suburb, "ana")
+    wish = {"event_id": "drill", "program_id": PROGRAM, "power_mw": "0.02", "minutes": "90"}
+    found = await preview(suburb, power_mw="0.02", minutes=90, test=True)
+    printed = StringIO()
+    show_preview(Console(file=printed, width=120), found)
+    page = await send(ana, "/operator/new-event", **wish, test="yes")
+    named = await send(ana, "/operator/new-event", **wish, name="TEST of Friday")
+    file = await ana.get("/operator/preview.csv", params=wish | {"test": "yes"})
+
+    assert (found["test"], found["cost_usd"], found["cost_p50_usd"]) == (True, "0.00", "0.00")
+    assert {each["cost_usd"] for each in found["firm_by_county"]} == {"0.00"}
+    assert "nothing: a test is never paid" in printed.getvalue()
+    for shown in (page.text, named.text):
+        assert "<dt>Costs</dt><dd>nothing: a test is never paid</dd>" in shown
+        assert "$" not in shown
+        assert "test=yes" in shown
+    assert "60.00" not in file.text
 
 
 def paying(suburb: Suburb, tariff: Tariff, rate: str = "0") -> None:

@@ -31,17 +31,20 @@ class Right(StrEnum):
     DISPATCH = "dispatch"  # start, cancel, force, stop
     APPROVE = "approve"  # be the second person above a source's limit
     READ_HOMES = "read_homes"  # one home with its owner, for a reason
+    ANSWER = "answer"  # what owners ask about their money, and staff's answer
     READ_TRAIL = "read_trail"  # who did what
     OWN_HOME = "own_home"  # one's own homes and money
 
 
 RIGHTS: Mapping[Role, frozenset[Right]] = MappingProxyType(
     {
-        Role.OPERATOR: frozenset((Right.WATCH, Right.DISPATCH, Right.READ_HOMES, Right.READ_TRAIL)),
+        Role.OPERATOR: frozenset(
+            (Right.WATCH, Right.DISPATCH, Right.READ_HOMES, Right.ANSWER, Right.READ_TRAIL)
+        ),
         Role.APPROVER: frozenset((Right.WATCH, Right.DISPATCH, Right.APPROVE, Right.READ_TRAIL)),
         Role.VIEWER: frozenset((Right.WATCH,)),
         Role.AUDITOR: frozenset((Right.WATCH, Right.READ_HOMES, Right.READ_TRAIL)),
-        Role.SUPPORT: frozenset((Right.WATCH, Right.READ_HOMES)),
+        Role.SUPPORT: frozenset((Right.WATCH, Right.READ_HOMES, Right.ANSWER)),
         Role.OWNER: frozenset((Right.OWN_HOME,)),
     }
 )

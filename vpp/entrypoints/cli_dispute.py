@@ -45,11 +45,12 @@ def answer_dispute(
 @dispute_app.command("list", help=inspect.getdoc(staff_reads.read_disputes))
 def list_disputes(
     owner: Annotated[str, typer.Option("--owner", metavar="OWNER")] = "",
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those without an answer.")] = False,
     reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE,
     as_json: JsonFlag = False,
 ) -> None:
     """Show all disputes."""
-    found = ask(staff_reads.read_disputes, owner=owner, actor=actor(), reason=reason)
+    found = ask(staff_reads.read_disputes, owner=owner, waiting=waiting, actor=actor(), reason=reason)
     answer(found, _show_all, as_json=as_json)
 
 

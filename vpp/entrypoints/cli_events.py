@@ -92,12 +92,13 @@ def preview_event(
     hours: Hours = 0,
     target: Target = None,
     confidence: Annotated[int, typer.Option(metavar="PCT", help="How surely, 50-99.")] = 90,
+    test: Annotated[bool, typer.Option("--test", help="Never paid, never counted.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what an event would get."""
     found = ask(
         preview.preview_event, program_id=program, power_mw=power_mw, starts_at=starts_at,
-        minutes=length_of(minutes, hours), targets=target or [], confidence_pct=confidence,
+        minutes=length_of(minutes, hours), targets=target or [], confidence_pct=confidence, test=test,
     )  # fmt: skip
     answer(found, rendering_capacity.show_preview, as_json=as_json)
 

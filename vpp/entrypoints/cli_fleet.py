@@ -149,7 +149,10 @@ def _show_programs(console: Console, found: Any) -> None:
 
 def _season_hours(terms: Any) -> str:
     """Return what a season has used; of one that is over, which it was."""
-    used = f"{terms['season_used_s'] / 3600:.1f} of {terms['season_cap_s'] / 3600:g} h"
+    to_come_s = terms["season_scheduled_s"]
+    scheduled = f", {to_come_s / 3600:.1f} h scheduled," if to_come_s else ""
+    used_s = terms["season_used_s"] - to_come_s
+    used = f"{used_s / 3600:.1f} h used{scheduled} of {terms['season_cap_s'] / 3600:g} h"
     return f"{used}, over, from {terms['season_starts_on']}" if terms["season_over"] else used
 
 

@@ -204,7 +204,15 @@ async def _stage(homes: Homes, wanted: Wanted, settings: Settings, folder: Path)
                     settings, clock=clock, store=store, keys=keys, transport=wire, ids=SeededIds(wanted.seed)
                 )
                 live = Live(controller)
-                desk = Desk(store, clock, keys, controller.programs, changed=controller.wake, live=live)
+                desk = Desk(
+                    store,
+                    clock,
+                    keys,
+                    controller.programs,
+                    changed=controller.wake,
+                    live=live,
+                    messenger=False,
+                )
                 key = await sources.show_keys(desk)
                 async with run_homes(
                     homes, broker_url=broker.url, controller_key=f"{key['kid']}:{key['public_key']}"

@@ -50,6 +50,8 @@ def show_preview(console: Console, found: dict[str, Any]) -> None:
 
 
 def _cost(found: dict[str, Any], key: str) -> str:
+    if found["test"]:
+        return "nothing: a test is never paid"
     if found[key] is None:
         return f"paid by the {found['paid_by']}"
     return amount(found[key], found["currency"])

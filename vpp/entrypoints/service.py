@@ -201,6 +201,7 @@ class Service:
                 changed=controller.wake,
                 live=Live(controller),
                 certificates=settings.broker_tls.certificates,
+                mail=bool(settings.mail_url),
             )
             alarm = make_alarm()
             alarm.add_job(controller.wake, "interval", seconds=settings.dispatch.tick_s)

@@ -275,7 +275,8 @@ async def watch(
 ) -> list[Condition]:
     """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack.
 
-    Each says in which zone people read its times: that of the event's program, or of most ``homes``.
+    Each says in which zone people read its times: that of the event's program, or of most ``homes``; one
+    about an event says what people call it.
     """
     now = clock.now()
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
@@ -293,13 +294,14 @@ async def watch(
             if now - doubt.at < DOUBTED_FOR
         ),
     ]
-    zones = {
-        each.latest.event_id: programs[each.latest.program_id].zone.key
-        for each in await store.histories(ending_after=now - CONTESTED_FOR)
-        if each.latest.program_id in programs
+    latest = [each.latest for each in await store.histories(ending_after=now - CONTESTED_FOR)]
+    said = {
+        each.event_id: {"name": each.name, "zone": programs[each.program_id].zone.key}
+        for each in latest
+        if each.program_id in programs
     }
-    elsewhere = zone_of_most(programs, homes)
-    return [replace(each, facts={**each.facts, "zone": zones.get(each.subject, elsewhere)}) for each in found]
+    elsewhere = {"zone": zone_of_most(programs, homes)}
+    return [replace(each, facts={**each.facts, **said.get(each.subject, elsewhere)}) for each in found]
 
 
 def of_dispatch(board: Board, histories: Sequence[EventHistory], now: datetime) -> list[Condition]:

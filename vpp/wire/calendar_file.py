@@ -13,7 +13,10 @@ from icalendar import Calendar, Event
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """One event as a calendar shows it. ``sequence`` counts its versions from zero."""
+    """One event as a calendar shows it. ``sequence`` counts its changes from zero.
+
+    ``tentative``: somebody must still confirm it, and it may never happen.
+    """
 
     event_id: str
     starts_at: datetime
@@ -21,6 +24,7 @@ class CalendarEntry:
     changed_at: datetime
     sequence: int
     cancelled: bool
+    tentative: bool
     summary: str
     description: str
 
@@ -40,7 +44,8 @@ def write_calendar(name: str, entries: Sequence[CalendarEntry]) -> bytes:
         event.add("dtstart", entry.starts_at)
         event.add("dtend", entry.ends_at)
         event.add("sequence", entry.sequence)
-        event.add("status", "CANCELLED" if entry.cancelled else "CONFIRMED")
+        confirmed = "TENTATIVE" if entry.tentative else "CONFIRMED"
+        event.add("status", "CANCELLED" if entry.cancelled else confirmed)
         event.add("transp", "TRANSPARENT")  # nobody is busy while a battery works
         event.add("summary", entry.summary)
         event.add("description", entry.description)

@@ -36,6 +36,7 @@ PAGES = {
         "/operator/map",
         "/operator/health",
         "/operator/alarms",
+        "/operator/questions",
         "/operator/trail",
         f"/operator/programs/{PROGRAM}/fairness",
     ),
@@ -125,7 +126,7 @@ async def an_evening_before(suburb: Suburb) -> None:
             await events.cancel_event(suburb.desk, event_id=event_id, actor="staff:ana")
             await suburb.pass_time(60)
     await suburb.pass_time(3600)
-    content = _meter_file("s-001", suburb.clock.now())
+    content = meter_file("s-001", suburb.clock.now())
     await metering.import_readings(suburb.desk, content=content, file_name="meter.csv")
     for event_id in ("hot-00", "hot-0"):
         await money.settle_event(suburb.desk, event_id=event_id)
@@ -133,7 +134,7 @@ async def an_evening_before(suburb: Suburb) -> None:
     suburb.report()
 
 
-def _meter_file(site_id: str, now: datetime) -> bytes:
+def meter_file(site_id: str, now: datetime) -> bytes:
     """Return half-hourly readings of three weeks up to now: a little each evening, much on the last."""
     lines = ["site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality"]
     discharged_wh, at = 100_000, EVENING - timedelta(days=21)

@@ -200,3 +200,22 @@ async def test_every_screen_of_a_test_event_says_so(
     assert [each.url.path for each in unmarked] == ["/operator/events"]
     assert '<strong class="testmark">TEST</strong>' in unmarked[0].text
     assert (await suburb.desk.history("console-1")).latest.test
+
+
+async def test_every_wrong_field_of_a_new_event_is_named_at_once_and_keeps_what_was_typed(
+    suburb: Suburb,
+) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    ana = await logged_in(suburb, "ana")
+
+    page = await send(
+        ana, "/operator/new-event", event_id="ev-1", program_id=PROGRAM, power_mw="lots", minutes="x",
+        starts_at="never", targets="atlantis",
+    )  # fmt: skip
+
+    assert page.status_code == 422
+    for field, typed in (
+        ("power_mw", "lots"), ("minutes", "x"), ("starts_at", "never"), ("targets", "atlantis"),
+    ):  # fmt: skip
+        assert f'id="{field}-fault"' in page.text
+        assert f'value="{typed}"' in page.text

@@ -242,3 +242,21 @@ async def test_alarms_that_are_over_are_turned_over_page_by_page(
     assert ("a-new" in last.text, "a-old" in last.text) == (False, True)
     assert 'rel="next"' not in last.text
     assert 'href="/operator/alarms">The newest' in last.text
+
+
+async def test_an_alarm_about_an_event_names_it_as_people_call_it(suburb: Suburb) -> None:
+    await suburb.add("vic", Role.VIEWER)
+    vic = await logged_in(suburb, "vic")
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.9", minutes=60, name="EEA 2",
+        actor="staff:ana",
+    )  # fmt: skip
+    for _ in range(20):
+        await suburb.pass_time(15)
+        await suburb.controller.notify()
+
+    page, board_page = await vic.get("/operator/alarms"), await vic.get("/operator")
+
+    assert '<td data-label="Where">EEA 2 (hot-1)</td>' in page.text
+    assert "name EEA 2" not in page.text
+    assert "Shortfall, EEA 2 (hot-1), since" in board_page.text

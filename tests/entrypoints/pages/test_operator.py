@@ -1,6 +1,8 @@
 """The operator's pages, from looking to stopping."""
 
 import asyncio
+import csv
+import io
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -431,10 +433,22 @@ async def test_the_hours_used_of_a_season_stand_beside_what_its_program_allows(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
     await start(ana, minutes="90")
+    await suburb.pass_time(60)
+    suburb.clock.step_to(suburb.clock.now() + timedelta(minutes=29))
 
-    page = await ana.get("/operator/events")
+    page, file = await ana.get("/operator/events"), await ana.get("/operator/programs.csv")
+    wish = {"event_id": "next", "program_id": PROGRAM, "power_mw": "0.02", "minutes": "60"}
+    preview = await send(ana, "/operator/new-event", **wish)
+    await events.cancel_event(suburb.desk, event_id="console-1", actor="staff:ana")
+    cancelled = await ana.get("/operator/events")
 
-    assert "1.5 of 60 h" in page.text
+    assert "0.5 h used, 1.0 h scheduled, of 60 h" in page.text
+    assert (
+        "The program's season: 0.5 h used, 1.0 h scheduled, of 60 h; this event adds 1.0 h." in preview.text
+    )
+    (row,) = csv.DictReader(io.StringIO(file.text))
+    assert (row["season_used_s"], row["season_scheduled_s"]) == ("5400", "3600")
+    assert "0.5 h used of 60 h" in cancelled.text
     assert "16:00 to 21:00, America/Los_Angeles" in page.text
 
 

@@ -10,6 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.entrypoints.pages.browser import Window, a_window
+from tests.entrypoints.pages.screenshots import an_evening_before
 from tests.entrypoints.pages.test_browser import faults_of, width_of
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
@@ -85,6 +86,30 @@ async def test_an_owner_reads_everything_in_spanish_and_leaves_by_keyboard(windo
     await window.suburb.controller.turn()
     assert not window.suburb.live.busy(window.suburb.clock.now())[1]
     assert (await window.suburb.desk.enrollment(SITE)).withdrawn_at is not None
+
+
+async def test_a_reserve_costs_what_the_charge_at_the_beginning_leaves_of_a_usual_event(
+    window: Window,
+) -> None:
+    await an_evening_before(window.suburb)
+    page = await a_phone(window)
+    slider = page.get_by_label("Reserve in percent")
+    says = page.locator("form.reserve output")
+    await slider.fill("40")
+    await expect(says).to_contain_text(
+        "costs you nothing in a usual event. Dollars are counted from the 79 %"
+    )
+    await slider.fill("60")
+    await expect(says).to_contain_text("per event less than now. Dollars are counted from the 79 % that your")
+
+    window.suburb.clock.step_to(window.suburb.clock.now() + timedelta(seconds=30))
+    window.suburb.report(charge_permille=300)
+    await page.reload()
+    await slider.fill("40")
+
+    await expect(says).to_contain_text("per event less than now. Dollars are counted from a charge of 53 %")
+    await page.get_by_role("button", name="Español").press("Enter")
+    await expect(says).to_contain_text("con la que como mínimo empezaron sus últimos eventos")
 
 
 async def test_an_owner_is_shown_no_keys_of_staff(window: Window) -> None:

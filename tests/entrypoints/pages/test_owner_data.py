@@ -5,19 +5,30 @@ import io
 import re
 import zipfile
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 from icalendar import Calendar
 
-from tests.entrypoints.builders import an_enrollment_file
-from tests.entrypoints.pages.world import PROGRAM, Suburb, a_browser, logged_in, send
+from tests.entrypoints.builders import an_enrollment_file, an_event, take_event
+from tests.entrypoints.pages.world import PROGRAM, Suburb, a_browser, a_suburb, logged_in, send
 from vpp.domain.access import Role
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import to_epoch
 from vpp.domain.notice import NoticeKind
 from vpp.domain.quantities import column, flags
-from vpp.entrypoints.operations import changing, disputes, events, metering, money, own_data, sites, starting
+from vpp.entrypoints.operations import (
+    changing,
+    contacts,
+    disputes,
+    events,
+    metering,
+    money,
+    own_data,
+    sites,
+    starting,
+)
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.stages.collect import collect
 
@@ -175,6 +186,23 @@ async def test_staff_leave_a_reason_before_an_owners_data_is_read(
     assert "ticket 4711" in (await rosa.get("/owner/data")).text
 
 
+async def test_an_address_to_which_nothing_is_sent_is_kept_and_says_so(tmp_path: Path) -> None:
+    pages = {}
+    for mail in (True, False):
+        suburb = await a_suburb(tmp_path / str(mail), mail=mail)
+        await suburb.add("rosa", Role.OWNER, OWNER)
+        rosa = await logged_in(suburb, "rosa")
+        before = (await rosa.get("/owner/data")).text
+        await send(rosa, "/owner/contact", address="rosa@example.org")
+        pages[mail] = (before, (await rosa.get("/owner/data")).text)
+        await contacts.speak(suburb.desk, owner_id=OWNER, language="es")
+        spanish = await rosa.get("/owner/data")
+        assert ("desde aquí no se envía correo" in spanish.text) is not mail
+
+    said = "no e-mail is sent from here: no mail server is set."
+    assert [said in page for page in (*pages[True], *pages[False])] == [False, False, False, True]
+
+
 async def calendar_of(rosa: httpx.AsyncClient, suburb: Suburb) -> tuple[str, Calendar]:
     page = await send(rosa, "/owner/calendar")
     found = re.search(r"/calendar/[\w-]+\.ics", page.text)
@@ -201,6 +229,30 @@ async def test_a_calendar_moves_an_event_and_cancels_it_and_shows_it_once(
     assert [str(each[0]["status"]) for each in entries] == ["CONFIRMED", "CONFIRMED", "CANCELLED"]
     assert entries[1][0].decoded("dtend") - entries[1][0].decoded("dtstart") == _MINUTES_90
     assert SITE not in str(first)
+
+
+async def test_a_calendar_says_that_an_event_is_tentative_until_somebody_confirms_it(tmp_path: Path) -> None:
+    suburb = await a_suburb(tmp_path, console_mw=0)
+    await suburb.add("rosa", Role.OWNER, OWNER)
+    rosa = await logged_in(suburb, "rosa")
+    await suburb.add("ben", Role.APPROVER)
+    ben = await logged_in(suburb, "ben")
+    await begin(suburb, starts_at="2026-09-09T19:00")
+    await take_event(suburb.desk, an_event("ev-out", out_of_program=("too_long",)))
+    address, waiting = await calendar_of(rosa, suburb)
+    answers = [
+        await send(ben, "/operator/events/hot-1/approve", typed="hot-1"),
+        await send(ben, "/operator/events/ev-out/force", typed="ev-out"),
+    ]
+    confirmed = Calendar.from_ical((await a_browser(suburb).get(address)).text)
+
+    def said(calendar: Calendar) -> dict[str, tuple[str, int]]:
+        found = calendar.walk("VEVENT")
+        return {str(each["uid"]): (str(each["status"]), int(each["sequence"])) for each in found}
+
+    assert [answer.status_code for answer in answers] == [303, 303]
+    assert said(waiting) == {"hot-1@vpp": ("TENTATIVE", 0), "ev-out@vpp": ("TENTATIVE", 0)}
+    assert said(confirmed) == {"hot-1@vpp": ("CONFIRMED", 1), "ev-out@vpp": ("CONFIRMED", 1)}
 
 
 async def test_a_calendar_and_the_card_leave_out_whom_an_event_does_not_mean(

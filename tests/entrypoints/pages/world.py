@@ -134,7 +134,7 @@ PASSWORD = "correct horse battery"  # everybody's in these tests
 
 
 async def a_suburb(
-    state_dir: Path, *, homes: int = 12, console_mw: int = 1, store: Store | None = None
+    state_dir: Path, *, homes: int = 12, console_mw: int = 1, store: Store | None = None, mail: bool = True
 ) -> Suburb:
     """Return the product with enrolled homes that have reported, and a console that may start events."""
     clock, keys, store = SteppedClock(EVENING), FileKeys(state_dir), store or MemoryStore()
@@ -144,7 +144,9 @@ async def a_suburb(
     settings = Settings(state_dir=state_dir)
     controller = assemble(settings, clock=clock, store=store, keys=keys, transport=transport)
     controller.programs = {PROGRAM: a_program()}
-    desk = Desk(store, clock, keys, controller.programs, changed=controller.wake, live=Live(controller))
+    desk = Desk(
+        store, clock, keys, controller.programs, changed=controller.wake, live=Live(controller), mail=mail
+    )
     ids = [f"s-{number:03d}" for number in range(homes)]
     await sites.enroll_sites(desk, content=an_enrollment_file(*ids), file_name="sites.csv")
     await store.add_source(GridSource("console", keys.public_key, Watts(console_mw * 1_000_000), EVENING))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vpp.domain.dispute import DisputeWord
+from vpp.domain.dispute import DisputeWord, disputes
 
 
 class MemoryDisputes:
@@ -18,3 +18,7 @@ class MemoryDisputes:
     async def words(self, *, owner_id: str | None = None) -> Sequence[DisputeWord]:
         """Return everything that was said in the order said; with an owner, about that owner's money."""
         return [each for each in self._words if owner_id is None or each.owner_id == owner_id]
+
+    async def open_disputes(self) -> int:
+        """Return how many disputes wait for an answer."""
+        return sum(each.is_open for each in disputes(self._words))

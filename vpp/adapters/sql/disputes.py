@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import func
 from sqlmodel import col, select
 
 from vpp.adapters.sql.engine import Database, from_us, to_us
@@ -42,3 +43,12 @@ class SqlDisputes:
             )
             for each in found
         ]
+
+    async def open_disputes(self) -> int:
+        """Return how many disputes wait for an answer."""
+        said = DisputeWordRow
+        newest = select(func.max(said.number)).group_by(col(said.owner_id), col(said.period))
+        waiting = col(said.kind) == WordKind.ASKED.value
+        wanted = select(func.count()).where(waiting, col(said.number).in_(newest))
+        async with self._dispute_database.read() as session:
+            return int((await session.exec(wanted)).one())

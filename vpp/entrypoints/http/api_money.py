@@ -61,12 +61,13 @@ async def list_disputes(
     desk: AtDesk,
     actor: Actor,
     owner: str = "",
+    waiting: bool = False,
     reason: Reason = staff_reads.ON_THE_COMMAND_LINE,
     cursor: Cursor = "",
     limit: Limit = 100,
 ) -> Json:
     return await staff_reads.read_disputes(
-        desk, owner=owner, actor=actor, reason=reason, cursor=cursor, limit=limit
+        desk, owner=owner, waiting=waiting, actor=actor, reason=reason, cursor=cursor, limit=limit
     )
 
 

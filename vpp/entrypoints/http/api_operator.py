@@ -44,9 +44,10 @@ class WishBody(Body):
 
 
 class PreviewBody(WishBody):
-    """The same, and how surely the power is to be reached, in percent."""
+    """The same, how surely the power is to be reached, in percent, and whether it would be a test."""
 
     confidence_pct: int = 90
+    test: bool = False
 
 
 class RehearsalBody(WishBody):

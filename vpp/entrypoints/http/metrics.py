@@ -150,7 +150,9 @@ async def _events(desk: Desk) -> list[Metric]:
 
 
 async def _seasons(desk: Desk) -> list[Metric]:
-    used = GaugeMetricFamily("vpp_season_seconds", "Used of a season", labels=("program", "figure"))
+    used = GaugeMetricFamily(
+        "vpp_season_seconds", "Used or scheduled of a season", labels=("program", "figure")
+    )
     listed = cast("list[Mapping[str, Any]]", (await rails.list_programs(desk))["programs"])
     for program in listed:
         if program["terms"] is not None:

@@ -21,6 +21,7 @@ from vpp.entrypoints.http import (
     pages_owner,
     pages_owner_data,
     pages_owner_money,
+    pages_questions,
 )
 from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.description import SIGNALS, TOPICS, listed
@@ -41,6 +42,7 @@ ROUTERS = (
     pages_files.router,
     pages_fleet.router,
     pages_operator.router,
+    pages_questions.router,
     pages_owner.router,
     pages_owner_money.router,
     pages_owner_data.router,

@@ -34,6 +34,9 @@ async def new_event_page(request: Request, visitor: Dispatcher, desk: AtDesk) ->
 
 FIELDS = ("event_id", "program_id", "power_mw", "starts_at", "minutes", "targets", "name", "test")
 
+GOOD = {"power_mw": "all", "starts_at": "now", "minutes": "60", "targets": ""}
+"""What is never refused, to find what is wrong beside a field that is."""
+
 
 def _fields(form: Form) -> dict[str, str]:
     """Return the fields of a new event as they were typed, and no other."""
@@ -67,7 +70,8 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
     fields = _fields(form)
     try:
         wish = wish_of(fields)
-        found = await previewing.preview_event(desk, **wish)
+        test = fields["test"] == "yes" or names_a_test(fields["name"])
+        found = await previewing.preview_event(desk, **wish, test=test)
         season = await _season(desk, fields["program_id"])
         faults = {}
         if (
@@ -79,7 +83,7 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
             return show(
                 request, "operator_preview.html", _status(faults), visitor=visitor, fields=fields,
                 preview=found, faults=faults, typed=form.get("typed", ""), season=season, words=_words(),
-                test=fields["test"] == "yes" or names_a_test(fields["name"]),
+                test=test,
             )  # fmt: skip
         await starting.start_event(
             desk,
@@ -90,8 +94,26 @@ async def preview(request: Request, visitor: Dispatcher, desk: AtDesk, form: Che
             **wish,
         )
     except OperationRefused as refused:
-        return _new_event(request, visitor, desk, fields, {refused.field: refused.detail})
+        return _new_event(request, visitor, desk, fields, _faults(desk, fields, refused))
     return RedirectResponse(f"/operator/events/{fields['event_id']}", CONFIRMED)
+
+
+def _faults(desk: Desk, fields: Form, refused: OperationRefused) -> dict[str, str]:
+    """Return what is wrong by field: beside what was refused, whatever else would be after it."""
+    probe, faults = dict(fields), {refused.field: refused.detail}
+    good = GOOD | {"program_id": next(iter(desk.programs), "")}
+    while refused.field in good:
+        probe[refused.field] = good[refused.field]
+        try:
+            starting.read_wish(desk, **wish_of(probe))
+        except OperationRefused as another:
+            if another.field in faults:
+                break
+            refused = another
+            faults[refused.field] = refused.detail
+        else:
+            break
+    return faults
 
 
 def wish_of(form: Form) -> dict[str, Any]:

@@ -50,9 +50,8 @@ OTHERWISE = (
 )  # fmt: skip
 TERMS = (
     "window_opens", "window_closes", "event_min_s", "event_max_s", "season_cap_s", "season_used_s",
-    "season_left_s", "season_minimum_s", "season_first", "season_last", "season_starts_on", "season_over",
-    "rate_usd_per_kwh", "also_enrolled",
-    "ends_others", "pays",
+    "season_scheduled_s", "season_left_s", "season_minimum_s", "season_first", "season_last",
+    "season_starts_on", "season_over", "rate_usd_per_kwh", "also_enrolled", "ends_others", "pays",
 )  # fmt: skip
 PROGRAMS = ("program_id", "name", "utility", "time_zone", "currency", "nominated_w", *TERMS)
 MESSAGES = ("kind", "received", "stored", "duplicate", "lost", "refused", "refused_why")
@@ -131,7 +130,8 @@ async def preview_file(request: Request, _visitor: Dispatcher, desk: AtDesk, by:
     """Return what an event would get now, by utility, county, feeder, or reason; asked as the form is."""
     if by not in (*PLACES, "reason"):
         raise OperationRefused(f"A preview comes by {', '.join(PLACES)} or reason.")
-    found: Any = await previewing.preview_event(desk, **wish_of(request.query_params))
+    wish, test = wish_of(request.query_params), request.query_params.get("test") == "yes"
+    found: Any = await previewing.preview_event(desk, **wish, test=test)
     if by == "reason":
         counts = [{"reason": reason, "sites": sites} for reason, sites in found["reasons"].items()]
         return csv_file("preview-by-reason.csv", REASONS, counts)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
 from vpp.entrypoints.http.pages_operator import csv_file, with_local
-from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor
+from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, front_of
 from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money, statement_rows
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
@@ -103,6 +103,7 @@ async def ask(
             return await no_such(request, visitor, desk, "no_event")
         t = await language_of(request, visitor, desk)
         return await _event(request, visitor, desk, event_id, fault=t("fault.ask"), typed=text)
+    front_of(request).questions.forget()
     return RedirectResponse(f"/owner/events/{event_id}?saved=asked#ask", HTTPStatus.SEE_OTHER)
 
 

@@ -41,6 +41,26 @@ class Front:
     bad_logins_by_name: RateLimit = field(default_factory=lambda: RateLimit(5, 60))
     bad_logins_by_host: RateLimit = field(default_factory=lambda: RateLimit(50, 60))
     commands: RateLimit = field(default_factory=lambda: RateLimit(30, 10))
+    questions: "QuestionsCounted" = field(default_factory=lambda: QuestionsCounted())
+
+
+class QuestionsCounted:
+    """How many questions wait, as counted some seconds ago: every staff page says it."""
+
+    SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._counted: tuple[float, int] | None = None
+
+    async def count(self, desk: Desk) -> int:
+        """Return how many questions wait for an answer."""
+        if self._counted is None or time.monotonic() - self._counted[0] >= self.SECONDS:
+            self._counted = (time.monotonic(), await desk.store.open_disputes())
+        return self._counted[1]
+
+    def forget(self) -> None:
+        """Count anew: a question was asked or answered."""
+        self._counted = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +72,8 @@ class Visitor:
     owner_id: str | None
     session_key: str
     form_token: str
+    open_questions: int = 0
+    """How many owners wait for an answer, for somebody who may give it."""
 
     @property
     def actor(self) -> str:
@@ -208,6 +230,8 @@ class Permit:
             raise HTTPException(
                 HTTPStatus.FORBIDDEN, f"This page is not for the role {visitor.role}; nothing was changed."
             )
+        if visitor.may(Right.ANSWER) and not (self.kept or self.stops):
+            return replace(visitor, open_questions=await front.questions.count(front.desk_now()))
         return visitor
 
 
@@ -265,6 +289,7 @@ Dispatcher = Annotated[Visitor, Depends(Permit(Right.DISPATCH))]
 Stopper = Annotated[Visitor, Depends(Permit(Right.DISPATCH, stops=True))]
 Approver = Annotated[Visitor, Depends(Permit(Right.APPROVE))]
 HomeReader = Annotated[Visitor, Depends(Permit(Right.READ_HOMES))]
+Answerer = Annotated[Visitor, Depends(Permit(Right.ANSWER))]
 TrailReader = Annotated[Visitor, Depends(Permit(Right.READ_TRAIL))]
 HomeOwner = Annotated[Visitor, Depends(Permit(Right.OWN_HOME))]
 CheckedForm = Annotated[Form, Depends(checked_form)]

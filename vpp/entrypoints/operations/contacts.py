@@ -47,6 +47,13 @@ async def keep_contact(
     return await _keep(desk, known, address=address, language=language, muted=muted, kinds=OWNER_KINDS)
 
 
+def why_unsent(desk: Desk, address: str) -> str | None:
+    """Return why nothing is sent there from here, ``no_messenger`` or ``no_mail``; None where it is."""
+    if address and not desk.messenger:
+        return "no_messenger"
+    return "no_mail" if MAIL.fullmatch(address) and not desk.mail else None
+
+
 def require_public_address(address: str) -> None:
     """Return only for what an owner may name on a page. Raises OperationRefused."""
     ours = address.startswith("ntfy://") and "/" in address.removeprefix("ntfy://")

@@ -57,6 +57,7 @@ class Desk:
 
     ``live`` is the running controller; None where none runs in this process. ``request_id`` and ``why`` are
     what the trail says of the request that is answered. ``certificates`` are those towards the broker.
+    ``messenger`` says whether anything is sent to people from here, ``mail`` whether e-mail is.
     """
 
     store: Store
@@ -69,6 +70,8 @@ class Desk:
     request_id: str = ""
     why: str = ""
     certificates: tuple[Path, ...] = ()
+    messenger: bool = True
+    mail: bool = True
 
     @property
     def running(self) -> Live:

@@ -48,15 +48,23 @@ async def answer_dispute(
     return await _say(desk, owner_id, period, kind, text, actor)
 
 
-async def list_disputes(desk: Desk, *, owner: str = "", cursor: str = "", limit: int | None = None) -> Json:
+async def list_disputes(
+    desk: Desk, *, owner: str = "", waiting: bool = False, cursor: str = "", limit: int | None = None
+) -> Json:
     """Return every dispute, those that wait for an answer first; with an owner, that owner's.
+
+    With ``waiting``, only those that wait.
 
     Returns:
         ``disputes``, each as ``vpp dispute ask`` answers; ``next_cursor``. One that is asked or answered
         between two pages changes its place.
     """
     found = disputes(await desk.store.words(owner_id=owner or None))
-    placed = sorted((f"{not each.is_open:d}{number:012d}", each) for number, each in enumerate(found))
+    placed = sorted(
+        (f"{not each.is_open:d}{number:012d}", each)
+        for number, each in enumerate(found)
+        if each.is_open or not waiting
+    )
     shown, following = page(placed, lambda each: each[0], cursor=cursor, limit=limit)
     return {"disputes": [dispute_facts(each) for _, each in shown], "next_cursor": following}
 

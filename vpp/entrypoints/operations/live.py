@@ -20,8 +20,8 @@ from vpp.domain.fanout import Fanout, fanout
 from vpp.domain.fleet import FleetState, Roster, homes_by_program
 from vpp.domain.grid_event import Receipt, is_test
 from vpp.domain.headroom import Limits, offers_of
-from vpp.domain.interval import to_epoch, whole_second
-from vpp.domain.lease import NO_EVENT
+from vpp.domain.interval import from_epoch, to_epoch, whole_second
+from vpp.domain.lease import CROSSING_S, NO_EVENT, Standing
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.proof import Output, ProofState, Response, output_of, state_now
 from vpp.domain.quantities import BoolColumn, IntColumn
@@ -63,6 +63,14 @@ class Dispatching(Protocol):
     def traffic(self) -> dict[str, object]:
         """Return what became of every message since the start."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """When an event let a home go, None where that is not known any more, and whether the home said so."""
+
+    at: datetime | None
+    confirmed: bool
 
 
 @dataclass(slots=True)
@@ -166,6 +174,25 @@ class Live:
         if board is not None:
             found[: len(board.leases)] = board.leases.discharging(to_epoch(now))
         return found
+
+    def let_go(self, site_no: int, now: datetime) -> LetGo | None:
+        """Return how an event let a site go; None while one has it, or once a sample tells what came after.
+
+        A sample measured within seconds of the release may have crossed it; where the home did not accept
+        the release, what it measures may still be the event's however new it is.
+        """
+        board, now_s = self.controller.board, to_epoch(now)
+        if board is None or site_no >= len(board.leases) or self.busy(now)[site_no]:
+            return None
+        leases = board.leases
+        if leases.standing[site_no] == Standing.NONE:
+            return None
+        discharge = leases.setpoint_w[site_no] > 0
+        at_s = int((leases.expires_at_s if discharge else leases.issued_at_s)[site_no])
+        confirmed = bool(leases.running_until_s[site_no] <= now_s)
+        if confirmed and self.controller.fleet.sampled_at_s[site_no] > at_s + CROSSING_S:
+            return None
+        return LetGo(from_epoch(at_s) if at_s else None, confirmed)
 
     def served_no(self, now: datetime) -> IntColumn:
         """Return the number of the event that each site serves now, ``NO_EVENT`` where it serves none."""

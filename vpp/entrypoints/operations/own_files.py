@@ -16,6 +16,7 @@ from vpp.domain.program import MeterOfRecord
 from vpp.domain.quantities import IntColumn
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.events import authorized_now, event_state
 from vpp.entrypoints.operations.own_data import METER_FROM, export_owner, key_of
 from vpp.entrypoints.operations.owner import concerns, homes_of
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
@@ -131,6 +132,7 @@ async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
     said: dict[str, list[OptOut]] = {event_id: [] for event_id in ids}
     for each in await desk.store.opt_outs(ids):
         said[each.event_id].append(each)
+    authorized = await authorized_now(desk)
     found = [
         _entry(
             history,
@@ -138,6 +140,7 @@ async def calendar_by_secret(desk: Desk, *, secret: str) -> bytes:
             [each for each in said[history.latest.event_id] if each.site_id in mine],
             language,
             left_out=history.latest.event_id in left_out,
+            waits=_waits(history, desk.clock.now(), authorized.get(history.latest.event_id)),
         )
         for history, mine in asked
         if mine
@@ -155,8 +158,21 @@ def _was_meant(desk: Desk, home: Enrollment, history: EventHistory) -> bool:
     return any(means(desk, version, home) for version in _asking(history))
 
 
+def _waits(history: EventHistory, now: datetime, authorized_w: int | None) -> bool:
+    """Return whether somebody must still confirm an event; one that nobody ever forced waits for good."""
+    interval = history.latest.interval
+    at = now if interval is None else min(now, interval.starts_at)
+    return event_state(history, at, authorized_w=authorized_w).startswith("waiting")
+
+
 def _entry(
-    history: EventHistory, mine: Set[str], said: Sequence[OptOut], language: Language, *, left_out: bool
+    history: EventHistory,
+    mine: Set[str],
+    said: Sequence[OptOut],
+    language: Language,
+    *,
+    left_out: bool,
+    waits: bool,
 ) -> CalendarEntry | None:
     """Return what a calendar shows of an event; None for one that never asked for anything.
 
@@ -178,9 +194,17 @@ def _entry(
         event_id=latest.event_id,
         starts_at=interval.starts_at,
         ends_at=interval.ends_at,
-        changed_at=max([latest.committed_at, *taken_back, *(each.opted_out_at for each in said)]),
-        sequence=latest.version - 1 + len(said) + len(taken_back),
+        changed_at=max(
+            [
+                latest.committed_at,
+                *taken_back,
+                *(each.opted_out_at for each in said),
+                *(each.granted_at for each in history.grants),
+            ]
+        ),
+        sequence=latest.version - 1 + len(said) + len(taken_back) + len(history.grants),
         cancelled=cancelled or out or left_out,
+        tentative=waits,
         summary=str(language(summary)),
         description=str(language("calendar.means")),
     )

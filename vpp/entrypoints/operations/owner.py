@@ -1,18 +1,19 @@
 """What an owner may know of the homes: what comes, what they do now, what a reserve means, what was."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Period, Terms
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, percent, usd
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant_or_none, percent, usd
 from vpp.entrypoints.operations.events import authorized_now, event_facts
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.entrypoints.operations.sites import site_facts, why_site
@@ -46,8 +47,10 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``homes`` (each as ``home_facts``), ``coming`` (events that are not over: ``event``, and ``site_id,
-        reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, most_wh, hours`` of each
-        home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
+        reason, sentence, setpoint_w, floor_pct, opted_out_at, opted_out_at_home, out_since`` (where that
+        was in the middle of the event)``, most_wh, hours, beside`` (other events of the same hours that the
+        home is not out of: ``name, uses_it`` now), ``beyond_terms`` (only a part of the event is paid) of
+        each home), ``season_usd`` (this year's amounts), ``pending_usd, posted_usd, on_its_way_usd,
         paid_out_usd, what_counts``, and ``currency``, that of all amounts. Where somebody changed the books
         in the database, nothing may be summed: then ``differs`` says what was changed, and these amounts
         are None; all else is there, because an owner must always be able to say no.
@@ -62,6 +65,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
         if facts["state"] not in OVER:
             coming += [
                 await _part(desk, home, facts, meant=means(desk, history.latest, home))
+                | {"beyond_terms": bool(history.latest.out_of_program)}
                 for home in homes
                 if home.withdrawn_at is None and concerns(home, history)
             ]
@@ -69,8 +73,14 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
     return {
-        "homes": [home_facts(desk, home) | _usual_event(lines, home.site_id) for home in homes],
-        "coming": sorted(coming, key=lambda part: str(part["starts_at"])),
+        "homes": [
+            home_facts(desk, home) | _usual_event(lines, home.site_id, await _cut_short(desk, home, lines))
+            for home in homes
+        ],
+        "coming": sorted(
+            (part | {"beside": _beside(part, coming)} for part in coming),
+            key=lambda part: str(part["starts_at"]),
+        ),
         "season_usd": None if statement["differs"] else str(_amounts(this_year)),
         **{name: statement[name] for name in ("differs", *SUMS)},
     }
@@ -97,6 +107,22 @@ def concerns(home: Enrollment, history: EventHistory) -> bool:
     return joined and (home.withdrawn_at is None or starts_at < home.withdrawn_at)
 
 
+def _beside(part: Json, coming: Sequence[Json]) -> list[Json]:
+    """Return the other events that may use the same home in the same hours."""
+    event = part["event"]
+    assert isinstance(event, dict)
+    found = []
+    for other in coming:
+        also = other["event"]
+        assert isinstance(also, dict)
+        same_hours = also["starts_at"] < event["ends_at"] and event["starts_at"] < also["ends_at"]
+        stays_in = other["opted_out_at"] is None and not other["opted_out_at_home"]
+        if other is not part and other["site_id"] == part["site_id"] and same_hours and stays_in:
+            uses_it = also["state"] == "active" and bool(other["setpoint_w"])
+            found.append({"name": also["name"], "uses_it": uses_it})
+    return found
+
+
 async def _part(desk: Desk, home: Enrollment, event: Json, *, meant: bool) -> Json:
     why = await why_site(desk, site_id=home.site_id, event_id=str(event["event_id"]))
     standing = [
@@ -114,6 +140,9 @@ async def _part(desk: Desk, home: Enrollment, event: Json, *, meant: bool) -> Js
         "setpoint_w": why["setpoint_w"],
         "floor_pct": percent(home.reserve_permille),
         "opted_out_at": why["opted_out_at"],
+        "out_since": why["opted_out_at"]
+        if str(why["opted_out_at"] or "") > str(event["starts_at"])
+        else None,
         "opted_out_at_home": bool(standing) and all(each.said_at_home for each in standing),
         "most_wh": min(
             usable_wh(home, home.reserve_permille),
@@ -132,13 +161,19 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     """Return one home of the owner: enrolment, ``now`` where a controller runs, and what a reserve means.
 
     ``usable_wh`` is the energy of a full charge, ``event_most_wh`` the most one usual event can take,
-    ``usd_per_kwh`` what one more counted kWh earns.
+    ``usd_per_kwh`` what one more counted kWh earns. ``now`` is as of ``list_fleet``, with ``let_go_at``
+    (when an event let the battery go) and ``let_go_confirmed`` (whether the battery said so) while the
+    newest sample may still be the event's; both are None otherwise.
     """
     now = None
     if desk.live is not None and home.withdrawn_at is None:
         row, moment = desk.live.controller.roster.site_no_of.get(home.site_id), desk.clock.now()
         if row is not None:
-            now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment)
+            let_go = desk.live.let_go(row, moment)
+            now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment) | {
+                "let_go_at": instant_or_none(let_go.at if let_go else None),
+                "let_go_confirmed": let_go.confirmed if let_go else None,
+            }
     terms = _terms_now(desk, home)
     return site_facts(home) | {
         "now": now,
@@ -149,9 +184,32 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     }
 
 
-def _usual_event(lines: Sequence[Json], site_id: str) -> Json:
-    """Return what the home gave and earned on average in its last paid events; None before the first."""
-    paid = [line for line in lines if line["site_id"] == site_id and Decimal(str(line["amount_usd"])) > 0]
+async def _cut_short(desk: Desk, home: Enrollment, lines: Sequence[Json]) -> set[str]:
+    """Return the settled events that a cancel, or the home's own opt-out, ended before their time."""
+    ids = {str(line["event_id"]) for line in lines}
+    if not ids:
+        return set()
+    cancelled = {
+        history.latest.event_id
+        for history in await desk.store.histories()
+        if history.latest.event_id in ids and cancelled_at(history) is not None
+    }
+    said_no = await desk.store.opt_outs(sorted(ids))
+    return cancelled | {each.event_id for each in said_no if each.site_id == home.site_id}
+
+
+def _usual_event(lines: Sequence[Json], site_id: str, cut_short: Set[str]) -> Json:
+    """Return what the home gave and earned on average in its last paid events; None before the first.
+
+    Those that were cut short tell nothing of what a whole one takes.
+    """
+    paid = [
+        line
+        for line in lines
+        if line["site_id"] == site_id
+        and line["event_id"] not in cut_short
+        and Decimal(str(line["amount_usd"])) > 0
+    ]
     recent = sorted(paid, key=lambda line: str(line["starts_at"]))[-RECENT_EVENTS:]
     if not recent:
         return {"usual_wh": None, "usual_usd": None}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -51,11 +52,11 @@ async def preview_event(
     minutes: int = 60,
     targets: Sequence[str] = (),
     confidence_pct: int = 90,
+    test: bool = False,
 ) -> Json:
     """Say what an event would get from the fleet as it is now. Nothing is stored and nobody is commanded.
 
-    It is planned as if granted, beside the events that are on, by control's own rules. Homes of events that
-    only begin later are not subtracted: ``scheduled_w`` says how much that is.
+    Planned as if granted, beside events that are on. Those that begin later are in ``scheduled_w`` only.
 
     Args:
         program_id: Whose homes.
@@ -64,16 +65,16 @@ async def preview_event(
         minutes: The length.
         targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
         confidence_pct: How surely the power is to be reached, 50 to 99.
+        test: Whether it would be a test, which is never paid.
 
     Returns:
         ``starts_at, ends_at, asked_w`` (None: all), ``now_w`` (what eligible homes can give at once),
         ``window_w`` (what they can hold to the end within the network's limits), ``planned_w, shortfall_w,
         sites, level_pct, reasons``; ``by_utility`` and ``by_county`` (``name, power_w, sites`` of the
         plan); ``nominated_w`` (the month's, None without) and ``over_nominated_w`` (what is asked beyond it);
-        ``currency, cost_usd`` (the most it can cost) and ``cost_p50_usd``, both None where the program pays
-        by the month, season or year, whatever one event gives; ``paid_by`` (``event`` or one of these);
-        ``takes_from`` (``event_id, name, test, sites, power_w``: homes and power that events which are on
-        lose);
+        ``currency, cost_usd`` (the most it can cost), ``cost_p50_usd``: zero for a ``test``, None where the
+        program pays by the month, season or year; ``paid_by`` (``event`` or one of these);
+        ``takes_from`` (``event_id, name, test, sites, power_w``: what events which are on lose);
         ``scheduled`` (ids of other events that are not on yet and ask the same homes in this window, also
         where they wait for approval), ``scheduled_w`` (the most they ask together; None: all there is);
         ``out_of_program, limit_w`` (needs no second person). Of what can be held to the end, with charge
@@ -90,7 +91,7 @@ async def preview_event(
     live, now = desk.running, desk.clock.now()
     begins, ends = wish.interval(now)
     demand = demand_of(wish, live, begins, ends)
-    version = await version_of(desk, wish, now)
+    version = await version_of(desk, wish, now, test=test)
     outlook, plan, takes_from = await _planned(desk, demand, version, now)
     record, held_w = await track_record(desk, program_id), outlook.held_w
     return {
@@ -104,12 +105,12 @@ async def preview_event(
         **_plan_facts(plan, live),
         **await _nominated(desk, wish, begins, int(plan.setpoint_w.sum())),
         "currency": wish.program.currency,
-        **_costs(wish, begins, int(plan.setpoint_w.sum()), firm_power(plan.setpoint_w, record).p50_w),
+        **_costs(wish, begins, test, plan, record),
         **await _scheduled(desk, demand, wish, now),
         "takes_from": takes_from,
         "out_of_program": list(version.out_of_program),
         "limit_w": (await console_of(desk)).max_power_w,
-        **_firm_blocks(held_w, record, live, plan.setpoint_w, lambda power_w: _cost(wish, begins, power_w)),
+        **_firm_blocks(held_w, record, live, plan.setpoint_w, partial(_cost, wish, begins, test)),
         "selection": _selection(outlook, wish, record, confidence_pct),
     }
 
@@ -213,23 +214,24 @@ async def _nominated(desk: Desk, wish: Wish, begins: datetime, planned_w: int) -
     return {"nominated_w": int(found.power), "over_nominated_w": max(0, asked_w - found.power)}
 
 
-def _costs(wish: Wish, begins: datetime, planned_w: int, likely_w: int) -> Json:
+def _costs(wish: Wish, begins: datetime, test: bool, plan: EventPlan, record: TrackRecord) -> Json:
     """Return what the plan can cost and what it will likely cost, and what a payment is for."""
-    terms = _terms(wish, begins)
+    terms, planned_w = _terms(wish, begins), int(plan.setpoint_w.sum())
     return {
-        "cost_usd": _cost(wish, begins, planned_w),
-        "cost_p50_usd": _cost(wish, begins, likely_w),
+        "cost_usd": _cost(wish, begins, test, planned_w),
+        "cost_p50_usd": _cost(wish, begins, test, firm_power(plan.setpoint_w, record).p50_w),
         "paid_by": (terms.tariff.period if terms else Period.EVENT).value,
+        "test": test,
     }
 
 
-def _cost(wish: Wish, begins: datetime, power_w: int) -> str | None:
+def _cost(wish: Wish, begins: datetime, test: bool, power_w: int) -> str | None:
     """Return dollars for the power held over the window, cut to the cent; a forecast, never a booking.
 
     None where the program pays no kilowatt-hours: what one event adds to a month or season is not known.
     """
     terms = _terms(wish, begins)
-    if terms is None:
+    if terms is None or test:
         return usd(0)
     if terms.tariff.period is not Period.EVENT:
         return None

@@ -1,11 +1,13 @@
 """The guard rails of each program: its hours of this season, its window, its lengths."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import assert_never
 
+from vpp.domain.interval import Interval
 from vpp.domain.nomination import month_of, standing
-from vpp.domain.program import Program, TariffRule, Terms
-from vpp.domain.season_hours import season_seconds
+from vpp.domain.program import Program, TariffRule, Terms, seconds_within
+from vpp.domain.season_hours import counted_intervals, season_seconds
 from vpp.entrypoints.operations.desk import Desk, Json
 from vpp.entrypoints.operations.paging import page
 
@@ -20,7 +22,8 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
     Returns:
         ``program_id, name, utility, time_zone, currency``; ``nominated_w`` (for this month, None where
         nothing is); ``terms`` (None before the first edition): ``window_opens, window_closes`` (local),
-        ``event_min_s, event_max_s, season_cap_s, season_used_s, season_left_s, season_minimum_s,
+        ``event_min_s, event_max_s, season_cap_s, season_used_s`` (with what is only
+        scheduled, and counts already)``, season_scheduled_s`` (that part)``, season_left_s, season_minimum_s,
         season_first, season_last`` (month-day)``, season_starts_on`` (of the season with these hours: the
         one that runs, or else the last; None before any)``, season_over, rate_usd_per_kwh, also_enrolled``
         (other programs that a home may be in), ``ends_others`` (those it leaves by joining), and ``pays``,
@@ -37,6 +40,7 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
         today = now.astimezone(program.zone).date()
         terms = program.terms_on(today)
         used_s = season_seconds(histories, sources, program, now)
+        to_come_s = _to_come_s(counted_intervals(histories, sources, program.program_id), program, now)
         nomination = nominated.get((program.program_id, month_of(today)))
         found.append(
             {
@@ -48,7 +52,9 @@ async def list_programs(desk: Desk, *, cursor: str = "", limit: int | None = Non
                 "nominated_w": None if nomination is None else nomination.power,
                 "terms": None
                 if terms is None
-                else _terms(terms, program.currency, used_s) | _season(program, today),
+                else _terms(terms, program.currency, used_s)
+                | {"season_scheduled_s": to_come_s}
+                | _season(program, today),
             }
         )
     return {"programs": found, "next_cursor": following}
@@ -71,6 +77,14 @@ def _terms(terms: Terms, currency: str, used_s: int) -> Json:
         "ends_others": list(terms.ends_others),
         "pays": _pays(terms, currency),
     }
+
+
+def _to_come_s(counted: Sequence[Interval], program: Program, now: datetime) -> int:
+    """Return how much of what counts in the season that runs has not happened yet."""
+    season = program.latest_season(now.astimezone(program.zone).date())
+    if season is None or season.ends_at <= now:
+        return 0
+    return seconds_within(counted, Interval(max(season.starts_at, now), season.ends_at))
 
 
 def _season(program: Program, today: date) -> Json:

@@ -145,19 +145,21 @@ async def read_disputes(
     *,
     actor: str,
     owner: str = "",
+    waiting: bool = False,
     reason: str = ON_THE_COMMAND_LINE,
     cursor: str = "",
     limit: int | None = None,
 ) -> Json:
     """Return every dispute, those that wait for an answer first; with an owner, that owner's.
 
+    With ``waiting``, only those that wait.
     Each owner whose words are read sees who read them.
 
     Returns:
         ``disputes``, each as ``vpp dispute ask`` answers; ``next_cursor``. One that is asked or answered
         between two pages changes its place.
     """
-    found = await disputes.list_disputes(desk, owner=owner, cursor=cursor, limit=limit)
+    found = await disputes.list_disputes(desk, owner=owner, waiting=waiting, cursor=cursor, limit=limit)
     listed = found["disputes"]
     assert isinstance(listed, list)
     read = sorted({str(each["owner_id"]) for each in listed})

@@ -173,9 +173,9 @@ def demand_of(wish: Wish, live: Live, begins: datetime, ends: datetime) -> Deman
     )
 
 
-async def version_of(desk: Desk, wish: Wish, now: datetime) -> GridEvent:
+async def version_of(desk: Desk, wish: Wish, now: datetime, *, test: bool = False) -> GridEvent:
     """Return the version that the wish would be, under an id that nothing is stored by."""
-    return await _judge(desk, _signal(wish, "preview", "preview", False, now), wish, now)
+    return await _judge(desk, _signal(wish, "preview", "preview", test, now), wish, now)
 
 
 def _signal(wish: Wish, event_id: str, name: str, test: bool, now: datetime) -> Signal:

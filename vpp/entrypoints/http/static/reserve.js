@@ -10,7 +10,12 @@ for (const form of document.querySelectorAll("form.reserve")) {
   const kept = Number(words.kept);
   const usable = Number(words.usableWh);
   const usual = Number(words.usualWh);
-  const above = (percent) => usable * (100 - percent) / 100;
+  // An event begins at the charge there is, and no lower than the last ones did: they took what they took.
+  const last = usual ? Math.min(100, kept + usual / usable * 100) : 0;
+  const now = words.charge !== "" ? Number(words.charge) : usual ? 0 : 100;
+  const begins = Math.max(now, last);
+  const whence = last > now ? words.fromLast : words.charge === "" ? words.fromFull : words.fromNow;
+  const above = (percent) => usable * Math.max(0, begins - percent) / 100;
   // After paid events: as in those, less where the reserve leaves less than they took. Before: at most.
   const earns = (percent) => usual
     ? Number(words.usualUsd) * Math.min(1, above(percent) / usual)
@@ -25,7 +30,8 @@ for (const form of document.querySelectorAll("form.reserve")) {
   const say = () => {
     const percent = Number(slider.value);
     const hours = usable * percent / 100 / 1000 / Math.max(0.1, Number(load.value) || 0.8);
-    output.textContent = fill(words.says, { percent, hours: hours.toFixed(hours < 3 ? 1 : 0), money: money(percent) });
+    const said = fill(words.says, { percent, hours: hours.toFixed(hours < 3 ? 1 : 0), money: money(percent) });
+    output.textContent = `${said} ${fill(whence, { charge: begins.toFixed(0) })}`;
   };
   slider.addEventListener("input", say);
   load.addEventListener("input", say);
