@@ -379,12 +379,15 @@ def powers(event: Event, home: Home, results: dict[str, Result]) -> list[tuple[F
         return others
     if event.terms.rule == "season":
         return [(Fraction(1), paid_wh(event, home, result) / 1000 / length_h), *others]
-    fullest: dict[datetime, Fraction] = {}
-    for each in results.values():
-        for hour in each.hours:
-            fullest[hour.starts_at] = max(fullest.get(hour.starts_at, NOTHING), hour.fraction)
-    longest_h = Fraction(max(each.seconds for each in results.values()), 3600)
-    priced = bool(event.prices) and sum(fullest.values(), start=NOTHING) >= longest_h
+    fullest: dict[datetime, Fraction] = {}  # what of each clock hour pays, whoever stayed in
+    for starts, stops in event.parts:
+        local = starts.astimezone(event.terms.zone)
+        at = starts - timedelta(minutes=local.minute, seconds=local.second)
+        while at < stops:
+            seconds = (min(stops, at + HOUR) - max(starts, at)) // timedelta(seconds=1)
+            fullest[at] = fullest.get(at, NOTHING) + Fraction(seconds, 3600)
+            at += HOUR
+    priced = bool(event.prices)
     priced = priced and all(event.prices.get(at, NOTHING) > 0 for at in fullest)
     weight = {at: event.prices[at] if priced else Fraction(1) for at in fullest}
     own = [
