@@ -74,7 +74,7 @@ def test_an_exported_bundle_verifies_and_a_changed_byte_fails(vpp: Vpp, tmp_path
     assert "manifest.json" in json_of(vpp("evidence", "export", "ev-1", str(folder), "--json"))["files"]
     assert json_of(vpp("evidence", "verify", str(folder), "--json"))["total_usd"] == "18.00"
     printed = vpp("evidence", "verify", str(folder)).stdout
-    assert "home: 9000 Wh beyond the baseline" in printed
+    assert "home: 9000 Wh beyond the baseline, Wed 9 Sep 2026\n" in printed
     assert re.search(r"[678]:00 PM PDT\s+4000\s+1000\s+1\s+3000\s+OK", printed)
     assert "baseline days: 2026-09-08, 2026-09-04" in printed
     totals = folder / "totals.csv"

@@ -12,6 +12,7 @@ import vpp.adapters.memory.chain
 import vpp.bootstrap
 import vpp.domain.candidates
 import vpp.domain.event_plan
+import vpp.domain.orders
 import vpp.domain.telling
 import vpp.runner
 import vpp.stages.collect
@@ -75,9 +76,9 @@ def a_failed_commit_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
 
 @planted("I3", seed=1)
 def a_command_says_more_than_was_committed(patch: pytest.MonkeyPatch) -> None:
-    body_of = vpp.stages.control.commands_of
+    body_of = vpp.domain.orders.commands_of
     patch.setattr(
-        vpp.stages.control,
+        vpp.domain.orders,
         "commands_of",
         lambda tick, order, plan: replace(
             body_of(tick, order, plan), reserve_floor_permille=np.zeros_like(order.site_no)

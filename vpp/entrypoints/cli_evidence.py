@@ -103,11 +103,13 @@ SITES_IN_FULL = 10
 
 def _show_site(console: Console, site: dict[str, Any], zone: str) -> None:
     """Print a site hour by hour with exact watt-hours, and the days behind its baseline."""
-    console.print(f"{site['site_id']}: {site['incremental_wh']} Wh beyond the baseline", markup=False)
+    said = f"{site['site_id']}: {site['incremental_wh']} Wh beyond the baseline"
+    day = local(site["hours"][0]["starts_at"], zone).rsplit(" ", 3)[0] if site["hours"] else ""
+    console.print(f"{said}, {day}" if day else said, markup=False)
     columns = ("hour", "metered Wh", "baseline Wh", "fraction", "beyond Wh", "quality")
     rows = [
         (
-            local(hour["starts_at"], zone),
+            local(hour["starts_at"], zone).split(" ", 4)[4],  # the table fits into 80 columns
             "–" if hour["metered_wh"] is None else hour["metered_wh"],
             "–" if hour["baseline_wh"] is None else hour["baseline_wh"],
             hour["fraction"],
