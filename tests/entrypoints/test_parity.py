@@ -25,6 +25,7 @@ from vpp.entrypoints.operations import (
     owner_money,
     sites,
     staff_reads,
+    starting,
 )
 from vpp.entrypoints.routes import ROUTES
 
@@ -49,7 +50,7 @@ AS_STAFF = {
     events.outline_event: events.list_events,
 }
 """What a page asks for its owner, and what gives the same to a command."""
-PARTS = {owner.own_home, owner.homes_of, sites.REASON_WORDS.get}
+PARTS = {owner.own_home, owner.homes_of, sites.REASON_WORDS.get, starting.read_wish}
 
 
 def asked_by(page: Path) -> Iterator[object]:

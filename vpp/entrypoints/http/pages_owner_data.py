@@ -40,7 +40,6 @@ async def _data(
     return await show_own(
         request, visitor, desk, "owner_data.html", status,
         own=await own_data.show_own_data(desk, owner_id=visitor.own_id), contact=contact,
-        unsent=contacts.why_unsent(desk, str(contact["address"])),
         kinds=[kind.value for kind in OWNER_KINDS], muted=muted, fault=fault,
         typed="" if form is None else form.get("address", ""), calendar_address=calendar_address,
     )  # fmt: skip

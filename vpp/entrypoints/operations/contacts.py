@@ -47,7 +47,7 @@ async def keep_contact(
     return await _keep(desk, known, address=address, language=language, muted=muted, kinds=OWNER_KINDS)
 
 
-def why_unsent(desk: Desk, address: str) -> str | None:
+def _why_unsent(desk: Desk, address: str) -> str | None:
     """Return why nothing is sent there from here, ``no_messenger`` or ``no_mail``; None where it is."""
     if address and not desk.messenger:
         return "no_messenger"
@@ -127,11 +127,14 @@ async def show_contact(desk: Desk, *, owner_id: str) -> Json:
     """Return where an owner is written to, and what was written.
 
     Returns:
-        ``party, address, language, muted, rank``; ``notices``: ``at, kind, subject, facts, sent_at,
+        ``party, address, language, muted, rank``; ``unsent``: ``no_messenger`` or ``no_mail`` where nothing
+        is sent there from here, else null; ``time_zone``; ``notices``: ``at, kind, subject, facts, sent_at,
         trouble, given_up``, the newest first.
     """
     written = await desk.store.notices_of(owner_id, limit=50)
-    return contact_facts(await contact_of(desk, owner_id)) | {
+    contact = await contact_of(desk, owner_id)
+    return contact_facts(contact) | {
+        "unsent": _why_unsent(desk, contact.address),
         "time_zone": desk.staff_zone,
         "notices": [
             {
