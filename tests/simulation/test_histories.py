@@ -27,6 +27,7 @@ ONCE_BROKEN = {  # by seed, and whether its climate is harsh
     (4034, False): "the checker took a release for a discharge, and waited for an event that was never on",
     (4057, False): "the checker called it a scheduled fall that a more important event took a home",
     (4102, False): "a home was taken by a more important event of another power",
+    (20160, False): "a no was taken back between a tick's time and the reading of what it goes by",
     (20081, False): "a controller that was stopped stored a home's no after another had commanded it",
     (5_000_075, False): "a source's limit was passed beside a silent home of another event",
     (5_100_016, False): "an owner said no to an event that the home had not heard it left",

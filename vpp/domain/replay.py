@@ -16,7 +16,7 @@ from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.enrollment import Enrollment, OptOut
 from vpp.domain.fleet import FleetState, Roster, enroll
 from vpp.domain.grid_event import EventHistory, authorized_steps, is_test, steps_in_force
-from vpp.domain.interval import union, whole_second
+from vpp.domain.interval import union
 from vpp.domain.plan_revision import plan_at
 from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.domain.tick_basis import TickBasis, contradicted, first_difference, plan_again, write_stored
@@ -149,14 +149,15 @@ def _opt_out_fault(batch: CommandBatch, stored: StoredDispatch) -> str | None:
     """Return who was told to discharge after a no.
 
     One said at home is heard first and stored then, by a controller that was stopped in between later than
-    others command; the home itself refuses meanwhile.
+    others command; the home itself refuses meanwhile. And what a tick goes by is read after its time was
+    taken, so a no that was taken back soon after may have been gone by then.
     """
     at = batch.issued_at
     for opt_out in stored.opt_outs:
         site_no = stored.site_no_of.get(opt_out.site_id)
         back_at = opt_out.taken_back_at
         heard_by = at - KNOWN_WITHIN if opt_out.said_at_home else at
-        stands = opt_out.opted_out_at < heard_by and (back_at is None or at < whole_second(back_at))
+        stands = opt_out.opted_out_at < heard_by and (back_at is None or at + KNOWN_WITHIN < back_at)
         if stands and site_no is not None and site_no in batch.order.site_no:
             return f"site {opt_out.site_id} is told to discharge after its opt-out"
     return None
