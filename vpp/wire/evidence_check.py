@@ -151,8 +151,8 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     except BadFile as failure:
         # A file that was changed after signing explains why it cannot be read.
         raise BadFile([*differences, *failure.faults]) from failure
-    if "manifest.json" in files and b'"signature"' not in files["manifest.json"]:
-        computed = replace(computed, notes=(*computed.notes, UNSIGNED))
+    if "manifest.json" in files:
+        computed = replace(computed, notes=(*computed.notes, _signer(files["manifest.json"])))
     differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(computed.lines), 2))
     differences.extend(_table_differences(files, "totals.csv", _total_rows(computed.lines), 1))
     return EvidenceReport(
@@ -360,6 +360,18 @@ def _manifest_differences(files: Mapping[str, bytes]) -> Iterator[str]:
             yield f"{name}: not named by manifest.json"
         elif (found := hashlib.sha256(files[name]).hexdigest()) != str(hashes[name]).lower():
             yield f"{name}: SHA-256 is {found}, manifest.json says {hashes[name]}"
+
+
+def _signer(content: bytes) -> str:
+    """Return who signed a manifest, as it says: nobody can tell from it whose key that is."""
+    try:
+        manifest = parse(content, max_bytes=LARGEST_MANIFEST)
+    except MalformedMessage:
+        return UNSIGNED  # what is wrong with it is a difference
+    if "signature" not in manifest:
+        return UNSIGNED
+    kid, key = manifest.get("kid"), manifest.get("public_key")
+    return f"signed as {kid} with the key {key}: compare it with what vpp keys show prints at its maker's"
 
 
 def _require_signature(manifest: Mapping[str, object]) -> None:
