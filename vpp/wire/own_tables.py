@@ -27,7 +27,11 @@ def write_tables(tables: Mapping[str, Rows], *, at: datetime, zone: ZoneInfo) ->
             if not rows:
                 continue
             columns = list(rows[0])
-            times = {column for column in columns if any(_is_instant(row[column]) for row in rows)}
+            times = {
+                column
+                for column in columns
+                if column.endswith("_at") or any(_is_instant(row[column]) for row in rows)
+            }
             cells = [_cells([(name, row[name]) for name in columns], times, zone) for row in rows]
             columns = [name for column in columns for name in _names(column, times)]
             file = zipfile.ZipInfo(f"{name}.csv", date_time=at.timetuple()[:6])

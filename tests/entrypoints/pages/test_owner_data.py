@@ -171,6 +171,7 @@ async def test_everything_comes_as_tables_in_one_file(suburb: Suburb, rosa: http
         "2026-09-10T01:00:00Z", "2026-09-09T18:00:00-07:00"
     )  # fmt: skip
     assert event["test"] == "false"
+    assert ",withdrawn_at,withdrawn_at_local" in tables["homes.csv"].splitlines()[0], "though nobody left"
     assert "s-002" not in "".join(tables.values())
 
 
