@@ -46,11 +46,11 @@ def release_orders(
     for number in np.unique(event_no):
         sites = due.release[event_no == number]
         event_id = UNKNOWN_EVENT if number == NO_EVENT else event_id_of(int(number))
-        plan, ends_s = plans.get(event_id), int(leases.event_ends_at_s[sites].max())
+        ends_s = int(leases.event_ends_at_s[sites].max())
         orders.append(
             Order(
                 event_id=event_id,
-                revision=0 if plan is None else plan.revision,
+                revision=0 if event_id == UNKNOWN_EVENT else plans[event_id].revision,
                 action=Action.RELEASE,
                 site_no=sites,
                 starts_at=now,
@@ -125,8 +125,9 @@ def batches_of(tick: DispatchTick, plans: Mapping[str, EventPlan]) -> list[Comma
     """Return the commands of all orders of a tick, with each event's plan."""
     batches = []
     for order in tick.orders:
-        plan = plans.get(order.event_id)
-        if plan is None:  # of UNKNOWN_EVENT: a release names no power and no floor
+        if order.event_id == UNKNOWN_EVENT:  # a release names no power, and without a plan no floor
             plan = EventPlan.empty(int(order.site_no.max()) + 1)
+        else:
+            plan = plans[order.event_id]
         batches.append(commands_of(tick, order, plan))
     return batches
