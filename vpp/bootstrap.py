@@ -284,8 +284,8 @@ class Controller:
     async def _look_at_counters(self, history: EventHistory) -> None:
         """Remember for the staff how many homes' power samples refute their counters."""
         hours = await doubt_counters(history, store=self.store, programs=self.programs, clock=self.clock)
-        homes = len({each.site_id for each in hours})
-        if homes > self.told.doubted.get(history.latest.event_id, Doubt(0, self.clock.now())).homes:
+        homes, known = len({each.site_id for each in hours}), self.told.doubted.get(history.latest.event_id)
+        if homes > (known.homes if known else 0):
             self.told.doubted[history.latest.event_id] = Doubt(homes, self.clock.now())
 
     async def notify(self) -> None:

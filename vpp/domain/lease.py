@@ -307,20 +307,20 @@ def note_in_force(leases: Leases, said: InForce, issued: Issued, *, at_once: boo
         rows, left = left[first], left[~first]
         sites = said.site_no[rows]
         epoch, known_epoch = said.epoch[rows], leases.acked_epoch[sites]
-        older = (epoch < known_epoch) | (
+        other = (epoch < known_epoch) | (
             (epoch == known_epoch) & (said.sequence[rows] < leases.acked_sequence[sites])
         )
         at_s = said.at_s[rows]
         astray = issued.lacks(epoch, said.sequence[rows])
         astray &= at_once | (at_s >= leases.issued_at_s[sites] + CROSSING_S)
-        older |= astray
+        other |= astray
         # A sample measured before it accepted proves nothing; a live status is ordered by its arrival.
         since = at_once | (at_s > leases.acked_at_s[sites])
         before_s = leases.behind_at_s[sites]
         twice = (before_s > 0) & (at_s != before_s)
-        leases.behind[sites[older & since & (twice | at_once | astray)]] = True
+        leases.behind[sites[other & since & (twice | at_once | astray)]] = True
         leases.astray[sites[astray & since]] = True
-        leases.behind_at_s[sites[since]] = np.where(older, at_s, 0)[since]
+        leases.behind_at_s[sites[since]] = np.where(other, at_s, 0)[since]
     return bool(np.count_nonzero(leases.behind) > known)
 
 

@@ -63,6 +63,26 @@ async def test_what_was_measured_before_an_event_let_go_is_neither_live_nor_the_
     assert 'class="badge live"' in after
 
 
+async def test_what_was_measured_before_an_event_began_is_neither_live_nor_for_the_event(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await suburb.pass_time(30)
+    suburb.clock.step_to(suburb.clock.now() + timedelta(seconds=5))
+    await begin(suburb)
+    await suburb.controller.turn()
+
+    unseen, unseen_es = (await rosa.get("/owner")).text, await in_spanish(suburb, rosa)
+    await suburb.pass_time(60)
+    seen = (await rosa.get("/owner")).text
+
+    assert re.search(r"asks for your battery from <time[^>]*>6:00 PM PDT</time> on;", unseen)
+    assert "la última lectura es de antes." in unseen_es
+    assert "working for the event" not in unseen
+    assert 'class="badge live"' not in unseen
+    assert "working for the event" in seen
+    assert 'class="badge live"' in seen
+
+
 async def test_an_owner_who_opts_out_in_the_middle_reads_that_what_was_given_before_counts(
     suburb: Suburb, rosa: httpx.AsyncClient
 ) -> None:

@@ -194,6 +194,14 @@ class Live:
             return None
         return LetGo(from_epoch(at_s) if at_s else None, confirmed)
 
+    def asked_unseen(self, site_no: int, now: datetime) -> datetime | None:
+        """Return from when on an event asks a site, while no sample can tell of it yet; else None."""
+        board = self.controller.board
+        if board is None or site_no >= len(board.leases) or not self.busy(now)[site_no]:
+            return None
+        begins_s = int(board.leases.first_start_s[site_no])
+        return from_epoch(begins_s) if self.controller.fleet.sampled_at_s[site_no] <= begins_s else None
+
     def served_no(self, now: datetime) -> IntColumn:
         """Return the number of the event that each site serves now, ``NO_EVENT`` where it serves none."""
         found: IntColumn = np.full(len(self.controller.fleet), NO_EVENT, dtype=np.int64)

@@ -163,7 +163,8 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
     ``usable_wh`` is the energy of a full charge, ``event_most_wh`` the most one usual event can take,
     ``usd_per_kwh`` what one more counted kWh earns. ``now`` is as of ``list_fleet``, with ``let_go_at``
     (when an event let the battery go) and ``let_go_confirmed`` (whether the battery said so) while the
-    newest sample may still be the event's; both are None otherwise.
+    newest sample may still be the event's; ``asked_unseen_at`` (from when on an event asks) while none can
+    tell of it; each is None otherwise.
     """
     now = None
     if desk.live is not None and home.withdrawn_at is None:
@@ -173,6 +174,7 @@ def home_facts(desk: Desk, home: Enrollment) -> Json:
             now = site_now(desk.live, row, site_reason(desk.live, row, moment), moment) | {
                 "let_go_at": instant_or_none(let_go.at if let_go else None),
                 "let_go_confirmed": let_go.confirmed if let_go else None,
+                "asked_unseen_at": instant_or_none(desk.live.asked_unseen(row, moment)),
             }
     terms = _terms_now(desk, home)
     return site_facts(home) | {
