@@ -228,19 +228,24 @@ async def test_stop_all_releases_every_home_while_the_database_is_down(
     assert evening.commanded() == set()
 
 
-async def test_stop_all_under_a_key_asks_no_database_first(
-    evening: Evening, database: DatabaseThatGoesDown
-) -> None:
-    commanded = evening.commanded()
-    database.down = True
+def under_a_key(evening: Evening) -> httpx.AsyncClient:
+    """Return a client of the API that names a key, as a command does, while the database is down."""
 
     async def readiness() -> dict[str, object]:
         return {"database": False, "broker": True}
 
     app = create_api(lambda: evening.suburb.desk, token="a-token", readiness=readiness)
     headers = {"Authorization": "Bearer a-token", "Idempotency-Key": "stop-1", "X-VPP-Actor": "operator:ana"}
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://vpp", headers=headers) as client:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://vpp", headers=headers)
+
+
+async def test_stop_all_under_a_key_asks_no_database_first(
+    evening: Evening, database: DatabaseThatGoesDown
+) -> None:
+    commanded = evening.commanded()
+    database.down = True
+
+    async with under_a_key(evening) as client:
         answer = await client.post("/api/v1/stop-all")
         other = await client.post("/api/v1/events/ev-1/cancel")
 
@@ -270,14 +275,7 @@ async def test_events_that_were_stopped_while_the_database_was_down_are_cancelle
 
 async def stop_by_api(evening: Evening) -> tuple[Any, float]:
     """Stop everything as the command does, under a key; return the answer and how long it took."""
-
-    async def readiness() -> dict[str, object]:
-        return {"database": False, "broker": True}
-
-    app = create_api(lambda: evening.suburb.desk, token="a-token", readiness=readiness)
-    headers = {"Authorization": "Bearer a-token", "Idempotency-Key": "stop-1", "X-VPP-Actor": "operator:ana"}
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://vpp", headers=headers) as client:
+    async with under_a_key(evening) as client:
         begins = time.monotonic()
         answer = await client.post("/api/v1/stop-all")
         return answer.json(), time.monotonic() - begins
