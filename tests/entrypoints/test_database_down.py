@@ -273,6 +273,10 @@ async def test_events_that_were_stopped_while_the_database_was_down_are_cancelle
     assert [(each.actor, each.action) for each in told] == [("staff:ana", "stop all"), ("staff:ana", "start")]
 
 
+AT_ONCE_S = 8
+"""The deadlines in a row are 2 s on a quiet machine; whoever waits for the database waits 10 s and more."""
+
+
 async def stop_by_api(evening: Evening) -> tuple[Any, float]:
     """Stop everything as the command does, under a key; return the answer and how long it took."""
     async with under_a_key(evening) as client:
@@ -291,7 +295,7 @@ async def test_stop_all_waits_for_no_database_that_hangs_and_is_booked_when_it_g
 
     answer, seconds = await stop_by_api(evening)
 
-    assert seconds < 2.5
+    assert seconds < AT_ONCE_S
     assert (answer["homes"], answer["recorded"], answer["unrecorded"]) == (len(commanded), False, ["ev-1"])
     assert evening.sites(Action.RELEASE) == commanded
     database.go_on()
@@ -317,7 +321,7 @@ async def test_stop_all_waits_for_no_other_writer_of_the_database_file(tmp_path:
         other.execute("ROLLBACK")
     await evening.recover()
 
-    assert seconds < 2.5
+    assert seconds < AT_ONCE_S
     assert (answer["homes"], answer["unrecorded"], released) == (len(commanded), ["ev-1"], commanded)
     history = await store.history("ev-1")
     assert history is not None
