@@ -136,6 +136,7 @@ async def test_an_owner_is_written_to_takes_everything_along_and_opens_a_calenda
     kept = await contacts.show_contact(window.suburb.desk, owner_id=OWNER)
     assert (kept["address"], kept["muted"]) == ("rosa@example.org", ["starting"])
 
+    await page.wait_for_load_state()  # a key pressed while a page still loads may be lost
     await page.get_by_role("button", name="Make a calendar address").press("Enter")
     await expect(page.get_by_text("/calendar/")).to_be_visible()
     async with page.expect_download() as download:
