@@ -8,7 +8,7 @@ import numpy as np
 from vpp.domain.command import AckBatch, Action, CommandBatch, DispatchTick, PlanRevision
 from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.event_plan import EventPlan
-from vpp.domain.interval import to_epoch
+from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.orders import commands_of
 from vpp.domain.quantities import BoolColumn, IntColumn
 
@@ -80,8 +80,16 @@ class Asked:
 
     @property
     def sites(self) -> IntColumn:
-        """Return the sites that were asked for anything."""
-        return np.flatnonzero(self.watt_seconds)
+        """Return the sites that were asked for anything, for a time."""
+        return np.flatnonzero((self.watt_seconds != 0) & (self.until_s > self.from_s))
+
+    @property
+    def span(self) -> Interval | None:
+        """Return the time from the first site's start to the last one's end; None where none was asked."""
+        sites = self.sites
+        if not len(sites):
+            return None
+        return Interval(from_epoch(int(self.from_s[sites].min())), from_epoch(int(self.until_s[sites].max())))
 
 
 def asked_of_sites(batches: Iterable[tuple[CommandBatch, IntColumn]], sites: int, *, until_s: int) -> Asked:

@@ -3,7 +3,7 @@
 Where they do not, nobody knows which of the two is right, and a person decides whether the hour is BAD.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,13 +19,15 @@ from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.metered_hours import HOUR_S
 from vpp.domain.power_integral import CrossCheck, PowerColumns, cross_check
 from vpp.domain.program import MeterOfRecord, Program
-from vpp.domain.quantities import IntColumn, WattHours, column
+from vpp.domain.quantities import IntColumn, WattHours
 from vpp.domain.track_record import Asked, asked_of_sites, commands_in_order
 from vpp.ports import Accounts, Books, Clock, DispatchStore, MeterStore, Registry
 
-AT_ONCE = timedelta(minutes=5)
-"""What a large fleet sampled is read for so long at a time: with all its columns a day does not fit."""
+AT_ONCE = timedelta(minutes=1)
+"""What a large fleet sampled is read for so long at a time: control waits for it in the same loop."""
 CHUNK_SITES = 2_000
+LATEST_TICK = timedelta(minutes=5)
+"""A sample is stored with the tick after it."""
 NEAR_S = 60
 """How far beyond an hour a sample may lie that says something of its ends."""
 
@@ -105,14 +107,10 @@ async def _refuted(
     history: EventHistory, roster: Sequence[Enrollment], store: CrossCheckStore, now: datetime
 ) -> tuple[RefutedHour, ...]:
     asked = await asked_in_event(store, history, len(roster), until=now)
-    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
     found: list[RefutedHour] = []
-    for hour_s in _hours_of(asked, sites).tolist() if len(sites) else ():
+    for hour_s in _hours_of(asked.span) if asked.span else ():
         window = Interval(from_epoch(hour_s - NEAR_S), from_epoch(hour_s + HOUR_S + NEAR_S))
-        samples = await power_samples(store, asked, sites, window)
-        for begins in range(0, len(sites) if len(samples.site) else 0, CHUNK_SITES):
-            rows = sites[begins : begins + CHUNK_SITES]
-            check = await compare(store, _ids(roster, rows), rows, asked, samples)
+        async for rows, check in compare(store, roster, asked, window):
             told_twice = check.until_s - check.from_s > 2  # there is something between the ends
             found += (
                 _refuted_hour(roster[int(rows[place])].site_id, check, place)
@@ -121,14 +119,9 @@ async def _refuted(
     return tuple(found)
 
 
-def _hours_of(asked: Asked, sites: IntColumn) -> IntColumn:
-    """Return the starts of the hours of UTC in which any of the sites was asked."""
-    first_s, last_s = int(asked.from_s[sites].min()), int(asked.until_s[sites].max())
-    return column(range(first_s // HOUR_S * HOUR_S, last_s, HOUR_S))
-
-
-def _ids(roster: Sequence[Enrollment], sites: IntColumn) -> list[str]:
-    return [roster[site_no].site_id for site_no in sites.tolist()]
+def _hours_of(span: Interval) -> range:
+    """Return the starts of the hours of UTC that a span touches."""
+    return range(to_epoch(span.starts_at) // HOUR_S * HOUR_S, to_epoch(span.ends_at), HOUR_S)
 
 
 def _refuted_hour(site_id: str, found: CrossCheck, place: int) -> RefutedHour:
@@ -156,46 +149,53 @@ async def asked_in_event(
     return asked_of_sites(batches, sites, until_s=to_epoch(min(until, ended_at(history))))
 
 
-async def power_samples(
-    store: DispatchStore, asked: Asked, sites: IntColumn, window: Interval
-) -> PowerColumns:
-    """Return the stored samples of the sites within a window while they were asked, by their number."""
+async def compare(
+    store: CrossCheckStore, roster: Sequence[Enrollment], asked: Asked, window: Interval
+) -> AsyncIterator[tuple[IntColumn, CrossCheck]]:
+    """Yield the comparison of the sites that were asked, a few thousand at a time, with their numbers.
+
+    Args:
+        store: Where samples and readings are.
+        roster: Every enrolment, by ``site_no``.
+        asked: What the event asked of every site: samples count within it.
+        window: Samples of this time count.
+    """
+    sites = asked.sites
+    chunks = [sites[begins : begins + CHUNK_SITES] for begins in range(0, len(sites), CHUNK_SITES)]
+    for rows, samples in zip(chunks, await _power_samples(store, asked, chunks, window), strict=True):
+        site_ids = [roster[site_no].site_id for site_no in rows.tolist()]
+        readings = await store.readings(site_ids, [window])
+        yield rows, cross_check(samples, counter_track(readings, MeterOfRecord.DEVICE), len(rows))
+
+
+async def _power_samples(
+    store: DispatchStore, asked: Asked, chunks: Sequence[IntColumn], window: Interval
+) -> list[PowerColumns]:
+    """Return the stored samples within a window while sites were asked: for each chunk, by place in it."""
     first_s = np.maximum(asked.from_s, to_epoch(window.starts_at))
     last_s = np.minimum(asked.until_s, to_epoch(window.ends_at))
-    found: list[tuple[IntColumn, IntColumn, IntColumn]] = []
+    found: list[list[PowerColumns]] = [[] for _ in chunks]
     at = window.starts_at
-    while at <= window.ends_at + AT_ONCE:  # a sample is stored with the tick after it
+    while at <= window.ends_at + LATEST_TICK:
         for basis in await store.bases(since=at, until=at + AT_ONCE):
-            of_tick = basis.samples
-            site, at_s = of_tick.site_no, of_tick.sampled_at_s
-            kept = np.flatnonzero(site < len(asked.from_s))
-            kept = kept[
-                np.isin(site[kept], sites)
-                & (at_s[kept] >= first_s[site[kept]])
-                & (at_s[kept] <= last_s[site[kept]])
-            ]
-            found.append((site[kept], at_s[kept], of_tick.battery_w[kept]))
+            of_tick = basis.samples  # in the order of their sites
+            asked_then = of_tick.site_no < len(first_s)
+            site, at_s = of_tick.site_no[asked_then], of_tick.sampled_at_s[asked_then]
+            inside = (at_s >= first_s[site]) & (at_s <= last_s[site])
+            site, at_s, power_w = site[inside], at_s[inside], of_tick.battery_w[asked_then][inside]
+            for rows, mine in zip(chunks, found, strict=True):
+                among = slice(*np.searchsorted(site, (rows[0], rows[-1] + 1)).tolist())
+                place = np.minimum(np.searchsorted(rows, site[among]), len(rows) - 1)
+                known = rows[place] == site[among]
+                mine.append(PowerColumns(place[known], at_s[among][known], power_w[among][known]))
         at += AT_ONCE
-    if not found:
-        return PowerColumns(_NOTHING, _NOTHING, _NOTHING)
-    return PowerColumns(*(np.concatenate(each) for each in zip(*found, strict=True)))
+    return [_joined(each) for each in found]
+
+
+def _joined(parts: Sequence[PowerColumns]) -> PowerColumns:
+    columns = zip(*((each.site, each.at_s, each.power_w) for each in parts), strict=True)
+    joined = [np.concatenate(each) for each in columns] or [_NOTHING] * 3
+    return PowerColumns(*joined)
 
 
 _NOTHING = np.zeros(0, dtype=np.int64)
-
-
-async def compare(
-    store: MeterStore,
-    site_ids: Sequence[str],
-    rows: IntColumn,
-    asked: Asked,
-    samples: PowerColumns,
-) -> CrossCheck:
-    """Return the comparison for some sites, by their place among them; ``rows`` are in order."""
-    window = Interval(from_epoch(int(asked.from_s[rows].min())), from_epoch(int(asked.until_s[rows].max())))
-    readings = await store.readings(site_ids, [window])
-    mine = np.flatnonzero(np.isin(samples.site, rows))
-    placed = PowerColumns(
-        np.searchsorted(rows, samples.site[mine]), samples.at_s[mine], samples.power_w[mine]
-    )
-    return cross_check(placed, counter_track(readings, MeterOfRecord.DEVICE), len(rows))

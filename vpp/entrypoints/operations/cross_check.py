@@ -9,7 +9,7 @@ from vpp.domain.grid_event import EventHistory
 from vpp.domain.interval import Interval, from_epoch
 from vpp.domain.program import MeterOfRecord, Terms
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
-from vpp.stages.cross_check import CHUNK_SITES, asked_in_event, compare, power_samples, refuse_refuted
+from vpp.stages.cross_check import asked_in_event, compare, refuse_refuted
 
 MOST_NAMED = 1_000
 
@@ -29,29 +29,22 @@ async def check_meters(desk: Desk, *, event_id: str) -> Json:
     history = await desk.history(event_id)
     roster = await desk.store.enrollments()
     asked = await asked_in_event(desk.store, history, len(roster), until=desk.clock.now())
-    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
     agree, differ, unknown = 0, 0, 0
     named: list[object] = []
-    if len(sites):
-        first, last = int(asked.from_s[sites].min()), int(asked.until_s[sites].max())
-        window = Interval(from_epoch(first), from_epoch(last))
-        samples = await power_samples(desk.store, asked, sites, window)
-    for begins in range(0, len(sites), CHUNK_SITES):
-        rows = sites[begins : begins + CHUNK_SITES]
-        site_ids = [roster[row].site_id for row in rows.tolist()]
-        found = await compare(desk.store, site_ids, rows, asked, samples)
-        apart = np.flatnonzero(found.known & ~found.agrees)
-        agree, differ = agree + int(found.agrees.sum()), differ + len(apart)
-        unknown += int((~found.known).sum())
-        named += [
-            _facts(
-                site_ids[place],
-                Interval(from_epoch(int(found.from_s[place])), from_epoch(int(found.until_s[place]))),
-                int(found.counted_wh[place]),
-                int(found.integrated_mwh[place]),
+    if asked.span is not None:
+        async for rows, found in compare(desk.store, roster, asked, asked.span):
+            apart = np.flatnonzero(found.known & ~found.agrees)
+            agree, differ = agree + int(found.agrees.sum()), differ + len(apart)
+            unknown += int((~found.known).sum())
+            named += (
+                _facts(
+                    roster[int(rows[place])].site_id,
+                    Interval(from_epoch(int(found.from_s[place])), from_epoch(int(found.until_s[place]))),
+                    int(found.counted_wh[place]),
+                    int(found.integrated_mwh[place]),
+                )
+                for place in apart.tolist()
             )
-            for place in apart.tolist()
-        ]
     return {
         "event_id": event_id,
         "agree": agree,

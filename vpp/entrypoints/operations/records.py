@@ -43,11 +43,10 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
     for history in latest:
         event_id = history.latest.event_id
         asked = await asked_in_event(desk.store, history, len(roster), until=now)
-        if not len(asked.sites):
+        if asked.span is None:
             continue
         if acks is None:
-            first_s = int(asked.from_s[asked.sites].min())
-            acks = await desk.store.acks(since=from_epoch(first_s) - _EDGE)
+            acks = await desk.store.acks(since=asked.span.starts_at - _EDGE)
         delivered_wh, metered = await delivered_by_sites(desk.store, roster, asked)
         accepted, _ = answers_of_sites(acks, event_id, len(roster))
         opted_out = await _opted_out(desk, event_id, roster)
@@ -65,7 +64,7 @@ async def delivered_by_sites(
 ) -> tuple[IntColumn, BoolColumn]:
     """Return the net discharge of each site while it was asked, in Wh, and whose counters say so."""
     delivered, metered = np.zeros(len(roster), dtype=np.int64), np.zeros(len(roster), dtype=np.bool_)
-    sites = asked.sites[asked.until_s[asked.sites] > asked.from_s[asked.sites]]
+    sites = asked.sites
     for begins in range(0, len(sites), CHUNK_SITES):
         rows = sites[begins : begins + CHUNK_SITES]
         from_s, until_s = asked.from_s[rows], asked.until_s[rows]
