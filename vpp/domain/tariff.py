@@ -18,7 +18,8 @@ def paid_energy(
 
     ``net_event_floor_zero`` nets an event's hours and stops at zero; ``clamp_interval`` stops each hour
     at zero. ``net_season_floor_zero`` nets the whole season: an event pays what it adds to the season's
-    floor-zero sum, so the result is negative when it takes back what earlier events had earned.
+    floor-zero sum, so the result is negative when it takes back what earlier events had earned. Energy is
+    netted, not dollars: rate, caps and minimum are applied event by event, to what each event pays.
     """
     total = hours_wh[0] if len(hours_wh) == 1 else sum(hours_wh, start=Fraction(0))
     match policy:

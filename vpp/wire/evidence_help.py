@@ -64,7 +64,8 @@ _MEANING = {
     "without a price above zero for each hour of the event, all weigh the same.",
     "carried.csv": "Only where a season nets (negative_policy net_season_floor_zero): incremental_wh of each "
     "earlier event of the season, as that event's own bundle computes it; exact. With C their sum and E this "
-    "event's incremental_wh, paid_wh = max(0, C + E) - max(0, C). Without it C is 0, and a note says so.",
+    "event's incremental_wh, paid_wh = max(0, C + E) - max(0, C): energy is netted; rate, caps and "
+    "minimum hold event by event. Without it C is 0, and a note says so.",
     "period.csv": "Only where a month or a season pays for mean power: kw of its other events, before and "
     "after, as their own bundles compute it; exact. A season has one row per event, its paid_wh over its "
     "length, weighing 1; a month one per clock hour, incremental_wh over the part of the hour that counts, "
