@@ -10,7 +10,7 @@ from datetime import timedelta
 import numpy as np
 
 from simulators.bounds_checker import BoundsChecker, Told
-from simulators.faults import Climate
+from simulators.faults import CLOCK_OFF_MS, Climate, Fault
 from simulators.findings import Findings
 from simulators.home_checker import command_of
 from simulators.kernel import Kernel, drive
@@ -18,7 +18,7 @@ from simulators.processes import ControllerProcess, Ears
 from simulators.ramp_checker import RampChecker
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
-from vpp.domain.grid_event import EventHistory, EventStatus, steps_in_force
+from vpp.domain.grid_event import LEAD, EventHistory, EventStatus, steps_in_force
 from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.domain.quantities import IntColumn
 from vpp.ports import Packet
@@ -77,7 +77,9 @@ class DispatchChecker(Ears):
         before_w = {event_id: setpoint_w.copy() for event_id, setpoint_w in self._setpoint_w.items()}
         for revision in revisions:
             self._apply(revision)
-        self._ramps.judge(tick, revisions, before_w, self._setpoint_w, drive(self._store.histories()))
+        ahead_s = (process.clock.now() - self._kernel.now()).total_seconds()
+        histories = drive(self._store.histories())
+        self._ramps.judge(tick, revisions, before_w, self._setpoint_w, histories, ahead_s=ahead_s)
         told: dict[int, Told] = {}
         nothing = np.zeros(self._sites, dtype=np.int64)
         for order in tick.orders:
@@ -137,6 +139,12 @@ class DispatchChecker(Ears):
                     "I20", f"after a restart {known} is known and {want} committed", site_id=self._name(site)
                 )
 
+    @property
+    def _off(self) -> timedelta:
+        """Return by how much the time that controllers go by may be wrong: so much is nobody's mistake."""
+        is_set = Fault.CONTROLLER_CLOCK_STEP in self._climate.kinds
+        return timedelta(milliseconds=CLOCK_OFF_MS if is_set else 0)
+
     def live_discharges(self) -> list[tuple[int, Told]]:
         """Return the sites whose newest committed command is a discharge that has not run out."""
         now = self._kernel.now()
@@ -144,7 +152,7 @@ class DispatchChecker(Ears):
             (site, told)
             for site, told in self.told.items()
             if told.setpoint_w
-            and told.order.expires_at > now
+            and told.order.expires_at > now + self._off
             and (site, told.tick.number) not in self._refused
         ]
 
@@ -233,16 +241,17 @@ class DispatchChecker(Ears):
     def _approved_w(self, history: EventHistory) -> int | None:
         """Return what the event may use now, by any version of the last seconds; None for no bound."""
         now = self._kernel.now()
+        off = self._off
         most = 0
         for count in range(1, len(history.versions) + 1):
             newest_then = (
-                count == len(history.versions) or history.versions[count].committed_at >= now - GRACE
+                count == len(history.versions) or history.versions[count].committed_at >= now - GRACE - off
             )
             if not newest_then:
                 continue
             then = EventHistory(history.versions[:count], history.grants)
             for step in steps_in_force(then):
-                if step.interval.starts_at - timedelta(seconds=120) <= now < step.interval.ends_at:
+                if step.interval.starts_at - LEAD - off <= now < step.interval.ends_at + off:
                     if step.power is None:
                         return None
                     most = max(most, step.power)

@@ -56,6 +56,7 @@ class Fault(StrEnum):
     LONG_LEASE = "attack_long_lease"
     RETAINED_COMMAND = "attack_retained_command"
     STOLEN_KEY = "attack_stolen_key"
+    CONTROLLER_CLOCK_STEP = "controller_clock_step"  # of the seeds that are told so, never drawn
 
 
 ON_THE_WAY = (Fault.DROP, Fault.DUPLICATE, Fault.DELAY, Fault.REORDER)
@@ -108,7 +109,10 @@ _WEIGHT = {  # of the kinds that come of themselves, how often each comes beside
     Fault.RETAINED_COMMAND: 4,
     Fault.STOLEN_KEY: 6,
 }
+_BY_SEED = (Fault.CONTROLLER_CLOCK_STEP,)
 CALM = frozenset[Fault]()
+CLOCK_OFF_MS = 5_000
+"""How far the controllers' machine is off at most: with the 25 s of a home it is what homes allow for."""
 MEAN_BETWEEN_S = (5, 10, 20, 60)
 
 
@@ -130,7 +134,7 @@ class Climate:
         ``harsh`` climate any share is as likely as any other.
         """
         share = random.choice((0.15, 0.5, 0.5, 0.85))
-        kinds = {kind for kind in Fault if random.random() < share}
+        kinds = {kind for kind in Fault if kind not in _BY_SEED and random.random() < share}
         if random.random() < 0.9:
             kinds.discard(Fault.STOLEN_KEY)
         usual = 1 if harsh else 3

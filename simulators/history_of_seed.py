@@ -172,7 +172,7 @@ class HistoryOfSeed:
         home = random.choice(running)
         lease = home.inverter.running_lease
         assert lease is not None, "it discharges"
-        drive(world.store.opt_out(OptOut(home.site_id, lease.event_id, world.kernel.now(), "portal")))
+        drive(world.store.opt_out(OptOut(home.site_id, lease.event_id, world.now(), "portal")))
         world.ring(home.site_id)
         self._run_for(STOPPED_WITHIN_MS)
         home.live()

@@ -1,9 +1,11 @@
 """Trouble as it happens: each kind is one act upon the world. When and how often is the climate's."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from random import Random
 
 from simulators.attacker import ATTACKS, Attacker
-from simulators.faults import IN_THE_STORE, Fault
+from simulators.faults import CLOCK_OFF_MS, IN_THE_STORE, Fault
 from simulators.kernel import drive
 from simulators.online_home import OnlineHome
 from simulators.world import World
@@ -12,6 +14,8 @@ from vpp.domain.quantities import Permille
 from vpp.ports import NotEnrolled
 
 LONGEST_CUT_MS = 90_000
+CLOCK_SET_S = 120
+"""How often it is set, on average."""
 PROCESS_KINDS = frozenset(
     (Fault.CONTROLLER_CRASH_AT_COMMIT, Fault.CONTROLLER_CRASH_AT_SEND, Fault.TWO_CONTROLLERS, *IN_THE_STORE)
 )
@@ -24,6 +28,8 @@ class Mischief:
         self._world = world
         self._attacker = attacker
         self._random = world.kernel.random
+        # Of its own, so that histories whose clock is right stay as they were.
+        self._chance_of_the_clock = Random(f"clock of {world.kernel.seed}")
         self._acts: dict[Fault, Callable[[], bool]] = {
             Fault.PARTITION_ONE_WAY: self._cut_one_way,
             Fault.PARTITION_PARTIAL: self._cut_some,
@@ -51,6 +57,8 @@ class Mischief:
     def begin(self) -> None:
         """Wait for the first trouble."""
         self._world.while_it_hesitates.append(self._speak_in_between)
+        if Fault.CONTROLLER_CLOCK_STEP in self._world.climate.kinds:
+            self._set_clock_later()
         self.go_on()
 
     def go_on(self) -> None:
@@ -129,6 +137,20 @@ class Mischief:
         for home in world.homes.values():
             self._later(home.connect, 30)
 
+    # The controllers' machine.
+
+    def _set_clock_later(self) -> None:
+        delay_ms = 1 + int(self._chance_of_the_clock.expovariate(1 / CLOCK_SET_S) * 1_000)
+        self._world.kernel.after(delay_ms, self._set_clock)
+
+    def _set_clock(self) -> None:
+        if self._world.climate.over:
+            return
+        off_ms = self._chance_of_the_clock.randint(-CLOCK_OFF_MS, CLOCK_OFF_MS)
+        self._world.machine.off_by = timedelta(milliseconds=off_ms)
+        self._world.count(Fault.CONTROLLER_CLOCK_STEP)
+        self._set_clock_later()
+
     # The home.
 
     def _reboot(self, *, lose_disk: bool) -> bool:
@@ -181,7 +203,7 @@ class Mischief:
         if not world.operator.events:
             return False
         event_id = self._random.choice(list(world.operator.events))
-        now = world.kernel.now()
+        now = world.now()
         if self._random.random() < 0.3:
             back = drive(world.store.take_back_opt_out(home.site_id, event_id, at=now))
         else:
@@ -199,7 +221,7 @@ class Mischief:
     def _change_reserve(self) -> bool:
         world, home = self._world, self._home()
         permille = Permille(10 * self._random.randint(0, 90))
-        change = ReserveChange(home.site_id, permille, world.kernel.now(), "owner")
+        change = ReserveChange(home.site_id, permille, world.now(), "owner")
         try:
             drive(world.store.change_reserve(change))
         except NotEnrolled:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from simulators.faults import IN_THE_STORE, Climate, Fault
 from simulators.kernel import Kernel, drive
+from vpp.adapters.clock import SlewedClock
 from vpp.adapters.ids import SeededIds
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
@@ -56,8 +57,8 @@ class ControllerKeys:
         return sign(body, self._key, self._kid)
 
 
-class ProcessClock:
-    """The machine's clock: virtual time, off by a little."""
+class MachineClock:
+    """The clock of the machine that controllers run on: virtual time, off by a little."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.off_by = timedelta(0)
@@ -66,6 +67,10 @@ class ProcessClock:
     def now(self) -> datetime:
         """Return what this machine thinks the time is."""
         return self._kernel.now() + self.off_by
+
+    def elapsed(self) -> float:
+        """Return the seconds since it was started, which no setting of the clock changes."""
+        return self._kernel.now_ms / 1000
 
 
 class Ears:
@@ -268,6 +273,7 @@ class ControllerProcess:
         died: Callable[["ControllerProcess"], None],
         froze: Callable[["ControllerProcess"], None],
         hesitates: Callable[[], None],
+        machine: MachineClock,
     ) -> None:
         self.kernel = kernel
         self.name = name
@@ -278,7 +284,7 @@ class ControllerProcess:
         self.alive = True
         self.judged = False  # whether its board was compared with what is committed
         self.pace_ms = pace_ms  # the least between two turns for packets
-        self.clock = ProcessClock(kernel)
+        self.clock = SlewedClock(machine.now, machine.elapsed)
         self._died = died
         self._turn: Coroutine[Any, Any, bool] | None = None
         self._again = False

@@ -22,6 +22,8 @@ from vpp.domain.quantities import BoolColumn, IntColumn
 from vpp.settings import DispatchSettings
 
 MINUTE = timedelta(minutes=1)
+SLEWED = 0.97
+"""How much shorter the controller's seconds may be while its clock is set right."""
 _SILENT = [reason_code(each) for each in (Reason.OFFLINE, Reason.STALE)]
 _STILL_ABLE = [reason_code(each) for each in (Reason.SELECTED, Reason.NOT_NEEDED, Reason.FEEDER_LIMIT)]
 
@@ -51,7 +53,7 @@ class RampChecker:
         if settings.fleet_ramp_w_per_min is not None:
             everybody = np.ones(len(zone_of), dtype=np.bool_)
             self._caps.append(_Cap("fleet", settings.fleet_ramp_w_per_min, everybody))
-        self._rises: deque[tuple[int, IntColumn]] = deque()  # when, watts by cap
+        self._rises: deque[tuple[float, IntColumn]] = deque()  # when, watts by cap
         self._asked: dict[str, tuple[int, int]] = {}  # version and power that an event's plan answers
         self._deaf: dict[str, BoolColumn] = {}  # who is silent, as an event's newest plan says
 
@@ -62,11 +64,16 @@ class RampChecker:
         before_w: Mapping[str, IntColumn],
         after_w: Mapping[str, IntColumn],
         histories: Sequence[EventHistory],
+        *,
+        ahead_s: float,
     ) -> None:
-        """Judge one tick; setpoints are by event, one for each site, before and after its revisions."""
+        """Judge one tick; setpoints are by event, one for each site, before and after its revisions.
+
+        ``ahead_s`` is how far the clock of the tick is ahead of the time that power passes in.
+        """
         if not self._caps:
             return
-        self._judge_rises(tick, revisions, before_w, after_w)
+        self._judge_rises(to_epoch(tick.at) - ahead_s, revisions, before_w, after_w)
         news = any(version.committed_at > tick.at - MINUTE for each in histories for version in each.versions)
         for revision in revisions:
             others = [each for each in histories if each.latest.event_id != revision.event_id]
@@ -79,17 +86,16 @@ class RampChecker:
 
     def _judge_rises(
         self,
-        tick: DispatchTick,
+        now_s: float,
         revisions: Sequence[PlanRevision],
         before_w: Mapping[str, IntColumn],
         after_w: Mapping[str, IntColumn],
     ) -> None:
-        now_s = to_epoch(tick.at)
         for revision in revisions:
             after = after_w[revision.event_id]
             rise_w = np.maximum(after - before_w.get(revision.event_id, np.zeros_like(after)), 0)
             self._rises.append((now_s, np.array([int(rise_w[cap.sites].sum()) for cap in self._caps])))
-        while self._rises and self._rises[0][0] <= now_s - self._pace_s:
+        while self._rises and self._rises[0][0] <= now_s - self._pace_s * SLEWED:
             self._rises.popleft()
         risen_w = sum((watts for _, watts in self._rises), np.zeros(len(self._caps), dtype=np.int64))
         for cap, watts in zip(self._caps, risen_w.tolist(), strict=True):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulators.kernel import drive
-from simulators.processes import ProcessClock
+from simulators.processes import MachineClock
 from simulators.world import KID, World
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
@@ -61,7 +61,7 @@ class Reordering:
         drive(store.enroll(world.suburb.requests, at=world.began))
         controller = assemble(
             world.settings,
-            clock=ProcessClock(world.kernel),
+            clock=MachineClock(world.kernel),
             store=store,
             keys=world.keys,
             transport=MemoryTransport(MemoryBroker(), KID),

@@ -6,7 +6,7 @@ are those of the fleet simulator, and what passes between them are the bytes of 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from random import Random
 
@@ -20,7 +20,7 @@ from simulators.kernel import Kernel, drive
 from simulators.network import Network
 from simulators.online_home import CuttableDisk, OnlineHome
 from simulators.operators import PersistentOperator
-from simulators.processes import ControllerKeys, ControllerProcess
+from simulators.processes import ControllerKeys, ControllerProcess, MachineClock
 from simulators.ramp_checker import RampChecker
 from simulators.scenario import simulated_source_key
 from simulators.suburb import BEGINS, PROGRAMS, SUBURBS, Suburb, suburb
@@ -43,6 +43,7 @@ FLEET_RAMPS_W_PER_MIN = (None, None, None, 30_000)
 FEEDER_CAPS_W = (None, None, None, 3_000)
 ZONE_RAMPS_W_PER_MIN = (4_000, 4_000)  # of the two largest counties, where a seed has any
 STEPS_EVERY = 5
+CLOCK_SET_EVERY = 8
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
@@ -60,6 +61,11 @@ def _driven(random: Random, feeders: Sequence[str]) -> DispatchSettings:
 def falls_in_steps(seed: int) -> bool:
     """Return whether zones have ramp caps in this history, and an event asks for less from its middle on."""
     return seed % STEPS_EVERY == 2
+
+
+def clock_is_set(seed: int) -> bool:
+    """Return whether the clock of the controllers' machine is set now and then in this history."""
+    return seed % CLOCK_SET_EVERY == 7
 
 
 def _ramps(counties: Sequence[str]) -> dict[str, int]:
@@ -81,6 +87,9 @@ class World:
         self.kernel = Kernel(seed, BEGINS)
         random = self.kernel.random
         self.climate = Climate.drawn(random, harsh=harsh) if climate is None else climate
+        if climate is None and clock_is_set(seed):
+            self.climate.kinds |= {Fault.CONTROLLER_CLOCK_STEP}
+        self.machine = MachineClock(self.kernel)
         self.findings = Findings(self.kernel, harsh=harsh)
         self.network = Network(self.kernel, self.climate, self._arrived)
         self.store = MemoryStore()
@@ -114,6 +123,11 @@ class World:
         living = [process for process in self.processes if process.alive]
         return living[-1] if living else None
 
+    def now(self) -> datetime:
+        """Return the time by the service, which notes when people speak; by its machine while it is down."""
+        leader = self.leader
+        return self.machine.now() if leader is None else leader.clock.now()
+
     def begin(self) -> None:
         """Start the controller and bring the homes online."""
         self.start_controller()
@@ -138,8 +152,11 @@ class World:
             climate=self.climate,
             died=self._died,
             hesitates=self._hesitates,
+            machine=self.machine,
             froze=self._froze,
         )
+        for tick in drive(self.store.ticks(since=process.clock.now())):
+            process.clock.not_before(tick.at)
         self.processes = [each for each in self.processes if each.alive] + [process]
         process.start()
         return process

@@ -2,13 +2,14 @@
 
 import stat
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from vpp.adapters.clock import ClockMovedBack, SteppedClock, WallClock
+from vpp.adapters.clock import ClockMovedBack, SlewedClock, SteppedClock, WallClock
 from vpp.adapters.ids import RandomIds, SeededIds
 from vpp.adapters.keys import KEY_FILE, FileKeys, KeyFileRefused
 from vpp.domain.interval import NotUtc, require_utc
@@ -66,6 +67,48 @@ def test_key_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
         with pytest.raises(KeyFileRefused, match="restore it from the backup"):
             FileKeys(tmp_path)
         assert path.read_bytes() == content
+
+
+class Machine:
+    """A machine whose clock can be set, with a counter of seconds that cannot."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+        self.set_by = timedelta(0)
+
+    def now(self) -> datetime:
+        """Return what its clock says."""
+        return EVENING + timedelta(seconds=self.seconds) + self.set_by
+
+    def elapsed(self) -> float:
+        """Return the seconds since it was started."""
+        return self.seconds
+
+
+@pytest.mark.parametrize("step_s", [-10, -3, 4, 10])
+def test_a_small_step_of_the_machines_clock_is_followed_little_by_little(step_s: int) -> None:
+    machine = Machine()
+    clock = SlewedClock(machine.now, machine.elapsed)
+    said = [clock.now()]
+
+    machine.set_by = timedelta(seconds=step_s)
+    for _ in range(520):
+        machine.seconds += 1
+        said.append(clock.now())
+
+    seconds = [(later - earlier).total_seconds() for earlier, later in pairwise(said)]
+    assert 0.98 <= min(seconds) <= max(seconds) <= 1.02
+    assert clock.now() == machine.now()
+
+
+@pytest.mark.parametrize("step_s", [-3_600, -11, 11, 86_400])
+def test_a_clock_that_was_wrong_is_set_right_at_once(step_s: int) -> None:
+    machine = Machine()
+    clock = SlewedClock(machine.now, machine.elapsed)
+
+    machine.set_by = timedelta(seconds=step_s)
+
+    assert clock.now() == machine.now()
 
 
 def test_stepped_clock_moves_only_when_told_and_never_back() -> None:

@@ -218,7 +218,7 @@ def a_restart_forgets_what_was_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(vpp.stages.control, "told_in_order", lambda *_: [])
 
 
-@planted("I19", seed=7)
+@planted("I19", seed=10)
 def a_restart_forgets_the_plans_of_what_is_over(patch: pytest.MonkeyPatch) -> None:
     resume = vpp.bootstrap.resume
 
@@ -272,6 +272,11 @@ def a_zone_falls_as_fast_as_it_is_asked(patch: pytest.MonkeyPatch) -> None:
         return replace(brake, zone_ceiling_w=nothing + UNBOUNDED_W, zone_floor_w=nothing)
 
     patch.setattr(vpp.stages.control, "brake_for", unbound)
+
+
+@planted("I18", seed=47, minutes=20)
+def the_machines_clock_is_followed_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vpp.adapters.clock.SlewedClock.now", lambda clock: clock._machine())
 
 
 @planted("I18", seed=21)

@@ -24,7 +24,7 @@ from apscheduler.schedulers.asyncio import (  # type: ignore[import-untyped]  # 
 )
 from fastapi import FastAPI
 
-from vpp.adapters.clock import WallClock
+from vpp.adapters.clock import SlewedClock
 from vpp.adapters.crash_points import crash_around
 from vpp.adapters.embedded_broker import EmbeddedBroker, PortTaken
 from vpp.adapters.keys import FileKeys, KeyFileRefused
@@ -157,7 +157,7 @@ class Service:
         return {"database": database, "broker": broker, "leads": self._controller is not None}
 
     async def _control(self, keys: FileKeys) -> None:
-        clock = WallClock()
+        clock = SlewedClock()
         holder = f"{socket.gethostname()} {self._settings.state_dir.resolve()}"
         async with AsyncExitStack() as open_things:
             opened = await self._open_store()
@@ -169,7 +169,7 @@ class Service:
                 logger.info("leads", epoch=epoch)
                 await self._dispatch(store, clock, keys, epoch)
 
-    async def _dispatch(self, store: Store, clock: WallClock, keys: FileKeys, epoch: int) -> None:
+    async def _dispatch(self, store: Store, clock: SlewedClock, keys: FileKeys, epoch: int) -> None:
         """Control the fleet until told to stop, or replaced by another controller."""
         settings = self._settings
         async with AsyncExitStack() as open_things:
@@ -222,11 +222,13 @@ class Service:
             with contextlib.suppress(StoreUnavailable):
                 await store.renew_lead(epoch, lease_s=0)  # whoever stands by need not wait
 
-    async def _take_lead(self, store: Store, clock: WallClock, holder: str) -> int | None:
+    async def _take_lead(self, store: Store, clock: SlewedClock, holder: str) -> int | None:
         """Return the epoch as soon as nobody else leads, or None when told to stop before."""
         told = False
         while not self._stop.is_set():
             with contextlib.suppress(StoreUnavailable):
+                for tick in await store.ticks(since=clock.now()):
+                    clock.not_before(tick.at)
                 epoch = await store.take_free_lead(at=clock.now(), holder=holder, lease_s=LEASE_OF_LEAD_S)
                 if epoch is not None:
                     return epoch
