@@ -18,6 +18,7 @@ from vpp.domain.baseline import (
     clock_hour_of,
 )
 from vpp.domain.enrollment import Enrollment
+from vpp.domain.grid_event import EventHistory
 from vpp.domain.interval import Interval, clock_hours, to_epoch, union
 from vpp.domain.program import MeterOfRecord, Program, Terms
 from vpp.domain.quantities import IntColumn, column
@@ -101,6 +102,12 @@ class Grounds:
     sites: tuple[SiteGrounds, ...]
     excluded: tuple[tuple[str, date, DayDropped], ...]
     before: datetime
+
+
+def earliest_start(history: EventHistory) -> datetime:
+    """Return when an event was to begin by the earliest of all its versions; its last commit if by none."""
+    starts = (step.interval.starts_at for version in history.versions for step in version.steps)
+    return min(starts, default=history.latest.committed_at)
 
 
 def closing_time(ended_at: datetime, program: Program) -> datetime:

@@ -11,7 +11,7 @@ from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped
 from vpp.domain.command import commanded_sites, discharges
 from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.grid_event import EventHistory, authorized_steps, is_test
+from vpp.domain.grid_event import EventHistory, authorized_steps, ever_asks_for_all, is_test
 from vpp.domain.holding import Course, held_elsewhere
 from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, MeteredEnergy
@@ -27,6 +27,7 @@ from vpp.domain.settled_event import (
     SiteGrounds,
     broken_hours,
     closing_time,
+    earliest_start,
     event_hours,
     every_hour,
     likely_hours,
@@ -264,10 +265,8 @@ async def _keep(run: Settlement, standing: Settlement | None, books: Books) -> S
 
 async def _other_events(history: EventHistory, store: SettleStore) -> list[EventHistory]:
     """Return the other events that can share a site with this one or spoil a day of its baselines."""
-    starts = [step.interval.starts_at for version in history.versions for step in version.steps]
-    earliest = min(starts, default=history.latest.committed_at) - timedelta(days=LOOKBACK_DAYS + 2)
-    event_id = history.latest.event_id
-    return [each for each in await store.histories(ending_after=earliest) if each.latest.event_id != event_id]
+    earliest, mine = earliest_start(history) - timedelta(days=LOOKBACK_DAYS + 2), history.latest.event_id
+    return [each for each in await store.histories(ending_after=earliest) if each.latest.event_id != mine]
 
 
 async def _asked(histories: Sequence[EventHistory], store: SettleStore) -> dict[str, tuple[Interval, ...]]:
@@ -278,10 +277,9 @@ async def _asked(histories: Sequence[EventHistory], store: SettleStore) -> dict[
     """
     limits = {source.name: source.max_power_w for source in await store.sources()}
     planned_w = {}
-    for history in histories:
-        event_id = history.latest.event_id
-        covered_w = [each.requested_w - each.shortfall_w for each in await store.revisions(event_id)]
-        planned_w[event_id] = min(covered_w, default=0)
+    for event_id in [each.latest.event_id for each in histories if ever_asks_for_all(each)]:
+        made = await store.revisions(event_id)
+        planned_w[event_id] = min((each.requested_w - each.shortfall_w for each in made), default=0)
     asked: dict[str, tuple[Interval, ...]] = {}
     for name in sorted({history.versions[0].source for history in histories}):
         group = [history for history in histories if history.versions[0].source == name]
@@ -378,9 +376,11 @@ async def _excluded_by_hand(
 async def _excluded_by_command(
     event: SettledEvent, others: Sequence[EventHistory], dispatch: DispatchStore
 ) -> list[Exclusion]:
-    """Return the days on which other events commanded sites, tests and unpaid events included."""
+    """Return the days before it on which other events commanded sites, tests and unpaid events included."""
     commanded: dict[date, list[IntColumn]] = {}
     for other in others:
+        if earliest_start(other).astimezone(event.program.zone).date() >= event.day:
+            continue
         for order in discharges(await dispatch.event_ticks(other.latest.event_id)):
             day = order.starts_at.astimezone(event.program.zone).date()
             last = (order.expires_at - timedelta(seconds=1)).astimezone(event.program.zone).date()
