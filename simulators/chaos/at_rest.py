@@ -1,23 +1,34 @@
 """A restart while nothing changes: running leases go on, and the fleet does not move."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from simulators.chaos.people import People
 from vpp.adapters.clock import WallClock
 from vpp.domain.command import Action
+from vpp.wire.gateway import Command
 
 UNCHANGED_S = AFTER_RESTART_S = 3.0  # more than a tick
 MOVED_PERCENT = 1
+ABOUT_TO_RUN_OUT = timedelta(seconds=10)
 
 
 def asked_w(people: People) -> int:
     """Return the power that all leases in force ask of the homes together, as heard on the wire."""
-    now = WallClock().now()
+    return asked_by([command for command, _ in people.listener.heard.newest.values()], WallClock().now())
+
+
+def asked_by(commands: Iterable[Command], now: datetime) -> int:
+    """Return the power that each home's newest command asks, together.
+
+    Without leases about to run out: one that is needed is renewed long before, so that home was replaced.
+    """
     return sum(
         command.discharge_w
-        for command, _ in people.listener.heard.newest.values()
-        if command.action is Action.DISCHARGE and command.expires_at > now
+        for command in commands
+        if command.action is Action.DISCHARGE and command.expires_at > now + ABOUT_TO_RUN_OUT
     )
 
 

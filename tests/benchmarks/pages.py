@@ -39,12 +39,15 @@ OPERATOR = (
     "/operator/new-event", "/operator/fleet", "/operator/fleet?search=s-077777",
     "/operator/fleet?reason=selected&offset=5000", "/operator/map", "/operator/health", "/operator/alarms",
     "/operator/trail", "/operator/sites/s-001?reason=measured", "/operator/fleet?event=hot-2",
-    "/operator/events/hot-2/sites/s-001",
+    "/operator/events/hot-2/sites/s-001", "/operator/questions", "/operator/programs/elrp-a4-pge/fairness",
+    "/operator/events/hot-1",
 )  # fmt: skip
 OWNERS = ("/owner", "/owner/events", "/owner/events/hot-1", "/owner/data")
 LISTS = (
     "sites?limit=100", "events", "fleet?limit=50", "fleet?search=s-077777", "trail", "programs", "users",
     "counties", "payouts", "disputes", "events/hot-2/board", "fleet/health", "sources", "excluded-days",
+    "alarms", "traffic", "nominations", "payouts/years/2026",
+    "programs/elrp-a4-pge/fairness?limit=50",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simulators.chaos.at_rest import Fleet
+from simulators.chaos.at_rest import Fleet, asked_by
 from simulators.chaos.checks import Auditor, Executed
 from simulators.chaos.homes import Past
 from simulators.chaos.plan import hours_touched
@@ -12,9 +12,11 @@ from simulators.home_files import SITES_FILE, read_site_ids
 from tests.adapters.store_world import a_request
 from tests.adapters.test_store_sql import execute
 from tests.journeys.test_restore import a_running_evening
+from tests.simulation.gateways import a_command
 from vpp.adapters.sql.store import SqlStore
+from vpp.domain.command import Action
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
-from vpp.domain.quantities import Permille, WattHours
+from vpp.domain.quantities import Permille, WattHours, Watts
 from vpp.wire.meter_file import read_meter_file
 
 NOW = datetime(2026, 3, 10, 22, 40, tzinfo=UTC)  # two days after the clocks of California went forward
@@ -49,6 +51,14 @@ def test_a_home_that_reports_beside_a_restart_may_give_what_was_lacking_and_no_m
     assert before.moved_by(Fleet(19_100, 7, 0)) is None
     assert before.moved_by(Fleet(19_101, 7, 0)) is not None
     assert before.moved_by(Fleet(9_000, 5, 9_000)) is not None
+
+
+def test_a_lease_that_nobody_renewed_in_time_is_not_what_a_restart_moves() -> None:
+    needed = a_command(expires_at=NOW + timedelta(seconds=20), discharge_w=Watts(3_000))
+    of_one_replaced = a_command(expires_at=NOW + timedelta(seconds=4), discharge_w=Watts(3_800))
+    release = a_command(action=Action.RELEASE, expires_at=NOW + timedelta(hours=1))
+
+    assert asked_by([needed, of_one_replaced, release], NOW) == 3_000
 
 
 async def test_a_receipt_beyond_what_is_stored_and_a_command_of_no_tick_are_found(tmp_path: Path) -> None:
