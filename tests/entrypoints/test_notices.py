@@ -396,7 +396,7 @@ async def test_an_event_that_nobody_approved_is_an_alarm_until_somebody_does(
     await tell(suburb)
     assert receiver.took == []  # an hour is time enough
     await tell(suburb, 31 * 60)
-    assert receiver.titles == ["hot-1 espera aprobación"]
+    assert receiver.titles == ["Console hot-1 espera aprobación"]
 
     await starting.approve_event(suburb.desk, event_id="hot-1", actor="staff:ben")
     await tell(suburb, 150, times=2)
@@ -445,7 +445,7 @@ async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
     raised = await open_alarms(suburb)
     await tell(suburb, 35 * 60)
 
-    assert "A signal about hot-1 contradicts another" in receiver.titles
+    assert "A signal about Console hot-1 contradicts another" in receiver.titles
     assert "Source stranger" in receiver.took[0]["message"]
     assert len(raised) == 1
     assert await open_alarms(suburb) == []

@@ -23,6 +23,7 @@ FACTS = {
     "count": "2",
     "source": "caiso",
     "reason": "not_your_event",
+    "asked_at": "2026-09-08T01:00:00Z",
     "raised_at": "2026-09-10T01:00:00Z",
 }
 

@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, eight for operators."""
+    """What a notice is about: five kinds for owners, nine for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -36,6 +36,7 @@ class NoticeKind(StrEnum):
     TWO_GATEWAYS = "two_gateways"
     RECORD_LOST = "record_lost"
     COUNTERS_DOUBTED = "counters_doubted"
+    QUESTION_WAITS = "question_waits"
 
 
 OWNER_KINDS = (

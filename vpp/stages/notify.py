@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from vpp.domain.board import Board
 from vpp.domain.delivery import ReadingFault
 from vpp.domain.demands import waiting_power
+from vpp.domain.dispute import disputes, overdue_at
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, GrantKind, authorized_power, is_test
 from vpp.domain.interval import to_epoch
@@ -24,8 +26,10 @@ from vpp.domain.notice import Alarm, Contact, Delivery, Notice, NoticeKind, afte
 from vpp.domain.notices_due import Moment, Told, event_notices, moments, payout_notices
 from vpp.domain.payout import payouts
 from vpp.domain.program import Program, zone_of_most
+from vpp.domain.rest_days import rest_days
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import ALARMING
+from vpp.money_ports import Disputes
 from vpp.notice_ports import Messenger, Notices
 from vpp.ports import Books, Clock, DispatchStore, Registry, SignalStore
 
@@ -43,9 +47,10 @@ APPROVED_BEFORE = timedelta(minutes=30)
 LOST_AFTER = timedelta(seconds=30)
 SHORT_LEAST_W = 500
 PAYOUTS_EVERY = timedelta(minutes=1)
+QUESTIONS_EVERY = timedelta(minutes=1)
 
 
-class NoticeStore(Registry, SignalStore, DispatchStore, Books, Notices, Protocol):
+class NoticeStore(Registry, SignalStore, DispatchStore, Books, Disputes, Notices, Protocol):
     """The part of the store that notices are made from and kept in."""
 
 
@@ -76,6 +81,8 @@ class Progress:
     payouts_at: datetime | None = None
     seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
     doubted: dict[str, Doubt] = field(default_factory=dict)
+    questions_at: datetime | None = None
+    overdue: Sequence[Condition] = ()
 
 
 async def note(
@@ -275,10 +282,10 @@ async def watch(
 ) -> list[Condition]:
     """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack.
 
-    Each says in which zone people read its times: that of the event's program, or of most ``homes``; one
-    about an event says what people call it.
+    Also what owners wait for. Each says in which zone people read its times: that of the event's program, or
+    of most ``homes``; one about an event says what people call it, its program, and when it is.
     """
-    now = clock.now()
+    now, zone = clock.now(), zone_of_most(programs, homes)
     histories = [each for each in await store.histories(ending_after=now) if not _over(each, now)]
     found = [] if board is None else of_dispatch(board, histories, now)
     told.lost_since = None if connected else told.lost_since or now
@@ -293,15 +300,48 @@ async def watch(
             for event_id, doubt in told.doubted.items()
             if now - doubt.at < DOUBTED_FOR
         ),
+        *await _overdue(store, zone, now, told),
     ]
-    latest = [each.latest for each in await store.histories(ending_after=now - CONTESTED_FOR)]
-    said = {
-        each.event_id: {"name": each.name, "zone": programs[each.program_id].zone.key}
-        for each in latest
-        if each.program_id in programs
-    }
-    elsewhere = {"zone": zone_of_most(programs, homes)}
-    return [replace(each, facts={**each.facts, **said.get(each.subject, elsewhere)}) for each in found]
+    elsewhere = {"zone": zone}
+    about = {each.subject: await store.history(each.subject) for each in found}
+    return [
+        replace(each, facts={**each.facts, **(_of_event(about[each.subject], programs) or elsewhere)})
+        for each in found
+    ]
+
+
+def _of_event(history: EventHistory | None, programs: Mapping[str, Program]) -> dict[str, str] | None:
+    """Return what people know an event by; None for what is no event, or of no program here."""
+    program = None if history is None else programs.get(history.latest.program_id)
+    if history is None or program is None:
+        return None
+    facts = {"name": history.latest.name, "program": program.name, "zone": program.zone.key}
+    intervals = [each.interval for each in history.versions if each.interval is not None]
+    for interval in intervals[-1:]:  # a cancel may have none
+        facts["starts_at"] = f"{interval.starts_at:%Y-%m-%dT%H:%M:%SZ}"
+        facts["ends_at"] = f"{interval.ends_at:%Y-%m-%dT%H:%M:%SZ}"
+    return facts | ({"test": "yes"} if is_test(history) else {})
+
+
+async def _overdue(store: NoticeStore, zone: str, now: datetime, told: Progress) -> Sequence[Condition]:
+    """Return what owners asked and nobody answered in time, one condition for each event or period."""
+    if told.questions_at is not None and now - told.questions_at < QUESTIONS_EVERY:
+        return told.overdue
+    waiting: dict[str, list[datetime]] = {}
+    for dispute in disputes(await store.words()) if await store.open_disputes() else ():
+        since = dispute.waits_since
+        if since is not None and overdue_at(since, ZoneInfo(zone), rest_days("NERC")) <= now:
+            waiting.setdefault(dispute.period, []).append(since)
+    told.questions_at = now
+    told.overdue = [
+        Condition(
+            NoticeKind.QUESTION_WAITS,
+            period,
+            {"count": str(len(asked)), "asked_at": f"{min(asked):%Y-%m-%dT%H:%M:%SZ}"},
+        )
+        for period, asked in sorted(waiting.items())
+    ]
+    return told.overdue
 
 
 def of_dispatch(board: Board, histories: Sequence[EventHistory], now: datetime) -> list[Condition]:

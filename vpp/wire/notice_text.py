@@ -52,8 +52,8 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
     "open": (" (not final: late meter readings may change it)", ""),
     "test": ("TEST, never paid: ", ""),
     "shortfall": (
-        "Shortfall of {missing_kw} kW in {subject}",
-        "Event {subject} asks {asked_kw} kW and lacks {missing_kw} kW since {since}.",
+        "Shortfall of {missing_kw} kW in {event}",
+        "{event} asks {asked_kw} kW and lacks {missing_kw} kW since {since}.",
     ),
     "feed_lost": (
         "No connection to the broker",
@@ -61,17 +61,16 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "their leases; no signal and no answer arrives.",
     ),
     "approver_missing": (
-        "{subject} waits for approval",
-        "Event {subject} starts at {starts_at} and waits for {needs}. Until then no home is commanded.",
+        "{event} waits for approval",
+        "{event} starts at {starts_at} and waits for {needs}. Until then no home is commanded.",
     ),
     "approver_missing_in_part": (
-        "Part of {subject} waits for approval",
-        "{waiting_kw} kW of event {subject}, which starts at {starts_at}, wait for approval. The rest is "
-        "dispatched.",
+        "Part of {event} waits for approval",
+        "{waiting_kw} kW of {event}, which starts at {starts_at}, wait for approval. The rest is dispatched.",
     ),
     "approver_missing_above": (
-        "Part of {subject} waits for approval",
-        "Event {subject}, which starts at {starts_at}, asks for all that can be sustained and uses its "
+        "Part of {event} waits for approval",
+        "{event}, which starts at {starts_at}, asks for all that can be sustained and uses its "
         "source's limit. What is above it waits for approval.",
     ),
     "mass_silence": (
@@ -79,8 +78,8 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "More than half of the commanded homes do not report since {since}. Plans are held as they are.",
     ),
     "signal_contested": (
-        "A signal about {subject} contradicts another",
-        "Source {source} sent a signal about event {subject} that was rejected: {reason}. The event stays as "
+        "A signal about {event} contradicts another",
+        "Source {source} sent a signal about {event} that was rejected: {reason}. The event stays as "
         "it is. Ask the source whether it sent this.",
     ),
     "two_gateways": (
@@ -96,11 +95,17 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "one, somebody else commands these homes or speaks for them: give them new keys.",
     ),
     "counters_doubted": (
-        "Counters of {subject} differ from the homes' own power",
-        "In event {subject} what homes counted and the power they told do not agree; homes: {count}. They "
+        "Counters of {event} differ from the homes' own power",
+        "In {event} what homes counted and the power they told do not agree; homes: {count}. They "
         "are paid by their counters. vpp meter check {subject} names the hours; with --quarantine they pay "
         "nothing.",
     ),
+    "question_waits": (
+        "Owners wait for an answer about {event}",
+        "What owners asked about {event} has had no answer since {asked_at}; questions: {count}. The page of "
+        "questions has them, and so has vpp dispute list.",
+    ),
+    "about": ("", "\n{event} ({subject}), {program}, {day}, {starts} to {ends}."),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
 
@@ -147,8 +152,8 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     "open": (" (no definitivo: lecturas que lleguen tarde pueden cambiarlo)", ""),
     "test": ("PRUEBA, no se paga: ", ""),
     "shortfall": (
-        "Faltan {missing_kw} kW en {subject}",
-        "El evento {subject} pide {asked_kw} kW y le faltan {missing_kw} kW desde {since}.",
+        "Faltan {missing_kw} kW en {event}",
+        "{event} pide {asked_kw} kW y le faltan {missing_kw} kW desde {since}.",
     ),
     "feed_lost": (
         "Sin conexión con el broker",
@@ -156,17 +161,16 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "plazos; no llega ninguna señal ni respuesta.",
     ),
     "approver_missing": (
-        "{subject} espera aprobación",
-        "El evento {subject} empieza el {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
+        "{event} espera aprobación",
+        "{event} empieza el {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
     ),
     "approver_missing_in_part": (
-        "Una parte de {subject} espera aprobación",
-        "{waiting_kw} kW del evento {subject}, que empieza el {starts_at}, esperan aprobación. El resto se "
-        "ordena.",
+        "Una parte de {event} espera aprobación",
+        "{waiting_kw} kW de {event}, que empieza el {starts_at}, esperan aprobación. El resto se ordena.",
     ),
     "approver_missing_above": (
-        "Una parte de {subject} espera aprobación",
-        "El evento {subject}, que empieza el {starts_at}, pide todo lo que se pueda sostener y usa el límite "
+        "Una parte de {event} espera aprobación",
+        "{event}, que empieza el {starts_at}, pide todo lo que se pueda sostener y usa el límite "
         "de su fuente. Lo que lo pasa espera aprobación.",
     ),
     "mass_silence": (
@@ -174,8 +178,8 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Más de la mitad de las casas con órdenes no informa desde {since}. Los planes quedan como están.",
     ),
     "signal_contested": (
-        "Una señal sobre {subject} contradice a otra",
-        "La fuente {source} envió sobre el evento {subject} una señal que se rechazó: {reason}. El evento "
+        "Una señal sobre {event} contradice a otra",
+        "La fuente {source} envió sobre {event} una señal que se rechazó: {reason}. El evento "
         "queda como está. Pregunte a la fuente si la envió.",
     ),
     "two_gateways": (
@@ -191,11 +195,17 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "alguien más ordena a estas casas o habla por ellas: deles claves nuevas.",
     ),
     "counters_doubted": (
-        "Los contadores de {subject} difieren de la potencia de las casas",
-        "En el evento {subject} lo que contaron las casas y la potencia que dijeron no concuerdan; casas: "
+        "Los contadores de {event} difieren de la potencia de las casas",
+        "En {event} lo que contaron las casas y la potencia que dijeron no concuerdan; casas: "
         "{count}. Se les paga por sus contadores. vpp meter check {subject} nombra las horas; con "
         "--quarantine no se pagan.",
     ),
+    "question_waits": (
+        "Hay dueños que esperan respuesta sobre {event}",
+        "Lo que los dueños preguntaron sobre {event} sigue sin respuesta desde {asked_at}; preguntas: "
+        "{count}. Están en la página de preguntas y en vpp dispute list.",
+    ),
+    "about": ("", "\n{event} ({subject}), {program}, {day}, de {starts} a {ends}."),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),
 }
 
@@ -211,12 +221,15 @@ def word_notice(notice: Notice, language: str) -> tuple[str, str]:
     """Return the title and the text of a notice; an unknown language is worded in English."""
     code = language if language in TEXTS else "en"
     texts, facts = TEXTS[code], dict(notice.facts)
-    values = {**facts, "subject": notice.subject} | _times(facts, code)
+    values = {**facts, "subject": notice.subject, "event": facts.get("name") or notice.subject}
+    values |= _times(facts, code)
     values["reserve"] = texts["reserve"][0].format(**values) if "reserve_pct" in facts else ""
     values["open"] = "" if facts.get("final") else texts["open"][0]
     title, text = (part.format(**values) for part in texts[_which(notice)])
     if facts.get("test"):
         title = texts["test"][0] + title
+    if "alarm" in facts and "program" in facts and "day" in values:
+        text += texts["about"][1].format(**values)
     if "alarm" in facts:
         text += texts["answer"][1].format(**values)
     return title, text
@@ -238,7 +251,7 @@ def _times(facts: Mapping[str, str], code: str) -> dict[str, str]:
     zone = ZoneInfo(facts.get("zone", "UTC"))
     times = {
         name: datetime.fromisoformat(facts[name]).astimezone(zone)
-        for name in ("raised_at", "starts_at", "ends_at")
+        for name in ("raised_at", "starts_at", "ends_at", "asked_at")
         if name in facts
     }
     found = {name: f"{_day(at, code)}, {_clock(at, code)}" for name, at in times.items()}
