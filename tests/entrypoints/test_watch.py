@@ -13,8 +13,10 @@ from rich.console import Console
 
 from tests.entrypoints.pages.world import PROGRAM, a_suburb
 from tests.entrypoints.test_service import Serve, answer_of, beside, card_of, environment, serve, vpp
-from vpp.entrypoints.http.words import on_the_way
-from vpp.entrypoints.operations import starting
+from vpp.entrypoints.http.live import board_page_values
+from vpp.entrypoints.http.showing import render
+from vpp.entrypoints.http.words import freshness, on_the_way
+from vpp.entrypoints.operations import events, starting
 from vpp.entrypoints.operations.board import show_board
 from vpp.entrypoints.rendering_board import board
 
@@ -46,6 +48,49 @@ async def test_the_board_in_a_terminal_has_the_figures_of_the_page_and_a_bar_of_
     assert "55 min" in shown
     assert re.search(r"● \d+ delivering", shown)
     assert "━" in shown
+
+
+@pytest.mark.parametrize(("age_s", "word"), [(75, "live"), (90, "live"), (91, "recent")])
+async def test_a_reading_is_late_on_every_board_from_the_moment_it_is_live_on_no_page(
+    tmp_path: Path, age_s: int, word: str
+) -> None:
+    suburb = await a_suburb(tmp_path)
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
+    )
+    await suburb.pass_time(300)
+    console = Console(file=io.StringIO(), width=100, record=True)
+    values = await board_page_values(suburb.desk, "hot-1")
+    values["facts"]["newest_age_s"] = age_s
+
+    console.print(board(values["facts"]))
+    page = render("board_fragment.html", board=values)
+
+    assert freshness(age_s, True) == word
+    assert (f"▲ {age_s} s old" in console.export_text()) == (word != "live")
+    assert ('class="late"><dt>Newest reading' in page) == (word != "live")
+
+
+async def test_the_board_in_a_terminal_of_what_is_over_has_no_home_on_the_way_and_no_reading(
+    tmp_path: Path,
+) -> None:
+    suburb = await a_suburb(tmp_path)
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.02", actor="staff:ana"
+    )
+    await suburb.pass_time(30)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    console = Console(file=io.StringIO(), width=100, record=True)
+
+    console.print(board(await show_board(suburb.desk, event_id="hot-1")))
+    await suburb.pass_time(15)
+    console.print(board(await show_board(suburb.desk, event_id="hot-1")))
+
+    shown = console.export_text()
+    assert "cancelled" in shown
+    assert "on the way" not in shown
+    assert "starting" not in shown
+    assert "never" not in shown
 
 
 async def test_the_board_in_a_terminal_says_how_long_it_takes_until_every_home_is_proved(

@@ -7,6 +7,8 @@ from vpp.domain.event_plan import Demand
 from vpp.domain.fleet import FleetState
 from vpp.domain.quantities import BoolColumn, IntColumn
 
+LIVE_FOR_S = 90
+"""So long a sample is live, on every page, board and badge: a home in an event reports every 30 s."""
 STALE_AFTER_S = 600  # two idle telemetry periods
 
 

@@ -9,9 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from vpp.domain.eligibility import LIVE_FOR_S
 from vpp.entrypoints.http.words import age, duration, energy, on_the_way, power
 
-LATE_AGE_S = 60
 ORDER = ("delivering", "starting", "sent", "short", "refused", "no_answer", "silent")
 BARS = {
     "sent": ("○", "default"),
@@ -37,7 +37,12 @@ def board(facts: dict[str, Any]) -> RenderableType:
         figures.add_row("of it estimated", Text(f"▲ {power(facts['estimated_w'])}", style="bold yellow"))
     if facts["unapproved_w"]:
         figures.add_row("for a second person", Text(f"▲ {power(facts['unapproved_w'])}", style="bold yellow"))
-    figures.add_row("newest reading", _age(facts["newest_age_s"]), "homes asked", f"{facts['sites']:,}")
+    figures.add_row(
+        "newest reading",
+        _age(facts["newest_age_s"]) if facts["sites"] else "–",
+        "homes asked",
+        f"{facts['sites']:,}",
+    )
     return Panel(Group(figures, *_proof(facts)), title=title, border_style="dim", width=78)
 
 
@@ -48,13 +53,13 @@ def _shortfall(facts: dict[str, Any]) -> tuple[str, RenderableType]:
 
 
 def _age(seconds: int | None) -> RenderableType:
-    late = seconds is not None and seconds > LATE_AGE_S
+    late = seconds is not None and seconds > LIVE_FOR_S
     return Text(f"▲ {age(seconds)}", style="bold yellow") if late else age(seconds)
 
 
 def _proof(facts: dict[str, Any]) -> list[RenderableType]:
     """Return the fan-out: a bar for each step of all that were asked, and each state by its word."""
-    if not facts["fanout"]["asked"]:
+    if facts["state"] in ("cancelled", "ended") or not facts["fanout"]["asked"]:
         return []
     words = "   ".join(
         f"{MARKS.get(state, '▲')} {facts['proof'][state]:,} {state.replace('_', ' ')}"

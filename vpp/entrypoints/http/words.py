@@ -7,10 +7,8 @@ from zoneinfo import ZoneInfo
 
 from markupsafe import Markup
 
+from vpp.domain.eligibility import LIVE_FOR_S, STALE_AFTER_S
 from vpp.entrypoints.operations.desk import money_text
-
-LIVE_S = 90
-STALE_S = 600  # two idle periods
 
 
 def moment(at: datetime | str | None, zone: str) -> Markup:
@@ -104,7 +102,7 @@ def freshness(seconds: int | None, online: bool) -> str:
     """Return ``live``, ``recent``, ``stale`` or ``offline`` for a reading of that age."""
     if seconds is None or not online:
         return "offline"
-    return "live" if seconds <= LIVE_S else "recent" if seconds <= STALE_S else "stale"
+    return "live" if seconds <= LIVE_FOR_S else "recent" if seconds <= STALE_AFTER_S else "stale"
 
 
 def part_of_hour(fraction: str) -> str:

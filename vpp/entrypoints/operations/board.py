@@ -9,7 +9,7 @@ from http import HTTPStatus
 import numpy as np
 
 from vpp.domain.dispatch_plan import REASONS, Reason, reason_code
-from vpp.domain.eligibility import eligibility
+from vpp.domain.eligibility import LIVE_FOR_S, STALE_AFTER_S, eligibility
 from vpp.domain.event_plan import Demand, EventPlan
 from vpp.domain.grid_event import EventHistory, Step, is_test, steps_in_force
 from vpp.domain.interval import from_epoch, to_epoch
@@ -397,7 +397,7 @@ def freshness(desk: Desk) -> Json:
     fleet, now_s = desk.running.controller.fleet, to_epoch(desk.clock.now())
     sampled_s = fleet.sampled_at_s[fleet.enrolled]
     age_s = now_s - sampled_s[sampled_s > 0]
-    counts = np.histogram(age_s, bins=[-(10**9), 90, 600, 3600, 10**12])[0].tolist()
+    counts = np.histogram(age_s, bins=[-(10**9), LIVE_FOR_S, STALE_AFTER_S, 3600, 10**12])[0].tolist()
     names = ("within_90_s", "within_10_min", "within_1_h", "older")
     return dict(zip(names, counts, strict=True)) | {"never": int((sampled_s == 0).sum())}
 

@@ -3,11 +3,10 @@
 from decimal import Decimal
 from typing import Any
 
+from vpp.domain.eligibility import LIVE_FOR_S
 from vpp.entrypoints.operations.desk import Desk, Json
 from vpp.entrypoints.operations.owner import show_own_events, show_own_home
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE, homes_for
-
-LIVE_S = 90
 
 
 async def show_home_states(
@@ -49,7 +48,7 @@ def _state(home: Json, part: Json | None, past: list[Json], year: str) -> Json:
     age_s = now["age_s"] if isinstance(now, dict) else None
     active = bool(isinstance(now, dict) and now["setpoint_w"])
     event: Any = part["event"] if part else {}
-    live = isinstance(now, dict) and age_s is not None and age_s <= LIVE_S
+    live = isinstance(now, dict) and age_s is not None and age_s <= LIVE_FOR_S
     earned = (Decimal(str(row["amount_usd"])) for row in past if str(row["starts_at"]).startswith(year))
     return {
         "site_id": home["site_id"],
