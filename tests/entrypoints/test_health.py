@@ -93,7 +93,7 @@ async def test_the_health_page_names_the_homes_whose_clock_is_off_and_whose_read
 
     assert "s-002</a> 45 s ahead" in page.text
     assert "s-1</a> 2" in page.text
-    assert "Commands answered, half of them</dt><dd>under 2 s" in page.text  # whole seconds are known
+    assert "Half of the commands answered</dt><dd>under 2 s" in page.text  # whole seconds are known
     assert "▲ Clocks off by more than 5 s</dt><dd>1 of 12" in page.text
     assert found["answers"] == {"count": 100, "p50_s": 1, "p99_s": 30, "slowest_s": 30}
     assert found["clocks"] == {"heard": 12, "off": 1, "worst": [{"site_id": "s-002", "ahead_s": 45}]}

@@ -100,6 +100,41 @@ async def test_the_page_of_an_event_that_somebody_else_ended_shows_that_it_is_ov
     await expect(field).to_have_value("hot")
 
 
+async def test_whoever_cancels_is_told_of_nobody_on_the_way_and_soon_that_every_home_is_released(
+    window: Window,
+) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/events/{EVENT}")
+    await expect(page.get_by_text("on the way")).to_be_visible()
+    await page.get_by_label(re.compile(f"Type {EVENT} to cancel")).fill(EVENT)
+
+    await page.get_by_role("button", name="Cancel event").click()
+
+    await expect(page.get_by_text("Cancelled.")).to_be_visible()
+    await expect(page.get_by_text("0 of them released")).to_be_visible()
+    await expect(page.get_by_text("on the way")).to_have_count(0)
+    await expect(page.get_by_text("starting")).to_have_count(0)
+    await window.suburb.pass_time(15)
+    await expect(page.get_by_text("all of them released")).to_be_visible(timeout=8_000)
+
+
+async def test_the_page_of_an_event_that_began_a_moment_ago_gets_its_reasons_without_being_opened_again(
+    window: Window,
+) -> None:
+    page = await window.open()
+    await begin(window.suburb)
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/events/{EVENT}")
+    await expect(page.get_by_text("Not planned yet.")).to_be_visible()
+
+    await window.suburb.pass_time(30)
+
+    await expect(page.get_by_role("heading", name="Why each home is in or out")).to_be_visible(timeout=8_000)
+
+
 async def test_an_alarm_stands_on_the_board_until_somebody_takes_it(tmp_path: Path) -> None:
     suburb = await a_suburb(tmp_path)
     await suburb.add("vera", Role.VIEWER)

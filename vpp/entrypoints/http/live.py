@@ -27,6 +27,7 @@ AROUND = timedelta(minutes=3)
 OPEN_STATES = ("active", "waiting_for_approval", "waiting_for_force", "scheduled")
 """What a board is for, in the order in which somebody has to look at it."""
 
+OVER = ("cancelled", "ended")
 PROOF_WORDS = {
     "delivering": "delivering",
     "starting": "starting",
@@ -101,7 +102,7 @@ def _older(made_at: datetime, now: datetime) -> bool:
 async def _around(desk: Desk) -> Mapping[str, Any]:
     listed: Any = (await list_events(desk))["events"]
     alarms: Any = (await list_alarms(desk, limit=1))["alarms"]
-    past = [event for event in listed if event["state"] in ("ended", "cancelled")]
+    past = [event for event in listed if event["state"] in OVER]
     past.sort(key=lambda event: (event["starts_at"] or "", event["event_id"]), reverse=True)
     return {
         "alarms": [each for each in alarms if not each["answered_by"] and not each["cleared_at"]],
@@ -112,6 +113,9 @@ async def _around(desk: Desk) -> Mapping[str, Any]:
 
 
 def _board(facts: Json) -> dict[str, Any]:
+    if facts["state"] in OVER:
+        # Between a cancel and the next tick commands still stand; nobody is on the way to what is over.
+        facts = facts | {"proof": {}, "fanout": dict.fromkeys((*FANOUT, "asked"), 0), "forecast": []}
     states, how_far = _states(facts["proof"]), facts["fanout"]
     assert isinstance(how_far, dict)
     return {
@@ -222,7 +226,7 @@ def _fanout(fanout: Mapping[str, Any]) -> list[tuple[str, int, str, Any]]:
 def _verdict(facts: Mapping[str, Any]) -> tuple[str, str]:
     """Return one sentence for somebody who only glances, and its tone."""
     if facts["state"] == "active" and facts["shortfall_w"] and not facts["planned_w"]:
-        return "No home can help now. The reasons are below.", "failed"
+        return "No home can help now. The event's page says why, home by home.", "failed"
     if facts["state"] != "active" or not facts["planned_w"]:
         return _waiting(facts)
     if facts["blind"]:

@@ -1,9 +1,11 @@
 // Keeps the parts of a page that say how things are now from growing old: asks for the page again every 10 s,
-// and at once when somebody comes back to it. What cannot be asked for again says so; it is never shown as live.
+// and at once when somebody comes back to it; sooner while a part says that it is about to change. What cannot be
+// asked for again says so; it is never shown as live.
 
 import { replace } from "/static/parts.js";
 
 const EVERY_MS = 10_000;
+const SOON_MS = 1_500;
 // A page that answers a form stands at the form's address, where nothing can be asked for.
 const from = document.querySelector("[data-from]")?.dataset.from ?? location.href;
 const parts = [...document.querySelectorAll("[data-now]")];
@@ -23,6 +25,13 @@ async function turn() {
       say(true);
     }
   }
+  goOn();
+}
+
+let sooner = 0;
+function goOn() {
+  clearTimeout(sooner);
+  if (document.querySelector("[data-soon]")) sooner = setTimeout(turn, SOON_MS);
 }
 
 function say(old) {
@@ -31,4 +40,5 @@ function say(old) {
 }
 
 setInterval(turn, EVERY_MS);
+goOn();
 document.addEventListener("visibilitychange", turn);
