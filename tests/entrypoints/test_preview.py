@@ -20,6 +20,7 @@ from vpp.domain.enrollment import OptOut
 from vpp.domain.program import Tariff, TariffRule
 from vpp.domain.quantities import Price, WattHours
 from vpp.entrypoints.operations.desk import OperationRefused
+from vpp.entrypoints.operations.events import cancel_event
 from vpp.entrypoints.operations.nominations import nominate_power
 from vpp.entrypoints.operations.preview import preview_event
 from vpp.entrypoints.operations.rehearsal import rehearse_event
@@ -121,6 +122,35 @@ async def test_homes_that_gave_little_before_lower_what_is_firm(suburb: Suburb) 
     assert after["events"] == 1
     assert after["window_w"] == before["window_w"]
     assert after["firm"]["p50_w"] < before["firm"]["p50_w"]
+
+
+async def test_a_false_alarm_that_is_called_off_at_once_says_nothing_of_what_homes_give(
+    suburb: Suburb,
+) -> None:
+    before = await preview(suburb)
+    await start_event(
+        suburb.desk, event_id="ev-off", program_id=PROGRAM, power_mw="0.036", minutes=60, actor="staff:ana"
+    )
+    await suburb.pass_time(90)
+    await cancel_event(suburb.desk, event_id="ev-off", actor="staff:ana")
+    await suburb.pass_time(60)
+    row_readings = [
+        MeterReading(
+            suburb.controller.roster.site_id(row), "b" * 32, index,
+            suburb.clock.now() + timedelta(minutes=5 * index - 10), WattHours(0), WattHours(0), None,
+            Quality.OK,
+        )
+        for row in range(12)
+        for index in range(4)
+    ]  # fmt: skip
+    for reading in row_readings:
+        message = MeterMessage(reading.site_id, "b" * 32, reading.index, (reading,))
+        await suburb.desk.store.append([message], at=suburb.clock.now())
+
+    after = await preview(suburb)
+
+    assert after["events"] == 0
+    assert after["firm"] == before["firm"]
 
 
 async def test_owners_who_said_no_before_lower_what_is_firm(suburb: Suburb) -> None:

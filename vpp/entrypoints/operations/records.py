@@ -25,18 +25,23 @@ from vpp.stages.cross_check import asked_in_event
 
 EVENTS_LOOKED_AT = 5
 CHUNK_SITES = 2_000
+SHORTEST_SEEN = timedelta(minutes=15)
+"""An event that ended sooner is no evidence: homes were starting still, and readings are few."""
 _EDGE = timedelta(minutes=10)  # readings come every five minutes
 _USABLE = QUALITY_CODES.index(Quality.ESTIMATED)
 
 
 async def track_record(desk: Desk, program_id: str) -> TrackRecord:
-    """Return what the program's homes gave of what they were asked in its latest events, test ones too."""
+    """Return what the program's homes gave of what they were asked in its latest events, test ones too.
+
+    What was called off within minutes says nothing of them.
+    """
     roster = await desk.store.enrollments()
     record, now = TrackRecord.empty(len(roster)), desk.clock.now()
     ended = [
         history
         for history in await desk.store.histories()
-        if history.latest.program_id == program_id and _over(history, now)
+        if history.latest.program_id == program_id and _over(history, now) and _lasted(history)
     ]
     latest = sorted(ended, key=ended_at)[-EVENTS_LOOKED_AT:]
     acks: AckBatch | None = None
@@ -57,6 +62,11 @@ async def track_record(desk: Desk, program_id: str) -> TrackRecord:
 
 def _over(history: EventHistory, now: datetime) -> bool:
     return ended_at(history) <= now
+
+
+def _lasted(history: EventHistory) -> bool:
+    asked = [each.interval for each in history.versions if each.interval is not None]
+    return bool(asked) and ended_at(history) - asked[-1].starts_at >= SHORTEST_SEEN
 
 
 async def delivered_by_sites(
