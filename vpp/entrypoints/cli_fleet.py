@@ -14,6 +14,8 @@ from vpp.entrypoints.operations import board, counties, health, nominations, pri
 
 fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
 program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
+YEAR_S = 365 * 86_400
+"""A season's cap of so much binds nobody."""
 price_app = typer.Typer(no_args_is_help=True, help="Wholesale prices that weigh a month's hours.")
 program_app.add_typer(price_app, name="price")
 
@@ -137,7 +139,7 @@ def _show_programs(console: Console, found: Any) -> None:
             each["program_id"],
             _season_hours(terms) if terms else "-",
             "-" if each["nominated_w"] is None else rendering.kilowatts(each["nominated_w"]),
-            f"{terms['window_opens']}-{terms['window_closes']}" if terms else "-",
+            _window(terms) if terms else "-",
             terms["pays"] if terms else "-",
         )
         for each in found["programs"]
@@ -147,12 +149,18 @@ def _show_programs(console: Console, found: Any) -> None:
     console.print(rendering.table(*columns, rows=rows, right=columns[1:3]))
 
 
+def _window(terms: Any) -> str:
+    opens, closes = terms["window_opens"], terms["window_closes"]
+    return "any time" if opens == closes else f"{opens}-{closes}"
+
+
 def _season_hours(terms: Any) -> str:
     """Return what a season has used; of one that is over, which it was."""
     to_come_s = terms["season_scheduled_s"]
-    scheduled = f", {to_come_s / 3600:.1f} h scheduled," if to_come_s else ""
-    used_s = terms["season_used_s"] - to_come_s
-    used = f"{used_s / 3600:.1f} h used{scheduled} of {terms['season_cap_s'] / 3600:g} h"
+    scheduled = f", {to_come_s / 3600:.1f} h scheduled" if to_come_s else ""
+    used_s, cap_s = terms["season_used_s"] - to_come_s, terms["season_cap_s"]
+    cap = ", no cap" if cap_s >= YEAR_S else f"{',' if to_come_s else ''} of {cap_s / 3600:g} h"
+    used = f"{used_s / 3600:.1f} h used{scheduled}{cap}"
     return f"{used}, over, from {terms['season_starts_on']}" if terms["season_over"] else used
 
 

@@ -1,0 +1,82 @@
+"""What stands in lists says it in words: what waits, hours and caps that bind nobody, which event is next."""
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from tests.entrypoints.pages.world import PROGRAM, Suburb, logged_in
+from vpp.domain.access import Role
+from vpp.entrypoints.cli_fleet import _show_programs
+from vpp.entrypoints.operations import rails, starting
+from vpp.wire.program_file import read_program
+
+PROGRAMS = Path(__file__).parents[3] / "config" / "programs"
+
+
+@pytest.fixture
+async def ana(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("ana", Role.OPERATOR)
+    return await logged_in(suburb, "ana")
+
+
+@pytest.fixture
+async def rosa(suburb: Suburb) -> httpx.AsyncClient:
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    return await logged_in(suburb, "rosa")
+
+
+async def begin(suburb: Suburb, event_id: str, starts_at: str, *, mw: str = "0.02") -> None:
+    await starting.start_event(
+        suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw=mw, starts_at=starts_at, minutes=60,
+        actor="staff:ana",
+    )  # fmt: skip
+
+
+def words_of(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+@pytest.mark.parametrize(("mw", "flag"), [("1.5", "▲ 500.0 kW waits for approval"), ("0.5", "")])
+async def test_the_list_of_events_flags_what_of_one_waits_for_a_second_person(
+    suburb: Suburb, ana: httpx.AsyncClient, mw: str, flag: str
+) -> None:
+    await begin(suburb, "hot-1", "2026-09-10T17:00", mw=mw)
+
+    page = words_of((await ana.get("/operator/events")).text)
+
+    assert flag in page
+    assert ("waits for approval" in page) == bool(flag)
+
+
+async def test_hours_and_caps_that_bind_nobody_are_named_so(suburb: Suburb, ana: httpx.AsyncClient) -> None:
+    program = read_program(
+        (PROGRAMS / "tesla-electric-tx.toml").read_text(), file_name="tesla-electric-tx.toml"
+    )
+    suburb.desk.programs.clear()  # type: ignore[attr-defined]  # a dictionary here
+    suburb.desk.programs[program.program_id] = program  # type: ignore[index]
+    console = Console(file=StringIO(), width=120, record=True)
+
+    page = words_of((await ana.get("/operator/events")).text)
+    _show_programs(console, await rails.list_programs(suburb.desk))
+
+    assert "0.0 h used, no cap" in page
+    assert "any time of day, America/Chicago" in page
+    printed = console.export_text()
+    assert "0.0 h used, no cap" in printed
+    assert "any time" in printed
+
+
+async def test_only_the_soonest_of_what_comes_is_the_next_event(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb, "later", "2026-09-11T17:00")
+    await begin(suburb, "soon", "2026-09-10T17:00")
+    await begin(suburb, "now", "now")
+
+    headings = re.findall(r"<h2>(\w+ event|Event \w+)</h2>", (await rosa.get("/owner")).text)
+
+    assert headings == ["Event now", "Next event", "Later event"]
