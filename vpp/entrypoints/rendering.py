@@ -190,7 +190,7 @@ def show_event(console: Console, event: dict[str, Any]) -> None:
         console.print(
             f"plan {plan['revision']}: {plan['sites']} sites for {kilowatts(plan['planned_w'])} of "
             f"{kilowatts(plan['requested_w'])}, shortfall {kilowatts(plan['shortfall_w'])}, "
-            f"down to {plan['level_pct']:.0f} %"
+            + (f"down to {plan['level_pct']:.0f} %" if plan["level_pct"] else "down to their own reserves")
         )
         console.print(table("reason", "sites", rows=plan["reasons"].items(), right=("sites",)))
     refused = ", ".join(f"{count} {reason}" for reason, count in commands["refused"].items())

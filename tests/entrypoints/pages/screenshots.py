@@ -19,7 +19,8 @@ from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import Window, a_browser, a_window
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import contacts, events, metering, money, sites, starting
+from vpp.domain.notice import Alarm, NoticeKind
+from vpp.entrypoints.operations import contacts, disputes, events, metering, money, sites, starting
 from vpp.entrypoints.operations.evening import keep_course
 
 PAGES = {
@@ -45,6 +46,7 @@ PAGES = {
 MORE = {
     "ana": (
         "/operator/sites/s-001?reason=look",
+        "/operator/fleet?proof=refused",
         "/operator/events/hot-1/replay?floor=70",
         "/operator/nowhere",
     ),
@@ -96,6 +98,10 @@ async def _fill(suburb: Suburb) -> None:
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
     await an_evening_before(suburb)
+    await disputes.ask_dispute(
+        suburb.desk, owner_id="o-s-001", period="hot-0", text="Why is the last hour missing?",
+        actor="owner:o-s-001",
+    )  # fmt: skip
     for event_id, name, starts_at, test in (
         ("hot-1", "EEA 2", "now", False),
         ("test-1", "Test before the weekend", "2026-09-11T17:00", True),
@@ -112,6 +118,12 @@ async def _fill(suburb: Suburb) -> None:
         suburb.report(silent=(3, 26))
         await suburb.controller.turn()
         await keep_course(suburb.desk)
+    facts = {
+        "missing_kw": "18.2", "asked_kw": "120.0", "name": "EEA 2", "program": "ELRP A.4, PG&E",
+        "zone": "America/Los_Angeles", "starts_at": "2026-09-11T01:00:00Z", "ends_at": "2026-09-11T03:00:00Z",
+    }  # fmt: skip
+    at = suburb.clock.now()
+    await suburb.desk.store.raise_alarm(Alarm("a-1", NoticeKind.SHORTFALL, "hot-1", at, facts))
 
 
 async def an_evening_before(suburb: Suburb) -> None:
