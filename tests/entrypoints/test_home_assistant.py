@@ -10,7 +10,7 @@ import pytest
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.entrypoints.home_assistant import Away, HomeBridge, NotTheOwnersBroker
-from vpp.entrypoints.operations import own_data, sites, starting
+from vpp.entrypoints.operations import events, own_data, sites, starting
 from vpp.entrypoints.operations.home_states import show_home_states
 from vpp.ports import Packet
 from vpp.wire.home_assistant import SWITCH_FILTER, decode_switch
@@ -103,6 +103,20 @@ async def test_a_battery_at_work_is_shown_and_one_that_is_silent_is_unknown(home
     assert (during["event_active"], during["next_event_start"]) == ("ON", "2026-09-10T01:00:00Z")
     assert during["discharge_w"] > 0
     assert silent["discharge_w"] is None
+
+
+async def test_a_battery_that_an_event_let_go_is_not_shown_at_work_by_an_older_sample(home: Home) -> None:
+    await begin(home)
+    during = await home.state()
+    await events.cancel_event(home.suburb.desk, event_id="hot-1", actor="staff:a")
+    await home.suburb.controller.turn()
+    let_go = await home.state()
+    await home.suburb.pass_time(30)
+    idle = await home.state()
+
+    assert during["discharge_w"] > 0
+    assert (let_go["event_active"], let_go["discharge_w"]) == ("OFF", None)
+    assert idle["discharge_w"] == 0
 
 
 async def test_the_switch_opts_out_and_in_again_within_one_turn(home: Home) -> None:

@@ -64,6 +64,7 @@ README_PICTURE = Path(__file__).resolve().parents[3] / ".github" / "board.png"
 async def write_pictures(folder: Path) -> int:
     """Write the pictures and return how many there are."""
     async with a_browser() as browser, _evening(browser) as window:
+        await _somebody_waits(window.suburb)
         return sum([await _pictures_of(window, name, folder) for name in PAGES])
 
 
@@ -98,10 +99,6 @@ async def _fill(suburb: Suburb) -> None:
     await suburb.add("ana", Role.OPERATOR)
     await suburb.add("rosa", Role.OWNER, "o-s-001")
     await an_evening_before(suburb)
-    await disputes.ask_dispute(
-        suburb.desk, owner_id="o-s-001", period="hot-0", text="Why is the last hour missing?",
-        actor="owner:o-s-001",
-    )  # fmt: skip
     for event_id, name, starts_at, test in (
         ("hot-1", "EEA 2", "now", False),
         ("test-1", "Test before the weekend", "2026-09-11T17:00", True),
@@ -118,12 +115,20 @@ async def _fill(suburb: Suburb) -> None:
         suburb.report(silent=(3, 26))
         await suburb.controller.turn()
         await keep_course(suburb.desk)
+
+
+async def _somebody_waits(suburb: Suburb) -> None:
+    """Let an owner ask something, and let an alarm stand that nobody took."""
+    await disputes.ask_dispute(
+        suburb.desk, owner_id="o-s-001", period="hot-0", text="Why is the last hour missing?",
+        actor="owner:o-s-001",
+    )  # fmt: skip
     facts = {
-        "missing_kw": "18.2", "asked_kw": "120.0", "name": "EEA 2", "program": "ELRP A.4, PG&E",
-        "zone": "America/Los_Angeles", "starts_at": "2026-09-11T01:00:00Z", "ends_at": "2026-09-11T03:00:00Z",
+        "count": "2", "name": "EEA 2 of yesterday", "program": "ELRP A.4", "zone": "America/Los_Angeles",
+        "starts_at": "2026-09-10T01:02:00Z", "ends_at": "2026-09-10T02:02:00Z",
     }  # fmt: skip
-    at = suburb.clock.now()
-    await suburb.desk.store.raise_alarm(Alarm("a-1", NoticeKind.SHORTFALL, "hot-1", at, facts))
+    alarm = Alarm("a-1", NoticeKind.COUNTERS_DOUBTED, "hot-0", suburb.clock.now(), facts)
+    await suburb.desk.store.raise_alarm(alarm)
 
 
 async def an_evening_before(suburb: Suburb) -> None:

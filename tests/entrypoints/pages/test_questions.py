@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 
 import httpx
@@ -52,6 +53,7 @@ async def test_a_question_waits_on_the_page_of_who_may_answer_and_the_answer_on_
 
     assert ">Questions (1)</a>" in front.text
     assert "Where is &lt;my&gt; hour?" in page.text
+    assert re.search(r"<h2>[^<]+ <small>\(hot-1\)</small>", page.text)
     assert (answered.status_code, again.status_code) == (303, 303)
     assert "No question waits." in after.text
     assert ">Questions</a>" in after.text

@@ -41,11 +41,13 @@ async def _questions(
     found: Any = await staff_reads.read_disputes(
         desk, actor=visitor.actor, reason=WHY, waiting=True, cursor=cursor, limit=PAGE_QUESTIONS
     )
+    about = {each["period"]: await desk.store.history(each["period"]) for each in found["disputes"]}
+    names = {period: history.latest.name for period, history in about.items() if history is not None}
     typed = {name: form.get(name, "") for name in FIELDS}
     of_form = (typed["owner_id"], typed["period"])
     shown = any((each["owner_id"], each["period"]) == of_form for each in found["disputes"])
     return show(
-        request, "operator_questions.html", status, visitor=visitor, questions=found["disputes"],
+        request, "operator_questions.html", status, visitor=visitor, questions=found["disputes"], names=names,
         zone=desk.staff_zone, cursor=cursor, next=found["next_cursor"], fault=fault, form=typed, shown=shown,
         saved=request.query_params.get("saved", ""),
     )  # fmt: skip

@@ -18,7 +18,8 @@ async def show_home_states(
         ``homes``, those that take part: ``site_id, next_event_id, next_event_start`` (of the running or next
         event; None without one)``, event_active`` (this home is asked for power now)``, event_test`` (the
         event that asks, or else the next one, is a test)``, discharge_w`` (positive gives; None where the
-        newest sample is older than 90 s)``, energy_delivered_wh`` (all settled events)``,
+        newest sample is older than 90 s, or may be of an event that has let the battery go)``,
+        energy_delivered_wh`` (all settled events)``,
         season_earnings_usd`` (this year)``, opted_out`` (of that event).
     """
     await homes_for(desk, owner_id, actor, reason, "show in home automation")
@@ -49,6 +50,7 @@ def _state(home: Json, part: Json | None, past: list[Json], year: str) -> Json:
     active = bool(isinstance(now, dict) and now["setpoint_w"])
     event: Any = part["event"] if part else {}
     live = isinstance(now, dict) and age_s is not None and age_s <= LIVE_FOR_S
+    live = live and isinstance(now, dict) and now["let_go_confirmed"] is None
     earned = (Decimal(str(row["amount_usd"])) for row in past if str(row["starts_at"]).startswith(year))
     return {
         "site_id": home["site_id"],
