@@ -59,7 +59,7 @@ async def test_hours_and_caps_that_bind_nobody_are_named_so(suburb: Suburb, ana:
         (PROGRAMS / "tesla-electric-tx.toml").read_text(), file_name="tesla-electric-tx.toml"
     )
     suburb.desk.programs.clear()  # type: ignore[attr-defined]  # a dictionary here
-    suburb.desk.programs[program.program_id] = program  # type: ignore[index]
+    suburb.desk.programs[program.program_id] = program  # type: ignore[index]  # and here
     console = Console(file=StringIO(), width=120, record=True)
 
     page = words_of((await ana.get("/operator/events")).text)
