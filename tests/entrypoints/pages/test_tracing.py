@@ -76,7 +76,7 @@ async def test_a_release_that_nobody_answers_is_shown_twice_and_counted(suburb: 
     released = [each for each in steps if each["what"] == "released"]
     assert len(released) == 6
     assert page.text.count('data-label="What">released') == 2
-    assert re.search(rf">{released[-1]['sequence']}</td>\s*<td[^>]*>told 6 times until then", page.text)
+    assert re.search(rf">{released[-1]['sequence']}</td>\s*<td[^>]*><span>told 6 times until then", page.text)
 
 
 async def test_a_home_that_was_never_asked_has_its_reason_and_no_command(suburb: Suburb) -> None:
