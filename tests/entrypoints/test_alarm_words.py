@@ -13,7 +13,7 @@ from tests.receiver import Receiver, a_receiver
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.dispute import overdue_at
 from vpp.domain.rest_days import rest_days
-from vpp.entrypoints.operations import alarms, contacts, disputes, events, money, starting
+from vpp.entrypoints.operations import alarms, contacts, disputes, events, money, sources, starting
 
 OWNER = "o-s-001"
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -68,6 +68,30 @@ async def test_an_alarm_about_a_test_says_test(tmp_path: Path, receiver: Receive
     await tell(suburb)
 
     assert receiver.titles == ["TEST, never paid: EEA 2 waits for approval"]
+
+
+async def test_a_higher_limit_that_waits_for_a_second_person_is_an_alarm_until_it_is_taken_back(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    suburb = await a_watched_suburb(tmp_path, receiver, console_mw=1)
+    await begin(suburb, mw="0.02")
+    (console,) = (each for each in await suburb.desk.store.sources() if each.name == "console")
+    assert console.public_key is not None
+    limit = {"name": "console", "key": sources.key_text(console.public_key), "actor": "staff:ben"}
+
+    await sources.add_source(suburb.desk, max_mw="50", **limit)
+    await tell(suburb)
+
+    assert receiver.titles == ["A higher limit of source console waits for approval"]
+    message = receiver.took[0]["message"]
+    assert "staff:ben asked on Wed Sep 9, 6:00 PM PDT that source console may dispatch 50 MW" in message
+    assert "stays at 1 MW until somebody else says yes: vpp source approve console" in message
+
+    await sources.add_source(suburb.desk, max_mw="1", **limit)
+    for _ in range(4):
+        suburb.clock.step_to(suburb.clock.now() + timedelta(minutes=1))
+        await tell(suburb)
+    assert await open_alarms(suburb) == []
 
 
 async def test_a_question_that_waits_two_working_days_is_an_alarm_in_the_morning_until_it_is_answered(

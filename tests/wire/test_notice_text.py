@@ -24,6 +24,9 @@ FACTS = {
     "source": "caiso",
     "reason": "not_your_event",
     "asked_at": "2026-09-08T01:00:00Z",
+    "actor": "staff:ben",
+    "asked_mw": "50",
+    "limit_mw": "1",
     "raised_at": "2026-09-10T01:00:00Z",
 }
 

@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(minutes=30)
 
 
 class NoticeKind(StrEnum):
-    """What a notice is about: five kinds for owners, nine for operators."""
+    """What a notice is about: five kinds for owners, ten for operators."""
 
     SCHEDULED = "scheduled"
     CHANGED = "changed"
@@ -37,6 +37,7 @@ class NoticeKind(StrEnum):
     RECORD_LOST = "record_lost"
     COUNTERS_DOUBTED = "counters_doubted"
     QUESTION_WAITS = "question_waits"
+    LIMIT_WAITS = "limit_waits"
 
 
 OWNER_KINDS = (

@@ -301,6 +301,7 @@ async def watch(
             if now - doubt.at < DOUBTED_FOR
         ),
         *await _overdue(store, zone, now, told),
+        *await _raises(store),
     ]
     elsewhere = {"zone": zone}
     about = {each.subject: await store.history(each.subject) for each in found}
@@ -342,6 +343,24 @@ async def _overdue(store: NoticeStore, zone: str, now: datetime, told: Progress)
         for period, asked in sorted(waiting.items())
     ]
     return told.overdue
+
+
+async def _raises(store: NoticeStore) -> list[Condition]:
+    """Return the sources for which somebody asked a higher limit that nobody else has approved."""
+    return [
+        Condition(
+            NoticeKind.LIMIT_WAITS,
+            source.name,
+            {
+                "actor": asked.actor,
+                "asked_at": f"{asked.asked_at:%Y-%m-%dT%H:%M:%SZ}",
+                "asked_mw": f"{asked.max_power_w / 1e6:g}",
+                "limit_mw": f"{source.max_power_w / 1e6:g}",
+            },
+        )
+        for source in await store.sources()
+        if (asked := source.raise_asked) is not None
+    ]
 
 
 def of_dispatch(board: Board, histories: Sequence[EventHistory], now: datetime) -> list[Condition]:

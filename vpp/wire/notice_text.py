@@ -105,6 +105,12 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "What owners asked about {event} has had no answer since {asked_at}; questions: {count}. The page of "
         "questions has them, and so has vpp dispute list.",
     ),
+    "limit_waits": (
+        "A higher limit of source {subject} waits for approval",
+        "{actor} asked on {asked_at} that source {subject} may dispatch {asked_mw} MW without approval. It "
+        "stays at {limit_mw} MW until somebody else says yes: vpp source approve {subject}. To set the old "
+        "limit again with vpp source add takes the wish back.",
+    ),
     "about": ("", "\n{event} ({subject}), {program}, {day}, {starts} to {ends}."),
     "answer": ("", "\nAnswer: vpp alarm answer {alarm}"),
 }
@@ -204,6 +210,12 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "Hay dueños que esperan respuesta sobre {event}",
         "Lo que los dueños preguntaron sobre {event} sigue sin respuesta desde {asked_at}; preguntas: "
         "{count}. Están en la página de preguntas y en vpp dispute list.",
+    ),
+    "limit_waits": (
+        "Un límite mayor de la fuente {subject} espera aprobación",
+        "{actor} pidió el {asked_at} que la fuente {subject} pueda despachar {asked_mw} MW sin aprobación. "
+        "Sigue en {limit_mw} MW hasta que otra persona diga que sí: vpp source approve {subject}. Fijar de "
+        "nuevo el límite de antes con vpp source add retira el pedido.",
     ),
     "about": ("", "\n{event} ({subject}), {program}, {day}, de {starts} a {ends}."),
     "answer": ("", "\nResponder: vpp alarm answer {alarm}"),

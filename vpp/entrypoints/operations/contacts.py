@@ -71,7 +71,7 @@ async def keep_staff_contact(
         address: An e-mail address, or any address of apprise's; empty: nowhere.
         language: ``en`` or ``es``; empty keeps it.
         muted: Kinds that are not written: ``shortfall, feed_lost, approver_missing, mass_silence,
-            signal_contested, two_gateways, record_lost, counters_doubted, question_waits``.
+            signal_contested, two_gateways, record_lost, counters_doubted, question_waits, limit_waits``.
         rank: 0 to 9.
 
     Returns:
