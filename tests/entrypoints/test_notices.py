@@ -396,7 +396,7 @@ async def test_an_event_that_nobody_approved_is_an_alarm_until_somebody_does(
     await tell(suburb)
     assert receiver.took == []  # an hour is time enough
     await tell(suburb, 31 * 60)
-    assert receiver.titles == ["Console hot-1 espera aprobación"]
+    assert receiver.titles == ["ELRP A.4, PG&E espera aprobación"]
 
     await starting.approve_event(suburb.desk, event_id="hot-1", actor="staff:ben")
     await tell(suburb, 150, times=2)

@@ -256,7 +256,7 @@ async def start_event(
         starts_at: ``now``, or a time; without an offset it is local in the program's zone.
         minutes: The length.
         targets: Names of utilities, groups, counties or feeders; none means all homes of the program.
-        name: What people call it; with TEST as its first word it is a test.
+        name: What people call it, the program's name without it; with TEST as its first word it is a test.
         test: Never paid and never counted.
         actor: Who starts it.
 
@@ -267,7 +267,7 @@ async def start_event(
         raise OperationRefused(f"event id {event_id[:70]!r} is not 1-64 of A-Z, a-z, 0-9 and '._-'")
     wish, now = read_wish(desk, program_id, power_mw, starts_at, minutes, targets), desk.clock.now()
     console = await console_of(desk)
-    signal = _signal(wish, event_id, name[:120] or f"Console {event_id}", test, now)
+    signal = _signal(wish, event_id, (name or wish.program.name)[:120], test, now)
     known = await desk.store.history(event_id)
     if known is not None:
         if known.versions[0].content_sha256 != signal.content_sha256:
