@@ -445,7 +445,7 @@ async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
     raised = await open_alarms(suburb)
     await tell(suburb, 35 * 60)
 
-    assert "A signal about Console hot-1 contradicts another" in receiver.titles
+    assert "A signal about ELRP A.4, PG&E contradicts another" in receiver.titles
     assert "Source stranger" in receiver.took[0]["message"]
     assert len(raised) == 1
     assert await open_alarms(suburb) == []
