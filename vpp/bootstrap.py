@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
@@ -75,6 +75,7 @@ class Controller:
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
     _replaced: asyncio.Event = field(default_factory=asyncio.Event)
     _read_back: bool = False  # whether the last tick stands is not known
+    _stopping: int = 0  # how many stops of everything are being stored
 
     @property
     def connected(self) -> bool:
@@ -120,6 +121,18 @@ class Controller:
     def step_down(self) -> None:
         """Send nothing any more: another controller leads."""
         self._replaced.set()
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Decide nothing until every event is cancelled: the next would be given the homes of the first."""
+        if self.board is not None:
+            self.board.stops += 1  # nor may what is being decided now tell anybody to discharge
+        self._stopping += 1
+        try:
+            yield
+        finally:
+            self._stopping -= 1
+            self.runner.wake()
 
     async def stop_everything(self, actor: str) -> int:
         """Release every home before the database knows of it; return how many were asked for power."""
@@ -244,6 +257,8 @@ class Controller:
         board = await self._certain_board()
         if fresh:
             await self._read_new_sites()
+        if self._stopping:
+            return False
         try:
             tick = await control(
                 board=board,

@@ -13,10 +13,11 @@ from rich.console import Console
 
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
+from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.access import Role, TrailEntry
 from vpp.domain.command import Action
 from vpp.domain.event_end import cancelled
-from vpp.domain.grid_event import GridSource
+from vpp.domain.grid_event import GridEvent, GridSource
 from vpp.domain.quantities import Watts
 from vpp.entrypoints import rendering
 from vpp.entrypoints.operations.board import show_board
@@ -347,6 +348,30 @@ async def test_stop_all_needs_nobodys_leave_and_releases_within_the_tick(suburb:
     assert len(homes) == stopped["homes"] == len(set(homes))
     assert suburb.controller.board is not None
     assert not suburb.controller.board.leases.setpoint_w.any()
+
+
+async def test_stop_all_gives_no_home_of_one_event_to_the_next(
+    suburb: Suburb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await limit(suburb, 20_000)
+    for event_id in ("ev-1", "ev-2", "ev-3"):  # the first has the whole limit, the others wait for it
+        await start(suburb, event_id)
+    store, began_at = suburb.desk.store, suburb.clock.now()
+    append, homes = type(store).append_version, int(suburb.live.serving("ev-1", began_at).sum())
+
+    async def append_and_decide(
+        self: MemoryStore, version: GridEvent, *, actor: str, told: TrailEntry
+    ) -> None:
+        await append(self, version, actor=actor, told=told)
+        await suburb.controller.turn()  # what else goes on in the process while a stop is stored
+
+    monkeypatch.setattr(type(store), "append_version", append_and_decide)
+    stopped = await stop_all(suburb.desk, actor=ANA)
+    await suburb.controller.turn()
+
+    told = [order for tick in await store.ticks(since=began_at) for order in tick.orders]
+    assert (stopped["cancelled"], stopped["homes"]) == (["ev-1", "ev-2", "ev-3"], homes)
+    assert [(order.event_id, order.action) for order in told] == [("ev-1", Action.RELEASE)]
 
 
 async def test_stop_all_ends_an_event_whose_newer_version_waits(suburb: Suburb) -> None:

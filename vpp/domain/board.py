@@ -62,7 +62,7 @@ class Board:
     ramp: RampLog = field(default_factory=RampLog)
     season: SeasonUse = field(default_factory=SeasonUse)
     unrecorded: list[Unrecorded] = field(default_factory=list)  # what left while the database was down
-    stops: int = 0  # how often everything was stopped ahead of the database
+    stops: int = 0  # how often everything was stopped
     stored: FleetState = field(default_factory=FleetState)  # the samples as the store has them
     believed_at_s: dict[int, int] = field(default_factory=dict)  # when a home's own word was last believed
     astray_at_s: int = 0  # when a home last named a command that nobody is known to have issued

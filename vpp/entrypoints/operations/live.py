@@ -5,6 +5,7 @@ Knows what the controller holds in memory; stores nothing and decides nothing.
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -41,6 +42,10 @@ class Dispatching(Protocol):
     board: Board | None
     terms: DispatchTerms
     health: LinkHealth
+
+    def stopping(self) -> AbstractContextManager[None]:
+        """Decide nothing while every event is being cancelled, one after the other."""
+        ...
 
     async def stop_everything(self, actor: str) -> int:
         """Release every home before the database knows of it; return how many were asked for power."""

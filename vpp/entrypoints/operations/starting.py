@@ -357,7 +357,11 @@ async def stop_all(desk: Desk, *, actor: str) -> Json:
     live, stopping = desk.live, _Stopping()
     booking = _cancel_all(desk, stopping, actor=actor)
     try:
-        await (booking if live is None else in_time(booking, STOP_WAITS_S))
+        if live is None:
+            await booking
+        else:
+            with live.controller.stopping():
+                await in_time(booking, STOP_WAITS_S)
     except (StoreUnavailable, ConflictingFact):
         stopping.late = True
         if live is None:
