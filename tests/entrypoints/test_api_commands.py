@@ -105,6 +105,23 @@ async def test_a_password_is_answered_once_and_kept_nowhere(api: httpx.AsyncClie
     assert kept.body is None
 
 
+async def test_a_calendar_address_is_kept_in_no_answer_and_its_end_is_answered_again(
+    api: httpx.AsyncClient, desk: Desk
+) -> None:
+    calendar = "/api/v1/owners/o-s-1/calendar"
+    made = await api.post(calendar, headers=KEY)
+    opened_again = await api.post(calendar, headers=KEY)
+    kept = await desk.store.kept_answer("k-1")
+    ended = await api.delete(calendar, headers={"Idempotency-Key": "k-2"})
+    ended_again = await api.delete(calendar, headers={"Idempotency-Key": "k-2"})
+
+    assert made.json()["path"].startswith("/calendar/")
+    assert kept is not None
+    assert kept.body is None
+    assert opened_again.status_code == 409
+    assert (ended_again.status_code, ended_again.content) == (200, ended.content)
+
+
 async def test_a_key_of_a_stranger_tells_nothing(api: httpx.AsyncClient) -> None:
     await api.put(RESERVE, json={"reserve": "30"}, headers=KEY)
 

@@ -33,8 +33,8 @@ STOP_ALL = "/api/v1/stop-all"
 STOP_KEY_S = 0.4  # for each look at its key, in a database that may hang
 SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
 """What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
-TOLD_ONCE = "/api/v1/users"
-"""Answers below it hold passwords and links, which stand in no database."""
+TOLD_ONCE = re.compile(r"[A-Z]+ /api/v1/users/.+|POST /api/v1/owners/[^/]+/calendar", re.DOTALL)
+"""Answers to these hold passwords, links and calendar addresses, which stand in no database."""
 OWN_TRAIL = (
     "start_event",
     "modify_event",
@@ -127,7 +127,8 @@ class CommandsOnce:
             answer = await _answer_of(self._app, scope, _replay(body, receive))
             await self._note(scope, Headers(scope=scope), answer)
             if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                secret = scope["path"].startswith(TOLD_ONCE) and answer.status < HTTPStatus.BAD_REQUEST
+                told_once = TOLD_ONCE.fullmatch(f"{scope['method']} {scope['path']}") is not None
+                secret = told_once and answer.status < HTTPStatus.BAD_REQUEST
                 kept = KeptAnswer(
                     key, asked, answer.status, None if secret else answer.body, self._desk().clock.now()
                 )
