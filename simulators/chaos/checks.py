@@ -103,6 +103,25 @@ class Auditor:
         async with self.opened() as (store, _):
             return [each.event_id for each in await store.settlements()]
 
+    async def owner_ids(self) -> list[str]:
+        """Return the owners in the order in which their homes were enrolled."""
+        async with self.opened() as (store, _):
+            return list(dict.fromkeys(each.owner_id for each in await store.enrollments()))
+
+    async def traces(self, owner_id: str) -> list[Fault]:
+        """Return what still names an owner who was forgotten."""
+        async with self.opened() as (store, _):
+            left = {
+                "an address": await store.contact(owner_id),
+                "notices": await store.notices_of(owner_id),
+                "a calendar": await store.calendar(owner_id=owner_id),
+            }
+        return [
+            ("wrong", f"owner {owner_id} was forgotten and has {what}")
+            for what, found in left.items()
+            if found
+        ]
+
     async def entries(self) -> Sequence[JournalEntry]:
         """Return the books."""
         async with self.opened() as (store, _):

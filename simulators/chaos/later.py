@@ -7,6 +7,7 @@ An event is final a day after its end at the earliest, which no test waits for. 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from vpp.adapters.clock import WallClock
@@ -14,19 +15,23 @@ from vpp.adapters.crash_points import crash_around
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.sql.store import SqlStore
 from vpp.bootstrap import crash_point
-from vpp.entrypoints.operations import books, days, money, own_data, payouts
+from vpp.entrypoints.operations import books, days, forgetting, money, own_data, payouts, write_offs
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.settings import load_programs, load_settings
+from vpp.stages.notify import QUIET_FOR, Progress, alert
 
 AHEAD = timedelta(days=3)
 
 
+@dataclass(frozen=True, slots=True)
 class ClockAhead:
     """The machine's clock, some days ahead."""
 
+    ahead: timedelta = AHEAD
+
     def now(self) -> datetime:
         """Return an instant some days from now."""
-        return WallClock().now() + AHEAD
+        return WallClock().now() + self.ahead
 
 
 async def _settle(desk: Desk) -> Json:
@@ -58,6 +63,21 @@ async def _leave(desk: Desk, site_id: str) -> Json:
     return await own_data.leave_program(desk, owner_id=owner_id, site_id=site_id, actor=f"owner:{owner_id}")
 
 
+async def _forget(desk: Desk, owner_id: str) -> Json:
+    hindrance = await forgetting.why_not_yet(desk, owner_id=owner_id)
+    if hindrance is not None and hindrance[1].startswith("-"):  # a correction left the owner in debt
+        await write_offs.write_off_owner(desk, owner_id=owner_id, reason="left", actor="staff:later")
+    return await forgetting.forget_owner(desk, owner_id=owner_id, actor=f"owner:{owner_id}")
+
+
+async def _quiet(desk: Desk) -> Json:
+    """Watch, nothing being amiss, for as long as an alarm needs to be over; one unanswered is told again."""
+    told = Progress()
+    for ahead in (AHEAD, AHEAD + QUIET_FOR):
+        await alert((), store=desk.store, clock=ClockAhead(ahead), told=told)
+    return {}
+
+
 DEEDS: dict[str, Callable[..., Awaitable[Json]]] = {
     "settle": _settle,
     "exclude": _exclude,
@@ -66,6 +86,8 @@ DEEDS: dict[str, Callable[..., Awaitable[Json]]] = {
     "confirm": _confirm,
     "call-back": _call_back,
     "leave": _leave,
+    "forget": _forget,
+    "quiet": _quiet,
 }
 
 

@@ -139,7 +139,7 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 def serve_orders() -> None:
     """Fork a program for each order, one after the other, until no more orders come."""
-    for module in ("vpp.entrypoints.cli", "vpp.entrypoints.service", "simulators.chaos.later"):
+    for module in ("vpp.entrypoints.cli", "vpp.entrypoints.service", "simulators.chaos.later", "apprise"):
         importlib.import_module(module)
     for line in sys.stdin:
         order = json.loads(line)

@@ -23,6 +23,7 @@ from vpp.adapters.clock import WallClock
 from vpp.domain.command import Action
 from vpp.domain.grid_event import Operation
 from vpp.domain.interval import whole_second
+from vpp.entrypoints.http.security import COOKIE
 from vpp.wire.openadr import Ask, encode_notification
 
 ANSWER_S = 60.0  # a settlement of ten thousand homes takes long; nobody asks twice meanwhile
@@ -30,6 +31,7 @@ LONG_S, TOO_SHORT_S = 3600, 600
 FEW_EVENTS = 10
 SETTLE_AFTER_S = 0.3  # until what homes just sent is stored
 PROGRAM = "elrp-a4-pge"
+ACTOR = "operator:chaos"
 BY_SIGNAL = frozenset(
     ("signal", "signal-answer", "signal-receipt", "event-version", "plan", "tick", "publish", "ack")
 )
@@ -73,12 +75,27 @@ class Api:
         card = self._card(pid)
         if card is None:
             return None
-        headers = {"Authorization": f"Bearer {card[1]}", "X-VPP-Actor": "operator:chaos"}
+        headers = {"Authorization": f"Bearer {card[1]}", "X-VPP-Actor": ACTOR}
         if key:
             headers["Idempotency-Key"] = key
         with contextlib.suppress(httpx.HTTPError):
             return await self._client.request(method, f"{card[0]}/api/v1{path}", headers=headers, json=body)
         return None
+
+    async def browse(
+        self, pid: int, method: str, path: str, *, cookie: str = "", form: dict[str, str] | None = None
+    ) -> httpx.Response | None:
+        """Return what a page answers to a browser that follows no address; None where the service died."""
+        card = self._card(pid)
+        if card is None:
+            return None
+        headers = {"Cookie": f"{COOKIE}={cookie}"} if cookie else {}
+        try:
+            return await self._client.request(method, f"{card[0]}{path}", headers=headers, data=form)
+        except httpx.HTTPError:
+            return None
+        finally:
+            self._client.cookies.clear()  # each visitor brings their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,7 @@ class Wish:
     method: str
     path: str
     body: dict[str, Any] | None
-    granted: Callable[[], None]
+    granted: Callable[[httpx.Response], None]
     key: str
 
 
@@ -130,7 +147,7 @@ class People:
                 return
             self.wishes.remove(wish)
             if answer.is_success:
-                wish.granted()
+                wish.granted(answer)
 
     async def provoke(self, pid: int, point: str) -> None:
         """Do once what makes the controller pass a point."""
@@ -148,7 +165,7 @@ class People:
             await (self.say_yes(pid) if self.noes else self.say_no(pid))
         elif point == "reserve":
             site_id = self.random.choice(self.site_ids)
-            await self._wish(pid, "PUT", f"/sites/{site_id}/reserve", {"reserve": f"{self._next() % 5}.5"})
+            await self.wish(pid, "PUT", f"/sites/{site_id}/reserve", {"reserve": f"{self._next() % 5}.5"})
         elif point == "telemetry":
             await self.tell_homes("speak")
         elif point in ("readings", "meter-receipt"):
@@ -158,7 +175,7 @@ class People:
         elif point == "nomination":
             month = f"{WallClock().now() + timedelta(days=40):%Y-%m}"
             path = f"/programs/{PROGRAM}/nominations/{month}"
-            await self._wish(pid, "PUT", path, {"power_mw": f"{self._next()}"})
+            await self.wish(pid, "PUT", path, {"power_mw": f"{self._next()}"})
         elif point in ("user", "trail", "kept-answer", "login-link"):
             await self._add_user(pid)
 
@@ -178,12 +195,12 @@ class People:
         assert self.event_id is not None
         event_id = self.event_id
 
-        def cancelled() -> None:
+        def cancelled(_: httpx.Response) -> None:
             if self.event_id == event_id:
                 self.event_id = None
                 self.ended.append(event_id)
 
-        await self._wish(pid, "POST", f"/events/{event_id}/cancel", None, cancelled)
+        await self.wish(pid, "POST", f"/events/{event_id}/cancel", None, cancelled)
         await self.settle(pid)
 
     async def settle(self, pid: int) -> None:
@@ -193,15 +210,22 @@ class People:
         # All of them again after each of a thousand kills would be most of what the service does.
         every = not self.ended or self.random.random() < FEW_EVENTS / len(self.ended)
         path = "/settlements" if every else f"/events/{self.ended[-1]}/settlement"
-        await self._wish(pid, "POST", path, None)
+        await self.wish(pid, "POST", path, None)
 
     async def force_event(self, pid: int) -> None:
         """Let the grid ask for too short a time, and the operator say yes to it all the same."""
+        event_id = await self.ask_too_shortly()
+        await self.wish(pid, "POST", f"/events/{event_id}/force", None)
+        await self.wish(
+            pid, "POST", f"/events/{event_id}/cancel", None, lambda _: self.ended.append(event_id)
+        )
+
+    async def ask_too_shortly(self) -> str:
+        """Let the grid ask for too short a time, and return the event, which waits for somebody's leave."""
         event_id = f"short-{self._next()}"
         await self._signal(Operation.CREATE, event_id, TOO_SHORT_S)
         await self.listener.all_answered(5.0)
-        await self._wish(pid, "POST", f"/events/{event_id}/force", None)
-        await self._wish(pid, "POST", f"/events/{event_id}/cancel", None, lambda: self.ended.append(event_id))
+        return event_id
 
     async def say_no(self, pid: int) -> None:
         """Let an owner who takes part opt out."""
@@ -212,11 +236,11 @@ class People:
             await self.say_yes(pid)
         site_id = self.random.choice(taking_part or self.site_ids)
 
-        def promised() -> None:
+        def promised(_: httpx.Response) -> None:
             if self.event_id == event_id:
                 self.noes[site_id] = asyncio.get_running_loop().time()
 
-        await self._wish(pid, "PUT", f"/events/{event_id}/opt-outs/{site_id}", None, promised)
+        await self.wish(pid, "PUT", f"/events/{event_id}/opt-outs/{site_id}", None, promised)
 
     def taking_part(self) -> list[str]:
         """Return the homes that discharge for the event, as far as was heard, and did not say no."""
@@ -234,7 +258,7 @@ class People:
         """Let an owner take the no back."""
         site_id = self.random.choice(sorted(self.noes))
         del self.noes[site_id]  # from the asking on it may be so
-        await self._wish(pid, "DELETE", f"/events/{self.event_id}/opt-outs/{site_id}", None)
+        await self.wish(pid, "DELETE", f"/events/{self.event_id}/opt-outs/{site_id}", None)
 
     def disobeyed(self) -> list[str]:
         """Return the sites that said no, and whose newest command is a discharge that runs."""
@@ -250,10 +274,10 @@ class People:
 
     async def _add_user(self, pid: int) -> None:
         name = f"op-{self._next()}"
-        await self._wish(
+        await self.wish(
             pid, "PUT", f"/users/{name}", {"role": "operator", "password": "a long one, for tests"}
         )
-        await self._wish(pid, "POST", f"/users/{name}/login-links", None)
+        await self.wish(pid, "POST", f"/users/{name}/login-links", None)
 
     async def _signal(self, operation: Operation, event_id: str, seconds: int) -> None:
         now = whole_second(WallClock().now())
@@ -271,14 +295,15 @@ class People:
         )
         await self.listener.signal(body)
 
-    async def _wish(
+    async def wish(
         self,
         pid: int,
         method: str,
         path: str,
         body: dict[str, Any] | None,
-        granted: Callable[[], None] = lambda: None,
+        granted: Callable[[httpx.Response], None] = lambda _: None,
     ) -> None:
+        """Ask for something now, and in each life to come until it is answered."""
         self.wishes.append(Wish(method, path, body, granted, f"wish-{self._next()}"))
         await self.insist(pid)
 

@@ -8,19 +8,24 @@ from vpp.adapters.crash_points import LABELS, POINTS
 
 DAYS_LATER = (
     "settlement", "ledger-posted", "payout", "ledger-voided", "excluded-day", "ledger-reversed", "consent",
+    "alarm-end", "forgetting",
 )  # fmt: skip
-"""Points that are passed when an event is final, or by an owner who leaves."""
+"""Points that are passed when an event is final, minutes after an alarm, or by an owner who leaves."""
 
-BY_BROWSER = (
-    "session", "login", "logout", "contact", "notice", "notice-send", "notice-delivery", "alarm",
-    "alarm-notice", "alarm-answer", "alarm-end", "calendar", "calendar-end", "case", "forgetting",
+BY_VISITORS = (
+    "session", "login", "logout", "contact", "calendar", "calendar-end", "case", "alarm", "alarm-notice",
+    "alarm-answer", "notice", "notice-send", "notice-delivery",
 )  # fmt: skip
-"""Points that only people with a browser, and messages to them, pass; no kill of ours comes by there."""
+"""Points that owners and staff pass, by their pages and by what they are told."""
+
+BY_TIMER = ("notice", "notice-send", "notice-delivery", "alarm", "alarm-notice")
+"""Points that are passed some seconds after the start of a life: people are told every five seconds."""
 
 _ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-reversed", "payout",
-              "excluded-day", "included-day", "quarantine", "consent", *BY_BROWSER}  # fmt: skip
+              "excluded-day", "included-day", "quarantine", "consent", "alarm-end", "forgetting"}  # fmt: skip
 SERVING = tuple(point for point in POINTS if point not in _ELSEWHERE)
 ENDING = ("cancel", "settlement", "ledger-pending")
+LATE = (*ENDING, "case")  # an owner asks about what ended
 AT_ANY_INSTANT, AT_REST, BROKER = "any instant", "at rest", "broker"
 FEW_HOMES = 200
 BROKER_SHARE, INSTANT_SHARE, REST_SHARE = 12, 9, 20  # one of so many kills
@@ -56,13 +61,23 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
             yield Kill(AT_ANY_INSTANT)
         else:
             if not labels:
-                labels = [f"{when}-{point}" for point in SERVING for when in ("before", "after")]
-                random.shuffle(labels)
-                # An event that ends at once delivers nothing, and nothing of it is booked.
-                labels.sort(key=lambda label: label.partition("-")[2] not in ENDING)
+                labels = _in_turn(random)
             target = labels.pop()
             once = target.endswith(("-epoch", "-migration", "-key-file", "-lease-of-lead"))
+            once = once or target.partition("-")[2] in BY_VISITORS
             yield Kill(target, 1 if once else random.choice((1, 1, 2)))
+
+
+def _in_turn(random: Random) -> list[str]:
+    """Return every label once, the last one first: an ending comes last, and before it half of the slow ones.
+
+    An event that ends at once delivers nothing, and nothing of it is booked.
+    """
+    labels = [f"{when}-{point}" for point in SERVING for when in ("before", "after")]
+    random.shuffle(labels)
+    put_off = {f"{random.choice(('before', 'after'))}-{point}" for point in BY_TIMER}
+    labels.sort(key=lambda label: (label.partition("-")[2] not in LATE, label not in put_off))
+    return labels
 
 
 def hours_touched(homes: int, count: int, minute: int) -> int:

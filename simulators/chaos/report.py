@@ -27,6 +27,10 @@ class Tally:
     receipts: int = 0
     readings: int = 0
     events: int = 0
+    notices: int = 0
+    notices_again: int = 0  # arrived twice, the controller having died before it noted the first
+    unnoted: int = 0  # lives that ended with a notice sent and not noted
+    answers: int = 0  # to alarms
     entries: int = 0
     paid_micro_dollars: int = 0
     prepared_s: float = 0.0  # until every home was enrolled and online
@@ -61,6 +65,10 @@ class Tally:
             "receipts": self.receipts,
             "readings": self.readings,
             "events": self.events,
+            "notices": self.notices,
+            "notices_again": self.notices_again,
+            "lives_ended_before_the_note": self.unnoted,
+            "alarms_answered": self.answers,
             "ledger_entries": self.entries,
             "paid_usd": f"{self.paid_micro_dollars / 1_000_000:.2f}",
             "prepared_s": round(self.prepared_s, 1),
@@ -90,6 +98,8 @@ class Tally:
             f"{self.events} events, {self.commands} commands heard, {self.executed} executed by homes; "
             f"{self.readings} readings stored; {self.entries} ledger entries, "
             f"${self.paid_micro_dollars / 1_000_000:.2f} paid\n"
+            f"{self.notices} notices arrived, {self.notices_again} of them twice: {self.unnoted} lives ended "
+            f"between a sending and its note; {self.answers} alarms answered\n"
             f"at the busiest {self.busy:.1f} processes waited for each processor: limits were longer\n"
             f"lost {self.of('lost')}, doubled {self.of('doubled')}, "
             f"otherwise wrong {len(self.faults) - self.of('lost') - self.of('doubled')}\n"

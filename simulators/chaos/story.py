@@ -12,13 +12,16 @@ from typing import Any
 
 from simulators.chaos.at_rest import AFTER_RESTART_S, Fleet, asked_w, steady
 from simulators.chaos.checks import Auditor, Executed, misspent
+from simulators.chaos.mailbox import a_mailbox
 from simulators.chaos.nursery import Life
+from simulators.chaos.outbox import Outbox
 from simulators.chaos.patience import times_busy, times_many, until
 from simulators.chaos.people import Api, People
-from simulators.chaos.plan import AT_ANY_INSTANT, AT_REST, BROKER, Kill, hours_touched, kills
+from simulators.chaos.plan import AT_ANY_INSTANT, AT_REST, BROKER, BY_TIMER, Kill, hours_touched, kills
 from simulators.chaos.report import Tally
 from simulators.chaos.stage import KILLED, NotSetUp, Stage, staged
 from simulators.chaos.takeover import take_turns
+from simulators.chaos.visitors import POINTS, RAISED_S, Visitors
 from simulators.chaos.wire import Fault, Listener
 from vpp.adapters.clock import WallClock
 from vpp.domain.ledger import Account, balances
@@ -29,6 +32,8 @@ CATCH_UP_S = 30.0
 RESTED_S = 10.0  # a fleet that goes on changing for longer is not at rest, and nothing is amiss
 TRIES = 8
 BASELINE_DAYS = 4
+BEFORE_TOLD_S = 4.0  # a life so short sends no notice
+ARRIVED_S = 0.1  # until a notice that a dead controller sent is taken
 CHAIN_EVERY = 10  # kills; it is read from its first link
 
 
@@ -42,6 +47,7 @@ class Story:
 
     stage: Stage
     people: People
+    visitors: Visitors
     auditor: Auditor
     tally: Tally
     random: Random
@@ -77,6 +83,7 @@ class Story:
     async def life(self, setting: str) -> AsyncIterator[Life]:
         """Give a controller that is ready, or already dead where it was told to die early."""
         began = time.monotonic()
+        await self._found(await self.visitors.outbox.life_over(self.auditor))
         life = await self.stage.nursery.start("serve", VPP_CRASH_AT=setting)
 
         async def ready() -> bool:
@@ -90,6 +97,8 @@ class Story:
             yield life
         finally:
             await life.kill()
+            if time.monotonic() - began > BEFORE_TOLD_S:
+                await asyncio.sleep(ARRIVED_S)
 
     async def _kill_controller(self, kill: Kill) -> None:
         async with self.life(kill.setting) as life:
@@ -101,11 +110,8 @@ class Story:
                 await life.ends_within(self.random.random() ** 2)
                 life.signal(9)
                 await asking
-            tries = 0
-            while kill.point and tries < TRIES and not life.over:
-                await self.people.provoke(life.pid, kill.point)
-                await life.ends_within(0.3 * self.many)
-                tries += 1
+            if kill.point:
+                await self._drive_to(life, kill.point)
             reached = life.over
             await life.kill()
         if await life.wait() != KILLED:
@@ -113,6 +119,15 @@ class Story:
         self.tally.kills[kill.target if reached and kill.point else AT_ANY_INSTANT] += 1
         if not reached and kill.point:
             self.tally.missed[kill.target] += 1
+
+    async def _drive_to(self, life: Life, point: str) -> None:
+        """Do what leads to a point, a few times, until the controller died there."""
+        slow = point in BY_TIMER
+        for _ in range(2 if slow else TRIES):
+            if life.over:
+                return
+            await (self.visitors if point in POINTS else self.people).provoke(life.pid, point)
+            await life.ends_within(RAISED_S * times_busy() if slow else 0.3 * self.many)
 
     async def _kill_broker(self) -> None:
         """Kill the broker in the middle of an event; something is due as soon as it is back."""
@@ -199,6 +214,7 @@ class Story:
         if not await until(planned, CATCH_UP_S):
             await self._found([("lost", f"no plan answers {', '.join(await self.auditor.unplanned())}")])
         await self._audit()
+        await self._found(await self.visitors.faults(life.pid))
 
     async def _audit(self, *, chain: bool = False) -> None:
         await self._found(await self.auditor.audit(self.people.listener.heard, chain=chain))
@@ -235,6 +251,9 @@ class Story:
             if not await until(released, OBEY_S):
                 await self._found([("wrong", f"a home discharges {OBEY_S:.0f} s after the last cancel")])
 
+            await self.visitors.leave_address(life.pid, self.visitors.leaving)
+            await self.visitors.open_calendar(life.pid, self.visitors.leaving)
+            await self._everybody_told(life)
             if not await until(self._all_confirmed, CATCH_UP_S * self.many):
                 await self._found([("lost", "readings wait for a receipt although nobody is killed")])
             for event_id in people.ended:
@@ -242,6 +261,17 @@ class Story:
             await self._audit(chain=True)
             await self._found(await self.auditor.made_again())
         await self._count()
+
+    async def _everybody_told(self, life: Life) -> None:
+        """Wait until every notice arrived and is noted, and every alarm that stands was told."""
+        visitors = self.visitors
+
+        async def told() -> bool:
+            return not (await visitors.outbox.missing(self.auditor) or await visitors.untold())
+
+        if not await until(told, CATCH_UP_S):
+            await self._found(await visitors.outbox.missing(self.auditor) + await visitors.untold())
+        await self._found(await visitors.faults(life.pid))
 
     async def _all_confirmed(self) -> bool:
         """Let the homes send what they hold, if they hold anything, and give it time to be stored."""
@@ -264,6 +294,10 @@ class Story:
         self.tally.receipts = heard.counts["receipt"]
         self.tally.readings = sum(heard.confirmed.values())
         self.tally.events = len(self.people.ended)
+        self.tally.notices = len(set(self.visitors.outbox.mailbox.keys))
+        self.tally.notices_again = self.visitors.outbox.again
+        self.tally.unnoted = self.visitors.outbox.deaths
+        self.tally.answers = len(self.visitors.answered)
 
     async def pay_days_later(self) -> None:
         """Settle for good, pay, call back, correct and pay again; killed at each point. Raises Violated."""
@@ -280,6 +314,13 @@ class Story:
             points = () if self.tally.kills["after-ledger-reversed"] else ("ledger-reversed",)
             await self._deed(("correct", event_id), *points)
         await self._deed(("leave", self.stage.site_ids[-1]), "consent")
+        await self._deed(("pay", "third"))
+        await self._deed(("confirm", "third"))
+        await self._deed(("forget", self.visitors.leaving), "forgetting")
+        self.visitors.forget()
+        await self._found(await self.auditor.traces(self.visitors.leaving))
+        await self._deed(("quiet",), "alarm-end")
+        await self._found(await self.visitors.after_the_alarms())
         entries = await self.auditor.entries()
         await self._found(await self.auditor.audit(self.people.listener.heard, chain=True))
         self.tally.entries = len(entries)
@@ -327,20 +368,22 @@ async def told(
     """Give a story whose homes are enrolled and online; its first fault ends it, and the tally names it."""
     began = time.monotonic()
     try:
-        async with (
-            staged(
-                folder, homes=homes, hours=hours, seed=seed, database_url=database_url, kills=tally.kills
-            ) as stage,
-            Listener(stage.broker.url, stage.source) as listener,
-        ):
-            api = Api(folder / "state")
-            people = People(api, listener, stage.homes, stage.site_ids, stage.full_w, Random(seed))
-            await listener.wait_connected()
-            await _everyone_online(people)
-            tally.prepared_s = time.monotonic() - began
-            say(f"{homes} homes are enrolled and online after {tally.prepared_s:.0f} s")
-            yield Story(stage, people, Auditor(database_url), tally, Random(seed), say)
-            await api.close()
+        with a_mailbox() as mailbox:
+            async with (
+                staged(
+                    folder, homes=homes, hours=hours, seed=seed, database_url=database_url, kills=tally.kills
+                ) as stage,
+                Listener(stage.broker.url, stage.source) as listener,
+            ):
+                api, auditor = Api(folder / "state"), Auditor(database_url)
+                people = People(api, listener, stage.homes, stage.site_ids, stage.full_w, Random(seed))
+                await listener.wait_connected()
+                await _everyone_online(people)
+                tally.prepared_s = time.monotonic() - began
+                say(f"{homes} homes are enrolled and online after {tally.prepared_s:.0f} s")
+                visitors = Visitors(people, auditor, Outbox(mailbox), await auditor.owner_ids())
+                yield Story(stage, people, visitors, auditor, tally, Random(seed), say)
+                await api.close()
     except Violated:
         pass
     tally.wall_s = time.monotonic() - began

@@ -41,6 +41,8 @@ async def test_sixty_kills_lose_nothing_double_nothing_and_the_books_are_exact(t
     assert found["first_command_s"]["most"] <= FIRST_COMMAND_S * found["busy"]
     assert found["executed"] >= found["homes"]  # the faster the machine, the fewer ticks between kills
     assert float(found["paid_usd"]) > 0
+    assert found["notices"] > 0
+    assert {"before-forgetting", "after-forgetting"} <= set(found["kills_by_label"])
     assert time.monotonic() - began < WITHIN_S * found["busy"]
 
 

@@ -1,22 +1,33 @@
 """What the kill runs compare: each check must find what it is there for."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
+from typing import cast
 
 from simulators.chaos.at_rest import Fleet, asked_by
 from simulators.chaos.checks import Auditor, Executed
 from simulators.chaos.homes import Past
-from simulators.chaos.plan import hours_touched
+from simulators.chaos.mailbox import Mailbox
+from simulators.chaos.outbox import Outbox, alarm_faults
+from simulators.chaos.people import People
+from simulators.chaos.plan import BY_VISITORS, DAYS_LATER, SERVING, hours_touched, kills
+from simulators.chaos.visitors import Visitors
 from simulators.chaos.wire import Heard
 from simulators.home_files import SITES_FILE, read_site_ids
 from tests.adapters.store_world import a_request
 from tests.adapters.test_store_sql import execute
 from tests.journeys.test_restore import a_running_evening
 from tests.simulation.gateways import a_command
+from vpp.adapters.crash_points import POINTS
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.command import Action
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
+from vpp.domain.dispute import DisputeWord, WordKind
+from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice, NoticeKind
 from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.entrypoints.operations.people import key_of
 from vpp.wire.meter_file import read_meter_file
 
 NOW = datetime(2026, 3, 10, 22, 40, tzinfo=UTC)  # two days after the clocks of California went forward
@@ -124,3 +135,106 @@ def test_the_longer_a_run_and_the_later_it_begins_in_an_hour_the_more_hours_have
     assert [hours_touched(10_000, 8, minute=at) for at in (0, 42, 43, 59)] == [1, 1, 2, 2]
     assert hours_touched(10_000, 1000, minute=0) == 5
     assert hours_touched(10_000, 10_000, minute=0) == 24
+
+
+def a_notice(key: str, party: str = "o-1", *, tries: int = 1, sent: bool = True) -> tuple[Notice, Delivery]:
+    notice = Notice(key, party, NoticeKind.SCHEDULED, "ev-1", NOW)
+    return notice, Delivery(tries, None, NOW if sent else None, None)
+
+
+def test_a_notice_may_arrive_again_only_after_a_death_before_it_was_noted() -> None:
+    outbox = Outbox(Mailbox())
+
+    assert outbox.faults(["n-1"], {"n-1": a_notice("n-1", tries=0, sent=False)}) == []
+    assert outbox.faults(["n-1"], {"n-1": a_notice("n-1")}) == []
+    assert (outbox.again, outbox.deaths) == (1, 1)
+    noted = outbox.faults(["n-1"], {"n-1": a_notice("n-1")})
+    twice = outbox.faults(["n-2", "n-2"], {"n-2": a_notice("n-2")})
+
+    assert noted == [("doubled", "notice n-1 arrived again after it was noted as sent")]
+    assert twice == [("doubled", "notice n-2 arrived 2 times in one life")]
+
+
+def test_a_notice_that_is_not_stored_and_two_of_a_party_that_were_not_noted_are_found() -> None:
+    written = {key: a_notice(key, tries=0, sent=False) for key in ("n-1", "n-2")}
+
+    assert Outbox(Mailbox()).faults(["n-0"], {}) == [("wrong", "notice n-0 arrived and is not stored")]
+    unnoted = Outbox(Mailbox()).faults(["n-1", "n-2"], written)
+
+    assert unnoted == [("wrong", "2 notices to o-1 arrived in one life and were not noted")]
+
+
+def test_a_notice_that_never_arrived_or_is_not_noted_is_lost() -> None:
+    outbox = Outbox(Mailbox(keys=["n-1", "n-2"]))
+    written = {
+        "n-1": a_notice("n-1"),
+        "n-2": a_notice("n-2", tries=0, sent=False),
+        "n-3": a_notice("n-3", tries=0, sent=False),
+    }
+
+    assert outbox.missing_of(written) == [
+        ("lost", "notice n-2 was written and not noted"),
+        ("lost", "notice n-3 was written and did not arrive"),
+    ]
+
+
+def test_an_alarm_that_lost_its_answer_or_is_told_again_after_it_is_found() -> None:
+    standing = Alarm("a-1", NoticeKind.SHORTFALL, "ev-1", NOW, told_rank=0, told_at=NOW)
+    answered = replace(standing, answered_by="ana", answered_at=NOW)
+    late = replace(a_notice("n-1", "staff:ben")[0], at=NOW + timedelta(seconds=1), facts={"alarm": "a-1"})
+
+    assert alarm_faults([answered], {"a-1": "ana"}, [replace(late, at=NOW)], {"a-1"}) == []
+    assert alarm_faults([standing], {"a-1": "ana"}, [], set())[0][0] == "lost"
+    assert alarm_faults([], {}, [], {"a-1"}) == [("lost", "alarm a-1 was raised and is not stored")]
+    assert alarm_faults([answered], {"a-1": "ana"}, [late], {"a-1"}) == [
+        ("wrong", "alarm a-1 was told again after it was answered")
+    ]
+
+
+def test_every_point_is_killed_somewhere_but_those_that_are_named() -> None:
+    prepared = {"enrolment", "source", "key-file", "migration", "readings"}
+
+    assert set(POINTS) - set(SERVING) - set(DAYS_LATER) - prepared == {"included-day", "quarantine"}
+    assert set(BY_VISITORS) <= set(SERVING)
+
+
+def test_the_kills_of_a_cycle_reach_every_point_that_visitors_pass() -> None:
+    drawn = [each.point for each in kills(120, Random(5))]
+
+    assert set(BY_VISITORS) <= set(drawn)
+
+
+async def test_an_address_a_calendar_and_a_question_that_are_not_as_answered_are_found(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'vpp.sqlite'}"
+    store = await SqlStore.open(url)
+    await store.keep_contact(Contact("o-1", "en", "json://127.0.0.1"))
+    await store.open_calendar(CalendarFeed(key_of("of-o-1"), "o-1", NOW))
+    await store.say(DisputeWord("o-1", "ev-1", WordKind.ASKED, NOW, "owner:o-1", "Why?"))
+    visitors = Visitors(
+        cast(People, None),  # nobody is asked anything
+        Auditor(url),
+        Outbox(Mailbox()),
+        ["o-1"],
+        languages={"o-1": "en"},
+        calendars={"o-1": "of-o-1"},
+        questions=[("o-1", "ev-1", "Why?")],
+    )
+
+    assert await visitors.kept() == []
+    visitors.languages["o-1"] = "es"
+    visitors.calendars["o-1"] = ""
+    visitors.questions.append(("o-1", "ev-1", "And now?"))
+    faults = await visitors.kept()
+
+    assert faults == [
+        ("lost", "the address of o-1 was taken and is not stored"),
+        ("lost", "the calendar of o-1 is not the one that was answered"),
+        ("lost", "question ('o-1', 'ev-1', 'And now?') is there 0 times"),
+    ]
+    assert await Auditor(url).traces("o-1") == [
+        ("wrong", "owner o-1 was forgotten and has an address"),
+        ("wrong", "owner o-1 was forgotten and has a calendar"),
+    ]
+    await store.close()
