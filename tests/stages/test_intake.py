@@ -258,6 +258,7 @@ async def test_update_to_no_duration_cancels(world: World) -> None:
         (signed(notification()) + b"\n", "bad_signature"),
         (signed(notification(), PGE), "bad_signature"),
         (signed(notification(), PGE, "pge"), "unknown_key"),
+        (signed(notification() + b" " * (16_384 - len(notification()))), "longer than 16384 bytes"),
         (signed(notification(program_id="elrp-b")), "unknown_program"),
         (signed(notification(modified_at=NOW + 6 * MINUTE)), "modified_too_far_ahead"),
         (altered(intervalPeriod={"start": "soon", "duration": "PT1H"}), "start is not an RFC 3339 time"),

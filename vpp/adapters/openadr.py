@@ -67,11 +67,14 @@ class OpenAdrFeed:
             return Malformed(SOURCE_WITHOUT_KEY, source.name, vouched=False)
         try:
             message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)
-        except MalformedMessage:
+        except MalformedMessage as malformed:
             if source.public_key is None:
                 return decode_notification(raw.payload, source=source.name, unknown=unknown)
             first_line = raw.payload.partition(b"\n")[0]
-            return _refuse(first_line, raw, BAD_SIGNATURE)
+            too_long = (
+                len(raw.payload) > GRID_MESSAGE_BYTES
+            )  # its signature, right or wrong, was not looked at
+            return _refuse(first_line, raw, malformed.reason if too_long else BAD_SIGNATURE)
         if source.public_key is None:
             return decode_notification(message.body, source=source.name, unknown=unknown)
         if message.kid != source.name:
