@@ -77,11 +77,11 @@ async def test_staff_are_told_what_of_an_event_waits_and_that_the_rest_goes(subu
 
     ((notice, _),) = await store.notices_to_send(now=clock.now(), limit=10)
     title, text = word_notice(notice, "en")
-    assert title == "Part of Console ev-1 waits for approval"
+    assert title == "Part of ELRP A.4, PG&E waits for approval"
     assert text.startswith(
-        "12.0 kW of Console ev-1, which starts at Wed Sep 9, 6:00 PM PDT, wait for approval."
+        "12.0 kW of ELRP A.4, PG&E, which starts at Wed Sep 9, 6:00 PM PDT, wait for approval."
     )
-    assert "12.0 kW de Console ev-1" in word_notice(notice, "es")[1]
+    assert "12.0 kW de ELRP A.4, PG&E" in word_notice(notice, "es")[1]
 
 
 async def test_event_that_asks_for_all_misses_an_approver_where_homes_give_up_to_the_limit(
