@@ -6,13 +6,15 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
+import pytest
+
 from simulators.chaos.at_rest import Fleet, asked_by
 from simulators.chaos.checks import Auditor, Executed
 from simulators.chaos.homes import Past
 from simulators.chaos.mailbox import Mailbox
 from simulators.chaos.outbox import Outbox, alarm_faults
 from simulators.chaos.people import People
-from simulators.chaos.plan import BY_VISITORS, DAYS_LATER, SERVING, hours_touched, kills
+from simulators.chaos.plan import BY_TIMER, BY_VISITORS, DAYS_LATER, SERVING, hours_touched, kills
 from simulators.chaos.visitors import Visitors
 from simulators.chaos.wire import Heard
 from simulators.home_files import SITES_FILE, read_site_ids
@@ -198,9 +200,11 @@ def test_every_point_is_killed_somewhere_but_those_that_are_named() -> None:
     assert set(BY_VISITORS) <= set(SERVING)
 
 
-def test_the_kills_of_a_cycle_reach_every_point_that_visitors_pass() -> None:
-    drawn = [each.point for each in kills(120, Random(5))]
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_short_run_waits_for_few_slow_points_and_a_longer_one_reaches_all(seed: int) -> None:
+    drawn = [each.point for each in kills(150, Random(seed))]
 
+    assert len([point for point in drawn[:60] if point in BY_TIMER]) <= 4
     assert set(BY_VISITORS) <= set(drawn)
 
 
