@@ -67,6 +67,9 @@ async def _forget(desk: Desk, owner_id: str) -> Json:
     hindrance = await forgetting.why_not_yet(desk, owner_id=owner_id)
     if hindrance is not None and hindrance[1].startswith("-"):  # a correction left the owner in debt
         await write_offs.write_off_owner(desk, owner_id=owner_id, reason="left", actor="staff:later")
+    elif hindrance is not None:
+        await payouts.run_payout(desk, run_id="last")
+        await payouts.confirm_payout(desk, run_id="last")
     return await forgetting.forget_owner(desk, owner_id=owner_id, actor=f"owner:{owner_id}")
 
 

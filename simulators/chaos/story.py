@@ -314,8 +314,6 @@ class Story:
             points = () if self.tally.kills["after-ledger-reversed"] else ("ledger-reversed",)
             await self._deed(("correct", event_id), *points)
         await self._deed(("leave", self.stage.site_ids[-1]), "consent")
-        await self._deed(("pay", "third"))
-        await self._deed(("confirm", "third"))
         await self._deed(("forget", self.visitors.leaving), "forgetting")
         self.visitors.forget()
         await self._found(await self.auditor.traces(self.visitors.leaving))
