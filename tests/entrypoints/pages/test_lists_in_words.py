@@ -136,6 +136,10 @@ async def test_only_the_soonest_of_what_comes_is_the_next_event(
     await begin(suburb, "soon", "2026-09-10T17:00")
     await begin(suburb, "now", "now")
 
-    headings = re.findall(r"<h2>(\w+ event|Event \w+)</h2>", (await rosa.get("/owner")).text)
+    page = (await rosa.get("/owner")).text
+    headings = re.findall(r"<h2>(\w+ event|Event \w+)</h2>", page)
 
     assert headings == ["Event now", "Next event", "Later event"]
+    described = re.findall(r'<button[^>]* aria-describedby="([^"]+)">Opt out', page)
+    assert described == [f"about-s-001-{event_id}" for event_id in ("now", "soon", "later")]
+    assert all(f'<div id="{each}">' in page for each in described)  # whoever hears it hears which event
