@@ -28,6 +28,7 @@ from vpp.entrypoints.operations import events, money, sites, starting
 MANY, SOME = at_most(int(os.environ.get("VPP_BENCH_SITES", "100000"))), at_most(10_000)
 AT_ONCE = 20_000
 ASKED, PAINTS = often(20), often(7)
+LONG_ENOUGH_MS = 10_000
 OWNER = "o-s-001"
 PAINT = """() => new Promise((found) => new PerformanceObserver((list) => {
   for (const each of list.getEntries()) if (each.name === "first-contentful-paint") found(each.startTime);
@@ -123,6 +124,8 @@ async def _p95(name: str, ask: Callable[[], Awaitable[None]]) -> Figure:
         began = time.perf_counter()
         await ask()
         taken.append(1000 * (time.perf_counter() - began))
+        if len(taken) > 1 and sum(taken) > LONG_ENOUGH_MS:
+            break
     figure = Figure(f"{MANY:,} homes, {name}, p95", statistics.quantiles(taken, n=20)[-1], "ms")
     sys.stderr.write(f"{figure.line()}\n")
     return figure
