@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from simulators.chaos.checks import Auditor
-from simulators.chaos.mailbox import Mailbox
 from simulators.chaos.wire import Fault
+from simulators.mailbox import Mailbox
 from vpp.domain.notice import Alarm, Delivery, Notice
 
 Written = Mapping[str, tuple[Notice, Delivery]]

@@ -12,7 +12,6 @@ from typing import Any
 
 from simulators.chaos.at_rest import AFTER_RESTART_S, Fleet, asked_w, steady
 from simulators.chaos.checks import Auditor, Executed, misspent
-from simulators.chaos.mailbox import a_mailbox
 from simulators.chaos.nursery import Life
 from simulators.chaos.outbox import Outbox
 from simulators.chaos.patience import times_busy, times_many, until
@@ -23,6 +22,7 @@ from simulators.chaos.stage import KILLED, NotSetUp, Stage, staged
 from simulators.chaos.takeover import take_turns
 from simulators.chaos.visitors import POINTS, RAISED_S, Visitors
 from simulators.chaos.wire import Fault, Listener
+from simulators.mailbox import a_mailbox
 from vpp.adapters.clock import WallClock
 from vpp.domain.ledger import Account, balances
 

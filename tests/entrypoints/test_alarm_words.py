@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from simulators.mailbox import Mailbox, a_mailbox
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
-from tests.receiver import Receiver, a_receiver
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.dispute import overdue_at
 from vpp.domain.rest_days import rest_days
@@ -20,12 +20,12 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with a_receiver() as opened:
+def receiver() -> Iterator[Mailbox]:
+    with a_mailbox() as opened:
         yield opened
 
 
-async def a_watched_suburb(tmp_path: Path, receiver: Receiver, *, console_mw: int = 100) -> Suburb:
+async def a_watched_suburb(tmp_path: Path, receiver: Mailbox, *, console_mw: int = 100) -> Suburb:
     suburb = await a_suburb(tmp_path, console_mw=console_mw)
     suburb.controller.messenger = AppriseMessenger()
     await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
@@ -50,7 +50,7 @@ async def open_alarms(suburb: Suburb) -> list[Any]:
 
 
 async def test_an_alarm_says_the_name_program_and_local_time_of_its_event(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     suburb = await a_watched_suburb(tmp_path, receiver)
     await begin(suburb, mw="0.9")
@@ -62,7 +62,7 @@ async def test_an_alarm_says_the_name_program_and_local_time_of_its_event(
     assert about in receiver.took[0]["message"]
 
 
-async def test_an_alarm_about_a_test_says_test(tmp_path: Path, receiver: Receiver) -> None:
+async def test_an_alarm_about_a_test_says_test(tmp_path: Path, receiver: Mailbox) -> None:
     suburb = await a_watched_suburb(tmp_path, receiver, console_mw=0)
     await begin(suburb, mw="0.02", test=True)
     await tell(suburb)
@@ -71,7 +71,7 @@ async def test_an_alarm_about_a_test_says_test(tmp_path: Path, receiver: Receive
 
 
 async def test_a_higher_limit_that_waits_for_a_second_person_is_an_alarm_until_it_is_taken_back(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     suburb = await a_watched_suburb(tmp_path, receiver, console_mw=1)
     await begin(suburb, mw="0.02")
@@ -95,7 +95,7 @@ async def test_a_higher_limit_that_waits_for_a_second_person_is_an_alarm_until_i
 
 
 async def test_a_question_that_waits_two_working_days_is_an_alarm_in_the_morning_until_it_is_answered(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     suburb = await a_watched_suburb(tmp_path, receiver)
     await begin(suburb, mw="0.02")

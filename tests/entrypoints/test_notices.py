@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from simulators.mailbox import Mailbox, a_mailbox
 from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
-from tests.receiver import Receiver, a_receiver
 from vpp.adapters.messages import AppriseMessenger
 from vpp.domain.access import Role
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
@@ -30,8 +30,8 @@ IN_AN_HOUR = "2026-09-09T19:00"
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with a_receiver() as opened:
+def receiver() -> Iterator[Mailbox]:
+    with a_mailbox() as opened:
         yield opened
 
 
@@ -59,7 +59,7 @@ async def tell(suburb: Suburb, seconds: int = 0, *, times: int = 1) -> None:
         await suburb.controller.deliver()
 
 
-async def test_an_owner_is_told_of_each_point_of_an_event_once(suburb: Suburb, receiver: Receiver) -> None:
+async def test_an_owner_is_told_of_each_point_of_an_event_once(suburb: Suburb, receiver: Mailbox) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
 
@@ -78,7 +78,7 @@ async def test_an_owner_is_told_of_each_point_of_an_event_once(suburb: Suburb, r
 
 
 async def test_an_owner_reads_it_in_spanish_and_only_what_was_not_muted(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(
         suburb.desk, owner_id=OWNER, address=receiver.address, language="es", muted=["starting"]
@@ -91,7 +91,7 @@ async def test_an_owner_reads_it_in_spanish_and_only_what_was_not_muted(
 
 
 async def test_a_moved_event_and_a_cancelled_one_are_told_once_each(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -108,7 +108,7 @@ async def test_a_moved_event_and_a_cancelled_one_are_told_once_each(
 
 
 async def test_whoever_enrols_after_an_event_was_announced_is_told_of_it_and_nobody_twice(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -123,7 +123,7 @@ async def test_whoever_enrols_after_an_event_was_announced_is_told_of_it_and_nob
 
 
 async def test_whoever_enrols_when_an_event_is_over_is_told_nothing_of_it(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await begin(suburb)
     await suburb.pass_time(125 * 60)
@@ -135,7 +135,7 @@ async def test_whoever_enrols_when_an_event_is_over_is_told_nothing_of_it(
     assert receiver.titles == []
 
 
-async def test_whoever_opted_out_is_not_told_that_it_starts(suburb: Suburb, receiver: Receiver) -> None:
+async def test_whoever_opted_out_is_not_told_that_it_starts(suburb: Suburb, receiver: Mailbox) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
     await tell(suburb)
@@ -145,7 +145,7 @@ async def test_whoever_opted_out_is_not_told_that_it_starts(suburb: Suburb, rece
     assert len(receiver.took) == 1
 
 
-async def test_what_waits_for_leave_is_announced_to_no_owner(suburb: Suburb, receiver: Receiver) -> None:
+async def test_what_waits_for_leave_is_announced_to_no_owner(suburb: Suburb, receiver: Mailbox) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb, minutes=30)  # too short for its program
     await tell(suburb)
@@ -158,7 +158,7 @@ async def test_what_waits_for_leave_is_announced_to_no_owner(suburb: Suburb, rec
 
 
 async def test_an_owner_of_homes_that_an_event_does_not_mean_is_not_written_to(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -175,7 +175,7 @@ async def test_an_owner_of_homes_that_an_event_does_not_mean_is_not_written_to(
     ],
 )
 async def test_an_owner_whom_new_targets_leave_out_is_told_and_again_when_they_take_the_home_in(
-    suburb: Suburb, receiver: Receiver, language: str, says: str
+    suburb: Suburb, receiver: Mailbox, language: str, says: str
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address, language=language)
     elsewhere = an_enrollment_file("s-far", county="Fresno")
@@ -196,7 +196,7 @@ async def test_an_owner_whom_new_targets_leave_out_is_told_and_again_when_they_t
 
 
 async def test_a_time_that_moves_away_and_back_at_once_is_told_to_nobody(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -209,7 +209,7 @@ async def test_a_time_that_moves_away_and_back_at_once_is_told_to_nobody(
 
 @pytest.mark.parametrize("begun_as_test", [True, False])
 async def test_notices_are_marked_by_what_an_event_was_when_it_began(
-    suburb: Suburb, receiver: Receiver, begun_as_test: bool
+    suburb: Suburb, receiver: Mailbox, begun_as_test: bool
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb, starts_at="now", test=begun_as_test)
@@ -227,7 +227,7 @@ async def test_notices_are_marked_by_what_an_event_was_when_it_began(
 
 @pytest.mark.parametrize(("language", "says"), [("en", "never paid"), ("es", "no se paga")])
 async def test_the_end_of_a_test_is_told_without_a_word_of_money(
-    suburb: Suburb, receiver: Receiver, language: str, says: str
+    suburb: Suburb, receiver: Mailbox, language: str, says: str
 ) -> None:
     await contacts.keep_contact(
         suburb.desk, owner_id=OWNER, address=receiver.address, language=language, muted=["scheduled"]
@@ -246,7 +246,7 @@ async def test_the_end_of_a_test_is_told_without_a_word_of_money(
 
 
 async def test_a_move_is_told_even_where_a_version_that_moves_nothing_came_after_it(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
@@ -261,7 +261,7 @@ async def test_a_move_is_told_even_where_a_version_that_moves_nothing_came_after
 
 
 async def test_a_receiver_that_was_away_gets_everything_once_when_it_is_back(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     receiver.takes = False
@@ -278,7 +278,7 @@ async def test_a_receiver_that_was_away_gets_everything_once_when_it_is_back(
 
 
 async def test_a_death_between_sending_and_noting_sends_again_under_the_same_key(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     class DyingOnce(type(suburb.controller.store)):  # type: ignore[misc]  # the memory store
         died = False
@@ -303,7 +303,7 @@ async def test_a_death_between_sending_and_noting_sends_again_under_the_same_key
     assert [message["key"] for message in receiver.took] == ["paid:1", "paid:1"]
 
 
-async def test_a_forgotten_address_ends_what_was_still_to_be_sent(suburb: Suburb, receiver: Receiver) -> None:
+async def test_a_forgotten_address_ends_what_was_still_to_be_sent(suburb: Suburb, receiver: Mailbox) -> None:
     await contacts.keep_contact(suburb.desk, owner_id=OWNER, address=receiver.address)
     await begin(suburb)
     await suburb.controller.notify()
@@ -315,9 +315,9 @@ async def test_a_forgotten_address_ends_what_was_still_to_be_sent(suburb: Suburb
 
 
 async def test_operators_are_told_rank_by_rank_until_somebody_answers(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
-    with a_receiver() as second:
+    with a_mailbox() as second:
         await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
         await contacts.keep_staff_contact(suburb.desk, name="ben", address=second.address, rank=1)
         await begin(suburb, starts_at="now", mw="0.9")  # far more than twelve homes have
@@ -387,7 +387,7 @@ async def open_alarms(suburb: Suburb) -> list[str]:
 
 
 async def test_an_event_that_nobody_approved_is_an_alarm_until_somebody_does(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     suburb = await a_suburb(tmp_path, console_mw=0)
     suburb.controller.messenger = AppriseMessenger()
@@ -404,7 +404,7 @@ async def test_an_event_that_nobody_approved_is_an_alarm_until_somebody_does(
     assert await open_alarms(suburb) == []
 
 
-async def test_homes_that_fall_silent_all_at_once_are_an_alarm(suburb: Suburb, receiver: Receiver) -> None:
+async def test_homes_that_fall_silent_all_at_once_are_an_alarm(suburb: Suburb, receiver: Mailbox) -> None:
     await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
     await begin(suburb, starts_at="now", mw="0.04")
     await suburb.pass_time(300)
@@ -417,7 +417,7 @@ async def test_homes_that_fall_silent_all_at_once_are_an_alarm(suburb: Suburb, r
 
 
 async def test_a_broker_that_cannot_be_reached_is_an_alarm_after_half_a_minute(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
     await tell(suburb)
@@ -430,7 +430,7 @@ async def test_a_broker_that_cannot_be_reached_is_an_alarm_after_half_a_minute(
 
 
 async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
     await suburb.desk.store.add_source(GridSource("stranger", None, Watts(0), suburb.clock.now()))
@@ -452,7 +452,7 @@ async def test_who_speaks_of_an_event_that_is_not_theirs_is_an_alarm(
 
 
 async def test_two_gateways_that_speak_for_one_home_are_an_alarm_and_named_among_the_links(
-    suburb: Suburb, receiver: Receiver
+    suburb: Suburb, receiver: Mailbox
 ) -> None:
     await contacts.keep_staff_contact(suburb.desk, name="ana", address=receiver.address)
     now = suburb.clock.now()

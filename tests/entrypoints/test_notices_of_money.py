@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.receiver import Receiver, a_receiver
+from simulators.mailbox import Mailbox, a_mailbox
 from tests.stages.money_story import ENDS_AT, MoneyStory, a_dispatched_home
 from vpp.adapters.keys import FileKeys
 from vpp.adapters.messages import AppriseMessenger
@@ -17,13 +17,13 @@ from vpp.stages.notify import Progress, deliver, note
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with a_receiver() as opened:
+def receiver() -> Iterator[Mailbox]:
+    with a_mailbox() as opened:
         yield opened
 
 
 async def test_the_end_is_told_with_kilowatt_hours_and_dollars_and_the_money_when_it_goes_out(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     story = await a_dispatched_home()
     programs = {story.program.program_id: story.program}
@@ -45,7 +45,7 @@ async def test_the_end_is_told_with_kilowatt_hours_and_dollars_and_the_money_whe
 
 
 async def test_whom_new_targets_left_out_in_the_middle_is_still_told_what_was_earned_until_then(
-    tmp_path: Path, receiver: Receiver
+    tmp_path: Path, receiver: Mailbox
 ) -> None:
     story = await a_dispatched_home()
     desk = Desk(story.store, story.clock, FileKeys(tmp_path), {story.program.program_id: story.program})

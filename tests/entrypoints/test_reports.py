@@ -168,7 +168,7 @@ async def test_a_statement_sums_a_season(tmp_path: Path):
     ]
     shown = Console(width=160, record=True, file=StringIO())
     show(shown, statement)
-    assert "elrp-a4-pge, season from 2026-05-01: 1 events, 9.00 kWh counted, $18.00" in shown.export_text()
+    assert "elrp-a4-pge, season from 2026-05-01: 1 event, 9.00 kWh counted, $18.00" in shown.export_text()
 
 
 async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt_out_as_nothing(

@@ -11,13 +11,13 @@ import pytest
 from simulators.chaos.at_rest import Fleet, asked_by
 from simulators.chaos.checks import Auditor, Executed
 from simulators.chaos.homes import Past
-from simulators.chaos.mailbox import Mailbox
 from simulators.chaos.outbox import Outbox, alarm_faults
 from simulators.chaos.people import People
 from simulators.chaos.plan import BY_TIMER, BY_VISITORS, DAYS_LATER, SERVING, hours_touched, kills
 from simulators.chaos.visitors import Visitors
 from simulators.chaos.wire import Heard
 from simulators.home_files import SITES_FILE, read_site_ids
+from simulators.mailbox import Mailbox
 from tests.adapters.store_world import a_request
 from tests.adapters.test_store_sql import execute
 from tests.journeys.test_restore import a_running_evening
@@ -167,7 +167,7 @@ def test_a_notice_that_is_not_stored_and_two_of_a_party_that_were_not_noted_are_
 
 
 def test_a_notice_that_never_arrived_or_is_not_noted_is_lost() -> None:
-    outbox = Outbox(Mailbox(keys=["n-1", "n-2"]))
+    outbox = Outbox(Mailbox(took=[{"key": "n-1"}, {"key": "n-2"}]))
     written = {
         "n-1": a_notice("n-1"),
         "n-2": a_notice("n-2", tries=0, sent=False),

@@ -71,9 +71,8 @@ class OpenAdrFeed:
             if source.public_key is None:
                 return decode_notification(raw.payload, source=source.name, unknown=unknown)
             first_line = raw.payload.partition(b"\n")[0]
-            too_long = (
-                len(raw.payload) > GRID_MESSAGE_BYTES
-            )  # its signature, right or wrong, was not looked at
+            # Of one that is too long the signature, right or wrong, was not looked at.
+            too_long = len(raw.payload) > GRID_MESSAGE_BYTES
             return _refuse(first_line, raw, malformed.reason if too_long else BAD_SIGNATURE)
         if source.public_key is None:
             return decode_notification(message.body, source=source.name, unknown=unknown)

@@ -12,10 +12,11 @@ from vpp.entrypoints.asking import JsonFlag, actor, answer, ask
 from vpp.entrypoints.cli_sites import read_file
 from vpp.entrypoints.operations import board, counties, health, nominations, prices, rails, traffic, trail
 
-fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
-program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
 YEAR_S = 365 * 86_400
 """A season's cap of so much binds nobody."""
+
+fleet_app = typer.Typer(no_args_is_help=True, help="Homes as they are now.")
+program_app = typer.Typer(no_args_is_help=True, help="Programs and what they allow.")
 price_app = typer.Typer(no_args_is_help=True, help="Wholesale prices that weigh a month's hours.")
 program_app.add_typer(price_app, name="price")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vpp.entrypoints.http.words import counted
 from vpp.entrypoints.operations import owner_money
 from vpp.entrypoints.rendering import amount, exact_kilowatt_hours, local, table
 
@@ -65,8 +66,8 @@ def _show_dispute(console: Console, dispute: dict[str, Any], zone: str) -> None:
 
 def _season_sum(season: dict[str, Any]) -> str:
     """Return what a season came to: by its events, or by its months where these are what is paid."""
-    whole = amount(season["amount_usd"], season["currency"])
-    begun = f"{season['program_id']}, season from {season['season_starts_on']}: {season['events']} events"
+    whole, events = amount(season["amount_usd"], season["currency"]), counted(season["events"], "event")
+    begun = f"{season['program_id']}, season from {season['season_starts_on']}: {events}"
     if season["periods"]:
         return f"{begun}, {season['periods']} months, seasons or years paid, {whole}"
     return f"{begun}, {exact_kilowatt_hours(season['paid_wh'])} counted, {whole}"

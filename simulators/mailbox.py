@@ -1,6 +1,6 @@
-"""Where messages to people arrive over HTTP: a server of the run's own, on a loopback port.
+"""Where messages to people arrive over HTTP: a server on loopback that takes them as somebody's own would.
 
-It takes each message at once and remembers its key. In a thread, because whoever sends waits seconds only.
+In a thread, because whoever sends waits seconds only.
 """
 
 import json
@@ -14,10 +14,22 @@ from typing import Any
 
 @dataclass(slots=True)
 class Mailbox:
-    """The keys of what arrived, in order; a message that came twice stands here twice."""
+    """What came, in order, twice where it came twice. While ``takes`` is false all is refused with 503."""
 
     address: str = ""
-    keys: list[str] = field(default_factory=list)
+    took: list[dict[str, Any]] = field(default_factory=list)
+    refused: int = 0
+    takes: bool = True
+
+    @property
+    def titles(self) -> list[str]:
+        """Return the titles in order."""
+        return [message["title"] for message in self.took]
+
+    @property
+    def keys(self) -> list[str]:
+        """Return the notices' keys in order."""
+        return [message["key"] for message in self.took]
 
 
 @contextmanager
@@ -28,8 +40,11 @@ def a_mailbox() -> Iterator[Mailbox]:
     class Taking(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
-            mailbox.keys.append(json.loads(content)["key"])
-            self.send_response(200)
+            if mailbox.takes:
+                mailbox.took.append(json.loads(content))
+            else:
+                mailbox.refused += 1
+            self.send_response(200 if mailbox.takes else 503)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
@@ -42,7 +57,7 @@ def a_mailbox() -> Iterator[Mailbox]:
             """Say nothing: whoever sends may be killed in the middle of a message."""
 
     server = Quiet(("127.0.0.1", 0), Taking)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         mailbox.address = f"json://127.0.0.1:{server.server_address[1]}/"
