@@ -12,7 +12,7 @@ import pytest
 from tests.adapters.store_world import an_entry
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, send
 from vpp.adapters.sql.store import SqlStore
-from vpp.domain.access import Role
+from vpp.domain.access import Role, Session
 from vpp.entrypoints.operations import contacts, events, starting
 
 OWNER = "o-s-001"
@@ -83,6 +83,24 @@ async def test_what_is_made_of_amounts_says_why_there_are_none(
 
     assert page.status_code == 409
     assert "Alguien cambió los libros desde fuera" in page.text
+
+
+async def test_whoever_was_let_in_is_not_looked_up_again_to_be_told_why(
+    altered: Suburb, rosa: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    session = SqlStore.session
+
+    async def counted(store: SqlStore, key: str) -> Session | None:
+        asked.append(key)
+        return await session(store, key)
+
+    monkeypatch.setattr(SqlStore, "session", counted)
+
+    page = await rosa.get("/owner/events/past")
+
+    assert page.status_code == 409
+    assert len(asked) == 1
 
 
 async def test_an_owner_takes_everything_along_but_the_statement_and_reads_in_it_why(

@@ -129,7 +129,9 @@ async def _message(request: Request, status: HTTPStatus, detail: str, key: str) 
 async def _reader(request: Request) -> tuple[Visitor | None, Language]:
     """Return who reads, and in which language; nobody where the database does not say."""
     try:
-        visitor = await visitor_or_dispatcher(request)  # whose page keeps the button that stops
+        visitor = getattr(request.state, "visitor", None)
+        if visitor is None:
+            visitor = await visitor_or_dispatcher(request)  # whose page keeps the button that stops
         if visitor is not None and visitor.role is Role.OWNER:
             return visitor, await language_of(request, visitor, desk_of(request))
         if visitor is not None:

@@ -222,6 +222,7 @@ class Permit:
         visitor = visitor or await (visitor_or_dispatcher if self.stops else visitor_of)(request)
         if visitor is None:
             raise NotLoggedIn
+        request.state.visitor = visitor  # whoever has to say what went wrong need not ask again
         if self.kept:
             front.visitors.put(cookie, visitor)
         if not visitor.may(self.right):

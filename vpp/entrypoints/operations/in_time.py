@@ -8,6 +8,9 @@ from vpp.ports import StoreUnavailable
 
 FoundT = TypeVar("FoundT")
 
+SLICES = 6
+"""A wait goes by in that many parts: while something else holds this very loop, the database may have
+answered long since and nobody could see it; such a hold costs one part, not the whole patience."""
 LEFT_MOST = 100  # questions that nobody waits for any more; a database that hangs is asked no further then
 _left: set[asyncio.Task[Any]] = set()
 
@@ -26,10 +29,11 @@ async def in_time(question: Coroutine[Any, Any, FoundT], seconds: float) -> Foun
     asked = asyncio.ensure_future(question)
     _left.add(asked)
     asked.add_done_callback(_answered)
-    await asyncio.wait((asked,), timeout=seconds)
-    if not asked.done():
-        raise StoreUnavailable(f"the database did not answer within {seconds:g} s")
-    return asked.result()
+    for _ in range(SLICES):
+        await asyncio.wait((asked,), timeout=seconds / SLICES)
+        if asked.done():
+            return asked.result()
+    raise StoreUnavailable(f"the database did not answer within {seconds:g} s")
 
 
 def _answered(asked: asyncio.Task[Any]) -> None:
