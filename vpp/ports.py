@@ -20,7 +20,7 @@ from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import JournalEntry
-from vpp.domain.settlement import Settlement
+from vpp.domain.settlement import Settlement, SettlementTotals
 from vpp.domain.tick_basis import TickBasis
 from vpp.money_ports import Chain, Disputes, MeteredHours, Nominations, WholesalePrices
 from vpp.notice_ports import Notices
@@ -397,12 +397,16 @@ class MeterStore(MeteredHours, Protocol):
 class Books(Chain, Protocol):
     """Settlements and the ledger."""
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Store a settlement run; the newest of an event replaces none, it stands beside them."""
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
+        """Store a run beside the older ones, if it says something new; return what the standing one says."""
         ...
 
     async def settlement(self, event_id: str) -> Settlement | None:
         """Return an event's newest settlement."""
+        ...
+
+    async def settlement_totals(self, event_id: str) -> SettlementTotals | None:
+        """Return what an event's newest settlement comes to; no line of it is read."""
         ...
 
     async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -9,8 +10,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from tests.adapters.store_world import EVENT, NOON, a_settlement, a_tick, a_version, after, an_entry
 from vpp.adapters.sql import books
 from vpp.adapters.sql.tables import ChainLinkRow
+from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, EntryState, Posting
-from vpp.domain.quantities import MicroDollars
+from vpp.domain.quantities import MicroDollars, WattHours
+from vpp.domain.settlement import SettlementState, SettlementTotals, SiteQuality, totals_of
 from vpp.ports import ConflictingFact, Store
 from vpp.wire import facts
 
@@ -24,6 +27,45 @@ async def test_newest_settlement_of_an_event_is_given_back_whole(store: Store) -
 
     assert await store.settlement(EVENT) == newest
     assert await store.settlement("ev-unseen") is None
+
+
+async def test_a_run_with_the_result_of_the_one_that_stands_is_not_stored(store: Store) -> None:
+    standing = a_settlement()
+    again = a_settlement(at=after(1))
+    other_parts = replace(again, parts=(Interval(NOON, after(60)),))
+
+    first = await store.settle(standing)
+    second = await store.settle(again)
+    corrected = await store.settle(replace(again, state=SettlementState.CORRECTED))
+    assert first == second == corrected == totals_of(standing)
+    assert await store.settlement(EVENT) == standing
+
+    for news in (replace(again, state=SettlementState.FINAL), other_parts, replace(again, lines=())):
+        assert await store.settle(news) == totals_of(news)
+        assert await store.settlement(EVENT) == news
+
+
+async def test_what_a_settlement_comes_to_is_known_without_its_lines(store: Store) -> None:
+    one = a_settlement(amount=15_000_000)
+    (line,) = one.lines
+    ben = replace(line, site_id="s-ben", quality=SiteQuality.NO_BASELINE, hours=(), amount=MicroDollars(0))
+    both = replace(one, lines=(line, ben), settled_at=after(1))
+    await store.settle(one)
+    await store.settle(both)
+
+    assert await store.settlement_totals("ev-unseen") is None
+    assert await store.settlement_totals(EVENT) == SettlementTotals(
+        event_id=EVENT,
+        program_id=one.program_id,
+        state=SettlementState.PROVISIONAL,
+        settled_at=after(1),
+        sites=2,
+        delivered_wh=WattHours(8_000),
+        incremental_wh=Fraction(2 * 23_999, 3),
+        amount=MicroDollars(15_000_000),
+        gross=MicroDollars(30_000_000),
+        qualities=((SiteQuality.ESTIMATED, 1), (SiteQuality.NO_BASELINE, 1)),
+    )
 
 
 async def test_settlements_come_by_event(store: Store) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ from vpp.domain.course import EventPower
 from vpp.domain.delivery import MeterReceipt
 from vpp.domain.dispute import DisputeWord, WordKind
 from vpp.domain.quantities import MicroDollars
+from vpp.domain.settlement import totals_of
 from vpp.domain.wholesale_price import WholesalePrice
 from vpp.ports import StaleEpoch, StoreUnavailable
 from vpp.wire import facts
@@ -91,6 +93,27 @@ async def test_everything_is_there_after_a_restart(database_url: str) -> None:
         assert (await store.chain_head(), await store.verify_chain()) == (head, None)
     finally:
         await store.close()
+
+
+async def test_totals_of_a_run_from_before_they_were_kept_come_from_its_lines(
+    sql_store: SqlStore, database_url: str
+) -> None:
+    run = a_settlement()
+    await sql_store.settle(replace(run, event_id="ev-b"))  # so that the database has its tables and a run
+    parts = facts.encode(run.parts).decode()
+    await execute(
+        database_url,
+        "INSERT INTO settlement_run (number, event_id, program_id, state, settled_at_us, parts, totals,"
+        f" lines_sha256) SELECT 77, '{EVENT}', program_id, state, settled_at_us, '{parts}', '', ''"
+        " FROM settlement_run",
+    )
+    await execute(
+        database_url,
+        "INSERT INTO settlement_line (site_id, run_number, place, owner_id, amount_micro_dollars, body)"
+        " SELECT site_id, 77, place, owner_id, amount_micro_dollars, body FROM settlement_line",
+    )
+
+    assert await sql_store.settlement_totals(EVENT) == totals_of(run)
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)

@@ -19,7 +19,7 @@ from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.delivery import Quality
 from vpp.domain.ledger import JournalEntry, live_settlements, owed_by
 from vpp.domain.program import NegativePolicy
-from vpp.domain.settlement import Settlement
+from vpp.domain.settlement import Settlement, SettlementTotals
 from vpp.entrypoints.operations.books import correct_event
 from vpp.entrypoints.operations.money import settle_ended
 
@@ -142,10 +142,10 @@ class Held(MemoryStore):
         super().__init__()
         self.waiting, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
         """Store a settlement."""
         await self._hold("settle")
-        await super().settle(settlement)
+        return await super().settle(settlement)
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries."""

@@ -18,9 +18,10 @@ from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.interval import Interval
 from vpp.domain.quantities import WattHours
-from vpp.domain.settlement import Settlement, SettlementState
+from vpp.domain.settlement import Settlement, SettlementState, SettlementTotals
 from vpp.entrypoints.operations import events, starting
 from vpp.ports import Heard, Packet
+from vpp.stages.settle import settle
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOTHING = np.zeros(0, dtype=np.int64)
@@ -47,13 +48,14 @@ class Listening:
 
 
 class CountingStore(MemoryStore):
-    """Counts how often an event is settled."""
+    """Counts how often a settlement says something new."""
 
     settled = 0
 
-    async def settle(self, settlement: Settlement) -> None:
-        self.settled += 1
-        await super().settle(settlement)
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
+        stands = await super().settle(settlement)
+        self.settled += stands.settled_at == settlement.settled_at
+        return stands
 
 
 async def an_ended_event(
@@ -152,6 +154,28 @@ async def test_homes_that_come_one_after_the_other_are_settled_a_few_at_a_time_a
     assert found.pop(silent) == {"MISSING"}
     assert set(map(tuple, found.values())) == {("OK",)}
     assert store.settled == meanwhile + 1
+
+
+async def test_an_events_totals_and_a_run_that_says_nothing_new_read_no_line_of_a_settlement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    suburb, link = await an_ended_event(tmp_path)
+    link.meter = [a_message(suburb, each) for each in ("s-000", "s-001")]
+    await suburb.controller.collect(())
+    await suburb.pass_time(60)
+    history = await suburb.desk.history("hot-1")
+    before = await suburb.desk.store.settlement("hot-1")
+
+    async def read(_store: MemoryStore, event_id: str) -> Settlement:
+        raise AssertionError(f"the lines of {event_id} were read")
+
+    monkeypatch.setattr(MemoryStore, "settlement", read)
+    suburb.clock.step_to(suburb.clock.now() + timedelta(minutes=5))
+    again = await settle(history, store=suburb.desk.store, programs=suburb.desk.programs, clock=suburb.clock)
+    shown = await events.show_event(suburb.desk, event_id="hot-1")
+
+    assert again == before
+    assert (shown["settlement"] or {})["sites"] == 2
 
 
 async def test_a_reading_long_after_the_hour_that_is_missing_says_nothing_of_it(tmp_path: Path):

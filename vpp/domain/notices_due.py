@@ -4,7 +4,7 @@ Pure and repeatable: asked twice about the same facts it gives the same notices 
 store that keeps each key once can be asked as often as anybody likes.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -16,7 +16,7 @@ from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
 from vpp.domain.payout import Payout, PayoutState
 from vpp.domain.quantities import MicroDollars, dollars, two_decimals
-from vpp.domain.settlement import Settlement, SettlementState
+from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
 
 RESULT_AFTER = timedelta(minutes=10)
 """A result is told when late readings have had time to come: most of a first result would be missing."""
@@ -113,14 +113,19 @@ def event_notices(
         now: The present instant.
     """
     event_id = moment.history.latest.event_id
-    paid = {line.owner_id for line in settlement.lines} if settlement else frozenset[str]()
+    earned: dict[str, list[SettlementLine]] = {}
+    for line in settlement.lines if settlement else ():
+        earned.setdefault(line.owner_id, []).append(line)
+    final = settlement is not None and settlement.state is not SettlementState.PROVISIONAL
     found = []
     for told in owners:
         owner_id = told.contact.party
-        news = _news(moment, told, heard.get(owner_id), paid, now)
+        news = _news(moment, told, heard.get(owner_id), owner_id in earned, now)
         if news is None or not told.contact.wants(news.kind):
             continue
-        facts = {**_facts(moment, told, settlement, news.kind), **news.facts}
+        facts = {**_facts(moment, told), **news.facts}
+        if news.kind is NoticeKind.ENDED and not is_test(moment.history):
+            facts |= _result(earned.get(owner_id, ()), final=final)
         key = ":".join(word for word in (news.kind.value, event_id, news.part, owner_id) if word)
         found.append(Notice(key, owner_id, news.kind, event_id, now, facts))
     return found
@@ -135,7 +140,7 @@ class _News:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-def _news(moment: Moment, told: Told, heard: Notice | None, paid: Set[str], now: datetime) -> _News | None:
+def _news(moment: Moment, told: Told, heard: Notice | None, earned: bool, now: datetime) -> _News | None:
     match moment.kind:
         case NoticeKind.SCHEDULED:
             return _standing(moment, told, heard, now)
@@ -146,7 +151,7 @@ def _news(moment: Moment, told: Told, heard: Notice | None, paid: Set[str], now:
                 else None
             )
         case _:
-            return _News(moment.kind) if told.meant or told.contact.party in paid else None
+            return _News(moment.kind) if told.meant or earned else None
 
 
 def _standing(moment: Moment, told: Told, heard: Notice | None, now: datetime) -> _News | None:
@@ -182,33 +187,29 @@ def _known(moment: Moment, told: Told, heard: Notice | None, now: datetime) -> d
     return {"starts_at": _instant(first.starts_at), "ends_at": _instant(first.ends_at)}
 
 
-def _facts(moment: Moment, told: Told, settlement: Settlement | None, kind: NoticeKind) -> dict[str, str]:
-    test = is_test(moment.history)
+def _facts(moment: Moment, told: Told) -> dict[str, str]:
     facts = {
         "starts_at": _instant(moment.interval.starts_at),
         "ends_at": _instant(moment.interval.ends_at),
         "name": moment.history.latest.name,
-        "test": "yes" if test else "",
+        "test": "yes" if is_test(moment.history) else "",
         "cancelled": "",
         "zone": told.zone,
     }
     reserves = {home.reserve_permille for home in told.homes}
     if len(reserves) == 1:
         facts["reserve_pct"] = f"{reserves.pop() / 10:g}"
-    if kind is NoticeKind.ENDED and not test:
-        facts |= _result(told.contact.party, settlement)
     return facts
 
 
-def _result(owner_id: str, settlement: Settlement | None) -> dict[str, str]:
-    lines = [line for line in settlement.lines if line.owner_id == owner_id] if settlement else []
+def _result(lines: Sequence[SettlementLine], *, final: bool) -> dict[str, str]:
     energy_wh = sum((line.incremental_wh for line in lines), Fraction(0))
     amount = MicroDollars(sum(line.amount for line in lines))
     return {
         "counted_kwh": two_decimals(energy_wh / 1000),
         "amount_usd": dollars(amount),
         "used": "yes" if any(line.hours for line in lines) else "",
-        "final": "yes" if settlement and settlement.state is not SettlementState.PROVISIONAL else "",
+        "final": "yes" if final else "",
     }
 
 

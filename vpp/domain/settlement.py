@@ -4,6 +4,8 @@ Money was rounded once, for one site and one event; everything before it is exac
 not known here.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
@@ -110,6 +112,55 @@ class Settlement:
     parts: tuple[Interval, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SettlementTotals:
+    """What one run of settlement comes to over all its sites, for whoever does not ask about each of them."""
+
+    event_id: str
+    program_id: str
+    state: SettlementState
+    settled_at: datetime
+    sites: int
+    delivered_wh: WattHours  # metered in the hours that count
+    incremental_wh: Fraction  # signed, before the negative policy
+    amount: MicroDollars
+    gross: MicroDollars
+    qualities: tuple[tuple[SiteQuality, int], ...]  # how many sites have each, by its name
+
+
+def totals_of(run: Settlement) -> SettlementTotals:
+    """Return what a run comes to."""
+    qualities = Counter(line.quality for line in run.lines)
+    return SettlementTotals(
+        event_id=run.event_id,
+        program_id=run.program_id,
+        state=run.state,
+        settled_at=run.settled_at,
+        sites=len(run.lines),
+        delivered_wh=WattHours(sum(hour.metered_wh or 0 for line in run.lines for hour in line.hours)),
+        incremental_wh=exact_sum([line.incremental_wh for line in run.lines]),
+        amount=MicroDollars(sum(line.amount for line in run.lines)),
+        gross=MicroDollars(sum(line.gross for line in run.lines)),
+        qualities=tuple(sorted(qualities.items())),
+    )
+
+
+def exact_sum(parts: Sequence[Fraction]) -> Fraction:
+    """Return the sum of many fractions: of those with one denominator first, which needs no new divisor."""
+    by_denominator: Counter[int] = Counter()
+    for part in parts:
+        by_denominator[part.denominator] += part.numerator
+    return sum((Fraction(above, below) for below, above in by_denominator.items()), Fraction())
+
+
 def same_result(one: Settlement, other: Settlement) -> bool:
     """Return whether two runs say the same; only when they ran may differ."""
     return replace(one, settled_at=other.settled_at) == other
+
+
+def adds_nothing(state: SettlementState, standing: SettlementState) -> bool:
+    """Return whether a run with the result of the one that stands changes nothing by its state either.
+
+    A correction that finds what is booked leaves the settlement as it is; to close one is news.
+    """
+    return state in (standing, SettlementState.CORRECTED)

@@ -130,8 +130,9 @@ async def _note_events(
     for moment, homes in due:
         owners = await _owners_of(moment, homes, roster, contacts, store, programs)
         event_id = moment.history.latest.event_id
-        settlement = await store.settlement(event_id)
-        pays = moment.kind is NoticeKind.ENDED and not is_test(moment.history)
+        ended = moment.kind is NoticeKind.ENDED
+        settlement = await store.settlement(event_id) if ended else None
+        pays = ended and not is_test(moment.history)
         if pays and settlement is None and await _commanded(moment, store):
             continue  # a result is to come: nobody is told of zero meanwhile
         news = moment.kind is NoticeKind.SCHEDULED

@@ -105,25 +105,27 @@ async def settle(
     event_id, now = history.latest.event_id, whole_second(clock.now())
     if is_test(history):
         return None
-    standing = await store.settlement(event_id)
+    standing = await store.settlement_totals(event_id)
     closed = standing is not None and standing.state is not SettlementState.PROVISIONAL
     asked = any(version.steps for version in history.versions)
     if (closed and not correcting) or not asked:
-        return standing  # if cancelled before anything was asked, perhaps not even the program is known
+        # If it was cancelled before anything was asked, perhaps not even the program is known.
+        return await store.settlement(event_id)
     worked = await _work_out(history, store=store, programs=programs, now=now, corrected=closed)
     if worked is None:
-        return standing
+        return await store.settlement(event_id)
+    settled_before = standing is not None
     if worked.event.terms.negative_policy is not NegativePolicy.NET_SEASON_FLOOR_ZERO:
-        return await _keep(worked.run, standing, store)
+        return await _keep(worked.run, settled_before, store)
     while True:
         season = await _season(worked, store=store, programs=programs, now=now)
-        kept = await _keep(netted_again(worked.event, worked.run, season), standing, store)
+        kept = await _keep(netted_again(worked.event, worked.run, season), settled_before, store)
         if kept is None or kept.state is SettlementState.PROVISIONAL:
             return kept  # the next pass takes in what changed meanwhile
         # Of two corrections at once the one that is kept last looks once more, and nets with what stands.
         if same_result(kept, netted_again(worked.event, kept, await _season_now(worked, season, store))):
             return kept
-        standing = kept
+        settled_before = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +253,12 @@ def _program_of(history: EventHistory, programs: Mapping[str, Program]) -> Progr
     return program
 
 
-async def _keep(run: Settlement, standing: Settlement | None, books: Books) -> Settlement | None:
-    """Store a run that says something new and return the one that stands."""
-    if standing is None and not run.lines:
+async def _keep(run: Settlement, settled_before: bool, books: Books) -> Settlement | None:
+    """Store a run that says something new; return the one that stands. Of nobody there is none at first."""
+    if not settled_before and not run.lines:
         return None
-    if standing is not None:
-        says_the_same = same_result(standing, replace(run, state=standing.state))
-        if says_the_same and run.state in (standing.state, SettlementState.CORRECTED):
-            return standing
-    await books.settle(run)
-    return run
+    stands = await books.settle(run)
+    return replace(run, state=stands.state, settled_at=stands.settled_at)
 
 
 async def _other_events(history: EventHistory, store: SettleStore) -> list[EventHistory]:

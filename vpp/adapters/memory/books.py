@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.ledger import Account, JournalEntry
-from vpp.domain.settlement import Settlement
+from vpp.domain.settlement import Settlement, SettlementTotals, adds_nothing, same_result, totals_of
 from vpp.ports import ConflictingFact
 
 Settles = tuple[str, str, str, str]  # owner, site, program, period
@@ -24,16 +24,25 @@ class MemoryBooks:
         self._of_period: defaultdict[tuple[str, str], list[JournalEntry]] = defaultdict(list)
         self._of_owner: defaultdict[str, list[JournalEntry]] = defaultdict(list)
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Store a settlement run; the newest of an event replaces none, it stands beside them."""
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
+        """Store a run beside the older ones, if it says something new; return what the standing one says."""
         runs = self._runs.setdefault(settlement.event_id, [])
-        if not runs or runs[-1] != settlement:
+        if not runs or not (
+            adds_nothing(settlement.state, runs[-1].state)
+            and same_result(replace(settlement, state=runs[-1].state), runs[-1])
+        ):
             runs.append(settlement)
+        return totals_of(runs[-1])
 
     async def settlement(self, event_id: str) -> Settlement | None:
         """Return an event's newest settlement."""
         runs = self._runs.get(event_id)
         return runs[-1] if runs else None
+
+    async def settlement_totals(self, event_id: str) -> SettlementTotals | None:
+        """Return what an event's newest settlement comes to."""
+        runs = self._runs.get(event_id)
+        return totals_of(runs[-1]) if runs else None
 
     async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
         """Return every event's newest settlement, by event id.

@@ -1,5 +1,7 @@
 """Settlements, the ledger and the chain's proof in the database."""
 
+import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -19,7 +21,14 @@ from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow,
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars
-from vpp.domain.settlement import Settlement, SettlementLine, SettlementState
+from vpp.domain.settlement import (
+    Settlement,
+    SettlementLine,
+    SettlementState,
+    SettlementTotals,
+    adds_nothing,
+    totals_of,
+)
 from vpp.money_ports import AlteredBooks
 from vpp.ports import ConflictingFact
 from vpp.wire import facts
@@ -38,6 +47,8 @@ _OF_PERIOD = (
     f"{_ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
 )
 _ENTRY_ORDER = "ORDER BY e.number, p.line_number"
+_LINES_AT_ONCE = 5_000
+"""Lines read or written before whatever else waits has a turn: a fleet's take seconds."""
 _OWNERS_ACCOUNTS = f"'{Account.OWNER_PAYABLE}', '{Account.PAID_OUT}'"
 
 
@@ -47,19 +58,27 @@ class SqlBooks:
     def __init__(self, database: Database) -> None:
         self._book_database = database
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Store a settlement run; the newest of an event replaces none, it stands beside them."""
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
+        """Store a run beside the older ones, if it says something new; return what the standing one says.
+
+        Runs are told apart by their written form: to read a whole fleet's lines again took as long as to
+        settle them. So one that was written in another form, by an older release, is followed by its like.
+        """
+        bodies = await _written(settlement.lines)
+        totals = totals_of(settlement)
+        run = SettlementRunRow(
+            event_id=settlement.event_id,
+            program_id=settlement.program_id,
+            state=settlement.state.value,
+            settled_at_us=to_us(settlement.settled_at),
+            parts=facts.encode(settlement.parts).decode(),
+            totals=facts.encode(totals).decode(),
+            lines_sha256=_sha256(bodies),
+        )
         async with self._book_database.write() as session:
-            newest = await _newest_runs(session, settlement.event_id)
-            if newest and await _settlement_of(session, newest[0]) == settlement:
-                return
-            run = SettlementRunRow(
-                event_id=settlement.event_id,
-                program_id=settlement.program_id,
-                state=settlement.state.value,
-                settled_at_us=to_us(settlement.settled_at),
-                parts=facts.encode(settlement.parts).decode(),
-            )
+            for newest in await _newest_runs(session, settlement.event_id):
+                if _says_the_same(run, newest):
+                    return await _totals_of(session, newest)
             session.add(run)
             await session.flush()
             lines = settlement.lines
@@ -69,15 +88,22 @@ class SqlBooks:
                 "place": range(len(lines)),
                 "owner_id": [each.owner_id for each in lines],
                 "amount_micro_dollars": [each.amount for each in lines],
-                "body": [facts.encode(each).decode() for each in lines],
+                "body": bodies,
             }
             await insert_new(session, table_of(SettlementLineRow), columns)
+        return totals
 
     async def settlement(self, event_id: str) -> Settlement | None:
         """Return an event's newest settlement."""
         async with self._book_database.read() as session:
             newest = await _newest_runs(session, event_id)
             return await _settlement_of(session, newest[0]) if newest else None
+
+    async def settlement_totals(self, event_id: str) -> SettlementTotals | None:
+        """Return what an event's newest settlement comes to; no line of it is read."""
+        async with self._book_database.read() as session:
+            newest = await _newest_runs(session, event_id)
+            return await _totals_of(session, newest[0]) if newest else None
 
     async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
         """Return every event's newest settlement, by event id.
@@ -89,7 +115,7 @@ class SqlBooks:
             if owner_id is None:
                 return [await _settlement_of(session, each) for each in runs]
             lines = await _lines_of_owner(session, owner_id)
-        return [_settlement(run, lines[run.number]) for run in runs if run.number in lines]
+        return [await _settlement(run, lines[run.number]) for run in runs if run.number in lines]
 
     async def post(self, entries: Sequence[JournalEntry]) -> None:
         """Append entries; one already present under its id changes nothing, whenever it is made again."""
@@ -192,7 +218,39 @@ async def _settlement_of(session: AsyncSession, run: SettlementRunRow) -> Settle
         .where(SettlementLineRow.run_number == run.number)
         .order_by(col(SettlementLineRow.place))
     )
-    return _settlement(run, (await session.exec(wanted)).all())
+    return await _settlement(run, (await session.exec(wanted)).all())
+
+
+async def _totals_of(session: AsyncSession, run: SettlementRunRow) -> SettlementTotals:
+    """Return what a run comes to; of one from before that was kept, from its lines."""
+    if run.totals:
+        return facts.decode(SettlementTotals, run.totals)
+    return totals_of(await _settlement_of(session, run))
+
+
+async def _written(lines: Sequence[SettlementLine]) -> list[str]:
+    """Return the written form of a run's lines."""
+    bodies: list[str] = []
+    for first in range(0, len(lines), _LINES_AT_ONCE):
+        bodies += [facts.encode(each).decode() for each in lines[first : first + _LINES_AT_ONCE]]
+        await asyncio.sleep(0)
+    return bodies
+
+
+def _sha256(bodies: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for body in bodies:
+        digest.update(body.encode())
+        digest.update(b"\n")  # which no body holds: two lines are not one
+    return digest.hexdigest()
+
+
+def _says_the_same(run: SettlementRunRow, newest: SettlementRunRow) -> bool:
+    if not adds_nothing(SettlementState(run.state), SettlementState(newest.state)):
+        return False
+    return (run.program_id, run.parts, run.lines_sha256) == (
+        newest.program_id, newest.parts, newest.lines_sha256,
+    )  # fmt: skip
 
 
 async def _lines_of_owner(session: AsyncSession, owner_id: str) -> Mapping[int | None, list[str]]:
@@ -211,13 +269,17 @@ async def _lines_of_owner(session: AsyncSession, owner_id: str) -> Mapping[int |
     return found
 
 
-def _settlement(run: SettlementRunRow, bodies: Sequence[str]) -> Settlement:
+async def _settlement(run: SettlementRunRow, bodies: Sequence[str]) -> Settlement:
+    lines: list[SettlementLine] = []
+    for first in range(0, len(bodies), _LINES_AT_ONCE):
+        lines += [facts.decode(SettlementLine, each) for each in bodies[first : first + _LINES_AT_ONCE]]
+        await asyncio.sleep(0)
     return Settlement(
         event_id=run.event_id,
         program_id=run.program_id,
         state=SettlementState(run.state),
         settled_at=from_us(run.settled_at_us),
-        lines=tuple(facts.decode(SettlementLine, each) for each in bodies),
+        lines=tuple(lines),
         parts=facts.decode_many(Interval, run.parts),
     )
 

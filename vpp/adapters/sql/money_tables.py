@@ -16,6 +16,8 @@ class SettlementRunRow(Row, table=True):
     state: str
     settled_at_us: int = _big()
     parts: str  # JSON
+    totals: str  # JSON; empty in a run from before they were kept
+    lines_sha256: str  # over the bodies of its lines in their order
 
 
 class SettlementLineRow(Row, table=True):

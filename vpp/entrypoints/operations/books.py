@@ -5,7 +5,7 @@ from http import HTTPStatus
 from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry
 from vpp.domain.payout import Receivable, receivables, receive, round_off
-from vpp.domain.settlement import Settlement, same_result
+from vpp.domain.settlement import Settlement, same_result, totals_of
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
 from vpp.entrypoints.operations.events import settlement_facts
 from vpp.ports import ConflictingFact
@@ -156,7 +156,7 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
         of_earlier = f"Correction of {event_id} by {actor}: {reason}"
         entries += await _book(desk, later, of_earlier)
     entries += await accrue(desk.programs, store=desk.store, clock=desk.clock, note=note)
-    return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, corrected)
+    return {"event_id": event_id, "entries": len(entries)} | settlement_facts(desk, totals_of(corrected))
 
 
 async def _book(desk: Desk, run: Settlement, note: str) -> list[JournalEntry]:

@@ -1,6 +1,5 @@
 """Grid events as an operator sees them, and what a person may decide about them."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +22,7 @@ from vpp.domain.grid_event import (
     steps_in_force,
 )
 from vpp.domain.interval import Interval, union
-from vpp.domain.settlement import Settlement
+from vpp.domain.settlement import SettlementTotals
 from vpp.entrypoints.operations.desk import (
     Desk,
     Json,
@@ -171,7 +170,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
         paid_usd, gross_usd`` (before the owner's share), ``qualities`` (sites by quality).
     """
     history = await desk.history(event_id)
-    settlement = await desk.store.settlement(event_id)
+    settled = await desk.store.settlement_totals(event_id)
     sums = await _dispatched(desk, event_id)
     return facts_with_leave(desk, history, await leave_now(desk)) | {
         "versions": [_version_facts(version) for version in history.versions],
@@ -180,7 +179,7 @@ async def show_event(desk: Desk, *, event_id: str) -> Json:
         "requested_wh": requested_wh(history, sums.asked),
         "plan": _plan_facts(sums),
         "commands": _command_facts(sums, await desk.store.count_acks(event_id)),
-        "settlement": settlement_facts(desk, settlement) if settlement else None,
+        "settlement": settlement_facts(desk, settled) if settled else None,
     }
 
 
@@ -324,19 +323,18 @@ def _command_facts(sums: Dispatched, answers: Mapping[Refusal | None, int]) -> J
     }
 
 
-def settlement_facts(desk: Desk, settlement: Settlement) -> Json:
+def settlement_facts(desk: Desk, settled: SettlementTotals) -> Json:
     """Return a settlement's totals; energy in whole Wh, money in dollars as a string."""
-    delivered_wh = sum(hour.metered_wh or 0 for line in settlement.lines for hour in line.hours)
     return {
-        "state": settlement.state.value,
-        "settled_at": instant(settlement.settled_at),
-        "sites": len(settlement.lines),
-        "delivered_wh": delivered_wh,
-        "incremental_wh": round(sum(line.incremental_wh for line in settlement.lines)),
-        "currency": desk.currency(settlement.program_id),
-        "paid_usd": usd(sum(line.amount for line in settlement.lines)),
-        "gross_usd": usd(sum(line.gross for line in settlement.lines)),
-        "qualities": dict(sorted(Counter(line.quality.value for line in settlement.lines).items())),
+        "state": settled.state.value,
+        "settled_at": instant(settled.settled_at),
+        "sites": settled.sites,
+        "delivered_wh": settled.delivered_wh,
+        "incremental_wh": round(settled.incremental_wh),
+        "currency": desk.currency(settled.program_id),
+        "paid_usd": usd(settled.amount),
+        "gross_usd": usd(settled.gross),
+        "qualities": {quality.value: sites for quality, sites in settled.qualities},
     }
 
 

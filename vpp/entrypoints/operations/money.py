@@ -21,7 +21,7 @@ from vpp.domain.ledger import (
 from vpp.domain.program import Program, Terms
 from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settled_event import NoTerms
-from vpp.domain.settlement import HourLine, Settlement, SettlementLine
+from vpp.domain.settlement import HourLine, Settlement, SettlementLine, totals_of
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.adjusting import adjusted_by
 from vpp.entrypoints.operations.baseline_days import days_behind
@@ -69,7 +69,7 @@ async def settle_event(desk: Desk, *, event_id: str) -> Json:
     for run in (settlement, *later):
         await pay(run, books=desk.store, clock=desk.clock)
     await accrue(desk.programs, store=desk.store, clock=desk.clock)
-    return {"event_id": event_id} | settlement_facts(desk, settlement)
+    return {"event_id": event_id} | settlement_facts(desk, totals_of(settlement))
 
 
 async def settle_ended(desk: Desk) -> Json:
@@ -92,7 +92,7 @@ async def settle_ended(desk: Desk) -> Json:
             continue
         if settlement is not None:
             await pay(settlement, books=desk.store, clock=desk.clock)
-            settled.append({"event_id": event_id} | settlement_facts(desk, settlement))
+            settled.append({"event_id": event_id} | settlement_facts(desk, totals_of(settlement)))
     await accrue(desk.programs, store=desk.store, clock=desk.clock)
     return {"events": settled, "unsettled": unsettled}
 
