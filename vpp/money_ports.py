@@ -1,4 +1,4 @@
-"""The sockets for what money stands on: the hash chain, metered hours, disputes, nominations, prices.
+"""The sockets for money: the chain, settlements and ledger, metered hours, disputes, nominations, prices.
 
 With what a store says of books that it cannot read.
 
@@ -12,10 +12,13 @@ from typing import Protocol
 from vpp.domain.delivery import ReadingFault
 from vpp.domain.dispute import DisputeWord
 from vpp.domain.interval import Interval
+from vpp.domain.ledger import JournalEntry
 from vpp.domain.metered_hours import HourEnergies
 from vpp.domain.nomination import Nomination
+from vpp.domain.payout import PayoutRun
 from vpp.domain.program import MeterOfRecord
-from vpp.domain.quantities import IntColumn
+from vpp.domain.quantities import IntColumn, MicroDollars
+from vpp.domain.settlement import Settlement, SettlementTotals
 from vpp.domain.wholesale_price import WholesalePrice
 
 
@@ -40,6 +43,65 @@ class Chain(Protocol):
 
     async def link_with(self, head: str) -> tuple[int | None, int]:
         """Return which link, from 1, has a head that begins so, None for none; and how many there are."""
+        ...
+
+
+class Books(Chain, Protocol):
+    """Settlements and the ledger."""
+
+    async def settle(self, settlement: Settlement) -> SettlementTotals:
+        """Store a run beside the older ones, if it says something new; return what the standing one says."""
+        ...
+
+    async def settlement(self, event_id: str) -> Settlement | None:
+        """Return an event's newest settlement."""
+        ...
+
+    async def settlement_totals(self, event_id: str) -> SettlementTotals | None:
+        """Return what an event's newest settlement comes to; no line of it is read."""
+        ...
+
+    async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
+        """Return every event's newest settlement, by event id; with an owner, with that owner's lines."""
+        ...
+
+    async def post(self, entries: Sequence[JournalEntry]) -> None:
+        """Append entries, all or none; one already present under its id changes nothing.
+
+        ConflictingFact: a pending entry would end twice, or two settlements of the same would stand.
+        """
+        ...
+
+    async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
+        """Return journal entries in order; with an owner, those that touch that owner."""
+        ...
+
+    async def payout_entries(
+        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+    ) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that send owners money, confirm that, or call it back.
+
+        With owners, those of these; with a link of the chain, those that were appended after it.
+        """
+        ...
+
+    async def payout_runs(self) -> Sequence[PayoutRun]:
+        """Return what every payout run comes to, in the order begun. Raises AlteredBooks."""
+        ...
+
+    async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """Return owners to whom money was ever sent, each once, in one order; after one of them, the rest."""
+        ...
+
+    async def owed_to_owners(self) -> Mapping[str, MicroDollars]:
+        """Return each owner's posted balance, by owner: what is on its way to them included.
+
+        AlteredBooks: An entry does not sum to zero, or is none: nothing may be paid from such books.
+        """
+        ...
+
+    async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
+        """Return, in order, what settles an event or period of a program, ended it, or reversed it."""
         ...
 
 

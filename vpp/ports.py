@@ -19,10 +19,8 @@ from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, Reserve
 from vpp.domain.fleet import TelemetryBatch
 from vpp.domain.grid_event import EventHistory, Grant, GridEvent, GridSource, RawSignal, Receipt, Signal
 from vpp.domain.interval import Interval
-from vpp.domain.ledger import JournalEntry
-from vpp.domain.settlement import Settlement, SettlementTotals
 from vpp.domain.tick_basis import TickBasis
-from vpp.money_ports import Chain, Disputes, MeteredHours, Nominations, WholesalePrices
+from vpp.money_ports import Books, Disputes, MeteredHours, Nominations, WholesalePrices
 from vpp.notice_ports import Notices
 
 
@@ -186,9 +184,13 @@ class Registry(Protocol):
         ...
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
+        self, *, from_site_no: int = 0, owner_ids: Sequence[str] | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
+        """Return enrolments by ``site_no``, with reserve changes applied; with owners, those of these."""
+        ...
+
+    async def enrolled_programs(self) -> frozenset[str]:
+        """Return the programs of all enrolments, those that ended included."""
         ...
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
@@ -391,41 +393,6 @@ class MeterStore(MeteredHours, Protocol):
 
     async def excluded_days(self, *, before: datetime | None = None) -> Sequence[tuple[str, date, str]]:
         """Return (site id or ``*``, local day, reason); with ``before``, as it stood before then."""
-        ...
-
-
-class Books(Chain, Protocol):
-    """Settlements and the ledger."""
-
-    async def settle(self, settlement: Settlement) -> SettlementTotals:
-        """Store a run beside the older ones, if it says something new; return what the standing one says."""
-        ...
-
-    async def settlement(self, event_id: str) -> Settlement | None:
-        """Return an event's newest settlement."""
-        ...
-
-    async def settlement_totals(self, event_id: str) -> SettlementTotals | None:
-        """Return what an event's newest settlement comes to; no line of it is read."""
-        ...
-
-    async def settlements(self, *, owner_id: str | None = None) -> Sequence[Settlement]:
-        """Return every event's newest settlement, by event id; with an owner, with that owner's lines."""
-        ...
-
-    async def post(self, entries: Sequence[JournalEntry]) -> None:
-        """Append entries, all or none; one already present under its id changes nothing.
-
-        ConflictingFact: a pending entry would end twice, or two settlements of the same would stand.
-        """
-        ...
-
-    async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
-        """Return journal entries in order; with an owner, those that touch that owner."""
-        ...
-
-    async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
-        """Return, in order, what settles an event or period of a program, ended it, or reversed it."""
         ...
 
 

@@ -25,10 +25,18 @@ from vpp.domain.ledger import (
     post,
     void,
 )
-from vpp.domain.payout import ProgramPayment, pay_out, payable, receive
+from vpp.domain.payout import (
+    ProgramPayment,
+    owed_to_owners,
+    pay_out,
+    payable,
+    payout_runs,
+    payouts,
+    receive,
+)
 from vpp.domain.quantities import MicroDollars, cents_half_up
 from vpp.domain.settlement import BaselineDays, SettlementLine, SiteQuality
-from vpp.ports import Books
+from vpp.money_ports import Books
 
 OWNERS = 40
 PROGRAM = "elrp-a4-pge"
@@ -207,7 +215,11 @@ class LedgerStory:
         }
         on_its_way = {owner: entry.postings[0].amount for owner, entry in self.sent.items()}
         left = {owner: owed - on_its_way.get(owner, 0) for owner, owed in self.owed.items()}
-        assert payable(entries) == {owner: amount for owner, amount in left.items() if amount > 0}
+        owed_to, sent = await self.books.owed_to_owners(), await self.books.payout_entries()
+        assert owed_to == owed_to_owners(entries)
+        assert payouts(sent) == payouts(entries)
+        assert await self.books.payout_runs() == list(payout_runs(payouts(entries)))
+        assert payable(owed_to, sent) == {owner: amount for owner, amount in left.items() if amount > 0}
         assert {key: each.entry_id for key, each in live_settlements(entries).items()} == {
             key: each.entry_id for key, each in self.live.items()
         }

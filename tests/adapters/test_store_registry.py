@@ -26,8 +26,8 @@ async def test_an_owner_is_given_the_own_homes_and_no_others(store: Store) -> No
         [a_request("s-1", owner_id="o-ada"), a_request("s-2", owner_id="o-ben"), a_request("s-3")], at=NOON
     )
 
-    assert [each.site_id for each in await store.enrollments(owner_id="o-ada")] == ["s-1", "s-3"]
-    assert await store.enrollments(owner_id="o-nobody") == []
+    assert [each.site_id for each in await store.enrollments(owner_ids=["o-ada"])] == ["s-1", "s-3"]
+    assert await store.enrollments(owner_ids=["o-nobody"]) == []
 
 
 async def test_enrolment_keeps_everything_that_was_asked_and_when(store: Store) -> None:

@@ -9,7 +9,7 @@ from tests.benchmarks.measuring import Figure, at_most
 from tests.postgres import Postgres
 from vpp.adapters.memory.store import MemoryStore
 from vpp.adapters.sql.store import SqlStore
-from vpp.ports import Books
+from vpp.money_ports import Books
 
 IN_MEMORY = at_most(1_000_000)
 ON_EACH_DATABASE = at_most(20_000)

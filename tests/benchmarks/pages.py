@@ -9,7 +9,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,9 @@ from vpp.adapters.sql.store import SqlStore
 from vpp.domain.access import Role
 from vpp.domain.command import AckBatch
 from vpp.domain.interval import to_epoch
+from vpp.domain.ledger import confirm
+from vpp.domain.payout import pay_out
+from vpp.domain.quantities import MicroDollars
 from vpp.entrypoints.operations import events, money, sites, starting
 
 MANY, SOME = at_most(int(os.environ.get("VPP_BENCH_SITES", "100000"))), at_most(10_000)
@@ -47,7 +51,7 @@ OWNERS = ("/owner", "/owner/events", "/owner/events/hot-1", "/owner/data")
 LISTS = (
     "sites?limit=100", "events", "fleet?limit=50", "fleet?search=s-077777", "trail", "programs", "users",
     "counties", "payouts", "disputes", "events/hot-2/board", "fleet/health", "sources", "excluded-days",
-    "alarms", "traffic", "nominations", "payouts/years/2026",
+    "alarms", "traffic", "nominations", "payouts/years/2026", "payouts/2026-09",
     "programs/elrp-a4-pge/fairness?limit=50",
 )  # fmt: skip
 
@@ -80,8 +84,18 @@ async def an_evening(folder: Path, homes: int) -> tuple[Suburb, SqlStore]:
             await events.cancel_event(suburb.desk, event_id=event_id, actor="staff:ana")
             await suburb.pass_time(60)
             await money.settle_event(suburb.desk, event_id=event_id)
+    await _paid(store, ids)
     await suburb.pass_time(60)
     return suburb, store
+
+
+async def _paid(store: SqlStore, site_ids: Sequence[str]) -> None:
+    """Book that every owner was sent a dollar, and that half of them got it."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    begun = [pay_out("2026-09", f"o-{each}", MicroDollars(1_000_000), at=now) for each in site_ids]
+    for first in range(0, len(begun), AT_ONCE):
+        await store.post(begun[first : first + AT_ONCE])
+    await store.post([confirm(each, at=now) for each in begun[::2]])
 
 
 async def _answered(suburb: Suburb, event_id: str) -> None:

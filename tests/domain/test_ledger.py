@@ -24,7 +24,7 @@ from vpp.domain.ledger import (
     post,
     void,
 )
-from vpp.domain.payout import begin_run
+from vpp.domain.payout import begin_run, owed_to_owners
 from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import BaselineDays, Settlement, SettlementLine, SettlementState, SiteQuality
 
@@ -237,7 +237,7 @@ def test_every_owner_has_exactly_one_live_settlement_and_is_owed_just_that(
 def test_reversals_and_payouts_are_in_the_currency_of_what_they_follow():
     books = booked([], a_settlement(a_line(), state=FINAL))
     books = [*books, *entries_due(a_settlement(a_line(900), state=CORRECTED), books, at=NOON)]
-    books += begin_run("run", books, at=NOON)
+    books += begin_run("run", owed_to_owners(books), books, at=NOON)
 
     found = currencies(books, {"elrp-a4-pge": "AUD"})
 

@@ -15,6 +15,7 @@ from vpp.domain.payout import (
     ProgramPayment,
     begin_run,
     end_run,
+    owed_to_owners,
     paid_in_year,
     pay_out,
     payable,
@@ -44,26 +45,26 @@ def states(books: Sequence[JournalEntry]) -> list[PayoutState]:
 def test_a_run_pays_every_owner_what_is_posted_and_only_once():
     books = books_that_owe(1_600, 250)
 
-    begun = after(books, begin_run("october", books, at=NOON))
+    begun = after(books, begin_run("october", owed_to_owners(books), books, at=NOON))
 
     assert [(each.owner_id, each.amount) for each in payouts(begun)] == [
         ("o-0", 16_000_000),
         ("o-1", 2_500_000),
     ]
-    assert begin_run("october", begun, at=NOON) == ()
-    assert begin_run("november", begun, at=NOON) == ()
-    assert payable(begun) == {}
+    assert begin_run("october", owed_to_owners(begun), begun, at=NOON) == ()
+    assert begin_run("november", owed_to_owners(begun), begun, at=NOON) == ()
+    assert payable(owed_to_owners(begun), begun) == {}
 
 
 def test_what_is_pending_is_not_paid_out():
     books = booked([], a_settlement(a_line(), state=PROVISIONAL))
 
-    assert begin_run("october", books, at=NOON) == ()
+    assert begin_run("october", owed_to_owners(books), books, at=NOON) == ()
 
 
 def test_a_payout_counts_when_it_is_paid():
     books = books_that_owe(1_600)
-    begun = after(books, begin_run("october", books, at=NOON))
+    begun = after(books, begin_run("october", owed_to_owners(books), books, at=NOON))
 
     paid = after(begun, end_run("october", begun, paid=True, at=NOON))
 
@@ -75,10 +76,10 @@ def test_a_payout_counts_when_it_is_paid():
 
 def test_a_run_that_is_called_back_leaves_the_owner_to_the_next_one():
     books = books_that_owe(1_600)
-    begun = after(books, begin_run("october", books, at=NOON))
+    begun = after(books, begin_run("october", owed_to_owners(books), books, at=NOON))
     back = after(begun, end_run("october", begun, paid=False, at=NOON))
 
-    again = after(back, begin_run("november", back, at=NOON))
+    again = after(back, begin_run("november", owed_to_owners(back), back, at=NOON))
 
     assert states(again) == [PayoutState.CALLED_BACK, PayoutState.ON_ITS_WAY]
     assert len({entry.entry_id for entry in again}) == len(again)
@@ -87,7 +88,9 @@ def test_a_run_that_is_called_back_leaves_the_owner_to_the_next_one():
 def test_of_two_runs_made_at_once_only_one_can_be_stored():
     books = books_that_owe(1_600)
 
-    (october,), (november,) = (begin_run(run, books, at=NOON) for run in ("october", "november"))
+    (october,), (november,) = (
+        begin_run(run, owed_to_owners(books), books, at=NOON) for run in ("october", "november")
+    )
 
     assert october.entry_id == november.entry_id
     assert october != november
@@ -116,7 +119,7 @@ def test_no_owner_is_ever_sent_more_than_was_posted_for_them(steps: list[tuple[s
             state = {"settle": PROVISIONAL, "final": FINAL, "correct": CORRECTED}[step]
             books = booked(books, a_settlement(a_line(cents), state=state))
         elif step == "begin":
-            run = begin_run(f"run-{number}", books, at=NOON)
+            run = begin_run(f"run-{number}", owed_to_owners(books), books, at=NOON)
             on_its_way = sum(
                 each.amount for each in payouts(after(books, run)) if each.state is PayoutState.ON_ITS_WAY
             )
@@ -131,7 +134,7 @@ def test_no_owner_is_ever_sent_more_than_was_posted_for_them(steps: list[tuple[s
 
 def test_a_year_ends_at_midnight_where_the_owners_live():
     books = books_that_owe(1_600)
-    begun = after(books, begin_run("december", books, at=NOON))
+    begun = after(books, begin_run("december", owed_to_owners(books), books, at=NOON))
     new_years_eve = datetime(2027, 1, 1, 5, tzinfo=UTC)  # 21:00 in California
 
     paid = after(begun, end_run("december", begun, paid=True, at=new_years_eve))

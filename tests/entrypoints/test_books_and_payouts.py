@@ -89,17 +89,6 @@ async def test_a_statement_tells_what_is_owed_from_what_is_on_its_way_and_paid(t
     assert [paid[name] for name in names] == ["0.00", "0.00", "0.00", "18.00"]
 
 
-async def test_a_year_adds_up_what_was_paid(tmp_path: Path):
-    _, desk = await closed_books(tmp_path)
-    await payouts.run_payout(desk, run_id="2026-10")
-    await payouts.confirm_payout(desk, run_id="2026-10")
-
-    assert (await payouts.total_year(desk, year=2026))["owners"] == [
-        {"owner_id": "owner-home", "paid": "18.00", "currency": "USD"}
-    ]
-    assert (await payouts.total_year(desk, year=2025))["owners"] == []
-
-
 async def test_a_correction_reverses_and_books_anew_and_says_who_and_why(tmp_path: Path):
     story, desk = await closed_books(tmp_path)
     late = [(local(EVENT_DAY, 19), 1, 1, Quality.OK)]  # a second value for one instant

@@ -4,7 +4,7 @@ A payout is pending while the bank has it, posted when it is paid, voided when i
 owner can be paid is the posted balance less what is already on its way, so nothing is paid twice.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +64,11 @@ _RUN = "Payout run "
 _UTC = ZoneInfo("UTC")
 
 
+def run_of(memo: str) -> str:
+    """Return the run that a payout's memo names."""
+    return memo.removeprefix(_RUN)
+
+
 def payouts(entries: Iterable[JournalEntry]) -> tuple[Payout, ...]:
     """Return every payout in the order of the books."""
     begun: dict[str, JournalEntry] = {}
@@ -83,7 +88,7 @@ def _payout(entry: JournalEntry, ending: JournalEntry | None) -> Payout:
     if ending is not None:
         state = PayoutState.PAID if ending.state is EntryState.POSTED else PayoutState.CALLED_BACK
     return Payout(
-        run_id=entry.memo.removeprefix(_RUN),
+        run_id=run_of(entry.memo),
         owner_id=entry.postings[0].party,
         amount=entry.postings[0].amount,
         state=state,
@@ -92,29 +97,75 @@ def _payout(entry: JournalEntry, ending: JournalEntry | None) -> Payout:
     )
 
 
-def payable(entries: Sequence[JournalEntry]) -> Mapping[str, MicroDollars]:
-    """Return what each owner can be paid now, by owner: more than zero, and not on its way already."""
+@dataclass(frozen=True, slots=True)
+class PayoutRun:
+    """What one run comes to. ``state`` is on its way while anything of it is."""
+
+    run_id: str
+    owners: int
+    amount: MicroDollars
+    state: PayoutState
+    begun_at: datetime
+
+
+def payout_runs(made: Iterable[Payout]) -> tuple[PayoutRun, ...]:
+    """Return every run in the order begun."""
+    runs: dict[str, list[Payout]] = {}
+    for payout in made:
+        runs.setdefault(payout.run_id, []).append(payout)
+    return tuple(
+        PayoutRun(
+            run_id=run_id,
+            owners=len(parts),
+            amount=MicroDollars(sum(each.amount for each in parts)),
+            state=min((each.state for each in parts), key=list(PayoutState).index),
+            begun_at=parts[0].entry.at,
+        )
+        for run_id, parts in runs.items()
+    )
+
+
+def owed_to_owners(entries: Iterable[JournalEntry]) -> Mapping[str, MicroDollars]:
+    """Return each owner's posted balance, by owner: what is on its way to them included, what is paid not."""
     owed: defaultdict[str, int] = defaultdict(int)
     for entry in entries:
         if entry.state is EntryState.POSTED:
             for posting in entry.postings:
                 if posting.account is Account.OWNER_PAYABLE:
                     owed[posting.party] -= posting.amount
+    return {owner_id: MicroDollars(amount) for owner_id, amount in sorted(owed.items())}
+
+
+def payable(
+    owed_to: Mapping[str, MicroDollars], entries: Iterable[JournalEntry]
+) -> Mapping[str, MicroDollars]:
+    """Return what each owner can be paid now, by owner: more than zero, and not on its way already.
+
+    Args:
+        owed_to: Each owner's posted balance.
+        entries: All entries of payouts at least, in the order of the books.
+    """
+    owed = Counter(dict(owed_to))
     for payout in payouts(entries):
         if payout.state is PayoutState.ON_ITS_WAY:
             owed[payout.owner_id] -= payout.amount
     return {owner_id: MicroDollars(owed[owner_id]) for owner_id in sorted(owed) if owed[owner_id] > 0}
 
 
-def begin_run(run_id: str, entries: Sequence[JournalEntry], *, at: datetime) -> tuple[JournalEntry, ...]:
-    """Return the entries that begin a run, by owner; none when the run was begun before."""
+def begin_run(
+    run_id: str, owed_to: Mapping[str, MicroDollars], entries: Sequence[JournalEntry], *, at: datetime
+) -> tuple[JournalEntry, ...]:
+    """Return the entries that begin a run, by owner; none when the run was begun before.
+
+    ``owed_to`` and ``entries`` are as for ``payable``.
+    """
     made = payouts(entries)
     if any(payout.run_id == run_id for payout in made):
         return ()
     newest = {payout.owner_id: payout.entry.entry_id for payout in made}
     return tuple(
         pay_out(run_id, owner_id, balance, at=at, after=newest.get(owner_id))
-        for owner_id, balance in payable(entries).items()
+        for owner_id, balance in payable(owed_to, entries).items()
     )
 
 

@@ -21,7 +21,8 @@ from vpp.domain.power_integral import CrossCheck, PowerColumns, cross_check
 from vpp.domain.program import MeterOfRecord, Program
 from vpp.domain.quantities import IntColumn, WattHours
 from vpp.domain.track_record import Asked, asked_of_sites, commands_in_order
-from vpp.ports import Accounts, Books, Clock, DispatchStore, MeterStore, Registry
+from vpp.money_ports import Books
+from vpp.ports import Accounts, Clock, DispatchStore, MeterStore, Registry
 
 AT_ONCE = timedelta(minutes=1)
 """What a large fleet sampled is read for so long at a time: control waits for it in the same loop."""

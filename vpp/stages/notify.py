@@ -29,9 +29,9 @@ from vpp.domain.program import Program, zone_of_most
 from vpp.domain.rest_days import rest_days
 from vpp.domain.targets import Targets, resolve_targets
 from vpp.domain.verdict import ALARMING
-from vpp.money_ports import Disputes
+from vpp.money_ports import Books, Disputes
 from vpp.notice_ports import Messenger, Notices
-from vpp.ports import Books, Clock, DispatchStore, Registry, SignalStore
+from vpp.ports import Clock, DispatchStore, Registry, SignalStore
 
 LOOK_BACK = timedelta(hours=36)
 """An event that ended longer ago is not told of any more: after a long stop nobody is flooded."""
@@ -77,7 +77,7 @@ class Progress:
 
     moments: dict[str, int] = field(default_factory=dict)  # with how many homes were enrolled then
     lost_since: datetime | None = None
-    chain_head: str = ""
+    payouts_link: int = 0  # of the chain, up to which payouts were looked at
     payouts_at: datetime | None = None
     seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
     doubted: dict[str, Doubt] = field(default_factory=dict)
@@ -223,17 +223,21 @@ async def _note_payouts(store: NoticeStore, now: datetime, told: Progress) -> in
     if told.payouts_at is not None and now - told.payouts_at < PAYOUTS_EVERY:
         return 0
     told.payouts_at = now
-    head = await store.chain_head()
-    if head == told.chain_head:
-        return 0
+    link, _ = await store.newest_link()
+    ended = [
+        each
+        for each in await store.payout_entries(after_link=told.payouts_link)
+        if each.resolves is not None and now - each.at < LOOK_BACK
+    ]
+    owners = sorted({posting.party for each in ended for posting in each.postings})
     recent = [
         each
-        for each in payouts(await store.entries())
+        for each in payouts(await store.payout_entries(owner_ids=owners) if owners else ())
         if each.ended_at is not None and now - each.ended_at < LOOK_BACK
     ]
     contacts = await _owners_to_tell(store) if recent else {}
     written = await store.write_notices(payout_notices(recent, contacts, now=now))
-    told.chain_head = head
+    told.payouts_link = link
     return written
 
 

@@ -9,8 +9,8 @@ from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry, entries_due
 from vpp.domain.program import Period, Program
 from vpp.domain.settlement import Settlement
-from vpp.money_ports import WholesalePrices
-from vpp.ports import Books, Clock, Registry
+from vpp.money_ports import Books, WholesalePrices
+from vpp.ports import Clock, Registry
 
 
 class PayStore(Registry, Books, WholesalePrices, Protocol):
@@ -47,7 +47,7 @@ async def accrue(
     if not by_period:
         return ()
     # Most programs that are shipped have no home here: their settlements are not even read.
-    enrolled = {each.program_id for each in await store.enrollments()}
+    enrolled = await store.enrolled_programs()
     appended: list[JournalEntry] = []
     for program_id in by_period:
         if program_id not in enrolled:

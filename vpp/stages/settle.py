@@ -37,7 +37,8 @@ from vpp.domain.settled_event import (
 from vpp.domain.settlement import Settlement, SettlementLine, SettlementState, SiteQuality, same_result
 from vpp.domain.settlement_case import Exclusion, SettlementCase, held_alike
 from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, settle_metered, settle_sites
-from vpp.ports import Books, Clock, DispatchStore, MeterStore, Registry, SignalStore
+from vpp.money_ports import Books
+from vpp.ports import Clock, DispatchStore, MeterStore, Registry, SignalStore
 
 CHUNK_SITES = 10_000
 """Homes whose hours are held at once, about 100 MB."""

@@ -124,10 +124,10 @@ async def test_an_owner_takes_everything_along_but_the_statement_and_reads_in_it
     assert not {"hours.csv", "ledger.csv", "payouts.csv"} & set(tables)
 
 
-async def test_the_api_says_which_entry_it_is(altered: Suburb) -> None:
+async def test_nothing_is_paid_from_them_and_the_api_says_which_entry_it_is(altered: Suburb) -> None:
     browser = await logged_in(altered, "ana")
 
-    answer = await browser.get("/api/v1/payouts", headers={"Authorization": "Bearer a-token"})
+    answer = await browser.put("/api/v1/payouts/october", headers={"Authorization": "Bearer a-token"})
 
     assert answer.status_code == 409
     assert "entry e-1 was changed in the database" in answer.json()["detail"]

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.ledger import Account, JournalEntry
+from vpp.domain.payout import PayoutRun, owed_to_owners, payout_runs, payouts
+from vpp.domain.quantities import MicroDollars
 from vpp.domain.settlement import Settlement, SettlementTotals, adds_nothing, same_result, totals_of
 from vpp.ports import ConflictingFact
 
@@ -19,6 +21,7 @@ class MemoryBooks:
         self._entry_chain = chain
         self._runs: dict[str, list[Settlement]] = {}
         self._entries: dict[str, JournalEntry] = {}
+        self._sent: list[tuple[int, JournalEntry]] = []  # of payouts, with their links
         self._resolved: set[str] = set()
         self._live: dict[Settles, str] = {}  # the entry that stands for each
         self._of_period: defaultdict[tuple[str, str], list[JournalEntry]] = defaultdict(list)
@@ -105,6 +108,8 @@ class MemoryBooks:
     def _enter(self, entry: JournalEntry) -> None:
         self._entry_chain.append("journal_entry", entry)
         self._entries[entry.entry_id] = entry
+        if any(each.account is Account.PAID_OUT for each in entry.postings):
+            self._sent.append((self._entry_chain.newest[0], entry))
         settles = entry.settles or self._settles(entry.resolves or entry.corrects, {})
         if settles is not None:
             self._of_period[settles[2], settles[3]].append(entry)
@@ -114,6 +119,29 @@ class MemoryBooks:
     async def entries(self, *, owner_id: str | None = None) -> Sequence[JournalEntry]:
         """Return journal entries in order; with an owner, those that touch that owner."""
         return list(self._entries.values() if owner_id is None else self._of_owner.get(owner_id, ()))
+
+    async def payout_entries(
+        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+    ) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that send owners money, confirm that, or call it back."""
+        return [
+            entry
+            for link, entry in self._sent
+            if link > after_link and (owner_ids is None or _sent_to(entry) in owner_ids)
+        ]
+
+    async def payout_runs(self) -> Sequence[PayoutRun]:
+        """Return what every payout run comes to, in the order begun."""
+        return list(payout_runs(payouts(entry for _, entry in self._sent)))
+
+    async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """Return owners to whom money was ever sent, each once, in one order; after one of them, the rest."""
+        known = sorted({owner_id for _, entry in self._sent if (owner_id := _sent_to(entry)) > after})
+        return known if limit is None else known[:limit]
+
+    async def owed_to_owners(self) -> Mapping[str, MicroDollars]:
+        """Return each owner's posted balance, by owner: what is on its way to them included."""
+        return owed_to_owners(self._entries.values())
 
     async def period_entries(self, program_id: str, period: str) -> Sequence[JournalEntry]:
         """Return, in order, the entries that settle anything for one event or period of a program.
@@ -139,6 +167,10 @@ class MemoryBooks:
         heads = self._entry_chain.heads
         found = (number for number, each in enumerate(heads, start=1) if each.startswith(head))
         return next(found, None), len(heads)
+
+
+def _sent_to(entry: JournalEntry) -> str:
+    return next(each.party for each in entry.postings if each.account is Account.PAID_OUT)
 
 
 def _owners(entry: JournalEntry) -> set[str]:

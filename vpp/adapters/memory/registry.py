@@ -40,15 +40,19 @@ class MemoryRegistry:
         return enrolled
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
+        self, *, from_site_no: int = 0, owner_ids: Sequence[str] | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
+        """Return enrolments by ``site_no``, with reserve changes applied; with owners, those of these."""
         found = (
             each
             for each in self._enrollments.values()
-            if each.site_no >= from_site_no and owner_id in (None, each.owner_id)
+            if each.site_no >= from_site_no and (owner_ids is None or each.owner_id in owner_ids)
         )
         return list(islice(found, limit))
+
+    async def enrolled_programs(self) -> frozenset[str]:
+        """Return the programs of all enrolments, those that ended included."""
+        return frozenset(each.program_id for each in self._enrollments.values())
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""

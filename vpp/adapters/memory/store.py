@@ -65,7 +65,7 @@ class MemoryStore(
     async def read_homes(self, owner_id: str, entry: TrailEntry) -> Sequence[Enrollment]:
         """Return an owner's homes, with the entry that says who reads them stored in the same transaction."""
         await self.leave_trail([entry])
-        return await self.enrollments(owner_id=owner_id)
+        return await self.enrollments(owner_ids=[owner_id])
 
     async def forget_owner(self, owner_id: str, entry: TrailEntry) -> Forgotten:
         """Delete an owner's address, messages, calendar feed and logins; keep the entry that says so."""

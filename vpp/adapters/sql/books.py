@@ -33,7 +33,7 @@ from vpp.money_ports import AlteredBooks
 from vpp.ports import ConflictingFact
 from vpp.wire import facts
 
-_ENTRY_COLUMNS = (
+ENTRY_COLUMNS = (
     "SELECT e.number, e.entry_id, e.at_us, e.state, e.memo, e.settles_owner_id, e.settles_site_id,"
     " e.settles_program_id, e.settles_period, e.resolves, e.corrects, p.account, p.party,"
     " p.amount_micro_dollars FROM journal_entry e JOIN posting p ON p.entry_id = e.entry_id"
@@ -44,9 +44,9 @@ _OF_PERIOD = (
     " wanted (entry_id) AS (SELECT entry_id FROM settling"
     " UNION SELECT o.entry_id FROM settling JOIN journal_entry o ON o.resolves = settling.entry_id"
     " UNION SELECT o.entry_id FROM settling JOIN journal_entry o ON o.corrects = settling.entry_id) "
-    f"{_ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
+    f"{ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
 )
-_ENTRY_ORDER = "ORDER BY e.number, p.line_number"
+ENTRY_ORDER = "ORDER BY e.number, p.line_number"
 _LINES_AT_ONCE = 5_000
 """Lines read or written before whatever else waits has a turn: a fleet's take seconds."""
 _OWNERS_ACCOUNTS = f"'{Account.OWNER_PAYABLE}', '{Account.PAID_OUT}'"
@@ -122,9 +122,9 @@ class SqlBooks:
         async with self._book_database.write() as session:
             asked = {"asked": {"entry_id": sorted({each.entry_id for each in entries})}}
             rows = await Asked(session, asked).rows(
-                f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}"
+                f"{ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {ENTRY_ORDER}"
             )
-            known = {each.entry_id: each for each in _entries_of(rows)}
+            known = {each.entry_id: each for each in entries_of(rows)}
             new = []
             for entry in entries:
                 present = known.setdefault(entry.entry_id, entry)
@@ -143,13 +143,13 @@ class SqlBooks:
         async with self._book_database.read() as session:
             if owner_id is None:
                 every = Asked(session, {"asked": {"one": [1]}})
-                return _entries_of(await every.rows(f"{_ENTRY_COLUMNS} {_ENTRY_ORDER}"))
+                return entries_of(await every.rows(f"{ENTRY_COLUMNS} {ENTRY_ORDER}"))
             owned = Asked(session, {"asked": {"owner_id": [owner_id]}})
-            return _entries_of(
+            return entries_of(
                 await owned.rows(
-                    f"{_ENTRY_COLUMNS} JOIN asked ON asked.owner_id = e.settles_owner_id OR EXISTS ("
+                    f"{ENTRY_COLUMNS} JOIN asked ON asked.owner_id = e.settles_owner_id OR EXISTS ("
                     "SELECT 1 FROM posting o WHERE o.entry_id = e.entry_id AND o.party = asked.owner_id"
-                    f" AND o.account IN ({_OWNERS_ACCOUNTS})) {_ENTRY_ORDER}"
+                    f" AND o.account IN ({_OWNERS_ACCOUNTS})) {ENTRY_ORDER}"
                 )
             )
 
@@ -160,7 +160,7 @@ class SqlBooks:
         """
         asked = {"asked": {"program_id": [program_id], "period_id": [period]}}
         async with self._book_database.read() as session:
-            return _entries_of(await Asked(session, asked).rows(f"{_OF_PERIOD} {_ENTRY_ORDER}"))
+            return entries_of(await Asked(session, asked).rows(f"{_OF_PERIOD} {ENTRY_ORDER}"))
 
     async def chain_head(self) -> str:
         """Return the head of the hash chain over ledger entries, grid events and ticks, in hex."""
@@ -284,7 +284,7 @@ async def _settlement(run: SettlementRunRow, bodies: Sequence[str]) -> Settlemen
     )
 
 
-def _entries_of(rows: Sequence[Any]) -> list[JournalEntry]:
+def entries_of(rows: Sequence[Any]) -> list[JournalEntry]:
     """Return the entries of rows ordered by number and line; each row is an entry and one posting."""
     return [_entry_of(list(lines)) for _, lines in groupby(rows, key=lambda row: row[0])]
 
@@ -358,7 +358,7 @@ async def _facts_of(
     ids = [each.fact_id for each in some if each.kind == "journal_entry"]
     if ids:
         asked = Asked(session, {"asked": {"entry_id": ids}})
-        rows = await asked.rows(f"{_ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {_ENTRY_ORDER}")
+        rows = await asked.rows(f"{ENTRY_COLUMNS} JOIN asked ON asked.entry_id = e.entry_id {ENTRY_ORDER}")
         for _, lines in groupby(rows, key=lambda row: row[0]):
             of_entry = list(lines)
             found["journal_entry", of_entry[0][1], 0] = (_entry_or_why(of_entry), None)

@@ -1,9 +1,11 @@
 """The rows of money, private to this package: settlements, the ledger, and what owners ask about both."""
 
-from sqlalchemy import BigInteger, Index, UniqueConstraint
+from sqlalchemy import BigInteger, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from vpp.adapters.sql.tables import KEPT_BY_TRIGGER, Row, _big, _number
+
+_PAID_OUT = "account = 'paid_out'"
 
 
 class SettlementRunRow(Row, table=True):
@@ -75,6 +77,12 @@ class PostingRow(Row, table=True):
     """One line of an entry; debits are positive, credits negative."""
 
     __tablename__ = "posting"
+    __table_args__ = (
+        Index(
+            "ix_posting_paid_out", "party", "entry_id",
+            sqlite_where=text(_PAID_OUT), postgresql_where=text(_PAID_OUT),
+        ),
+    )  # fmt: skip
     entry_id: str = Field(primary_key=True, foreign_key="journal_entry.entry_id")
     line_number: int = _big(key=True)
     account: str

@@ -23,6 +23,8 @@ from vpp.domain.grid_event import GridSource, LimitRaise
 from vpp.domain.quantities import Permille, Watts
 from vpp.ports import ConflictingFact, NotEnrolled
 
+_NAMED_MOST = 1_000  # owners named in a statement: a database takes some ten thousand values at most
+
 
 class SqlRegistry:
     """The registry's part of the store."""
@@ -49,14 +51,24 @@ class SqlRegistry:
         return enrolled
 
     async def enrollments(
-        self, *, from_site_no: int = 0, owner_id: str | None = None, limit: int | None = None
+        self, *, from_site_no: int = 0, owner_ids: Sequence[str] | None = None, limit: int | None = None
     ) -> Sequence[Enrollment]:
-        """Return enrolments by ``site_no``, with reserve changes applied; with an owner, that owner's."""
+        """Return enrolments by ``site_no``, with reserve changes applied; with owners, those of these."""
         which = col(EnrollmentRow.site_no) >= from_site_no
-        if owner_id is not None:
-            which &= col(EnrollmentRow.owner_id) == owner_id
+        few = owner_ids is not None and len(owner_ids) <= _NAMED_MOST
+        if owner_ids is not None and few:
+            which &= col(EnrollmentRow.owner_id).in_(owner_ids)
         async with self._database.read() as session:
-            return await enrollments_where(session, which, limit)
+            found = await enrollments_where(session, which, limit if few or owner_ids is None else None)
+        if owner_ids is None or few:
+            return found
+        wanted = frozenset(owner_ids)
+        return [each for each in found if each.owner_id in wanted][:limit]
+
+    async def enrolled_programs(self) -> frozenset[str]:
+        """Return the programs of all enrolments, those that ended included."""
+        async with self._database.read() as session:
+            return frozenset((await session.exec(select(EnrollmentRow.program_id).distinct())).all())
 
     async def enrollment(self, site_id: str) -> Enrollment | None:
         """Return one site's enrolment with reserve changes applied, None for an unknown site."""

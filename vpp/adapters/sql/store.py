@@ -14,6 +14,7 @@ from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
 from vpp.adapters.sql.nominations import SqlNominations
 from vpp.adapters.sql.notices import SqlNotices
+from vpp.adapters.sql.payouts import SqlPayouts
 from vpp.adapters.sql.prices import SqlPrices
 from vpp.adapters.sql.signals import SqlSignals
 
@@ -24,6 +25,7 @@ class SqlStore(
     SqlDispatch,
     SqlCourses,
     SqlBooks,
+    SqlPayouts,
     SqlDisputes,
     SqlNominations,
     SqlPrices,
@@ -39,6 +41,7 @@ class SqlStore(
         SqlDispatch.__init__(self, database)
         SqlCourses.__init__(self, database)
         SqlBooks.__init__(self, database)
+        SqlPayouts.__init__(self, database)
         SqlDisputes.__init__(self, database)
         SqlNominations.__init__(self, database)
         SqlPrices.__init__(self, database)

@@ -150,8 +150,8 @@ async def list_payouts(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) ->
 
 
 @router.get("/payouts/years/{year}")
-async def total_year(desk: AtDesk, year: int) -> Json:
-    return await payouts.total_year(desk, year=year)
+async def total_year(desk: AtDesk, year: int, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await payouts.total_year(desk, year=year, cursor=cursor, limit=limit)
 
 
 @router.get("/payouts/{run_id}")

@@ -41,7 +41,7 @@ async def keep_contact(
     Returns:
         As ``show_contact``.
     """
-    if not await desk.store.enrollments(owner_id=owner_id):
+    if not await desk.store.enrollments(owner_ids=[owner_id]):
         raise OperationRefused(f"owner {owner_id[:60]} has no home here; vpp site list names all owners")
     known = await contact_of(desk, owner_id)
     return await _keep(desk, known, address=address, language=language, muted=muted, kinds=OWNER_KINDS)

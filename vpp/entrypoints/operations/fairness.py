@@ -171,7 +171,7 @@ async def site_history(desk: Desk, *, site_id: str) -> Json:
 async def own_seasons(desk: Desk, *, owner_id: str) -> list[Json]:
     """Return ``site_history`` of each home of an owner; a home of a program without seasons has none."""
     found = []
-    for enrollment in await desk.store.enrollments(owner_id=owner_id):
+    for enrollment in await desk.store.enrollments(owner_ids=[owner_id]):
         with suppress(OperationRefused):
             found.append(await site_history(desk, site_id=enrollment.site_id))
     return found

@@ -141,7 +141,7 @@ async def show_statement(desk: Desk, *, owner_id: str, with_days: bool = True) -
         chain it is: ``vpp ledger verify --head`` finds it there.
     """
     entries = await desk.store.entries(owner_id=owner_id)
-    homes = await desk.store.enrollments(owner_id=owner_id)
+    homes = await desk.store.enrollments(owner_ids=[owner_id])
     if not homes and not entries:
         raise OperationRefused(f"owner {owner_id} has no home and no entry here", HTTPStatus.NOT_FOUND)
     live = live_settlements(entries)
@@ -229,7 +229,7 @@ def _what_counts(desk: Desk, homes: Sequence[Enrollment], of_events: Sequence[Te
 
 async def _currency_of(desk: Desk, owner_id: str) -> str:
     """Return what an owner is paid in: enrolment keeps all homes of an owner to one currency."""
-    homes = await desk.store.enrollments(owner_id=owner_id)
+    homes = await desk.store.enrollments(owner_ids=[owner_id])
     return desk.currency(homes[0].program_id) if homes else HOME_CURRENCY
 
 

@@ -31,7 +31,7 @@ ENGLISH = Language("en")
 
 async def homes_of(desk: Desk, owner_id: str) -> Sequence[Enrollment]:
     """Return an owner's homes by number."""
-    return await desk.store.enrollments(owner_id=owner_id)
+    return await desk.store.enrollments(owner_ids=[owner_id])
 
 
 async def own_home(desk: Desk, owner_id: str, site_id: str) -> Enrollment:

@@ -7,10 +7,19 @@ from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
 from vpp.domain.interval import whole_second
-from vpp.domain.payout import Payout, PayoutState, begin_run, end_run, paid_in_year, payouts
+from vpp.domain.ledger import HOME_CURRENCY
+from vpp.domain.payout import (
+    Payout,
+    PayoutRun,
+    PayoutState,
+    begin_run,
+    end_run,
+    paid_in_year,
+    payouts,
+)
 from vpp.domain.quantities import MicroDollars, dollars
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant, instant_or_none
-from vpp.entrypoints.operations.paging import page
+from vpp.entrypoints.operations.paging import cursor_of, key_at, page
 from vpp.stages.pay import accrue
 from vpp.wire.ledger_file import write_payouts_csv
 
@@ -33,8 +42,8 @@ async def run_payout(desk: Desk, *, run_id: str) -> Json:
             f"run {run_id[:64]!r} is not a name of 1 to 64 of a-z, A-Z, 0-9, '.', '_', '-'"
         )
     await accrue(desk.programs, store=desk.store, clock=desk.clock)
-    entries = await desk.store.entries()
-    await desk.store.post(begin_run(run_id, entries, at=whole_second(desk.clock.now())))
+    owed_to, sent = await desk.store.owed_to_owners(), await desk.store.payout_entries()
+    await desk.store.post(begin_run(run_id, owed_to, sent, at=whole_second(desk.clock.now())))
     made = await _run(desk, run_id)
     if not made:
         raise OperationRefused("no owner is owed a posted balance, so no run was made", HTTPStatus.CONFLICT)
@@ -69,8 +78,8 @@ async def _ended(desk: Desk, run_id: str, *, paid: bool) -> Json:
             f"payout run {run_id} is {made[0].state.value.replace('_', ' ')}; it stays so",
             HTTPStatus.CONFLICT,
         )
-    entries = await desk.store.entries()
-    await desk.store.post(end_run(run_id, entries, paid=paid, at=whole_second(desk.clock.now())))
+    sent = await desk.store.payout_entries()
+    await desk.store.post(end_run(run_id, sent, paid=paid, at=whole_second(desk.clock.now())))
     return await _facts(desk, run_id, await _run(desk, run_id))
 
 
@@ -87,68 +96,93 @@ async def list_payouts(desk: Desk, *, cursor: str = "", limit: int | None = None
         ``runs``: ``run_id, owners, totals, state, begun_at``; ``time_zone`` (in which staff read them),
         ``next_cursor``.
     """
-    runs: dict[str, list[Payout]] = {}
-    for payout in payouts(await desk.store.entries()):
-        runs.setdefault(payout.run_id, []).append(payout)
-    numbered = list(enumerate(runs.items()))
+    numbered = list(enumerate(await desk.store.payout_runs()))
     shown, following = page(numbered, lambda each: f"{each[0]:012d}", cursor=cursor, limit=limit)
-    currency_of = await _currencies(desk, {each.owner_id for _, (_, made) in shown for each in made})
+    runs = [run for _, run in shown]
+    totals = await _totals_by_run(desk, runs)
     return {
         "runs": [
             {
-                "run_id": run_id,
-                "owners": len(made),
-                "totals": _totals(made, currency_of),
-                "state": made[0].state.value,
-                "begun_at": instant(made[0].entry.at),
+                "run_id": run.run_id,
+                "owners": run.owners,
+                "totals": totals[run.run_id],
+                "state": run.state.value,
+                "begun_at": instant(run.begun_at),
             }
-            for _, (run_id, made) in shown
+            for run in runs
         ],
         "time_zone": desk.staff_zone,
         "next_cursor": following,
     }
 
 
-async def total_year(desk: Desk, *, year: int) -> Json:
+async def total_year(desk: Desk, *, year: int, cursor: str = "", limit: int | None = None) -> Json:
     """Return what each owner was paid in a calendar year, for tax. It ends at midnight where the home is.
 
+    Args:
+        year: The year.
+        cursor: ``next_cursor`` of the page before.
+        limit: At most this many owners; a page that holds fewer may be followed by another.
+
     Returns:
-        ``year`` and ``owners``: ``owner_id, paid, currency``.
+        ``year``; ``owners``: ``owner_id, paid, currency``; ``next_cursor``.
     """
-    zone_of = {
-        each.owner_id: ZoneInfo(desk.time_zone(each.program_id)) for each in await desk.store.enrollments()
-    }
-    paid = paid_in_year(await desk.store.entries(), year, zone_of)
-    currency_of = await _currencies(desk, set(paid))
+    after = key_at(cursor) if cursor else ""
+    looked_at = await desk.store.paid_owners(after=after, limit=limit)
+    homes = await desk.store.enrollments(owner_ids=looked_at)
+    sent = await desk.store.payout_entries(owner_ids=looked_at)
+    zone_of = {each.owner_id: ZoneInfo(desk.time_zone(each.program_id)) for each in homes}
+    currency_of = {each.owner_id: desk.currency(each.program_id) for each in homes}
+    more = limit is not None and len(looked_at) == limit
     return {
         "year": year,
         "owners": [
-            {"owner_id": owner_id, "paid": dollars(amount), "currency": currency_of.get(owner_id, "USD")}
-            for owner_id, amount in paid.items()
+            {
+                "owner_id": owner_id,
+                "paid": dollars(amount),
+                "currency": currency_of.get(owner_id, HOME_CURRENCY),
+            }
+            for owner_id, amount in paid_in_year(sent, year, zone_of).items()
         ],
+        "next_cursor": cursor_of(looked_at[-1]) if more else None,
     }
 
 
 async def _run(desk: Desk, run_id: str) -> Sequence[Payout]:
-    return [each for each in payouts(await desk.store.entries()) if each.run_id == run_id]
+    return [each for each in payouts(await desk.store.payout_entries()) if each.run_id == run_id]
 
 
 async def _currencies(desk: Desk, owner_ids: Set[str]) -> Mapping[str, str]:
     """Return the currency of these owners' programs, by owner; the fleet is read only where they differ."""
-    currencies = {program.currency for program in desk.programs.values()}
-    if len(currencies) == 1 or not owner_ids:
-        return dict.fromkeys(owner_ids, currencies.pop() if currencies else "USD")
-    return {
-        each.owner_id: desk.programs[each.program_id].currency
-        for each in await desk.store.enrollments()
-        if each.program_id in desk.programs
-    }
+    only = await _only_currency(desk)
+    if only is not None or not owner_ids:
+        return dict.fromkeys(owner_ids, only or HOME_CURRENCY)
+    return {each.owner_id: desk.currency(each.program_id) for each in await desk.store.enrollments()}
+
+
+async def _only_currency(desk: Desk) -> str | None:
+    """Return the currency in which every home here is paid, None where there are several."""
+    found = {desk.currency(program_id) for program_id in await desk.store.enrolled_programs()}
+    return found.pop() if len(found) == 1 else None
+
+
+async def _totals_by_run(desk: Desk, runs: Sequence[PayoutRun]) -> Mapping[str, Json]:
+    """Return each run's totals by currency, by run; its payouts are read only where currencies differ."""
+    only = await _only_currency(desk)
+    if only is not None or not runs:
+        return {run.run_id: {only or HOME_CURRENCY: dollars(run.amount)} for run in runs}
+    made: dict[str, list[Payout]] = {run.run_id: [] for run in runs}
+    for payout in payouts(await desk.store.payout_entries()):
+        if payout.run_id in made:
+            made[payout.run_id].append(payout)
+    currency_of = await _currencies(desk, {each.owner_id for parts in made.values() for each in parts})
+    return {run_id: _totals(parts, currency_of) for run_id, parts in made.items()}
 
 
 def _totals(made: Sequence[Payout], currency_of: Mapping[str, str]) -> Json:
     sums: defaultdict[str, int] = defaultdict(int)
     for payout in made:
-        sums[currency_of.get(payout.owner_id, "USD")] += payout.amount
+        sums[currency_of.get(payout.owner_id, HOME_CURRENCY)] += payout.amount
     return {currency: dollars(MicroDollars(sums[currency])) for currency in sorted(sums)}
 
 
@@ -163,7 +197,7 @@ async def _facts(desk: Desk, run_id: str, made: Sequence[Payout]) -> Json:
             {
                 "owner_id": each.owner_id,
                 "amount": dollars(each.amount),
-                "currency": currency_of.get(each.owner_id, "USD"),
+                "currency": currency_of.get(each.owner_id, HOME_CURRENCY),
                 "state": each.state.value,
                 "reference": each.entry.entry_id,
                 "ended_at": instant_or_none(each.ended_at),

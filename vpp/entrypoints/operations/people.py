@@ -64,7 +64,7 @@ async def add_user(
 
 
 async def _has_homes(desk: Desk, owner_id: str) -> bool:
-    return bool(await desk.store.enrollments(owner_id=owner_id))
+    return bool(await desk.store.enrollments(owner_ids=[owner_id]))
 
 
 def login_subject(user: User) -> str:

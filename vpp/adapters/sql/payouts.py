@@ -1,0 +1,126 @@
+"""Payouts in the database: what of the ledger sends owners money, without a look at all the rest of it."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from vpp.adapters.sql.books import ENTRY_COLUMNS, ENTRY_ORDER, entries_of
+from vpp.adapters.sql.bulk import Asked
+from vpp.adapters.sql.engine import Database, from_us
+from vpp.domain.ledger import Account, EntryState, JournalEntry
+from vpp.domain.payout import PayoutRun, PayoutState, run_of
+from vpp.domain.quantities import MicroDollars
+from vpp.money_ports import AlteredBooks
+
+_SENT = f"account = '{Account.PAID_OUT}'"
+"""Written out and no parameter: only so a database finds the index that holds nothing but these."""
+_STATES = (PayoutState.ON_ITS_WAY, PayoutState.PAID, PayoutState.CALLED_BACK)
+_RUNS = f"""
+    SELECT e.memo, MIN(e.number), MIN(e.at_us), COUNT(*), -SUM(p.amount_micro_dollars),
+      MIN(CASE WHEN o.state IS NULL THEN 0 WHEN o.state = '{EntryState.POSTED}' THEN 1 ELSE 2 END)
+    FROM posting p JOIN journal_entry e ON e.entry_id = p.entry_id
+      LEFT JOIN journal_entry o ON o.resolves = e.entry_id
+    WHERE p.{_SENT} AND e.resolves IS NULL GROUP BY e.memo ORDER BY MIN(e.number)"""
+_OWED = f"""
+    SELECT p.party, -SUM(p.amount_micro_dollars)
+    FROM posting p JOIN journal_entry e ON e.entry_id = p.entry_id
+    WHERE p.account = '{Account.OWNER_PAYABLE}' AND e.state = '{EntryState.POSTED}'
+    GROUP BY p.party"""
+_NO_SUM = "GROUP BY entry_id HAVING SUM(amount_micro_dollars) <> 0 LIMIT 1"
+
+
+class SqlPayouts:
+    """The payouts' part of the books."""
+
+    def __init__(self, database: Database) -> None:
+        self._payout_database = database
+
+    async def payout_entries(
+        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+    ) -> Sequence[JournalEntry]:
+        """Return, in order, the entries that send owners money, confirm that, or call it back.
+
+        With owners, those of these; with a link of the chain, those that were appended after it.
+        """
+        asked: dict[str, dict[str, Sequence[object]]] = {"asked": {"link": [after_link]}}
+        # Two ways to the same rows: the few of some owners, or of everybody, by the index of payouts; those
+        # of the last minutes among what was appended since.
+        if owner_ids is not None:
+            asked["wanted"] = {"owner_id": list(owner_ids)}
+            sent = (
+                f"SELECT s.entry_id FROM wanted JOIN posting s ON s.party = wanted.owner_id WHERE s.{_SENT}"
+            )
+        elif after_link:
+            sent = f"SELECT s.entry_id FROM posting s WHERE s.entry_id = e.entry_id AND s.{_SENT}"
+        else:
+            sent = f"SELECT s.entry_id FROM posting s WHERE s.{_SENT}"
+        async with self._payout_database.read() as session:
+            rows = await Asked(session, asked).rows(
+                f"{ENTRY_COLUMNS} JOIN asked ON e.number > asked.link"
+                f" WHERE e.entry_id IN ({sent}) {ENTRY_ORDER}"
+            )
+        return entries_of(rows)
+
+    async def payout_runs(self) -> Sequence[PayoutRun]:
+        """Return what every payout run comes to, in the order begun. Raises AlteredBooks."""
+        async with self._payout_database.read() as session:
+            of_payouts = f"WHERE entry_id IN (SELECT s.entry_id FROM posting s WHERE s.{_SENT})"
+            await _refuse_altered(session, of_payouts)
+            connection = await session.connection()
+            rows = (await connection.execute(text(_RUNS))).all()
+        return [
+            PayoutRun(run_of(memo), owners, MicroDollars(int(amount)), _STATES[state], from_us(at_us))
+            for memo, _, at_us, owners, amount, state in rows
+        ]
+
+    async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:
+        """Return owners to whom money was ever sent, each once, in the database's order."""
+        # One owner after the other by the index: DISTINCT would sort every payout there ever was.
+        wanted = f"""
+            WITH RECURSIVE owner (party, place) AS (
+              SELECT MIN(party), 1 FROM posting WHERE {_SENT} AND party > :after
+              UNION ALL
+              SELECT (SELECT MIN(p.party) FROM posting p WHERE p.{_SENT} AND p.party > owner.party), place + 1
+              FROM owner WHERE owner.party IS NOT NULL AND place < :most
+            ) SELECT party FROM owner WHERE party IS NOT NULL ORDER BY place"""
+        most = _EVERYBODY if limit is None else limit
+        async with self._payout_database.read() as session:
+            rows = await (await session.connection()).execute(text(wanted), {"after": after, "most": most})
+            return [party for (party,) in rows.all()]
+
+    async def owed_to_owners(self) -> Mapping[str, MicroDollars]:
+        """Return each owner's posted balance, by owner: what is on its way to them included.
+
+        Raises:
+            AlteredBooks: An entry does not sum to zero, or is none.
+        """
+        async with self._payout_database.read() as session:
+            await _refuse_altered(session)
+            rows = (await (await session.connection()).execute(text(_OWED))).all()
+        return {party: MicroDollars(int(amount)) for party, amount in sorted(rows)}
+
+
+_EVERYBODY = 2**31 - 1
+
+
+async def _refuse_altered(session: AsyncSession, which: str = "") -> None:
+    """Raise AlteredBooks where an entry was changed in the database so that it is none any more."""
+    connection = await session.connection()
+    accounts = ", ".join(f"'{each}'" for each in Account)
+    states = ", ".join(f"'{each}'" for each in EntryState)
+    where = which or "WHERE TRUE"
+    for asked, why in (
+        (f"SELECT entry_id FROM posting {where} {_NO_SUM}", "it does not sum to zero"),
+        (
+            f"SELECT entry_id FROM posting {where} AND account NOT IN ({accounts}) LIMIT 1",
+            "an account is none",
+        ),
+        (
+            f"SELECT entry_id FROM journal_entry {where} AND state NOT IN ({states}) LIMIT 1",
+            "its state is none",
+        ),
+    ):
+        found = (await connection.execute(text(asked))).first()
+        if found is not None:
+            raise AlteredBooks(f"entry {found[0]} was changed in the database: {why}")
