@@ -86,7 +86,7 @@ class Books(Chain, Protocol):
         ...
 
     async def payout_runs(self) -> Sequence[PayoutRun]:
-        """Return what every payout run comes to, in the order begun. Raises AlteredBooks."""
+        """Return what every payout run comes to, in the order begun."""
         ...
 
     async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:

@@ -90,6 +90,20 @@ class PostingRow(Row, table=True):
     amount_micro_dollars: int = _big()
 
 
+class PayoutRunRow(Row, table=True):
+    """What one payout run comes to; the database adds it up by a trigger on ``posting``."""
+
+    __tablename__ = "payout_run"
+    __table_args__ = ({"info": {KEPT_BY_TRIGGER: True}},)
+    memo: str = Field(primary_key=True)  # of the entries that began it
+    first_number: int = _big()  # of those entries
+    begun_at_us: int = _big()
+    owners: int = _big()
+    amount_micro_dollars: int = _big()
+    paid: int = _big()  # owners to whom it was confirmed
+    called_back: int = _big()
+
+
 class DisputeWordRow(Row, table=True):
     """One thing said about what one owner got for one event or period. Never changed."""
 

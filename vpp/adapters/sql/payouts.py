@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import text
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.books import ENTRY_COLUMNS, ENTRY_ORDER, entries_of
 from vpp.adapters.sql.bulk import Asked
 from vpp.adapters.sql.engine import Database, from_us
+from vpp.adapters.sql.money_tables import PayoutRunRow
 from vpp.domain.ledger import Account, EntryState, JournalEntry
 from vpp.domain.payout import PayoutRun, PayoutState, run_of
 from vpp.domain.quantities import MicroDollars
@@ -15,13 +17,6 @@ from vpp.money_ports import AlteredBooks
 
 _SENT = f"account = '{Account.PAID_OUT}'"
 """Written out and no parameter: only so a database finds the index that holds nothing but these."""
-_STATES = (PayoutState.ON_ITS_WAY, PayoutState.PAID, PayoutState.CALLED_BACK)
-_RUNS = f"""
-    SELECT e.memo, MIN(e.number), MIN(e.at_us), COUNT(*), -SUM(p.amount_micro_dollars),
-      MIN(CASE WHEN o.state IS NULL THEN 0 WHEN o.state = '{EntryState.POSTED}' THEN 1 ELSE 2 END)
-    FROM posting p JOIN journal_entry e ON e.entry_id = p.entry_id
-      LEFT JOIN journal_entry o ON o.resolves = e.entry_id
-    WHERE p.{_SENT} AND e.resolves IS NULL GROUP BY e.memo ORDER BY MIN(e.number)"""
 _OWED = f"""
     SELECT p.party, -SUM(p.amount_micro_dollars)
     FROM posting p JOIN journal_entry e ON e.entry_id = p.entry_id
@@ -43,36 +38,30 @@ class SqlPayouts:
 
         With owners, those of these; with a link of the chain, those that were appended after it.
         """
-        asked: dict[str, dict[str, Sequence[object]]] = {"asked": {"link": [after_link]}}
-        # Two ways to the same rows: the few of some owners, or of everybody, by the index of payouts; those
-        # of the last minutes among what was appended since.
+        # Each way by its own index: the few of some owners, what was appended since, or all that was sent.
+        asked: dict[str, dict[str, Sequence[object]]] = {"asked": {"one": [1]}}
+        since = f"e.number > {after_link:d}"
         if owner_ids is not None:
             asked["wanted"] = {"owner_id": list(owner_ids)}
             sent = (
                 f"SELECT s.entry_id FROM wanted JOIN posting s ON s.party = wanted.owner_id WHERE s.{_SENT}"
             )
+            which = f"{since} AND e.entry_id IN ({sent})"
         elif after_link:
-            sent = f"SELECT s.entry_id FROM posting s WHERE s.entry_id = e.entry_id AND s.{_SENT}"
-        else:
-            sent = f"SELECT s.entry_id FROM posting s WHERE s.{_SENT}"
-        async with self._payout_database.read() as session:
-            rows = await Asked(session, asked).rows(
-                f"{ENTRY_COLUMNS} JOIN asked ON e.number > asked.link"
-                f" WHERE e.entry_id IN ({sent}) {ENTRY_ORDER}"
+            which = (
+                f"{since} AND EXISTS (SELECT 1 FROM posting s WHERE s.entry_id = e.entry_id AND s.{_SENT})"
             )
-        return entries_of(rows)
+        else:
+            which = f"e.entry_id IN (SELECT s.entry_id FROM posting s WHERE s.{_SENT})"
+        async with self._payout_database.read() as session:
+            rows = await Asked(session, asked).rows(f"{ENTRY_COLUMNS} WHERE {which} {ENTRY_ORDER}")
+        return await entries_of(rows)
 
     async def payout_runs(self) -> Sequence[PayoutRun]:
-        """Return what every payout run comes to, in the order begun. Raises AlteredBooks."""
+        """Return what every payout run comes to, in the order begun, as the database added it up."""
         async with self._payout_database.read() as session:
-            of_payouts = f"WHERE entry_id IN (SELECT s.entry_id FROM posting s WHERE s.{_SENT})"
-            await _refuse_altered(session, of_payouts)
-            connection = await session.connection()
-            rows = (await connection.execute(text(_RUNS))).all()
-        return [
-            PayoutRun(run_of(memo), owners, MicroDollars(int(amount)), _STATES[state], from_us(at_us))
-            for memo, _, at_us, owners, amount, state in rows
-        ]
+            rows = await session.exec(select(PayoutRunRow).order_by(col(PayoutRunRow.first_number)))
+            return [_run(each) for each in rows.all()]
 
     async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:
         """Return owners to whom money was ever sent, each once, in the database's order."""
@@ -104,20 +93,27 @@ class SqlPayouts:
 _EVERYBODY = 2**31 - 1
 
 
-async def _refuse_altered(session: AsyncSession, which: str = "") -> None:
+def _run(row: PayoutRunRow) -> PayoutRun:
+    state = PayoutState.PAID if row.paid else PayoutState.CALLED_BACK
+    if row.paid + row.called_back < row.owners:
+        state = PayoutState.ON_ITS_WAY
+    amount = MicroDollars(row.amount_micro_dollars)
+    return PayoutRun(run_of(row.memo), row.owners, amount, state, from_us(row.begun_at_us))
+
+
+async def _refuse_altered(session: AsyncSession) -> None:
     """Raise AlteredBooks where an entry was changed in the database so that it is none any more."""
     connection = await session.connection()
     accounts = ", ".join(f"'{each}'" for each in Account)
     states = ", ".join(f"'{each}'" for each in EntryState)
-    where = which or "WHERE TRUE"
     for asked, why in (
-        (f"SELECT entry_id FROM posting {where} {_NO_SUM}", "it does not sum to zero"),
+        (f"SELECT entry_id FROM posting {_NO_SUM}", "it does not sum to zero"),
         (
-            f"SELECT entry_id FROM posting {where} AND account NOT IN ({accounts}) LIMIT 1",
+            f"SELECT entry_id FROM posting WHERE account NOT IN ({accounts}) LIMIT 1",
             "an account is none",
         ),
         (
-            f"SELECT entry_id FROM journal_entry {where} AND state NOT IN ({states}) LIMIT 1",
+            f"SELECT entry_id FROM journal_entry WHERE state NOT IN ({states}) LIMIT 1",
             "its state is none",
         ),
     ):
