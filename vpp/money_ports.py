@@ -77,11 +77,11 @@ class Books(Chain, Protocol):
         ...
 
     async def payout_entries(
-        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+        self, *, owner_ids: Sequence[str] | None = None, ended_since: datetime | None = None
     ) -> Sequence[JournalEntry]:
         """Return, in order, the entries that send owners money, confirm that, or call it back.
 
-        With owners, those of these; with a link of the chain, those that were appended after it.
+        With owners, those of these; with an instant, those that confirm or call back since then.
         """
         ...
 

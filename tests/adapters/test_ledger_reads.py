@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
+from tests.adapters.store_world import NOON
 from tests.adapters.test_store_payouts import two_runs
 from vpp.adapters.sql.store import SqlStore
 
@@ -16,7 +17,7 @@ READS: dict[str, Callable[[SqlStore], Awaitable[object]]] = {
     "an owner's entries": lambda store: store.entries(owner_id="o-a"),
     "a period's entries": lambda store: store.period_entries("elrp-a4-pge", "ev-1"),
     "an owner's payouts": lambda store: store.payout_entries(owner_ids=["o-a"]),
-    "what was sent since": lambda store: store.payout_entries(after_link=3),
+    "what ended since": lambda store: store.payout_entries(ended_since=NOON),
     "every payout": lambda store: store.payout_entries(),
     "the first owners who were paid": lambda store: store.paid_owners(limit=2),
     "an owner's lines": lambda store: store.settlements(owner_id="o-a"),
@@ -57,4 +58,6 @@ async def test_a_part_of_the_ledger_is_read_by_an_index(ledger: tuple[SqlStore, 
     tables = ("e", "p", "s", "o", "posting", "journal_entry", "settlement_line")
     scanned = [step for step in steps if step.startswith("SCAN") and step.split()[1] in tables]
     assert steps
+    if read == "what ended since":
+        assert any("ix_journal_entry_payout_ended" in each for each in steps)
     assert [each for each in scanned if BY_THE_INDEX_OF_PAYOUTS not in each] == []

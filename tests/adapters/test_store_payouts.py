@@ -46,15 +46,13 @@ async def test_payouts_are_given_back_in_order_and_nothing_else(store: Store) ->
     assert await store.payout_entries(owner_ids=[]) == []
 
 
-async def test_what_was_sent_since_a_link_is_what_comes_after_it(store: Store) -> None:
-    await store.post([earned("o-a")])
-    first = sent("october", "o-a")
-    await store.post([first])
-    link, _ = await store.newest_link()
-    await store.post([earned("o-b"), confirm(first, at=after(1))])
+async def test_what_ended_since_an_instant_are_confirmations_and_calls_back(store: Store) -> None:
+    *_, back, paid_to_a, paid_to_b, _ = await two_runs(store)
 
-    assert await store.payout_entries(after_link=link) == [confirm(first, at=after(1))]
-    assert await store.payout_entries(after_link=(await store.newest_link())[0]) == []
+    assert await store.payout_entries(ended_since=NOON) == [back, paid_to_a, paid_to_b]
+    assert await store.payout_entries(ended_since=after(2)) == [paid_to_a, paid_to_b]
+    assert await store.payout_entries(ended_since=after(3)) == []
+    assert await store.payout_entries(ended_since=after(2), owner_ids=["o-b"]) == [paid_to_b]
 
 
 async def test_runs_come_with_their_sums_and_states(store: Store) -> None:

@@ -47,6 +47,7 @@ APPROVED_BEFORE = timedelta(minutes=30)
 LOST_AFTER = timedelta(seconds=30)
 SHORT_LEAST_W = 500
 PAYOUTS_EVERY = timedelta(minutes=1)
+PAYOUT_STORED_AFTER = timedelta(minutes=10)  # at most, behind the instant that it bears
 QUESTIONS_EVERY = timedelta(minutes=1)
 
 
@@ -77,7 +78,6 @@ class Progress:
 
     moments: dict[str, int] = field(default_factory=dict)  # with how many homes were enrolled then
     lost_since: datetime | None = None
-    payouts_link: int = 0  # of the chain, up to which payouts were looked at
     payouts_at: datetime | None = None
     seen_at: dict[tuple[NoticeKind, str], datetime] = field(default_factory=dict)
     doubted: dict[str, Doubt] = field(default_factory=dict)
@@ -222,13 +222,8 @@ def _selects(targets: Targets, home: Enrollment, groups: Sequence[str]) -> bool:
 async def _note_payouts(store: NoticeStore, now: datetime, told: Progress) -> int:
     if told.payouts_at is not None and now - told.payouts_at < PAYOUTS_EVERY:
         return 0
-    told.payouts_at = now
-    link, _ = await store.newest_link()
-    ended = [
-        each
-        for each in await store.payout_entries(after_link=told.payouts_link)
-        if each.resolves is not None and now - each.at < LOOK_BACK
-    ]
+    since = now - LOOK_BACK if told.payouts_at is None else told.payouts_at - PAYOUT_STORED_AFTER
+    ended = await store.payout_entries(ended_since=since)
     owners = sorted({posting.party for each in ended for posting in each.postings})
     recent = [
         each
@@ -237,7 +232,7 @@ async def _note_payouts(store: NoticeStore, now: datetime, told: Progress) -> in
     ]
     contacts = await _owners_to_tell(store) if recent else {}
     written = await store.write_notices(payout_notices(recent, contacts, now=now))
-    told.payouts_link = link
+    told.payouts_at = now
     return written
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from vpp.adapters.memory.chain import MemoryChain
 from vpp.domain.ledger import Account, JournalEntry
@@ -21,7 +22,7 @@ class MemoryBooks:
         self._entry_chain = chain
         self._runs: dict[str, list[Settlement]] = {}
         self._entries: dict[str, JournalEntry] = {}
-        self._sent: list[tuple[int, JournalEntry]] = []  # of payouts, with their links
+        self._sent: list[JournalEntry] = []  # of payouts
         self._resolved: set[str] = set()
         self._live: dict[Settles, str] = {}  # the entry that stands for each
         self._of_period: defaultdict[tuple[str, str], list[JournalEntry]] = defaultdict(list)
@@ -109,7 +110,7 @@ class MemoryBooks:
         self._entry_chain.append("journal_entry", entry)
         self._entries[entry.entry_id] = entry
         if any(each.account is Account.PAID_OUT for each in entry.postings):
-            self._sent.append((self._entry_chain.newest[0], entry))
+            self._sent.append(entry)
         settles = entry.settles or self._settles(entry.resolves or entry.corrects, {})
         if settles is not None:
             self._of_period[settles[2], settles[3]].append(entry)
@@ -121,22 +122,23 @@ class MemoryBooks:
         return list(self._entries.values() if owner_id is None else self._of_owner.get(owner_id, ()))
 
     async def payout_entries(
-        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+        self, *, owner_ids: Sequence[str] | None = None, ended_since: datetime | None = None
     ) -> Sequence[JournalEntry]:
         """Return, in order, the entries that send owners money, confirm that, or call it back."""
         return [
             entry
-            for link, entry in self._sent
-            if link > after_link and (owner_ids is None or _sent_to(entry) in owner_ids)
+            for entry in self._sent
+            if (owner_ids is None or _sent_to(entry) in owner_ids)
+            and (ended_since is None or (entry.resolves is not None and entry.at >= ended_since))
         ]
 
     async def payout_runs(self) -> Sequence[PayoutRun]:
         """Return what every payout run comes to, in the order begun."""
-        return list(payout_runs(payouts(entry for _, entry in self._sent)))
+        return list(payout_runs(payouts(self._sent)))
 
     async def paid_owners(self, *, after: str = "", limit: int | None = None) -> Sequence[str]:
         """Return owners to whom money was ever sent, each once, in one order; after one of them, the rest."""
-        known = sorted({owner_id for _, entry in self._sent if (owner_id := _sent_to(entry)) > after})
+        known = sorted({owner_id for entry in self._sent if (owner_id := _sent_to(entry)) > after})
         return known if limit is None else known[:limit]
 
     async def owed_to_owners(self) -> Mapping[str, MicroDollars]:

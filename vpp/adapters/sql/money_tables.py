@@ -6,6 +6,8 @@ from sqlmodel import Field
 from vpp.adapters.sql.tables import KEPT_BY_TRIGGER, Row, _big, _number
 
 _PAID_OUT = "account = 'paid_out'"
+ENDS_A_PAYOUT = "substr({}resolves, 1, 7) = 'payout-'"
+"""What the index of payouts' ends holds, as a statement has to say it to be answered from there."""
 
 
 class SettlementRunRow(Row, table=True):
@@ -44,6 +46,12 @@ class JournalEntryRow(Row, table=True):
         UniqueConstraint("resolves", name="uq_journal_entry_resolves"),
         Index("ix_journal_entry_period", "settles_program_id", "settles_period"),
         Index("ix_journal_entry_corrects", "corrects"),
+        Index(
+            "ix_journal_entry_payout_ended",
+            "at_us",
+            sqlite_where=text(ENDS_A_PAYOUT.format("")),
+            postgresql_where=text(ENDS_A_PAYOUT.format("")),
+        ),
     )
     number: int = _big(key=True)
     entry_id: str = Field(unique=True)

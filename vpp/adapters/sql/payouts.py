@@ -1,6 +1,7 @@
 """Payouts in the database: what of the ledger sends owners money, without a look at all the rest of it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import text
 from sqlmodel import col, select
@@ -8,15 +9,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from vpp.adapters.sql.books import ENTRY_COLUMNS, ENTRY_ORDER, entries_of
 from vpp.adapters.sql.bulk import Asked
-from vpp.adapters.sql.engine import Database, from_us
-from vpp.adapters.sql.money_tables import PayoutRunRow
+from vpp.adapters.sql.engine import Database, from_us, to_us
+from vpp.adapters.sql.money_tables import ENDS_A_PAYOUT, PayoutRunRow
 from vpp.domain.ledger import Account, EntryState, JournalEntry
 from vpp.domain.payout import PayoutRun, PayoutState, run_of
 from vpp.domain.quantities import MicroDollars
 from vpp.money_ports import AlteredBooks
 
-_SENT = f"account = '{Account.PAID_OUT}'"
+_PAID_OUT = f"account = '{Account.PAID_OUT}'"
 """Written out and no parameter: only so a database finds the index that holds nothing but these."""
+_SENT = f"SELECT s.entry_id FROM (SELECT party, entry_id FROM posting WHERE {_PAID_OUT}) s"
 _OWED = f"""
     SELECT p.party, -SUM(p.amount_micro_dollars)
     FROM posting p JOIN journal_entry e ON e.entry_id = p.entry_id
@@ -32,27 +34,21 @@ class SqlPayouts:
         self._payout_database = database
 
     async def payout_entries(
-        self, *, owner_ids: Sequence[str] | None = None, after_link: int = 0
+        self, *, owner_ids: Sequence[str] | None = None, ended_since: datetime | None = None
     ) -> Sequence[JournalEntry]:
         """Return, in order, the entries that send owners money, confirm that, or call it back.
 
-        With owners, those of these; with a link of the chain, those that were appended after it.
+        With owners, those of these; with an instant, those that confirm or call back since then.
         """
-        # Each way by its own index: the few of some owners, what was appended since, or all that was sent.
         asked: dict[str, dict[str, Sequence[object]]] = {"asked": {"one": [1]}}
-        since = f"e.number > {after_link:d}"
+        parts = []
         if owner_ids is not None:
             asked["wanted"] = {"owner_id": list(owner_ids)}
-            sent = (
-                f"SELECT s.entry_id FROM wanted JOIN posting s ON s.party = wanted.owner_id WHERE s.{_SENT}"
-            )
-            which = f"{since} AND e.entry_id IN ({sent})"
-        elif after_link:
-            which = (
-                f"{since} AND EXISTS (SELECT 1 FROM posting s WHERE s.entry_id = e.entry_id AND s.{_SENT})"
-            )
-        else:
-            which = f"e.entry_id IN (SELECT s.entry_id FROM posting s WHERE s.{_SENT})"
+            parts.append(f"{_SENT} JOIN wanted ON wanted.owner_id = s.party")
+        if ended_since is not None:
+            ends = f"d.at_us >= {to_us(ended_since):d} AND {ENDS_A_PAYOUT.format('d.')}"
+            parts.append(f"SELECT d.entry_id FROM journal_entry d WHERE {ends}")
+        which = " AND ".join(f"e.entry_id IN ({part})" for part in parts or (_SENT,))
         async with self._payout_database.read() as session:
             rows = await Asked(session, asked).rows(f"{ENTRY_COLUMNS} WHERE {which} {ENTRY_ORDER}")
         return await entries_of(rows)
@@ -68,9 +64,11 @@ class SqlPayouts:
         # One owner after the other by the index: DISTINCT would sort every payout there ever was.
         wanted = f"""
             WITH RECURSIVE owner (party, place) AS (
-              SELECT MIN(party), 1 FROM posting WHERE {_SENT} AND party > :after
+              SELECT MIN(party), 1 FROM posting WHERE {_PAID_OUT} AND party > :after
               UNION ALL
-              SELECT (SELECT MIN(p.party) FROM posting p WHERE p.{_SENT} AND p.party > owner.party), place + 1
+              SELECT
+                (SELECT MIN(p.party) FROM posting p WHERE p.{_PAID_OUT} AND p.party > owner.party),
+                place + 1
               FROM owner WHERE owner.party IS NOT NULL AND place < :most
             ) SELECT party FROM owner WHERE party IS NOT NULL ORDER BY place"""
         most = _EVERYBODY if limit is None else limit
