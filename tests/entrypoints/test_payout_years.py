@@ -1,12 +1,16 @@
 """What owners were paid in a year, for tax."""
 
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tests.entrypoints.test_books_and_payouts import closed_books, facts
+from vpp.adapters.sql.store import SqlStore
 from vpp.domain.ledger import confirm
 from vpp.domain.payout import pay_out
 from vpp.domain.quantities import MicroDollars
-from vpp.entrypoints.operations import payouts
+from vpp.entrypoints.operations import money, payouts
 
 
 async def test_a_year_adds_up_what_was_paid(tmp_path: Path):
@@ -37,3 +41,20 @@ async def test_a_year_of_many_owners_comes_page_by_page(tmp_path: Path):
     assert whole["next_cursor"] is None
     assert len(pages) == 3
     assert [each for some in pages for each in some["owners"]] == whole["owners"]
+
+
+async def test_sums_of_payout_runs_that_somebody_changed_are_found(tmp_path: Path):
+    store = await SqlStore.open(f"sqlite:///{tmp_path / 'vpp.db'}")
+    _, desk = await closed_books(tmp_path)
+    desk = replace(desk, store=store)
+    await store.post([pay_out("2026-09", "owner-1", MicroDollars(2_000_000), at=desk.clock.now())])
+    untouched = facts(await money.verify_ledger(desk))
+    with closing(sqlite3.connect(tmp_path / "vpp.db")) as database, database:
+        database.execute("UPDATE payout_run SET amount_micro_dollars = 1")
+
+    found = facts(await money.verify_ledger(desk))
+
+    assert (untouched["balanced"], untouched["differs"]) == (True, None)
+    assert (found["balanced"], found["chain_holds"]) == (True, True)
+    assert found["differs"] == "what the database keeps of payout runs is not what was booked"
+    await store.close()

@@ -114,5 +114,5 @@ def verify_ledger(
     """Check sums and chain of the books; exit 1 where they do not hold."""
     found = ask(money.verify_ledger, head=head)
     answer(found, rendering.show_books, as_json=as_json)
-    if not (found["balanced"] and found["chain_holds"]) or found["head_stands"] is False:
+    if found["differs"] or not (found["balanced"] and found["chain_holds"]) or found["head_stands"] is False:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ from vpp.domain.ledger import (
     live_settlements,
     owed_by,
 )
+from vpp.domain.payout import payout_runs, payouts
 from vpp.domain.program import Program, Terms
 from vpp.domain.season_netting import in_order_of_time
 from vpp.domain.settled_event import NoTerms
@@ -384,6 +385,7 @@ async def _published(desk: Desk, head: str, *, holds: bool) -> Json:
 
 async def _books_hold(desk: Desk) -> Json:
     differs = await desk.store.verify_chain()
+    chain_holds = differs is None
     head = await desk.store.chain_head()
     try:
         entries = await desk.store.entries()
@@ -394,7 +396,7 @@ async def _books_hold(desk: Desk) -> Json:
             "entries": None,
             "accounts": {},
             "other_currencies": {},
-            "chain_holds": differs is None,
+            "chain_holds": chain_holds,
             "chain_head": head,
             "differs": differs or str(failure),
         }
@@ -402,6 +404,8 @@ async def _books_hold(desk: Desk) -> Json:
         sum(balance.posted for balance in found.values()) == sum(b.pending for b in found.values()) == 0
         for found in map(balances, in_currency.values())
     )
+    if list(await desk.store.payout_runs()) != list(payout_runs(payouts(entries))):
+        differs = differs or "what the database keeps of payout runs is not what was booked"
     return {
         "balanced": balanced,
         "entries": len(entries),
@@ -409,7 +413,7 @@ async def _books_hold(desk: Desk) -> Json:
         "other_currencies": {
             currency: _account_facts(booked, "") for currency, booked in sorted(in_currency.items())
         },
-        "chain_holds": differs is None,
+        "chain_holds": chain_holds,
         "chain_head": head,
         "differs": differs,
     }
