@@ -307,7 +307,7 @@ def test_books_that_were_changed_in_the_database_are_told_and_end_with_one(vpp: 
         assert not found["balanced"]
         assert "that sum to 1 micro-dollars" in found["differs"]
     assert not json.loads(vpp("ledger", "verify", "--json").stdout)["chain_holds"]
-    for words in (("payout", "list"), ("owner", "event", "owner-home", "ev-1")):
+    for words in (("payout", "run", "october"), ("owner", "event", "owner-home", "ev-1")):
         refused = vpp(*words)
         assert (refused.exit_code, refused.stdout) == (1, "")
         assert "vpp ledger verify says what differs" in refused.stderr
