@@ -41,10 +41,11 @@ from vpp.stages.collect import collect
 from vpp.stages.control import control, resume
 from vpp.stages.cross_check import doubt_counters
 from vpp.stages.intake import arrive, intake
-from vpp.stages.notify import Doubt, Progress, alert, deliver, note, watch
+from vpp.stages.notify import Progress, deliver, note
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle, settle_later
 from vpp.stages.stop import record, stop_everything, tell_again
+from vpp.stages.watch import Doubt, Watched, alert, watch
 
 SETTLE_EVERY_S = 60
 
@@ -68,6 +69,7 @@ class Controller:
     messenger: Messenger | None = None
     runner: Runner = field(init=False)
     told: Progress = field(default_factory=Progress)
+    seen: Watched = field(default_factory=Watched)
     health: LinkHealth = field(default_factory=LinkHealth)
     odd_fields: Counter[str] = field(default_factory=Counter)  # of grid signals
     _awaited: dict[str, AwaitedReadings] = field(default_factory=dict)  # by event, until it closes
@@ -299,9 +301,9 @@ class Controller:
     async def _look_at_counters(self, history: EventHistory) -> None:
         """Remember for the staff how many homes' power samples refute their counters."""
         hours = await doubt_counters(history, store=self.store, programs=self.programs, clock=self.clock)
-        homes, known = len({each.site_id for each in hours}), self.told.doubted.get(history.latest.event_id)
+        homes, known = len({each.site_id for each in hours}), self.seen.doubted.get(history.latest.event_id)
         if homes > (known.homes if known else 0):
-            self.told.doubted[history.latest.event_id] = Doubt(homes, self.clock.now())
+            self.seen.doubted[history.latest.event_id] = Doubt(homes, self.clock.now())
 
     async def notify(self) -> None:
         """Write down what people must be told."""
@@ -313,19 +315,19 @@ class Controller:
             await self.runner.beside("deliver", self._deliver)
 
     async def _notify(self, _now: datetime) -> bool:
-        store, clock, told = self.store, self.clock, self.told
+        store, clock = self.store, self.clock
         roster = self.roster.enrollments
-        await note(store=store, roster=roster, programs=self.programs, clock=clock, told=told)
-        seen = await watch(
+        await note(store=store, roster=roster, programs=self.programs, clock=clock, told=self.told)
+        found = await watch(
             board=self.board,
             connected=self.connected,
             store=store,
             clock=clock,
-            told=told,
+            seen=self.seen,
             programs=self.programs,
             homes=homes_by_program(self.fleet, self.roster),
         )
-        await alert(seen, store=store, clock=clock, told=told)
+        await alert(found, store=store, clock=clock, seen=self.seen)
         return True
 
     async def _deliver(self, _now: datetime) -> int:

@@ -18,7 +18,7 @@ from vpp.bootstrap import crash_point
 from vpp.entrypoints.operations import books, days, forgetting, money, own_data, payouts, write_offs
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.settings import load_programs, load_settings
-from vpp.stages.notify import QUIET_FOR, Progress, alert
+from vpp.stages.watch import QUIET_FOR, Watched, alert
 
 AHEAD = timedelta(days=3)
 
@@ -75,9 +75,9 @@ async def _forget(desk: Desk, owner_id: str) -> Json:
 
 async def _quiet(desk: Desk) -> Json:
     """Watch, nothing being amiss, for as long as an alarm needs to be over; one unanswered is told again."""
-    told = Progress()
+    seen = Watched()
     for ahead in (AHEAD, AHEAD + QUIET_FOR):
-        await alert((), store=desk.store, clock=ClockAhead(ahead), told=told)
+        await alert((), store=desk.store, clock=ClockAhead(ahead), seen=seen)
     return {}
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.domain.grid_world import COMMIT, HOUR, START, history, version
 from vpp.domain.grid_event import EventStatus, GridEvent
 from vpp.domain.notice import Contact, Notice, NoticeKind
-from vpp.domain.notices_due import Told, event_notices, moments
+from vpp.domain.notices_due import Told, earned_by, event_notices, moments
 
 MINUTE = timedelta(minutes=1)
 ADDRESS = "json://127.0.0.1:9"
@@ -35,7 +35,7 @@ class Owner:
         for moment in moments(history(*self.versions), goes_ahead=goes_ahead, now=at):
             said = [each for each in self.written.values() if each.kind in announcing]
             heard = {"o-rosa": said[-1]} if said else {}
-            due = event_notices(moment, [told], None, heard=heard, now=at)
+            due = event_notices(moment, [told], earned_by(None), heard=heard, now=at)
             found += [each for each in due if self.written.setdefault(each.key, each) is each]
         return [{**each.facts, "kind": each.kind.value} for each in found]
 

@@ -18,7 +18,7 @@ from vpp.domain.program import zone_of_most
 from vpp.domain.quantities import Watts
 from vpp.entrypoints import cli_events, cli_fleet, cli_owner, rendering
 from vpp.entrypoints.operations import alarms, evening, events, sites, starting, trail
-from vpp.stages.notify import Progress, alert, watch
+from vpp.stages.watch import Watched, alert, watch
 from vpp.wire.notice_text import word_notice
 
 
@@ -65,13 +65,13 @@ async def test_an_alarm_tells_staff_since_when_in_the_time_of_its_event(suburb: 
     await start(suburb)
     store, clock = suburb.desk.store, suburb.clock
     await store.keep_contact(Contact("staff:lin", address="mailto://lin"))
-    told = Progress()
+    seen = Watched()
 
-    seen = await watch(
-        board=suburb.controller.board, connected=True, store=store, clock=clock, told=told,
+    found = await watch(
+        board=suburb.controller.board, connected=True, store=store, clock=clock, seen=seen,
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
-    await alert(seen, store=store, clock=clock, told=told)
+    await alert(found, store=store, clock=clock, seen=seen)
     ((notice, _),) = await store.notices_to_send(now=clock.now(), limit=10)
     english, spanish = word_notice(notice, "en")[1], word_notice(notice, "es")[1]
     await suburb.add("ana", Role.OPERATOR)

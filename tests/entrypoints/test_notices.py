@@ -21,6 +21,7 @@ from vpp.entrypoints.operations import alarms, changing, contacts, events, healt
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.ports import Packet, StoreUnavailable
 from vpp.stages.notify import Progress, deliver
+from vpp.stages.watch import Watched
 from vpp.wire.notice_text import TEXTS
 from vpp.wire.openadr import encode_notification
 
@@ -65,7 +66,7 @@ async def test_an_owner_is_told_of_each_point_of_an_event_once(suburb: Suburb, r
 
     await tell(suburb, times=3)
     await tell(suburb, 46 * 60, times=2)
-    suburb.controller.told = Progress()  # as after a restart
+    suburb.controller.told, suburb.controller.seen = Progress(), Watched()  # as after a restart
     await tell(suburb, times=2)
     await tell(suburb, 85 * 60, times=2)
 

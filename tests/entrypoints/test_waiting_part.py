@@ -17,7 +17,7 @@ from vpp.domain.quantities import Watts
 from vpp.entrypoints import rendering
 from vpp.entrypoints.operations.events import list_events, show_event
 from vpp.entrypoints.operations.starting import approve_event
-from vpp.stages.notify import Progress, alert, watch
+from vpp.stages.watch import Watched, alert, watch
 from vpp.wire.notice_text import word_notice
 
 
@@ -30,7 +30,7 @@ async def missed(suburb: Suburb) -> list[tuple[str, str]]:
     """Return the events that miss an approver now, each with what of it waits."""
     seen = await watch(
         board=suburb.controller.board, connected=True, store=suburb.desk.store, clock=suburb.clock,
-        told=Progress(),
+        seen=Watched(),
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
     return [
@@ -66,14 +66,14 @@ async def test_approver_of_a_part_is_missed_until_somebody_approves(suburb: Subu
 async def test_staff_are_told_what_of_an_event_waits_and_that_the_rest_goes(suburb: Suburb) -> None:
     await limit(suburb, 8_000)
     await start(suburb)
-    store, clock, told = suburb.desk.store, suburb.clock, Progress()
+    store, clock, seen = suburb.desk.store, suburb.clock, Watched()
     await store.keep_contact(Contact("staff:lin", address="mailto://lin"))
-    seen = await watch(
-        board=suburb.controller.board, connected=True, store=store, clock=clock, told=told,
+    found = await watch(
+        board=suburb.controller.board, connected=True, store=store, clock=clock, seen=seen,
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
 
-    await alert(seen, store=store, clock=clock, told=told)
+    await alert(found, store=store, clock=clock, seen=seen)
 
     ((notice, _),) = await store.notices_to_send(now=clock.now(), limit=10)
     title, text = word_notice(notice, "en")

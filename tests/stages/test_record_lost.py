@@ -10,8 +10,8 @@ from vpp.domain.board import hear_in_force
 from vpp.domain.command import Action
 from vpp.domain.notice import NoticeKind
 from vpp.domain.orders import UNKNOWN_EVENT
-from vpp.stages.notify import of_dispatch
 from vpp.stages.stop import stop_everything
+from vpp.stages.watch import of_dispatch
 
 
 async def two_homes_of_a_lost_event() -> tuple[World, tuple[int, int]]:

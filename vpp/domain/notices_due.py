@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_end import ended_at
-from vpp.domain.grid_event import EventHistory, EventStatus, is_test
+from vpp.domain.grid_event import EventHistory, EventStatus, GrantKind, is_test
 from vpp.domain.interval import Interval
 from vpp.domain.notice import STARTING_BEFORE, Contact, Notice, NoticeKind
 from vpp.domain.payout import Payout, PayoutState
@@ -92,10 +92,41 @@ class Told:
     meant_first: bool = True
 
 
+def is_over(history: EventHistory, now: datetime) -> bool:
+    """Return whether nothing of an event is left."""
+    interval = history.latest.interval
+    return interval is None or interval.ends_at <= now
+
+
+def lacks_force(history: EventHistory) -> bool:
+    """Return whether an event's newest version is out of its program and nobody forced it."""
+    latest = history.latest
+    forced = any(
+        grant.kind is GrantKind.FORCE and grant.version == latest.version for grant in history.grants
+    )
+    return bool(latest.out_of_program) and not forced
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What came of an event, by owner, and whether that is final."""
+
+    lines_of: Mapping[str, Sequence[SettlementLine]]
+    final: bool
+
+
+def earned_by(settlement: Settlement | None) -> Earned:
+    """Return what an event's newest settlement says of each owner; nothing where there is none."""
+    lines_of: dict[str, list[SettlementLine]] = {}
+    for line in settlement.lines if settlement else ():
+        lines_of.setdefault(line.owner_id, []).append(line)
+    return Earned(lines_of, settlement is not None and settlement.state is not SettlementState.PROVISIONAL)
+
+
 def event_notices(
     moment: Moment,
     owners: Sequence[Told],
-    settlement: Settlement | None,
+    earned: Earned,
     *,
     heard: Mapping[str, Notice],
     now: datetime,
@@ -108,24 +139,20 @@ def event_notices(
     Args:
         moment: What is told.
         owners: Those whose homes any version of the event meant.
-        settlement: The event's newest, None where there is none.
+        earned: What came of it; empty before it is settled.
         heard: By owner, the last notice that said when the event is, or that it is not.
         now: The present instant.
     """
     event_id = moment.history.latest.event_id
-    earned: dict[str, list[SettlementLine]] = {}
-    for line in settlement.lines if settlement else ():
-        earned.setdefault(line.owner_id, []).append(line)
-    final = settlement is not None and settlement.state is not SettlementState.PROVISIONAL
     found = []
     for told in owners:
         owner_id = told.contact.party
-        news = _news(moment, told, heard.get(owner_id), owner_id in earned, now)
+        news = _news(moment, told, heard.get(owner_id), owner_id in earned.lines_of, now)
         if news is None or not told.contact.wants(news.kind):
             continue
         facts = {**_facts(moment, told), **news.facts}
         if news.kind is NoticeKind.ENDED and not is_test(moment.history):
-            facts |= _result(earned.get(owner_id, ()), final=final)
+            facts |= _result(earned.lines_of.get(owner_id, ()), final=earned.final)
         key = ":".join(word for word in (news.kind.value, event_id, news.part, owner_id) if word)
         found.append(Notice(key, owner_id, news.kind, event_id, now, facts))
     return found

@@ -56,7 +56,7 @@ _OF_OWNER = (
     f" WHERE o.account IN ({_OWNERS_ACCOUNTS})) "
     f"{ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
 )
-_LINES_AT_ONCE = 5_000
+_LINES_AT_ONCE = 1_000
 """Lines read or written before whatever else waits has a turn: a fleet's take seconds."""
 
 
