@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -47,6 +48,9 @@ _OF_PERIOD = (
     f"{ENTRY_COLUMNS} JOIN wanted ON wanted.entry_id = e.entry_id"
 )
 ENTRY_ORDER = "ORDER BY e.number, p.line_number"
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, zlib.error)
+"""What reading a row may raise that somebody else wrote: SQLite takes any value in any column."""
+RowT = TypeVar("RowT")
 _OWNERS_ACCOUNTS = f"'{Account.OWNER_PAYABLE}', '{Account.PAID_OUT}'"
 # Each half by its own index: where one of two conditions suffices, a database reads every entry there is.
 _OF_OWNER = (
@@ -312,7 +316,7 @@ def _entry_of(rows: Sequence[Any]) -> JournalEntry:
             resolves=resolves,
             corrects=corrects,
         )
-    except ValueError as failure:  # it does not sum to zero, or names an account or a state that is none
+    except _UNREADABLE as failure:  # it does not sum to zero, or names an account or a state that is none
         raise AlteredBooks(f"entry {entry_id} was changed in the database: {failure}") from failure
 
 
@@ -321,6 +325,13 @@ def _entry_or_why(rows: Sequence[Any]) -> JournalEntry | AlteredBooks:
         return _entry_of(rows)
     except AlteredBooks as failure:
         return failure
+
+
+def _fact_or_why(read: Callable[[RowT], object], row: RowT) -> object:
+    try:
+        return read(row)
+    except _UNREADABLE as failure:
+        return AlteredBooks(f"it was changed in the database: {failure}")
 
 
 async def _append(session: AsyncSession, entries: Sequence[JournalEntry]) -> None:
@@ -374,14 +385,16 @@ async def _facts_of(
         versions = await session.exec(select(GridEventRow).where(col(GridEventRow.event_id).in_(ids)))
         found.update(
             {
-                ("grid_event", each.event_id, each.version): (version_of(each), each.actor)
+                ("grid_event", each.event_id, each.version): (_fact_or_why(version_of, each), each.actor)
                 for each in versions.all()
             }
         )
     numbers = [each.fact_number for each in some if each.kind == "dispatch_tick"]
     if numbers:
         ticks = await session.exec(select(DispatchTickRow).where(col(DispatchTickRow.number).in_(numbers)))
-        found.update({("dispatch_tick", "", each.number): (tick_of(each), None) for each in ticks.all()})
+        found.update(
+            {("dispatch_tick", "", each.number): (_fact_or_why(tick_of, each), None) for each in ticks.all()}
+        )
     return found
 
 
