@@ -1,6 +1,9 @@
 """Wholesale prices reach what a month pays, its statement and its evidence; a bad file reaches nothing."""
 
+import csv
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from vpp.entrypoints.operations.books import correct_event
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.evidence import export_evidence
 from vpp.entrypoints.operations.money import settle_event, show_statement
+from vpp.entrypoints.operations.own_files import own_tables
 from vpp.entrypoints.operations.owner_money import periods_with_steps
 from vpp.entrypoints.operations.prices import import_prices
 from vpp.wire.evidence_check import verify_bundle
@@ -72,6 +76,25 @@ async def test_prices_weigh_a_month_once_and_are_booked(tmp_path: Path) -> None:
     assert (before["weighed"], after["weighed"]) == (False, True)
     assert await story.owed("home") == (0, 5_988)
     assert [entry.action for entry in await desk.store.trail()] == ["import_prices"]
+
+
+async def test_an_owner_takes_a_month_along_with_the_powers_that_it_averages(tmp_path: Path) -> None:
+    _, desk = await a_month(tmp_path)
+
+    content = await own_tables(desk, owner_id="owner-home")
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        periods, powers = (
+            list(csv.DictReader(io.StringIO(archive.read(name).decode())))
+            for name in ("periods.csv", "powers.csv")
+        )
+    assert [(each["period"], each["average_kw"], each["amount_usd"]) for each in periods] == [
+        ("month-2025-09", "3", EQUAL)
+    ]
+    assert [(each["event_id"], each["weight"], each["kw"]) for each in powers] == [
+        ("ev-1", "1", "5"),
+        ("ev-1", "1", "1"),
+    ]
 
 
 async def test_another_price_of_an_hour_takes_its_place(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ async def test_an_owner_takes_everything_along_but_the_statement_and_reads_in_it
     assert taken["data"]["homes"][0]["site_id"] == "s-001"
     assert {"homes.csv", "consents.csv", "events.csv"} <= set(tables)
     why = list(csv.DictReader(io.StringIO(tables["left-out.csv"])))
-    assert [each["table"] for each in why] == ["hours", "ledger", "payouts"]
+    assert [each["table"] for each in why] == ["hours", "periods", "powers", "ledger", "payouts"]
     assert why[0]["why"].startswith(left_out)
     assert not {"hours.csv", "ledger.csv", "payouts.csv"} & set(tables)
 

@@ -376,7 +376,11 @@ async def test_an_owner_asks_about_an_event_and_reads_the_answer_where_it_was_as
         suburb.desk, owner_id=OWNER, period="hot-1", text="Your gateway sent no reading.", actor="staff:ana"
     )
     answered = await rosa.get("/owner/events/hot-1")
+    with zipfile.ZipFile(io.BytesIO((await rosa.get("/owner/export.zip")).content)) as archive:
+        words = list(csv.DictReader(io.StringIO(archive.read("questions.csv").decode())))
 
+    assert [(each["about"], each["kind"]) for each in words] == [("hot-1", "asked"), ("hot-1", "answered")]
+    assert words[1]["text"] == "Your gateway sent no reading."
     assert (empty.status_code, long.status_code, asked.status_code) == (422, 422, 303)
     assert "why why why" in long.text
     assert "Why &lt;b&gt;zero&lt;/b&gt;?" in page.text

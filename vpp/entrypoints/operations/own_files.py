@@ -27,7 +27,7 @@ from vpp.wire.green_button import EnergyHour, write_green_button
 from vpp.wire.own_tables import Rows, write_tables
 
 HOUR_S = 3600
-OF_BOOKS = ("hours", "ledger", "payouts")
+OF_BOOKS = ("hours", "periods", "powers", "ledger", "payouts")
 
 
 async def own_tables(desk: Desk, *, owner_id: str) -> bytes:
@@ -46,6 +46,7 @@ def as_tables(found: Json) -> bytes:
         "events": _rows(found["events"]),
         **_tables_of_books(found),
         "opt-outs": _rows(found["opt_outs"]),
+        "questions": _words(_rows(found["questions"])),
         "readings": _rows(found["readings"]),
         "notices": _rows(found["notices"]),
     }
@@ -59,7 +60,33 @@ def _tables_of_books(found: Json) -> dict[str, Rows]:
         return {"left-out": [{"table": name, "why": found["differs"]} for name in OF_BOOKS]}
     assert isinstance(statement, dict)
     hours = [row for line in statement["events"] if line["hours"] for row in hour_rows(line)]
-    return dict(zip(OF_BOOKS, (hours, _rows(statement["entries"]), _rows(found["payouts"])), strict=True))
+    periods = _rows(statement["periods"])
+    tables = (
+        hours,
+        [{name: said for name, said in each.items() if name != "parts"} for each in periods],
+        _powers(periods),
+        _rows(statement["entries"]),
+        _rows(found["payouts"]),
+    )
+    return dict(zip(OF_BOOKS, tables, strict=True))
+
+
+def _powers(periods: Rows) -> Rows:
+    """Return the powers that months and seasons average, one row each."""
+    return [
+        {"period": each["period"], "site_id": each["site_id"], **part}
+        for each in periods
+        for part in _rows(each["parts"])
+    ]
+
+
+def _words(questions: Rows) -> Rows:
+    """Return what was asked about money and answered, one row for each word."""
+    return [
+        {"about": each["period"], "state": each["state"], **word}
+        for each in questions
+        for word in _rows(each["words"])
+    ]
 
 
 def _rows(value: object) -> Rows:
