@@ -75,7 +75,8 @@ def test_an_owner_without_an_account_stops_the_whole_file():
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ("o-1,Rosa,121000359,1,checking", "2: routing: '121000359' is not a routing number"),
+        ("o-1,Rosa,121000359,1,checking", "2: routing: '121000359' is not a routing number: its last digit"),
+        ("o-1,Rosa,12100035,1,checking", "2: routing: '12100035' is not a routing number of nine digits"),
         ("o-1,Rosa,121000358,,checking", "2: account: is not 1 to 17 of"),
         ("o-1,Rosa,121000358,1,current", "2: kind: 'current' is not checking or savings"),
         ("o-1, ,121000358,1,checking", "2: name: is empty"),

@@ -70,6 +70,7 @@ def require_routing(text: str) -> str:
         weighed = sum(int(digit) * weight for digit, weight in zip(text, (3, 7, 1) * 3, strict=True))
         if weighed % 10 == 0 and text != "000000000":
             return text
+        raise NotARoutingNumber(f"{text!r} is not a routing number: its last digit does not fit the others")
     raise NotARoutingNumber(f"{text[:20]!r} is not a routing number of nine digits")
 
 
