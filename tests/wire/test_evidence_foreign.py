@@ -149,6 +149,24 @@ def test_results_may_name_their_hours_with_any_offset():
     )
 
 
+def test_results_under_names_of_their_own_are_said_to_be_compared_with_nothing():
+    files = Hand().files() | {
+        "settlement.csv": b"site_id,hour_starts_at,energy\n"
+        + b"".join(b"home,2026-09-10T0%d:00:00Z,9\n" % each for each in (1, 2, 3)),
+        "totals.csv": b"site_id,cents\nhome,999999\n",
+    }
+
+    report = verify_bundle(files)
+
+    assert report.computed.notes == (
+        "settlement.csv has no column metered_wh, baseline_wh, fraction, incremental_wh, quality; "
+        "computed, and compared with nothing",
+        "totals.csv has no column owner_id, incremental_wh, paid_wh, amount_usd, quality; "
+        "computed, and compared with nothing",
+    )
+    assert report.agrees
+
+
 def test_a_manifest_may_name_a_file_of_its_own_which_is_checked_too(tmp_path):
     files = Hand().files() | {"letter.txt": b"with kind regards"}
     hashes = {name: hashlib.sha256(content).hexdigest().upper() for name, content in files.items()}

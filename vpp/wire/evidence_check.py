@@ -151,8 +151,8 @@ def verify_bundle(files: Mapping[str, bytes]) -> EvidenceReport:
     except BadFile as failure:
         # A file that was changed after signing explains why it cannot be read.
         raise BadFile([*differences, *failure.faults]) from failure
-    if "manifest.json" in files:
-        computed = replace(computed, notes=(*computed.notes, _signer(files["manifest.json"])))
+    signer = [_signer(files["manifest.json"])] if "manifest.json" in files else []
+    computed = replace(computed, notes=(*computed.notes, *_not_compared(files), *signer))
     differences.extend(_table_differences(files, "settlement.csv", _settlement_rows(computed.lines), 2))
     differences.extend(_table_differences(files, "totals.csv", _total_rows(computed.lines), 1))
     return EvidenceReport(
@@ -306,6 +306,20 @@ def _table_differences(
         yield from _row_differences(file_name, table, columns[keys:], key, row, theirs)
     for key in stated:
         yield f"{file_name}: a row for {' '.join(key)}, which is not settled"
+
+
+def _not_compared(files: Mapping[str, bytes]) -> Iterator[str]:
+    """Say which results a table leaves out: what it may say of them under other names agrees with nothing."""
+    for file_name, columns, keys in (("settlement.csv", SETTLEMENT, 2), ("totals.csv", TOTALS, 1)):
+        try:
+            there = read_table(
+                files.get(file_name, b""), file_name=file_name, required=columns[:keys]
+            ).columns
+        except BadFile:
+            continue  # it is absent, or what is wrong with it is a difference
+        left_out = [name for name in columns[keys:] if name not in (*there, *_NOT_COMPARED)]
+        if left_out:
+            yield f"{file_name} has no column {', '.join(left_out)}; computed, and compared with nothing"
 
 
 def _key(name: str, cell: str) -> str:
