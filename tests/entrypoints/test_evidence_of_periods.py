@@ -161,10 +161,11 @@ async def test_the_mean_power_of_a_season_is_proved_from_the_bundle_of_any_of_it
     assert (home_json["average_kw"], reports[0].as_json()["period"]) == ("10/3", "season-2026-05-01")
 
 
-async def test_a_home_whose_owner_said_no_is_in_the_bundle_with_no_power(tmp_path: Path):
+@pytest.mark.parametrize("hour", [12, 19])
+async def test_a_home_whose_owner_said_no_is_in_the_bundle_with_no_power(hour: int, tmp_path: Path):
     given = {"ev-1": {"home": [4_500] * 3}, "ev-2": {"other": [4_500] * 3}}
     story = await a_season(SEASON, given)
-    await story.opted_out("home", event_id="ev-2", at=local(DAYS["ev-2"], 12))
+    await story.opted_out("home", event_id="ev-2", at=local(DAYS["ev-2"], hour))
     await settled(story, *given)
 
     report = verify_bundle(await exported(story, tmp_path, "ev-2"))

@@ -81,7 +81,10 @@ def settled_event(
 
 @dataclass(frozen=True, slots=True)
 class SiteGrounds:
-    """A settled site, when its own opt-out was committed, and when another event held it."""
+    """A settled site, when its own opt-out was committed, and when another event held it.
+
+    Of a site that was never commanded the opt-out is no later than the event's beginning.
+    """
 
     enrollment: Enrollment
     opted_out_at: datetime | None

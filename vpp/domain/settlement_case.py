@@ -11,11 +11,11 @@ import numpy as np
 
 from vpp.domain.baseline import LOOKBACK_DAYS, DayDropped, excluded_days
 from vpp.domain.enrollment import Enrollment
-from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.interval import Interval, from_epoch, to_epoch
 from vpp.domain.quantities import IntColumn, column
-from vpp.domain.settled_event import SettledEvent, without
+from vpp.domain.settled_event import SettledEvent, SiteGrounds, without
 from vpp.domain.settlement import SettlementLine
-from vpp.domain.site_earnings import SettledSites, stayed_out
+from vpp.domain.site_earnings import NEVER_OPTED_OUT, SettledSites, stayed_out
 
 Exclusion = tuple[IntColumn | None, date, DayDropped]
 """Site numbers (None: every site), a local day that is kept out of their baselines, and why."""
@@ -52,6 +52,24 @@ class SettlementCase:
             home = self.roster[site_no]
             if home.program_id == event.program.program_id:
                 yield site_no, stayed_out(event, home.site_id, home.owner_id)
+
+    def grounds(
+        self, commanded: IntColumn, taken: Mapping[int, tuple[Interval, ...]]
+    ) -> Mapping[int, SiteGrounds]:
+        """Return, by number in order, what the settled sites' lines stand on.
+
+        A site that stayed out has nothing settled, however late in the event its owner said no: its
+        opt-out is told no later than the event's beginning.
+        """
+        left_out = {site_no for site_no, _ in self.stayed_out(commanded)}
+        found: dict[int, SiteGrounds] = {}
+        for site_no in sorted({*commanded.tolist(), *left_out}):
+            out_s, held = int(self.opted_out_s[site_no]), taken.get(site_no, ())
+            if site_no in left_out and self.event.on is not None:
+                out_s, held = min(out_s, to_epoch(self.event.on.starts_at)), ()
+            opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
+            found[site_no] = SiteGrounds(self.roster[site_no], opted_out_at, held)
+        return found
 
     def excluded(self, of_sites: IntColumn) -> tuple[tuple[str, date, DayDropped], ...]:
         """Return the days kept out of baselines of these sites, by site id or ``*``, with the reason."""

@@ -13,7 +13,7 @@ from vpp.domain.delivery import ReadingColumns, counter_track, together
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import EventHistory, authorized_steps, ever_asks_for_all, is_test
 from vpp.domain.holding import Course, held_elsewhere
-from vpp.domain.interval import Interval, from_epoch, to_epoch, union, whole_second
+from vpp.domain.interval import Interval, to_epoch, union, whole_second
 from vpp.domain.metered_hours import HOUR_S, MeteredEnergy
 from vpp.domain.program import NegativePolicy, Program, seconds_within
 from vpp.domain.quantities import IntColumn, column
@@ -24,7 +24,6 @@ from vpp.domain.settled_event import (
     READ_AROUND,
     Grounds,
     SettledEvent,
-    SiteGrounds,
     broken_hours,
     closing_time,
     earliest_start,
@@ -74,13 +73,8 @@ async def settlement_grounds(
     case = await _case(history, others, program, on, store, before)
     taken = await _taken(case, others, asked, store)
     commanded = commanded_sites(await store.event_ticks(history.latest.event_id))
-    settled = sorted([*commanded.tolist(), *(site_no for site_no, _ in case.stayed_out(commanded))])
-    sites = []
-    for site_no in settled:
-        out_s = int(case.opted_out_s[site_no])
-        opted_out_at = None if out_s == NEVER_OPTED_OUT else from_epoch(out_s)
-        sites.append(SiteGrounds(case.roster[site_no], opted_out_at, taken.get(site_no, ())))
-    return Grounds(case.event, on, tuple(sites), case.excluded(column(settled)), before)
+    sites = case.grounds(commanded, taken)
+    return Grounds(case.event, on, tuple(sites.values()), case.excluded(column(sites)), before)
 
 
 async def settle(
