@@ -177,6 +177,8 @@ async def rows_of(url: str, table: str) -> list[tuple[object, ...]]:
         ("UPDATE grid_event SET status = 'over'", "grid_event ev-2026-09-09-1 1 cannot be read: it was"),
         ("UPDATE grid_event SET steps = '[{}]'", "grid_event ev-2026-09-09-1 1 cannot be read: it was"),
         ("UPDATE dispatch_tick SET orders = substr(orders, 2)", "dispatch_tick 1 cannot be read: it was"),
+        ("UPDATE grid_event SET ends_at_us = ends_at_us - 1", "grid_event ev-2026-09-09-1 1 cannot be read"),
+        ("DELETE FROM tick_event", "dispatch_tick 1 cannot be read: tick_event does not name it for event"),
         ("DELETE FROM dispatch_tick", "dispatch_tick 1 is missing"),
         ("DELETE FROM chain_link WHERE position = 2", "link 2"),
         ("DELETE FROM chain_link WHERE position = 3", "1 fact stands outside the chain"),

@@ -18,7 +18,9 @@ from vpp.adapters.sql.dispatch import tick_of
 from vpp.adapters.sql.engine import Database, from_us, to_us
 from vpp.adapters.sql.money_tables import JournalEntryRow, PostingRow, SettlementLineRow, SettlementRunRow
 from vpp.adapters.sql.signals import version_of
-from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow, table_of
+from vpp.adapters.sql.tables import ChainLinkRow, DispatchTickRow, GridEventRow, TickEventRow, table_of
+from vpp.domain.command import DispatchTick
+from vpp.domain.grid_event import GridEvent
 from vpp.domain.interval import Interval
 from vpp.domain.ledger import Account, EntryState, JournalEntry, Posting
 from vpp.domain.quantities import MicroDollars
@@ -385,17 +387,62 @@ async def _facts_of(
         versions = await session.exec(select(GridEventRow).where(col(GridEventRow.event_id).in_(ids)))
         found.update(
             {
-                ("grid_event", each.event_id, each.version): (_fact_or_why(version_of, each), each.actor)
+                ("grid_event", each.event_id, each.version): (
+                    _fact_or_why(_version_found_by_its_end, each),
+                    each.actor,
+                )
                 for each in versions.all()
             }
         )
     numbers = [each.fact_number for each in some if each.kind == "dispatch_tick"]
     if numbers:
-        ticks = await session.exec(select(DispatchTickRow).where(col(DispatchTickRow.number).in_(numbers)))
+        ticks = (
+            await session.exec(select(DispatchTickRow).where(col(DispatchTickRow.number).in_(numbers)))
+        ).all()
+        read = {each.number: _fact_or_why(tick_of, each) for each in ticks}
+        lost = await _lost_to_their_events(session, read)
         found.update(
-            {("dispatch_tick", "", each.number): (_fact_or_why(tick_of, each), None) for each in ticks.all()}
+            {("dispatch_tick", "", number): (lost.get(number, read[number]), None) for number in read}
         )
     return found
+
+
+def _version_found_by_its_end(row: GridEventRow) -> GridEvent:
+    """Return a version; beside it stands when it ends, by which histories are looked up."""
+    version = version_of(row)
+    interval = version.interval
+    if row.ends_at_us != (None if interval is None else to_us(interval.ends_at)):
+        raise ValueError("ends_at_us is not when its last step ends")
+    return version
+
+
+async def _lost_to_their_events(
+    session: AsyncSession, ticks: Mapping[int, object]
+) -> dict[int, AlteredBooks]:
+    """Return, by number, the ticks that an event no longer finds, though they hold an order of it.
+
+    Settlement asks an event for its ticks: who commanded which home would be forgotten unseen. A tick that
+    an event finds without an order of it says nothing.
+    """
+    held = {
+        (order.event_id, number)
+        for number, tick in ticks.items()
+        if isinstance(tick, DispatchTick)
+        for order in tick.orders
+    }
+    if not held:
+        return {}
+    known = await session.exec(
+        select(TickEventRow).where(
+            col(TickEventRow.event_id).in_({event_id for event_id, _ in held}),
+            col(TickEventRow.number).between(min(ticks), max(ticks)),
+        )
+    )
+    lost = held - {(each.event_id, each.number) for each in known.all()}
+    return {
+        number: AlteredBooks(f"tick_event does not name it for event {event_id} any more")
+        for event_id, number in lost
+    }
 
 
 async def _unlinked_facts(session: AsyncSession) -> int:
