@@ -193,8 +193,8 @@ class Registry(Protocol):
         """Return the programs of all enrolments, those that ended included."""
         ...
 
-    async def enrollment(self, site_id: str) -> Enrollment | None:
-        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
+    async def enrollment(self, site_id: str, *, at: datetime | None = None) -> Enrollment | None:
+        """Return one site's enrolment with its newest reserve, or that of an instant; None for an unknown."""
         ...
 
     async def change_reserve(self, change: ReserveChange) -> None:

@@ -83,6 +83,16 @@ async def test_newest_reserve_change_binds_and_leaves_other_sites_alone(store: S
     assert [await store.enrollment("s-ada"), await store.enrollment("s-ben")] == enrolled
 
 
+async def test_a_reserve_of_an_earlier_instant_is_told_too(store: Store) -> None:
+    await store.enroll([a_request("s-ada")], at=NOON)
+    for seconds, permille in ((10, 500), (20, 350)):
+        await store.change_reserve(ReserveChange("s-ada", Permille(permille), after(seconds), "o-ada"))
+
+    found = [await store.enrollment("s-ada", at=after(seconds)) for seconds in (0, 10, 19, 20, 99)]
+
+    assert [each.reserve_permille for each in found if each is not None] == [200, 500, 500, 350, 350]
+
+
 async def test_site_that_never_enrolled_has_no_enrolment(store: Store) -> None:
     assert await store.enrollment("s-eve") is None
 

@@ -1,5 +1,6 @@
 """The owner's pages in a real browser: from login to result on a phone, by keyboard, in Spanish."""
 
+import re
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -110,6 +111,28 @@ async def test_a_reserve_costs_what_the_charge_at_the_beginning_leaves_of_a_usua
     await expect(says).to_contain_text("per event less than now. Dollars are counted from a charge of 53 %")
     await page.get_by_role("button", name="Español").press("Enter")
     await expect(says).to_contain_text("con la que como mínimo empezaron sus últimos eventos")
+
+
+async def test_what_a_higher_reserve_costs_is_still_said_after_it_is_saved(window: Window) -> None:
+    await an_evening_before(window.suburb)
+    window.suburb.clock.step_to(window.suburb.clock.now() + timedelta(seconds=30))
+    window.suburb.report(charge_permille=600)
+    page = await a_phone(window)
+    slider = page.get_by_label("Reserve in percent")
+    says = page.locator("form.reserve output")
+    usual = re.search(r"about \$(\d+) in an event", await says.inner_text())
+    await slider.fill("40")
+    costs = re.search(r"about \$(\d+) per event less", await says.inner_text())
+
+    await page.get_by_role("button", name="Save reserve").click()
+    await expect(page.get_by_role("status").first).to_contain_text("reserve is saved")
+    left = re.search(r"about \$(\d+) in an event", await says.inner_text())
+
+    assert usual is not None
+    assert costs is not None
+    assert left is not None
+    assert int(left[1]) == int(usual[1]) - int(costs[1])
+    assert "from the 60 % that your battery holds now" in await says.inner_text()
 
 
 async def test_an_owner_is_shown_no_keys_of_staff(window: Window) -> None:

@@ -17,6 +17,7 @@ class MemoryRegistry:
     def __init__(self) -> None:
         self._enrollments: dict[str, Enrollment] = {}  # in the order of site numbers
         self._reserve_changes: list[ReserveChange] = []
+        self._reserves_at_first: dict[str, Permille] = {}
         self._opt_outs: list[OptOut] = []
         self._sources: dict[str, GridSource] = {}
 
@@ -37,6 +38,7 @@ class MemoryRegistry:
             for place, request in enumerate(requests)
         ]
         self._enrollments.update({each.site_id: each for each in enrolled})
+        self._reserves_at_first.update({each.site_id: each.reserve_permille for each in enrolled})
         return enrolled
 
     async def enrollments(
@@ -54,9 +56,16 @@ class MemoryRegistry:
         """Return the programs of all enrolments, those that ended included."""
         return frozenset(each.program_id for each in self._enrollments.values())
 
-    async def enrollment(self, site_id: str) -> Enrollment | None:
-        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
-        return self._enrollments.get(site_id)
+    async def enrollment(self, site_id: str, *, at: datetime | None = None) -> Enrollment | None:
+        """Return one site's enrolment with its newest reserve, or that of an instant; None for an unknown."""
+        known = self._enrollments.get(site_id)
+        if known is None or at is None:
+            return known
+        then = self._reserves_at_first[site_id]
+        for change in self._reserve_changes:
+            if change.site_id == site_id and change.changed_at <= at:
+                then = change.reserve_permille
+        return replace(known, reserve_permille=then)
 
     async def change_reserve(self, change: ReserveChange) -> None:
         """Append a new VPP reserve."""

@@ -70,10 +70,10 @@ class SqlRegistry:
         async with self._database.read() as session:
             return frozenset((await session.exec(select(EnrollmentRow.program_id).distinct())).all())
 
-    async def enrollment(self, site_id: str) -> Enrollment | None:
-        """Return one site's enrolment with reserve changes applied, None for an unknown site."""
+    async def enrollment(self, site_id: str, *, at: datetime | None = None) -> Enrollment | None:
+        """Return one site's enrolment with its newest reserve, or that of an instant; None for an unknown."""
         async with self._database.read() as session:
-            found = await enrollments_where(session, col(EnrollmentRow.site_id) == site_id)
+            found = await enrollments_where(session, col(EnrollmentRow.site_id) == site_id, at=at)
         return found[0] if found else None
 
     async def change_reserve(self, change: ReserveChange) -> None:
@@ -205,15 +205,22 @@ class SqlRegistry:
 
 
 async def enrollments_where(
-    session: AsyncSession, which: ColumnElement[bool], limit: int | None = None
+    session: AsyncSession,
+    which: ColumnElement[bool],
+    limit: int | None = None,
+    *,
+    at: datetime | None = None,
 ) -> list[Enrollment]:
-    """Return enrolments by number; as plain columns, because there may be a hundred thousand."""
+    """Return enrolments by number; as plain columns, because there may be a hundred thousand.
+
+    With an instant each has the reserve that held then.
+    """
     row = table_of(EnrollmentRow).c
     consent = table_of(ConsentRow).c
     change = table_of(ReserveChangeRow).c
     newest = (
         select(change.reserve_permille)
-        .where(change.site_id == row.site_id)
+        .where(change.site_id == row.site_id, *([] if at is None else [change.changed_at_us <= to_us(at)]))
         .order_by(change.number.desc())
         .limit(1)
         .scalar_subquery()

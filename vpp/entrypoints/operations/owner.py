@@ -1,6 +1,6 @@
 """What an owner may know of the homes: what comes, what they do now, what a reserve means, what was."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -10,6 +10,7 @@ from vpp.domain.enrollment import Enrollment
 from vpp.domain.event_end import cancelled_at
 from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Period, Terms
+from vpp.domain.quantities import Permille
 from vpp.domain.settlement import Settlement, SettlementLine
 from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations.board import last_reasons, site_now, site_reason
@@ -73,10 +74,7 @@ async def show_own_home(desk: Desk, *, owner_id: str) -> Json:
     assert isinstance(lines, list)
     this_year = [line for line in lines if str(line["starts_at"] or "").startswith(str(now.year))]
     return {
-        "homes": [
-            home_facts(desk, home) | _usual_event(lines, home.site_id, await _cut_short(desk, home, lines))
-            for home in homes
-        ],
+        "homes": [home_facts(desk, home) | await _usual_event(desk, home, lines) for home in homes],
         "coming": sorted(
             (part | {"beside": _beside(part, coming)} for part in coming),
             key=lambda part: str(part["starts_at"]),
@@ -200,28 +198,41 @@ async def _cut_short(desk: Desk, home: Enrollment, lines: Sequence[Json]) -> set
     return cancelled | {each.event_id for each in said_no if each.site_id == home.site_id}
 
 
-def _usual_event(lines: Sequence[Json], site_id: str, cut_short: Set[str]) -> Json:
+async def _usual_event(desk: Desk, home: Enrollment, lines: Sequence[Json]) -> Json:
     """Return what the home gave and earned on average in its last paid events; None before the first.
 
-    Those that were cut short tell nothing of what a whole one takes.
+    ``usual_floor_pct`` is the lowest reserve that held in them: from what they took above it follows how
+    full the battery was at least. Those that were cut short tell nothing of what a whole one takes.
     """
+    cut_short = await _cut_short(desk, home, lines)
     paid = [
         line
         for line in lines
-        if line["site_id"] == site_id
+        if line["site_id"] == home.site_id
         and line["event_id"] not in cut_short
         and Decimal(str(line["amount_usd"])) > 0
     ]
     recent = sorted(paid, key=lambda line: str(line["starts_at"]))[-RECENT_EVENTS:]
     if not recent:
-        return {"usual_wh": None, "usual_usd": None}
+        return {"usual_wh": None, "usual_usd": None, "usual_floor_pct": None}
     given_wh = 0
     for line in recent:
         hours = line["hours"]
         assert isinstance(hours, list)
         given_wh += sum(hour["metered_wh"] or 0 for hour in hours)
     earned = sum((Decimal(str(line["amount_usd"])) for line in recent), Decimal(0)) / len(recent)
-    return {"usual_wh": given_wh // len(recent), "usual_usd": str(earned.quantize(Decimal("0.01")))}
+    return {
+        "usual_wh": given_wh // len(recent),
+        "usual_usd": str(earned.quantize(Decimal("0.01"))),
+        "usual_floor_pct": percent(await _lowest_reserve(desk, home, recent)),
+    }
+
+
+async def _lowest_reserve(desk: Desk, home: Enrollment, lines: Sequence[Json]) -> Permille:
+    """Return the lowest reserve that held when one of the events began or ended."""
+    told = {str(line[name]) for line in lines for name in ("starts_at", "ends_at") if line[name]}
+    held = [await desk.store.enrollment(home.site_id, at=datetime.fromisoformat(at)) for at in sorted(told)]
+    return min((each.reserve_permille for each in held if each is not None), default=home.reserve_permille)
 
 
 def _terms_now(desk: Desk, home: Enrollment) -> Terms | None:

@@ -55,7 +55,8 @@ async def read_home(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_T
     """Return an owner's first page, for staff who say why.
 
     Returns:
-        ``homes``: enrolment, ``now``, ``usable_wh, event_most_wh, usd_per_kwh, usual_wh, usual_usd``;
+        ``homes``: enrolment, ``now``, ``usable_wh, event_most_wh, usd_per_kwh, usual_wh, usual_usd,
+        usual_floor_pct``;
         ``coming``: events that are not over, with what each asks of each home; ``season_usd, pending_usd,
         posted_usd, on_its_way_usd, paid_out_usd, what_counts``.
     """

@@ -10,8 +10,9 @@ for (const form of document.querySelectorAll("form.reserve")) {
   const kept = Number(words.kept);
   const usable = Number(words.usableWh);
   const usual = Number(words.usualWh);
-  // An event begins at the charge there is, and no lower than the last ones did: they took what they took.
-  const last = usual ? Math.min(100, kept + usual / usable * 100) : 0;
+  // An event begins at the charge there is, and no lower than the last ones did: they took what they took, above
+  // the reserve of that time. The reserve of now says nothing of them: a higher one would hide what it costs.
+  const last = usual ? Math.min(100, Number(words.usualFloor) + usual / usable * 100) : 0;
   const now = words.charge !== "" ? Number(words.charge) : usual ? 0 : 100;
   const begins = Math.max(now, last);
   const whence = last > now ? words.fromLast : words.charge === "" ? words.fromFull : words.fromNow;
