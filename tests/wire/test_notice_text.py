@@ -74,3 +74,11 @@ def test_what_no_plan_has_decided_yet_is_not_promised(kind: NoticeKind, language
 
 def test_an_alarm_says_how_to_answer_it() -> None:
     assert "vpp alarm answer key-1" in word_notice(a_notice(NoticeKind.SHORTFALL, alarm="key-1"), "en")[1]
+
+
+def test_power_from_a_thousand_kilowatts_on_is_told_in_megawatts() -> None:
+    title, text = word_notice(a_notice(NoticeKind.SHORTFALL, missing_kw="98822.1", asked_kw="100000.0"), "en")
+
+    assert title == "Shortfall of 98.8 MW in hot-1"
+    assert "asks 100.0 MW and lacks 98.8 MW" in text
+    assert word_notice(a_notice(NoticeKind.SHORTFALL), "es")[0] == "Faltan 40.0 kW en hot-1"

@@ -52,8 +52,8 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
     "open": (" (not final: late meter readings may change it)", ""),
     "test": ("TEST, never paid: ", ""),
     "shortfall": (
-        "Shortfall of {missing_kw} kW in {event}",
-        "{event} asks {asked_kw} kW and lacks {missing_kw} kW since {since}.",
+        "Shortfall of {missing} in {event}",
+        "{event} asks {asked} and lacks {missing} since {since}.",
     ),
     "feed_lost": (
         "No connection to the broker",
@@ -66,7 +66,7 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
     ),
     "approver_missing_in_part": (
         "Part of {event} waits for approval",
-        "{waiting_kw} kW of {event}, which starts at {starts_at}, wait for approval. The rest is dispatched.",
+        "{waiting} of {event}, which starts at {starts_at}, wait for approval. The rest is dispatched.",
     ),
     "approver_missing_above": (
         "Part of {event} waits for approval",
@@ -158,8 +158,8 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     "open": (" (no definitivo: lecturas que lleguen tarde pueden cambiarlo)", ""),
     "test": ("PRUEBA, no se paga: ", ""),
     "shortfall": (
-        "Faltan {missing_kw} kW en {event}",
-        "{event} pide {asked_kw} kW y le faltan {missing_kw} kW desde {since}.",
+        "Faltan {missing} en {event}",
+        "{event} pide {asked} y le faltan {missing} desde {since}.",
     ),
     "feed_lost": (
         "Sin conexión con el broker",
@@ -172,7 +172,7 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
     ),
     "approver_missing_in_part": (
         "Una parte de {event} espera aprobación",
-        "{waiting_kw} kW de {event}, que empieza el {starts_at}, esperan aprobación. El resto se ordena.",
+        "{waiting} de {event}, que empieza el {starts_at}, esperan aprobación. El resto se ordena.",
     ),
     "approver_missing_above": (
         "Una parte de {event} espera aprobación",
@@ -234,7 +234,7 @@ def word_notice(notice: Notice, language: str) -> tuple[str, str]:
     code = language if language in TEXTS else "en"
     texts, facts = TEXTS[code], dict(notice.facts)
     values = {**facts, "subject": notice.subject, "event": facts.get("name") or notice.subject}
-    values |= _times(facts, code)
+    values |= _times(facts, code) | _powers(facts)
     values["reserve"] = texts["reserve"][0].format(**values) if "reserve_pct" in facts else ""
     values["open"] = "" if facts.get("final") else texts["open"][0]
     title, text = (part.format(**values) for part in texts[_which(notice)])
@@ -272,6 +272,14 @@ def _times(facts: Mapping[str, str], code: str) -> dict[str, str]:
         found["day"] = _day(times["starts_at"], code)
         found |= {name: _clock(times[f"{name}_at"], code) for name in ("starts", "ends")}
     return found
+
+
+def _powers(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return every ``…_kw`` without its unit's name as people read power: kW, from a thousand on MW."""
+    told = {
+        name.removesuffix("_kw"): float(facts[name]) for name in facts if name.endswith("_kw") and facts[name]
+    }
+    return {name: f"{kw / 1000:,.1f} MW" if kw >= 1_000 else f"{kw:,.1f} kW" for name, kw in told.items()}
 
 
 def _day(at: datetime, code: str) -> str:

@@ -260,3 +260,22 @@ async def test_an_alarm_about_an_event_names_it_as_people_call_it(suburb: Suburb
     assert '<td data-label="Where">EEA 2 (hot-1)</td>' in page.text
     assert "name EEA 2" not in page.text
     assert "Shortfall, EEA 2 (hot-1), since" in board_page.text
+
+
+async def test_an_alarm_says_power_as_every_page_does_and_no_word_that_only_programs_read(
+    suburb: Suburb,
+) -> None:
+    await suburb.add("vic", Role.VIEWER)
+    vic = await logged_in(suburb, "vic")
+    for name, facts in (
+        ("a-1", {"missing_kw": "98822.1", "asked_kw": "100000.0"}),
+        ("a-2", {"needs": "approval", "waiting_kw": "", "part": "yes"}),
+    ):
+        await suburb.desk.store.raise_alarm(
+            Alarm(name, NoticeKind.SHORTFALL, name, suburb.clock.now(), facts)
+        )
+
+    page = (await vic.get("/operator/alarms")).text
+
+    assert "<span>missing 98.8 MW, asked 100.0 MW</span>" in page
+    assert "<span>needs approval</span>" in page
