@@ -99,6 +99,7 @@ async def test_health_says_who_reported_when_and_what_became_of_messages(
     assert re.search(r"Online</dt><dd>12 of 12", page.text)
     assert re.search(r"telemetry</td><td class=\"number\" data-label=\"Received\">7</td>", page.text)
     assert "2 bad signature" in page.text
+    assert "Twice" not in page.text  # a status that says what a sample said before came once
     assert "settle ev-1: the database went away" in page.text
 
 
