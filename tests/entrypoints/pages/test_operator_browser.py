@@ -357,3 +357,22 @@ async def test_the_fleet_on_a_phone_shows_long_names_whole_and_every_reason(
     await expect(homes.get_by_text("ready")).to_be_in_viewport(ratio=1)
     await expect(homes.get_by_text("0 s old")).to_be_visible()
     assert await faults_of(page) == []
+
+
+async def test_no_label_of_a_chart_is_cut_off_on_a_phone(window: Window) -> None:
+    await starting.start_event(
+        window.suburb.desk, event_id="big-1", program_id=PROGRAM, power_mw="950", actor="staff:ben"
+    )
+    await window.suburb.pass_time(60)
+    page = await window.open(width=390, height=844)
+    await window.log_in(page, "vera")
+    await page.goto(f"{window.address}/operator/events/big-1")
+
+    cut_off = await page.locator("svg.chart").evaluate(
+        """svg => [...svg.querySelectorAll("text")]
+            .filter(each => each.getBoundingClientRect().left < svg.getBoundingClientRect().left)
+            .map(each => each.textContent)"""
+    )
+
+    await expect(page.locator("svg.chart").get_by_text("1000 MW")).to_be_visible()
+    assert cut_off == []

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 720, 256
-LEFT, RIGHT, TOP, BOTTOM = 84, 40, 16, 48
+LEFT, RIGHT, TOP, BOTTOM = 108, 40, 16, 48  # 1000 MW in the type of a phone stands left of the lines
 LINES_ACROSS = 4
 
 
