@@ -96,7 +96,7 @@ async def test_a_form_sent_twice_starts_one_event(suburb: Suburb, ana: httpx.Asy
         ("power_mw", "lots", "not a number of megawatts"),
         ("power_mw", "-1", "not 0.000001 to 100000 MW"),
         ("power_mw", "NaN", "not 0.000001 to 100000 MW"),
-        ("minutes", "soon", "not a number of minutes"),
+        ("minutes", "soon", "not a whole number of minutes"),
         ("minutes", "0", "not 1 to 1440"),
         ("starts_at", "2020-01-01T18:00", "is over"),
         ("starts_at", "tomorrow", "not a time like"),

@@ -114,7 +114,7 @@ async def test_a_preview_of_what_cannot_be_says_so_beside_the_field_and_keeps_th
     await page.get_by_label("Length in minutes").fill("an hour")
     await page.keyboard.press("Enter")
 
-    await expect(page.get_by_role("alert")).to_contain_text("'an hour' is not a number of minutes")
+    await expect(page.get_by_role("alert")).to_contain_text("'an hour' is not a whole number of minutes")
     window.complaints.clear()  # the browser reports the 422
     length = page.get_by_label("Length in minutes")
     await expect(length).to_be_focused()

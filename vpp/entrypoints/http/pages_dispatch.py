@@ -19,6 +19,7 @@ from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, Dispatcher, Form, 
 from vpp.entrypoints.operations import changing, evening, events, otherwise, rails, replay, sites, starting
 from vpp.entrypoints.operations import preview as previewing
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.starting import MINUTES_MOST
 
 CONFIRMED = HTTPStatus.SEE_OTHER
 
@@ -130,7 +131,10 @@ def wish_of(form: Form) -> dict[str, Any]:
 def _minutes(form: Form) -> int:
     minutes = form.get("minutes", "")
     if not re.fullmatch(r"[0-9]{1,4}", minutes):
-        raise OperationRefused(f"a length of {minutes[:20]!r} is not a number of minutes", field="minutes")
+        raise OperationRefused(
+            f"a length of {minutes[:20]!r} is not a whole number of minutes, 1 to {MINUTES_MOST}",
+            field="minutes",
+        )
     return int(minutes)
 
 
