@@ -35,6 +35,7 @@ async def event(suburb: Suburb) -> str:
     content = (
         "site_id,at,discharged_wh,charged_wh,imported_wh,exported_wh,quality\n"
         f"{SITE},2026-09-10T01:00:00Z,1000,900,,,OK\n"
+        f"{SITE},2026-09-10T01:00:50Z,1050,900,,,OK\n"
         f"{SITE},2026-09-10T01:01:00Z,1060,900,,,OK\n"
     )
     await metering.import_readings(desk, content=content.encode(), file_name="meter.csv")
@@ -50,13 +51,13 @@ async def test_a_command_is_followed_from_the_signal_to_the_meter(suburb: Suburb
     assert isinstance(steps, list)
 
     assert [each["what"] for each in steps if each["what"] != "commanded"] == [
-        "signal", "planned", "accepted", "metered", "opted_out", "planned", "released", "refused",
+        "signal", "planned", "accepted", "metered", "metered", "opted_out", "planned", "released", "refused",
     ]  # fmt: skip
     first = next(each for each in steps if each["what"] == "commanded")
     accepted = next(each for each in steps if each["what"] == "accepted")
     metered = next(each for each in steps if each["what"] == "metered")
     assert (accepted["sequence"], first["power_w"] > 0) == (first["sequence"], True)
-    assert (metered["power_w"], metered["detail"]) == (3600, "60 Wh in 1 min, OK")
+    assert (metered["power_w"], metered["detail"]) == (3600, "50 Wh in 50 s, OK")
     assert [each["at"] for each in steps] == sorted(each["at"] for each in steps)
 
 
@@ -117,6 +118,6 @@ async def test_the_fleet_of_an_event_leads_to_the_page_and_a_stranger_is_not_fou
     assert re.search(
         r"from <time .*>6:0\d:\d\d PM PDT</time> until <time .*>6:1\d:\d\d PM PDT</time>", page.text
     )
-    assert "60 Wh in 1 min" in page.text
+    assert "50 Wh in 50 s" in page.text
     assert "o-s-001" not in page.text  # no owner is named to whoever gave no reason
     assert [each.status_code for each in unknown] == [404, 404]

@@ -168,6 +168,12 @@ def _window(history: EventHistory) -> Interval | None:
     return Interval(steps[0].interval.starts_at - EDGE, steps[-1].interval.ends_at + EDGE)
 
 
+def _lasting(seconds: int) -> str:
+    """Return how long in minutes, with the seconds that are over; a start or a stop falls where it falls."""
+    minutes, over = divmod(seconds, 60)
+    return " ".join([f"{minutes} min"] * bool(minutes) + [f"{over} s"] * bool(over or not minutes))
+
+
 def _metered(found: ReadingColumns) -> Iterator[_Step]:
     """Yield the energy between each two readings that follow one another."""
     kept = (found.discharged_wh != NOT_METERED) & (found.charged_wh != NOT_METERED)
@@ -175,6 +181,6 @@ def _metered(found: ReadingColumns) -> Iterator[_Step]:
     times, quality = found.at_s[kept].tolist(), found.quality[kept].tolist()
     for before, after in zip(range(len(times)), range(1, len(times)), strict=False):
         seconds, energy_wh = times[after] - times[before], net_wh[after] - net_wh[before]
-        detail = f"{energy_wh:,} Wh in {seconds // 60} min, {QUALITY_CODES[quality[after]].value}"
+        detail = f"{energy_wh:,} Wh in {_lasting(seconds)}, {QUALITY_CODES[quality[after]].value}"
         at = from_epoch(times[after])
         yield at, _step(at, "metered", detail, power_w=energy_wh * 3600 // seconds if seconds else None)
