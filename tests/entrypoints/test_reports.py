@@ -194,7 +194,7 @@ async def test_a_season_that_pays_for_power_accrues_as_pending_and_counts_an_opt
         "provisional",
         "1375.00",
     )
-    assert period["how"] == "5.00 kW, the mean of 1 events"
+    assert period["how"] == "5.00 kW, the mean of 1 event"
     assert await story.owed("home") == (0, 137_500)
     assert await story.owed("outed") == (0, 0)
     assert (await verify_ledger(desk))["balanced"]

@@ -333,7 +333,8 @@ def power_line(
     """Return what one site's powers earn in a period; ``reason`` says from how many of them."""
     average_kw, per_kw = mean_kw(stretches), rate_per_kw(period.terms, period.period_id)
     by_event = period.terms.tariff.rule is TariffRule.PER_KW_SEASON_AVERAGE
-    counted = f"{len(stretches)} {'events' if by_event else 'stretches of events'}"
+    several, one = ("events", "event") if by_event else ("stretches of events", "stretch of an event")
+    counted = f"{len(stretches)} {one if len(stretches) == 1 else several}"
     said = f"{two_decimals(average_kw)} kW, the mean of {counted}"
     return _line(
         owner_id,
