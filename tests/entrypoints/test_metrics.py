@@ -89,6 +89,7 @@ async def test_what_dashboard_and_alerts_ask_for_is_there(suburb: Suburb) -> Non
 
     assert wanted - {"vpp_certificate_days"} <= there  # without TLS there is no certificate
     assert len(wanted) > 12
+    assert "has used or scheduled 90 % of its season's hours" in asked[-1]  # as the figure counts
 
 
 async def test_a_database_that_is_down_leaves_figures_out_and_says_so(suburb: Suburb) -> None:
