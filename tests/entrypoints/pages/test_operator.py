@@ -146,6 +146,19 @@ async def test_an_event_that_nobody_was_asked_for_says_so_in_words(
     assert "0 ticks" not in waiting.text + over.text
 
 
+async def test_an_event_that_ended_by_itself_is_not_said_to_have_released_nobody(
+    suburb: Suburb, ana: httpx.AsyncClient
+) -> None:
+    await start(ana)
+    await suburb.pass_time(60)
+    on = await ana.get("/operator/events/console-1")
+    await suburb.pass_time(3600)
+    over = await ana.get("/operator/events/console-1")
+
+    assert re.search(r"to 12 homes, 0 of them released;", on.text)
+    assert re.search(r"to 12 homes;", over.text)
+
+
 async def test_homes_that_had_no_time_yet_are_starting_and_not_late(
     suburb: Suburb, ana: httpx.AsyncClient
 ) -> None:
