@@ -18,6 +18,7 @@ from vpp.entrypoints.operations import (
     events,
     fairness,
     forgetting,
+    granting,
     money,
     own_data,
     own_files,
@@ -50,7 +51,13 @@ AS_STAFF = {
     events.outline_event: events.list_events,
 }
 """What a page asks for its owner, and what gives the same to a command."""
-PARTS = {owner.own_home, owner.homes_of, sites.REASON_WORDS.get, starting.read_wish}
+PARTS = {
+    owner.own_home,
+    owner.homes_of,
+    sites.REASON_WORDS.get,
+    starting.read_wish,
+    granting.is_first_person,  # a command that may not grant is told so when it asks
+}
 
 
 def asked_by(page: Path) -> Iterator[object]:

@@ -331,6 +331,10 @@ async def test_an_event_outside_its_program_waits_until_somebody_else_forces_it(
     assert re.search(r"<dt>Would ask</dt><dd>20\.0 kW</dd>.*<dt>Left</dt><dd>29 min</dd>", page.text, re.S)
     assert suburb.live.plan("console-1") is None or not suburb.plan("console-1").setpoint_w.any()
 
+    assert "You began it: somebody else has to force it." in page.text
+    assert "Force event" not in page.text
+    assert "Force event" in (await ben.get("/operator/events/console-1")).text
+
     own = await send(ana, "/operator/events/console-1/force", typed="console-1")
     await suburb.pass_time(60)
     assert (own.status_code, "somebody else has to force" in own.text) == (409, True)

@@ -89,5 +89,7 @@ async def test_an_event_that_stop_all_cancelled_says_who_stopped_it(
 
     await send(ana, "/operator/stop-all", typed="STOP")
 
-    assert [line for line in await story_of(ana, "console-1") if "stop" in line] == ["stop all by staff:ana"]
+    story = await story_of(ana, "console-1")
+    assert [line for line in story if "stop" in line] == ["stop all by staff:ana"]
+    assert "start by staff:ana: 0.02 MW" in story
     assert await trail_of(ana, "fleet") == [("staff:ana", "stop all")]

@@ -37,6 +37,7 @@ from vpp.entrypoints.http.visitor import (
 from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
+from vpp.entrypoints.operations.granting import is_first_person
 from vpp.ports import StoreUnavailable
 
 PAGE_SITES = 50
@@ -96,6 +97,7 @@ async def _event_page(
     if desk.live is not None:
         values["board"] = await board_page_values(desk, event_id)
     values["story"] = _story(values["event"], await desk.store.trail(subject=f"event:{event_id}", limit=20))
+    values["own"] = await is_first_person(desk, event_id, visitor.actor)
     values["words"] = {reason.value: sentence for reason, sentence in sites.REASON_WORDS.items()}
     return show(request, "operator_event.html", status, visitor=visitor, fault=fault, typed=typed, **values)
 
@@ -111,7 +113,7 @@ def _story(event: Any, trail: Sequence[TrailEntry]) -> list[tuple[str, str]]:
         why = f" ({each['reason']})" if each["reason"] else ""
         told.append((each["at"], f"answered {each['state']}{why}"))
     told += [
-        (instant(each.at), f"{each.action} by {each.actor} {each.reason}".strip())
+        (instant(each.at), f"{each.action} by {each.actor}{': ' if each.reason else ''}{each.reason}")
         for each in trail
         if each.action not in GRANTED  # which the grants above tell
     ]

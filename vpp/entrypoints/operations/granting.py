@@ -101,6 +101,11 @@ async def second_person(
     return actor
 
 
+async def is_first_person(desk: Desk, event_id: str, actor: str) -> bool:
+    """Return whether somebody began an event here, so that another has to grant what of it waits."""
+    return person_of(actor) in await _first_persons(desk, event_id)
+
+
 def person_of(actor: str) -> str:
     """Return who stands behind an actor: the same name is one person, at a page or at a terminal."""
     return actor.rpartition(":")[2]
