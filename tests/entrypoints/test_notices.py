@@ -343,7 +343,6 @@ async def test_a_shortfall_is_over_with_the_event_that_was_cancelled(suburb: Sub
 
     await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
     await tell(suburb, 15)
-    await tell(suburb, 150)
 
     assert await open_alarms(suburb) == []
 

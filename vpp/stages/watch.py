@@ -70,6 +70,7 @@ class Watched:
     doubted: dict[str, Doubt] = field(default_factory=dict)
     questions_at: datetime | None = None
     overdue: Sequence[Condition] = ()
+    events_on: frozenset[str] | None = None  # ids of those not over when last watched
 
 
 async def watch(
@@ -89,6 +90,7 @@ async def watch(
     """
     now, zone = clock.now(), zone_of_most(programs, homes)
     histories = [each for each in await store.histories(ending_after=now) if not is_over(each, now)]
+    seen.events_on = frozenset(each.latest.event_id for each in histories)
     found = [] if board is None else of_dispatch(board, histories, now)
     seen.lost_since = None if connected else seen.lost_since or now
     if seen.lost_since is not None and now - seen.lost_since >= LOST_AFTER:
@@ -257,11 +259,17 @@ async def alert(conditions: Sequence[Condition], *, store: Notices, clock: Clock
     written = 0
     for place, alarm in open_alarms.items():
         seen_at = seen.seen_at.setdefault(place, now)  # after a start: give it the same quiet time
-        if now - seen_at >= QUIET_FOR:
+        if now - seen_at >= QUIET_FOR or _of_what_is_over(alarm, seen):
             await store.clear_alarm(alarm.key, at=now)
         else:
             written += await _tell(alarm, staff, store, now)
     return written
+
+
+def _of_what_is_over(alarm: Alarm, seen: Watched) -> bool:
+    """Return whether an alarm is about what an event lacked that has ended or was cancelled meanwhile."""
+    lacks = alarm.kind in (NoticeKind.SHORTFALL, NoticeKind.APPROVER_MISSING)
+    return lacks and seen.events_on is not None and alarm.subject not in seen.events_on
 
 
 async def _tell(alarm: Alarm, staff: Sequence[Contact], store: Notices, now: datetime) -> int:
