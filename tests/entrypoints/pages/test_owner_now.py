@@ -1,11 +1,12 @@
 """What the owner's first page says of events and the battery, and when it may not say it."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
 
+from tests.entrypoints.pages import screenshots
 from tests.entrypoints.pages.screenshots import an_evening_before, meter_file
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, logged_in, send
 from vpp.domain.access import Role
@@ -179,3 +180,23 @@ async def test_an_owner_reads_that_only_a_part_of_a_forced_event_is_paid(
     assert said not in inside
     assert [said in card for card in cards] == [False, True]
     assert "solo se paga la parte que cae dentro." in spanish
+
+
+async def test_a_minus_among_what_a_battery_discharged_is_explained(
+    suburb: Suburb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = screenshots.meter_file
+
+    def took_in_on_one_day(site_id: str, now: datetime) -> bytes:
+        before, day, after = plain(site_id, now).decode().partition(f"{site_id},2026-09-09T02:00:00Z")
+        return (before + day + after.replace(",90000,", ",92000,")).encode()
+
+    monkeypatch.setattr(screenshots, "meter_file", took_in_on_one_day)
+    await screenshots.an_evening_before(suburb)
+
+    await suburb.add("rosa", Role.OWNER, OWNER)
+    page = await (await logged_in(suburb, "rosa")).get("/owner/events/hot-0")
+    days = re.sub(r"<[^>]+>", "", page.text)
+
+    assert re.search(r"Tue Sep 8 \(-1\.\d+, ", days)
+    assert "A minus says that in that time the battery took in more than it gave." in days
