@@ -10,7 +10,9 @@ from vpp.domain.baseline import DayDropped
 from vpp.domain.dispatch_plan import Reason
 from vpp.domain.hour_reason import HourFault
 from vpp.domain.settlement import SettlementReason
-from vpp.entrypoints.language import DONE, Language, preferred, sentences
+from vpp.entrypoints.http.pages_questions import WHY
+from vpp.entrypoints.language import DONE, OURS, Language, preferred, sentences
+from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
 ENGLISH, SPANISH = sentences("en"), sentences("es")
 HERE = Path(entrypoints.__file__).parent
@@ -27,6 +29,7 @@ BUILT = (
     "messages.",
     "now.",
     "done.",
+    "reason.",
     "forget.stays_",
     "forget.count_",
     "login.wrong",
@@ -107,6 +110,8 @@ def test_the_browsers_language_is_taken_where_it_is_one_of_ours(accepted: str, l
 def test_every_sentence_of_what_was_done_is_said_and_what_is_unknown_stays_as_it_is() -> None:
     spanish = Language("es")
 
+    assert {f"reason.{key}" for key in OURS.values()} == {key for key in ENGLISH if key.startswith("reason.")}
+    assert {WHY, ON_THE_COMMAND_LINE} == set(OURS)
     assert {f"done.{key}" for key in DONE.values()} == {key for key in ENGLISH if key.startswith("done.")}
     assert spanish.done("read home s-001") == "leyó sobre su casa s-001"
     assert spanish.done("read home page") == "leyó su primera página"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -60,6 +61,9 @@ DONE = {
 }
 """How the actions begin that the trail keeps about owners, and the sentence for each."""
 
+OURS = {"to answer the question": "question", "asked on the command line": "command_line"}
+"""The reasons that no person typed, and the sentence for each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -82,12 +86,20 @@ class Language:
             return self(key)
         return self(f"{table}.other", word=word.replace("_", " "))
 
-    def done(self, action: str) -> Markup:
-        """Return what the trail says somebody did, in the owner's words; what is not known stays as it is."""
+    def done(self, action: str, names: Mapping[str, Markup] = MappingProxyType({})) -> Markup:
+        """Return what the trail says somebody did, in the owner's words; what is not known stays as it is.
+
+        Events are called as ``names`` has them by their ids.
+        """
         for beginning, key in DONE.items():
             if action.startswith(beginning):
-                return self(f"done.{key}", what=action.removeprefix(beginning))
+                what = action.removeprefix(beginning)
+                return self(f"done.{key}", what=names.get(what, what))
         return escape(action)
+
+    def why(self, reason: str, names: Mapping[str, Markup] = MappingProxyType({})) -> Markup:
+        """Return why somebody did it: a reason of ours in the owner's words, a person's as it was typed."""
+        return self(f"reason.{OURS[reason]}") if reason in OURS else escape(names.get(reason, reason))
 
     def because(self, why: Mapping[str, str | None], zone: str) -> Markup:
         """Return why an hour is not simply metered, with the times of day between which that is."""

@@ -27,6 +27,7 @@ from vpp.entrypoints.operations import (
     money,
     own_data,
     sites,
+    staff_reads,
     starting,
 )
 from vpp.entrypoints.operations.desk import OperationRefused
@@ -48,6 +49,34 @@ async def begin(suburb: Suburb, event_id: str = "hot-1", starts_at: str = "now")
         suburb.desk, event_id=event_id, program_id=PROGRAM, power_mw="0.05", starts_at=starts_at, minutes=120,
         actor="staff:ana",
     )  # fmt: skip
+
+
+def words_of(page: httpx.Response) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.text))
+
+
+async def test_events_and_programs_are_called_by_their_names_and_a_reason_of_ours_in_the_owners_language(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await starting.start_event(
+        suburb.desk, event_id="hot-1", program_id=PROGRAM, power_mw="0.05", name="EEA 2", actor="staff:ana",
+        starts_at="2026-09-10T18:00",
+    )  # fmt: skip
+    await send(rosa, f"/owner/sites/{SITE}/opt-outs/hot-1")
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await staff_reads.read_home(suburb.desk, owner_id=OWNER, actor="staff:ana")
+
+    english = words_of(await rosa.get("/owner/data"))
+    await contacts.speak(suburb.desk, owner_id=OWNER, language="es")
+    spanish = words_of(await rosa.get("/owner/data"))
+
+    assert "Joined ELRP A.4, PG" in english
+    assert "opted out of EEA 2, Thu Sep 10, 6:00 PM PDT" in english
+    assert "asked on the command line" in english
+    assert "dijo que no a EEA 2, jue 10 sep, 6:00 p. m. PDT" in spanish
+    assert "pedido en la línea de órdenes" in spanish
+    assert not re.search("hot-1|elrp-a4", english + spanish)
+    assert "command line" not in spanish
 
 
 async def test_spanish_stays_chosen_on_every_page(suburb: Suburb, rosa: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from markupsafe import Markup
 
 from vpp.domain.notice import OWNER_KINDS
 from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
@@ -13,8 +14,9 @@ from vpp.entrypoints.http.pages_operator import csv_file, with_local
 from vpp.entrypoints.http.security import COOKIE
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, leave_trail
+from vpp.entrypoints.language import Language
 from vpp.entrypoints.operations import contacts, forgetting, own_data, own_files
-from vpp.entrypoints.operations.desk import Desk, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, OperationRefused, instant
 
 router = APIRouter(prefix="/owner")
 
@@ -40,9 +42,28 @@ async def _data(
     return await show_own(
         request, visitor, desk, "owner_data.html", status,
         own=await own_data.show_own_data(desk, owner_id=visitor.own_id), contact=contact,
+        names=await _event_names(desk, await language_of(request, visitor, desk)),
         kinds=[kind.value for kind in OWNER_KINDS], muted=muted, fault=fault,
         typed="" if form is None else form.get("address", ""), calendar_address=calendar_address,
     )  # fmt: skip
+
+
+async def _event_names(desk: Desk, language: Language) -> Mapping[str, Markup]:
+    """Return what an owner calls each event by its id: its name and when it begins."""
+    asked = {
+        history.latest.event_id: version
+        for history in await desk.store.histories()
+        for version in history.versions
+        if version.interval is not None  # a cancel has none: then the last that asked something stands
+    }
+    return {
+        event_id: Markup("{}, {}").format(
+            version.name,
+            language.moment(instant(version.interval.starts_at), desk.time_zone(version.program_id)),
+        )
+        for event_id, version in asked.items()
+        if version.interval is not None
+    }
 
 
 def _muted(form: Mapping[str, str]) -> list[str]:

@@ -29,8 +29,8 @@ async def show_own_data(desk: Desk, *, owner_id: str) -> Json:
 
     Returns:
         ``homes``; ``consents``: ``site_id, at, what`` (``given``, ``joined``, ``left``)``, version,
-        program_id`` in order of time; ``reads``: ``at, actor, action, reason``, the newest first;
-        ``calendar_since``, None without one.
+        program_id, program`` (its name) in order of time; ``reads``: ``at, actor, action, reason``, the
+        newest first; ``calendar_since``, None without one.
     """
     homes = await homes_of(desk, owner_id)
     reads = await desk.store.trail(subject=f"owner:{owner_id}", limit=READS_SHOWN)
@@ -41,7 +41,7 @@ async def show_own_data(desk: Desk, *, owner_id: str) -> Json:
     ]
     return {
         "homes": [site_facts(home) for home in homes],
-        "consents": sorted((line for home in homes for line in _consents(home)), key=_when),
+        "consents": sorted((line for home in homes for line in _consents(desk, home)), key=_when),
         "reads": told,
         "calendar_since": instant_or_none(feed.made_at if feed else None),
     }
@@ -51,8 +51,14 @@ def _when(line: Json) -> tuple[str, str]:
     return str(line["at"]), str(line["site_id"])
 
 
-def _consents(home: Enrollment) -> Sequence[Json]:
-    shared: Json = {"site_id": home.site_id, "version": home.consent.version, "program_id": home.program_id}
+def _consents(desk: Desk, home: Enrollment) -> Sequence[Json]:
+    program = desk.programs.get(home.program_id)
+    shared: Json = {
+        "site_id": home.site_id,
+        "version": home.consent.version,
+        "program_id": home.program_id,
+        "program": program.name if program else home.program_id,
+    }
     facts = [("given", home.consent.given_at), ("joined", home.enrolled_at)]
     if home.withdrawn_at is not None:
         facts.append(("left", home.withdrawn_at))
