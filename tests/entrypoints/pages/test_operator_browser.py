@@ -359,7 +359,7 @@ async def test_the_fleet_on_a_phone_shows_long_names_whole_and_every_reason(
     assert await faults_of(page) == []
 
 
-async def test_no_label_of_a_chart_is_cut_off_on_a_phone(window: Window) -> None:
+async def test_no_label_of_a_chart_is_cut_off_or_touches_another_on_a_phone(window: Window) -> None:
     await starting.start_event(
         window.suburb.desk, event_id="big-1", program_id=PROGRAM, power_mw="950", actor="staff:ben"
     )
@@ -369,10 +369,18 @@ async def test_no_label_of_a_chart_is_cut_off_on_a_phone(window: Window) -> None
     await page.goto(f"{window.address}/operator/events/big-1")
 
     cut_off = await page.locator("svg.chart").evaluate(
-        """svg => [...svg.querySelectorAll("text")]
-            .filter(each => each.getBoundingClientRect().left < svg.getBoundingClientRect().left)
+        """svg => [...svg.querySelectorAll("text")].filter(each => each.getBoundingClientRect().width
+            && each.getBoundingClientRect().left < svg.getBoundingClientRect().left)
             .map(each => each.textContent)"""
     )
 
+    touching = await page.locator("svg.chart").evaluate(
+        """svg => {
+            const times = [...svg.querySelectorAll("text[text-anchor=middle]")]
+                .map(each => each.getBoundingClientRect()).filter(each => each.width);
+            return times.slice(1).filter((each, place) => each.left < times[place].right + 8).length;
+        }"""
+    )
+
     await expect(page.locator("svg.chart").get_by_text("1000 MW")).to_be_visible()
-    assert cut_off == []
+    assert (cut_off, touching) == ([], 0)

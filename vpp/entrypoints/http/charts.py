@@ -98,11 +98,12 @@ def _grid(scale: _Scale, zone: str) -> Markup:
                 LEFT - 6, f"{float(y) + 4:.1f}", label
             )
         )
-    for at in _marks(scale.starts_at, scale.ends_at, zone):
+    for number, at in enumerate(_marks(scale.starts_at, scale.ends_at, zone)):
         local = at.astimezone(ZoneInfo(zone))
+        css = "label between" if number % 2 else "label"  # a phone has room for every second one
         parts.append(
-            Markup('<text class="label" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                scale.x(at), HEIGHT - 12, f"{local.hour % 12 or 12}:{local:%M %p}"
+            Markup('<text class="{}" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+                css, scale.x(at), HEIGHT - 12, f"{local.hour % 12 or 12}:{local:%M %p}"
             )
         )
     return Markup("").join(parts)
