@@ -414,11 +414,14 @@ async def test_the_fleet_table_finds_homes_by_name_and_by_reason(
 
     by_name = await ana.get("/operator/fleet", params={"search": "s-003"})
     by_reason = await ana.get("/operator/fleet", params={"reason": "below_reserve"})
+    of_event = await ana.get("/operator/fleet", params={"event": "console-1"})
     unknown = await ana.get("/operator/fleet", params={"reason": "nonsense"})
 
     assert "1 of 12 homes" in by_name.text
     assert "o-s-003" not in by_name.text
     assert "0 of 12 homes" in by_reason.text
+    assert "ready or helping (12)</option>" in by_reason.text
+    assert "takes part (12)</option>" in of_event.text
     assert unknown.status_code == 422
 
 
