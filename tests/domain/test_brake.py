@@ -98,6 +98,18 @@ def test_two_events_that_may_end_together_share_the_cap() -> None:
     assert brake.ceiling_w == 119_000
 
 
+def test_zones_without_a_cap_have_none_where_two_events_share_and_leave_a_capped_one_its_part() -> None:
+    caps = RampCaps(zone_w_per_min=column([4_000, UNBOUNDED_W, UNBOUNDED_W]))
+    allowance = Allowance(UNBOUNDED_W, column([0, 0, 0]), column([450, UNBOUNDED_W, UNBOUNDED_W]))
+
+    brake = brake_for(
+        caps, allowance, stretches=((36_000, 13), (11_250, 2_100)), starts_in_s=0,
+        planned_w=column([5_512, 30_000, 1_000]), zone_no=column([0, 1, 2]), events=2,
+    )  # fmt: skip
+
+    assert brake.zone_ceiling_w.tolist() == [11_250, UNBOUNDED_W, UNBOUNDED_W]
+
+
 def test_what_leaves_ahead_of_the_start_rises_as_one_step() -> None:
     first, second = (
         brake_for(
@@ -174,9 +186,10 @@ def test_no_plan_passes_rise_or_ceiling(
     ),
     st.sampled_from([30_000, 100_000, UNBOUNDED_W]),
     st.integers(0, 200_000),
+    st.sampled_from([1, 2]),
 )
 def test_zones_fall_to_any_power_in_time_and_none_faster_than_its_cap(
-    zones: list[tuple[int, int]], fleet_cap_w: int, next_w: int
+    zones: list[tuple[int, int]], fleet_cap_w: int, next_w: int, events: int
 ) -> None:
     watts, caps_w = (column(each) for each in zip(*zones, strict=True))
     caps, capped = RampCaps(fleet_cap_w, caps_w), caps_w < UNBOUNDED_W
@@ -184,11 +197,11 @@ def test_zones_fall_to_any_power_in_time_and_none_faster_than_its_cap(
     charge = np.arange(len(zone_no)) * 37 % 11
     log, setpoints = RampLog(), np.repeat(watts // 3, 3)
     course = []
-    for left_s in range(1_200, 0, -15):  # long enough for the slowest
+    for left_s in range(1_200 * events, 0, -15):  # long enough for the slowest
         now_s = 100_000 - left_s
         brake = brake_for(
             caps, log.allowance(caps, now_s), stretches=((900_000, left_s), (next_w, 3_600)), starts_in_s=0,
-            planned_w=setpoints, zone_no=zone_no, events=1,
+            planned_w=setpoints, zone_no=zone_no, events=events,
         )  # fmt: skip
         after = brake.lowered(setpoints, charge, zone_no)
         log.note(after - setpoints, zone_no, caps, now_s)

@@ -50,10 +50,19 @@ class RampCaps:
         return self.zone_w_per_min[zone_no] < UNBOUNDED_W
 
     def shared_by(self, events: int) -> "RampCaps":
-        """Return the part of each of several events that may end at the same time."""
+        """Return the part of each of several events that may end at the same time.
+
+        What has no cap has none for any of them.
+        """
         if events <= 1:
             return self
-        return RampCaps(self.fleet_w_per_min // events, self.zone_w_per_min // events, self.pace_s)
+        fleet_w, zone_w = self.fleet_w_per_min, self.zone_w_per_min
+        # A part of no cap would be the cap of a zone that can give everything, and leave the others nothing.
+        return RampCaps(
+            fleet_w if fleet_w >= UNBOUNDED_W else fleet_w // events,
+            np.where(zone_w < UNBOUNDED_W, zone_w // events, zone_w),
+            self.pace_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
