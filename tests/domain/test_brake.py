@@ -110,6 +110,19 @@ def test_zones_without_a_cap_have_none_where_two_events_share_and_leave_a_capped
     assert brake.zone_ceiling_w.tolist() == [11_250, UNBOUNDED_W, UNBOUNDED_W]
 
 
+def test_zone_with_a_low_cap_keeps_its_floor_beside_zones_with_very_high_ones() -> None:
+    caps = RampCaps(zone_w_per_min=column([4_000, 50_000_000, 50_000_000]))
+
+    brake = brake_for(
+        caps, Allowance(UNBOUNDED_W, column([0] * 3), column([450, 12_000_000, 12_000_000])),
+        stretches=((36_000, 13), (11_250, 2_100)), starts_in_s=0,
+        planned_w=column([5_512, 30_000, 1_000]), zone_no=column([0, 1, 2]), events=1,
+    )  # fmt: skip
+
+    assert brake.zone_ceiling_w[0] >= 5_062
+    assert brake.zone_ceiling_w.sum() == 11_250
+
+
 def test_what_leaves_ahead_of_the_start_rises_as_one_step() -> None:
     first, second = (
         brake_for(
@@ -180,7 +193,9 @@ def test_no_plan_passes_rise_or_ceiling(
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 90_000), st.sampled_from([8_000, 20_000, 45_000, 120_000, UNBOUNDED_W])),
+        st.tuples(
+            st.integers(0, 90_000), st.sampled_from([8_000, 20_000, 45_000, 120_000, 50_000_000, UNBOUNDED_W])
+        ),
         min_size=1,
         max_size=5,
     ),

@@ -8,6 +8,7 @@ falls at once to what can still be wound down: nobody goes on with what is not a
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -289,7 +290,9 @@ def _zone_ceilings(
 def _alike(most_w: IntColumn, rate: IntColumn, sum_w: int) -> IntColumn:
     """Return parts of a sum, each the same multiple of its rate but where that is more than it can give."""
     given_w, left_w, rates = np.zeros_like(most_w), max(0, sum_w), int(rate.sum())
-    for place in np.argsort(most_w * 1000 // np.maximum(rate, 1), kind="stable"):
+    # Exactly in order, or a zone with a low cap would give what is left beside those with very high ones.
+    multiples = [Fraction(each, max(by, 1)) for each, by in zip(most_w.tolist(), rate.tolist(), strict=True)]
+    for place in sorted(range(len(multiples)), key=multiples.__getitem__):
         part_w = left_w * int(rate[place]) // rates if rates else left_w
         given_w[place] = min(int(most_w[place]), part_w)
         left_w, rates = left_w - int(given_w[place]), rates - int(rate[place])
