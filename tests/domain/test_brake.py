@@ -9,6 +9,7 @@ from vpp.domain.dispatch_plan import MIN_COMMAND_W
 from vpp.domain.quantities import IntColumn, column
 
 NO_ZONES = column([])
+NOBODY = np.zeros(1, dtype=np.bool_)
 MINUTE_CAPS = RampCaps(120_000)
 
 
@@ -17,7 +18,7 @@ def brake_of(caps: RampCaps, *stretches: tuple[int | None, int], rise_w: int = U
     zones = np.full(len(caps.zone_w_per_min), UNBOUNDED_W)
     return brake_for(
         caps, Allowance(rise_w, zones, zones), stretches=stretches, starts_in_s=0, planned_w=column([0]),
-        zone_no=column([0]), events=1,
+        silent=NOBODY, zone_no=column([0]), events=1,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_fall_to_a_smaller_power_is_wound_down_too() -> None:
 def test_two_events_that_may_end_together_share_the_cap() -> None:
     brake = brake_for(
         MINUTE_CAPS, Allowance(0, NO_ZONES, NO_ZONES), stretches=((900_000, 135),), starts_in_s=0,
-        planned_w=column([0]), zone_no=column([0]), events=2,
+        planned_w=column([0]), silent=NOBODY, zone_no=column([0]), events=2,
     )  # fmt: skip
 
     assert brake.ceiling_w == 119_000
@@ -104,7 +105,7 @@ def test_zones_without_a_cap_have_none_where_two_events_share_and_leave_a_capped
 
     brake = brake_for(
         caps, allowance, stretches=((36_000, 13), (11_250, 2_100)), starts_in_s=0,
-        planned_w=column([5_512, 30_000, 1_000]), zone_no=column([0, 1, 2]), events=2,
+        planned_w=column([5_512, 30_000, 1_000]), silent=NOBODY, zone_no=column([0, 1, 2]), events=2,
     )  # fmt: skip
 
     assert brake.zone_ceiling_w.tolist() == [11_250, UNBOUNDED_W, UNBOUNDED_W]
@@ -116,18 +117,36 @@ def test_zone_with_a_low_cap_keeps_its_floor_beside_zones_with_very_high_ones() 
     brake = brake_for(
         caps, Allowance(UNBOUNDED_W, column([0] * 3), column([450, 12_000_000, 12_000_000])),
         stretches=((36_000, 13), (11_250, 2_100)), starts_in_s=0,
-        planned_w=column([5_512, 30_000, 1_000]), zone_no=column([0, 1, 2]), events=1,
+        planned_w=column([5_512, 30_000, 1_000]), silent=NOBODY, zone_no=column([0, 1, 2]), events=1,
     )  # fmt: skip
 
     assert brake.zone_ceiling_w[0] >= 5_062
     assert brake.zone_ceiling_w.sum() == 11_250
 
 
+def test_zone_falls_ahead_to_what_silent_homes_elsewhere_leave_and_no_faster_than_it_may() -> None:
+    caps = RampCaps(zone_w_per_min=column([4_000, UNBOUNDED_W]))
+    allowance = Allowance(UNBOUNDED_W, column([0, 0]), column([1_000, UNBOUNDED_W]))
+
+    all_heard, two_silent = (
+        brake_for(
+            caps, allowance, stretches=((36_000, 30), (11_250, 2_100)), starts_in_s=0,
+            planned_w=column([6_000, 5_000, 10_000, 15_000]), silent=silent, zone_no=column([0, 0, 1, 1]),
+            events=1,
+        )
+        for silent in (NOBODY, np.array([False, True, True, False]))
+    )  # fmt: skip
+
+    assert all_heard.zone_ceiling_w[0] > 11_000
+    assert two_silent.zone_ceiling_w[0] == 10_000, "6 kW are to end in this minute, of which 1 kW may end now"
+
+
 def test_what_leaves_ahead_of_the_start_rises_as_one_step() -> None:
     first, second = (
         brake_for(
             MINUTE_CAPS, Allowance(30_000, NO_ZONES, NO_ZONES), stretches=((900_000, 3_600),),
-            starts_in_s=starts_in_s, planned_w=column([planned_w]), zone_no=column([0]), events=1,
+            starts_in_s=starts_in_s, planned_w=column([planned_w]), silent=NOBODY, zone_no=column([0]),
+            events=1,
         )
         for starts_in_s, planned_w in ((60, 0), (45, 30_000))
     )  # fmt: skip
@@ -216,7 +235,7 @@ def test_zones_fall_to_any_power_in_time_and_none_faster_than_its_cap(
         now_s = 100_000 - left_s
         brake = brake_for(
             caps, log.allowance(caps, now_s), stretches=((900_000, left_s), (next_w, 3_600)), starts_in_s=0,
-            planned_w=setpoints, zone_no=zone_no, events=events,
+            planned_w=setpoints, silent=NOBODY, zone_no=zone_no, events=events,
         )  # fmt: skip
         after = brake.lowered(setpoints, charge, zone_no)
         log.note(after - setpoints, zone_no, caps, now_s)

@@ -29,6 +29,9 @@ ONCE_BROKEN = {  # by seed, and whether its climate is harsh
     (4102, False): "a home was taken by a more important event of another power",
     (20160, False): "a no was taken back between a tick's time and the reading of what it goes by",
     (20081, False): "a controller that was stopped stored a home's no after another had commanded it",
+    (70112, False): "a zone beside those without a ramp cap fell at once, then for silent homes elsewhere",
+    (70142, False): "three events shared the caps, and zones without one were taken to fall the fastest",
+    (80117, False): "a zone with a ramp cap fell by half as all that can be sustained turned into a power",
     (5_000_075, False): "a source's limit was passed beside a silent home of another event",
     (5_100_016, False): "an owner said no to an event that the home had not heard it left",
 }

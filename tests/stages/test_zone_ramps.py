@@ -1,6 +1,6 @@
 """Ramp caps of zones while an event goes from one power to another, and to nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -14,12 +14,14 @@ EDGE = 4 * 60  # ticks in an hour
 RIM_W = 500  # beside a power: what is not worth a command
 
 
-async def courses(world: World, ticks: int) -> dict[str, list[int]]:
+async def courses(world: World, ticks: int, *, silent: Sequence[int] = ()) -> dict[str, list[int]]:
     """Return live setpoints after each tick, of the fleet and of each county."""
     names = world.roster.counties.words
     found: dict[str, list[int]] = {"fleet": [], **{name: [] for name in names}}
     for _ in range(ticks):
-        world.deliver(soc_permille=[900 if site % 2 else 880 for site in range(40)])  # Marin ends first
+        charge = [900 if site % 2 else 880 for site in range(40)]  # Marin ends first
+        world.deliver(soc_permille=charge, silent=list(silent))
+        world.fleet.online[list(silent)] = False
         tick = await world.tick(seconds=15)
         if tick is not None and tick.orders:
             await world.answer(tick)
@@ -47,6 +49,18 @@ async def test_zone_is_wound_down_before_a_smaller_power_and_the_others_stand_in
     assert set(found["fleet"][60 : EDGE - 1]) == {140_000}, "nobody falls early where no cap asks for it"
     assert found["Marin"][EDGE - 1] <= 40_000 < found["Marin"][EDGE - 20]
     assert found["fleet"][EDGE + 1] == pytest.approx(40_000, abs=RIM_W)
+
+
+async def test_zone_is_wound_down_to_what_silent_homes_elsewhere_leave_of_a_smaller_power() -> None:
+    world = await forty_homes(zone_ramp_w_per_min={"Marin": 20_000})
+    await world.signal(None, hours=1, steps=[140_000, 40_000])
+    before = await courses(world, EDGE - 24)
+
+    found = await courses(world, 40, silent=range(1, 31, 2))
+
+    keep_to({"Marin": 20_000}, {"Marin": before["Marin"] + found["Marin"]}, sign=-1)
+    assert before["Marin"][-1] > 60_000
+    assert found["Marin"][23] == 0, "they go on with more than is asked from then on"
 
 
 async def test_two_zones_fall_together_each_by_its_own_cap() -> None:

@@ -219,6 +219,7 @@ def brake_for(
     stretches: Sequence[tuple[int | None, int]],
     starts_in_s: int,
     planned_w: IntColumn,
+    silent: BoolColumn,
     zone_no: Numbers,
     events: int,
 ) -> Brake:
@@ -230,6 +231,7 @@ def brake_for(
         stretches: Power and seconds of what is left, the one to hold now first.
         starts_in_s: Until the first stretch begins; commands that wait for it all start together.
         planned_w: What the event's plan asks already, by site.
+        silent: The sites that nobody can tell less: they go on through a fall to a smaller power.
         zone_no: The zone of each site.
         events: How many events share the caps.
 
@@ -240,6 +242,8 @@ def brake_for(
     if not caps.slows:
         return NO_BRAKE
     planned_zone_w = _by_zone(planned_w, zone_no, zones) if (zones := len(caps.zone_w_per_min)) else _NO_ZONES
+    deaf_w = np.where(silent, planned_w, 0)
+    deaf_zone_w = _by_zone(deaf_w, zone_no, zones) if zones and deaf_w.any() else _NO_ZONES
     rise_w, zone_rise_w = allowance.rise_w, allowance.zone_rise_w
     if starts_in_s > 0:
         # What leaves ahead of the start moves at one moment, whenever it was sent.
@@ -260,8 +264,25 @@ def brake_for(
             fall_w = max(0, share.fleet_w_per_min - MIN_COMMAND_W) * max(0, ahead_s) // 60
             ceiling_w = min(ceiling_w, next_w + fall_w)
         ceilings_w = _zone_ceilings(share, planned_zone_w, floor_w, next_w, ahead_s)
+        if len(deaf_zone_w):
+            left_w = max(0, next_w - int(deaf_w.sum()))
+            beside_w = _ceilings_beside(deaf_zone_w, share, planned_zone_w, floor_w, left_w, ahead_s)
+            ceilings_w = np.minimum(ceilings_w, beside_w)
         zone_ceiling_w = np.minimum(zone_ceiling_w, ceilings_w)
     return Brake(rise_w, zone_rise_w, ceiling_w, zone_ceiling_w, slows=True, zone_floor_w=floor_w)
+
+
+def _ceilings_beside(
+    deaf_w: IntColumn, caps: RampCaps, zone_w: IntColumn, floor_w: IntColumn, left_w: int, ahead_s: int
+) -> IntColumn:
+    """Return what each zone may carry where its silent homes go on, and what all of them leave is ``left_w``.
+
+    The others have to be down to that, but no faster than their floors allow: that a home is silent is
+    known too late for more.
+    """
+    others_w, others_floor_w = zone_w - deaf_w, np.maximum(floor_w - deaf_w, 0)
+    ceiling_w = deaf_w + _zone_ceilings(caps, others_w, others_floor_w, left_w, ahead_s)
+    return np.where(ceiling_w < floor_w, floor_w, ceiling_w)
 
 
 def _zone_ceilings(

@@ -36,17 +36,9 @@ from vpp.domain.command import (
 from vpp.domain.cycle_cap import counts_in, cycled_out, limited_in_cycles
 from vpp.domain.demands import in_turn, open_demands, told_ceiling
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
-from vpp.domain.event_plan import (
-    Delivered,
-    Demand,
-    EventPlan,
-    plan_event,
-)
+from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
 from vpp.domain.fleet import FleetState, Roster
-from vpp.domain.grid_event import (
-    is_test,
-    steps_in_force,
-)
+from vpp.domain.grid_event import is_test, steps_in_force
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import (
@@ -61,7 +53,7 @@ from vpp.domain.orders import batches_of
 from vpp.domain.plan_revision import Lowered, lowered_for_too_little, plan_at, revision_of
 from vpp.domain.program import Program
 from vpp.domain.proof import Assessment, ProofState, Response, assess
-from vpp.domain.quantities import IntColumn, column
+from vpp.domain.quantities import BoolColumn, IntColumn, column
 from vpp.domain.telling import Telling, asked_of, tick_orders
 from vpp.domain.tick_basis import (
     LastSamples,
@@ -450,7 +442,7 @@ def _plans(
         # A planned site whose lease is not running is about to be commanded: it counts as planned.
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
-        brake = _brake(caps, allowance, demand, before, scene, len(demands))
+        brake = _brake(caps, allowance, demand, before, assessment.lost, scene, len(demands))
         told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
         most_w = told_ceiling(said.histories, said.sources, demand.event_id, told_w)
         brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
@@ -481,7 +473,13 @@ def _silent_w_of(board: Board, scene: _Scene, silent_w: IntColumn) -> dict[str, 
 
 
 def _brake(
-    caps: RampCaps, allowance: Allowance, demand: Demand, before: EventPlan, scene: _Scene, events: int
+    caps: RampCaps,
+    allowance: Allowance,
+    demand: Demand,
+    before: EventPlan,
+    silent: BoolColumn,
+    scene: _Scene,
+    events: int,
 ) -> Brake:
     return brake_for(
         caps,
@@ -489,6 +487,7 @@ def _brake(
         stretches=demand.stretches,
         starts_in_s=to_epoch(demand.starts_at) - to_epoch(scene.now),
         planned_w=before.setpoint_w,
+        silent=silent,
         zone_no=scene.fleet.county_no,
         events=events,
     )
