@@ -235,6 +235,26 @@ async def test_effective_power_never_passes_what_is_approved() -> None:
         assert live_w(world) <= 44_000
 
 
+@pytest.mark.parametrize(
+    "braked", [{}, {"fleet_ramp_w_per_min": MINUTE_CAP_W}, {"zone_ramp_w_per_min": {"Alameda": MINUTE_CAP_W}}]
+)
+async def test_few_watts_that_another_event_of_the_source_takes_are_not_given_beyond_its_limit(
+    braked: dict[str, object],
+) -> None:
+    world = await forty_homes(**braked)
+    await world.store.add_source(replace(GRID, max_power_w=Watts(20_000)))
+    await world.signal(16_000, event_id="ev-1", targets=("Marin",), priority=0)
+    await world.signal(3_300, event_id="ev-2", targets=("Alameda",), priority=5)
+    before = (await course_of(world, 10))[-1]
+    await world.signal(17_000, event_id="ev-1", targets=("Marin",), priority=0)
+
+    after = (await course_of(world, 4))[-1]
+
+    plan = world.board.plans["ev-2"]
+    assert (before, plan.requested_w) == (19_300, 3_000)
+    assert 19_500 <= after <= 20_000, "less than the deadband is still no reason to give more"
+
+
 async def test_approval_of_one_version_does_not_approve_the_next() -> None:
     world = await forty_homes()
     await world.store.add_source(replace(GRID, max_power_w=Watts(40_000)))

@@ -222,7 +222,7 @@ def plan_event(
         after = _solved(
             plan, demand, fleet, codes, limits, fixed_w, floor, None, most_told_w, beside_w=beside_w
         )
-    elif missing_w < -deadband_w:
+    elif missing_w < -_borne_w(plan, demand, requested_w):
         kept = _cut(held, int(held.sum()) + missing_w, fleet, delivered, brake)
         after = _held(plan, requested_w, kept, floor, codes)
     elif missing_w > deadband_w:
@@ -258,6 +258,15 @@ def _told_most_w(demand: Demand, brake: Brake) -> int:
 def _deadband_w(requested_w: int) -> int:
     """Return how far power may be off before anybody is moved for it."""
     return max(requested_w * DEADBAND_PERMILLE // 1000, DEADBAND_W)
+
+
+def _borne_w(plan: EventPlan, demand: Demand, requested_w: int) -> int:
+    """Return how much too much moves nobody: not a watt where less is authorized than the plan answers.
+
+    What is authorized less another event of the source uses from now on, or nobody may.
+    """
+    lowered = demand.authorized_w is not None and demand.authorized_w < plan.requested_w
+    return 0 if lowered else _deadband_w(requested_w)
 
 
 def _requested_w(demand: Demand, fleet: FleetState, codes: IntColumn, held: IntColumn, counted_w: int) -> int:
@@ -312,7 +321,7 @@ def _slowed(
     if missing_w > _deadband_w(requested_w):
         now, told_w = replace(plan, requested_w=requested_w), _told_most_w(demand, brake)
         return _solved(now, demand, fleet, codes, limits, held, floor, missing_w, told_w)
-    if missing_w < -_deadband_w(requested_w) or requested_w == 0:
+    if missing_w < -_borne_w(plan, demand, requested_w) or requested_w == 0:
         held = _cut(held, int(held.sum()) + missing_w if requested_w else 0, fleet, delivered, brake)
     return _held(plan, requested_w, held, floor, codes)
 
