@@ -172,6 +172,14 @@ def test_what_ends_leaves_each_zone_its_floor_where_others_have_enough() -> None
     assert taken.tolist() == [2_000, 0, 0, 0]
 
 
+def test_homes_leave_an_event_the_smallest_first_and_none_that_takes_its_zone_under_the_floor() -> None:
+    setpoints, zone = column([5_000, 800, 0, 900, 5_000, 2_000]), column([0, 0, 0, 0, 1, 0])
+    brake, leaving = Brake(zone_floor_w=column([7_000, 0])), np.array([True] * 5 + [False])
+
+    assert brake.let_go(leaving, setpoints, zone).tolist() == [False, True, True, True, True, False]
+    assert (Brake().let_go(leaving, setpoints, zone) == leaving).all()
+
+
 def test_zone_is_held_to_its_own_cap() -> None:
     caps = RampCaps(zone_w_per_min=column([60_000, UNBOUNDED_W]))
     brake = Brake(

@@ -128,3 +128,18 @@ async def test_owners_who_say_no_are_released_at_once_whatever_the_cap_of_their_
     found = await courses(world, 1)
 
     assert found["Marin"] == [0]
+
+
+@pytest.mark.parametrize(("smaller_w", "other_w"), [(40_000, 150_000), (70_000, 100_000)])
+async def test_event_leaves_homes_to_another_no_faster_than_their_zone_may_fall(
+    smaller_w: int, other_w: int
+) -> None:
+    world = await forty_homes(zone_ramp_w_per_min={"Marin": 8_000})
+    await world.signal(None, event_id="ev-1", hours=1, steps=[100_000, smaller_w], priority=0)
+    await world.signal(other_w, event_id="ev-2", hours=2, priority=5)
+
+    found = await courses(world, EDGE + 80)
+
+    keep_to({"Marin": 8_000}, found, sign=-1)
+    keep_to({"Marin": 8_000}, found, sign=1)
+    assert found["fleet"][-1] == pytest.approx(smaller_w + other_w, abs=2 * RIM_W)

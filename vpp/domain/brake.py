@@ -107,6 +107,16 @@ class Brake:
         left_w = self.ceiling_w - int(deaf_w.sum())
         return replace(self, ceiling_w=left_w, zone_ceiling_w=ceiling_w, zone_floor_w=floor_w)
 
+    def let_go(self, leaving: BoolColumn, setpoint_w: IntColumn, zone_no: Numbers) -> BoolColumn:
+        """Return which homes may leave, the smallest first, so that no zone comes under its floor."""
+        if not len(self.zone_floor_w):
+            return leaving
+        spare_w = np.maximum(_by_zone(setpoint_w, zone_no, len(self.zone_floor_w)) - self.zone_floor_w, 0)
+        leaving_w = np.where(leaving, setpoint_w, 0)
+        smallest_first = np.lexsort((np.arange(len(leaving_w)), leaving_w))
+        allowed: BoolColumn = _first_come(leaving_w, smallest_first, zone_no, spare_w) == leaving_w
+        return leaving & allowed
+
     def slowed(self, before_w: IntColumn, after_w: IntColumn, zone_no: Numbers) -> IntColumn:
         """Return the new setpoints with no more rise than allowed, the largest rises first."""
         rise_w, kept_w = np.maximum(after_w - before_w, 0), np.minimum(before_w, after_w)

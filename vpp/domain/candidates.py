@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from vpp.domain.board import Board
+from vpp.domain.brake import NO_BRAKE, Brake
 from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.eligibility import eligibility
 from vpp.domain.enrollment import OptOut
@@ -54,15 +55,21 @@ class Candidates:
         self._reasons: dict[tuple[str, int], IntColumn] = {}
         self._firm_w: dict[int, IntColumn] = {}
 
-    def choices(self, demands: Sequence[Demand], busy: BoolColumn) -> Iterator[IntColumn]:
+    def choices(
+        self, demands: Sequence[Demand], busy: BoolColumn, brake: Brake = NO_BRAKE
+    ) -> Iterator[IntColumn]:
         """Yield each site's reason for the first event: less what it leaves to the others, then all.
 
         The second is for a network whose caps keep its part from giving what it is asked: it has the first
-        word. ``busy`` sites serve more important events.
+        word. ``busy`` sites serve more important events. Whoever serves this one is left to another only as
+        fast as the ``brake`` lets a zone fall: the other may not take it up at once.
         """
         codes = self._eligible(demands[0], busy)
         if len(demands) > 1 and demands[0].most_now_w is not None:
             left = self._left_to_others(demands, codes, busy)
+            plan = self._board.plans.get(demands[0].event_id)
+            if plan is not None and any_of(left):
+                left = brake.let_go(left, plan.setpoint_w, self._fleet.county_no)
             if any_of(left):
                 yield np.where(left & (codes == _SELECTED), _NOT_NEEDED, codes)
         yield codes

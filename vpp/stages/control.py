@@ -446,7 +446,7 @@ def _plans(
         told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
         most_w = told_ceiling(said.histories, said.sources, demand.event_id, told_w)
         brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
-        for codes in candidates.choices(left, busy):
+        for codes in candidates.choices(left, busy, brake):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
             if plan.shortfall_w == 0:
                 break
