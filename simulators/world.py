@@ -188,7 +188,8 @@ class World:
         for process in self.processes:
             process.troubles.forget()
             process.pace_ms = HEALTHY_PACE_MS
-            if process.suspended or process is not self.leader:
+            # One that was replaced acts no more; a supervisor does not wait for it either.
+            if process.suspended or process is not self.leader or process.controller.replaced:
                 process.kill()
         if not self.network.broker.up:
             self.network.broker.start()
