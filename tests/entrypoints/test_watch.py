@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -136,17 +137,27 @@ def test_a_watch_prints_a_line_for_each_change_and_ends_when_the_event_is_over(
     answer_of(card["port"], "/health/ready", status=200)
     program = vpp(state_dir, "event", "start", "hot-1", "--program", "elrp-a4-pge", "--mw", "0.1")
     assert program.returncode == 0, program.stderr
-    with beside(*WATCH, env=environment(state_dir), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
+    to_pipes: dict[str, Any] = {
+        "env": environment(state_dir),
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    with beside(*WATCH, **to_pipes) as watch, beside(*WATCH[:-1], **to_pipes) as drawn:
         assert watch.stdout is not None
+        assert drawn.stdout is not None
         first = json.loads(watch.stdout.readline())
+        at_first = drawn.stdout.readline()
         vpp(state_dir, "event", "cancel", "hot-1")
         lines = [json.loads(line) for line in watch.stdout]
-        assert watch.wait(10) == 0
+        boards = drawn.stdout.read()
+        assert (watch.wait(10), drawn.wait(10)) == (0, 0)
 
     assert first["event_id"] == "hot-1"
     assert set(first["fanout"]) == {"asked", "sent", "acknowledged", "delivering", "failed", "done_in_s"}
     assert lines[-1]["state"] == "cancelled"
     assert len(lines) <= 4
+    assert "hot-1" in at_first
+    assert "hot-1 cancelled" in boards
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])

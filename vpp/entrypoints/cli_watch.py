@@ -33,8 +33,9 @@ OVER = ("ended", "cancelled")
 def watch_event(event: EventArgument, as_json: JsonFlag = False) -> None:
     """Follow an event until it is over.
 
-    A board that is redrawn each second; with ``--json`` one line for each change of what is asked, measured
-    or proved. Ends with 0 when the event is over, with 1 when the service goes away. Needs ``vpp serve``.
+    A board that is redrawn each second, into a file or a pipe one for each change; with ``--json`` one line
+    for each change of what is asked, measured or proved. Ends with 0 when the event is over, with 1 when the
+    service goes away. Needs ``vpp serve``.
     """
     try:
         with contextlib.suppress(KeyboardInterrupt):
@@ -62,6 +63,13 @@ def _boards(event_id: str) -> Iterator[Json]:
 
 
 def _print_changes(boards: Iterator[Json]) -> None:
+    for facts in _changes(boards):
+        sys.stdout.write(json.dumps(facts, separators=(",", ":"), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _changes(boards: Iterator[Json]) -> Iterator[Json]:
+    """Yield the boards that say more than that time went by."""
     last: Json = {}
     for facts in boards:
         lasting = {name: value for name, value in facts.items() if name not in PASSING}
@@ -69,12 +77,15 @@ def _print_changes(boards: Iterator[Json]) -> None:
         assert isinstance(how_far, dict)
         lasting["fanout"] = {**how_far, "done_in_s": None}
         if lasting != last:
-            sys.stdout.write(json.dumps(facts, separators=(",", ":"), ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            yield facts
             last = lasting
 
 
 def _draw(boards: Iterator[Json]) -> None:
+    if not stdout.is_terminal:  # into a file or a pipe: nothing can be drawn over there
+        for facts in _changes(boards):
+            stdout.print(board(facts))
+        return
     with Live(console=stdout, auto_refresh=False) as live:
         for facts in boards:
             live.update(board(facts), refresh=True)

@@ -306,8 +306,8 @@ def show_books(console: Console, answer: dict[str, Any]) -> None:
     console.print(table("account", "posted", "pending", rows=rows, right=("posted", "pending")))
     balanced = "sum to zero" if answer["balanced"] else "DO NOT SUM TO ZERO"
     chain = "holds" if answer["chain_holds"] else f"BROKEN: {answer['differs']}"
-    entries = "The entries" if answer["entries"] is None else f"{answer['entries']} entries"
-    console.print(f"{entries}, {balanced}; the chain {chain}", markup=False)
+    entries = "The entries" if answer["entries"] is None else f"{answer['entries']} entries,"
+    console.print(f"{entries} {balanced}; the chain {chain}", markup=False)
     if answer["chain_holds"] and answer["differs"]:
         console.print(answer["differs"], markup=False)
     if answer["published"]:

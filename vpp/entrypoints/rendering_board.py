@@ -25,7 +25,9 @@ MARKS = {"delivering": "●", "starting": "○", "sent": "○", "short": "✖", 
 
 def board(facts: dict[str, Any]) -> RenderableType:
     """Return an event as it stands now; colour only for what needs somebody, never without a word."""
-    title = f"{'TEST ' if facts['test'] else ''}{facts['name']} ({facts['event_id']}), {facts['state']}"
+    # What it is first: a narrow terminal cuts the end of a title.
+    mark = "TEST " if facts["test"] else ""
+    title = f"{mark}{facts['event_id']} {facts['state'].replace('_', ' ')}: {facts['name']}"
     left = facts["starts_in_s"] or facts["remaining_s"]
     figures = Table.grid(padding=(0, 3))
     figures.add_row("delivered", power(facts["measured_w"]), "asked", power(facts["asked_w"]))

@@ -6,8 +6,8 @@ from vpp.domain.interval import whole_second
 from vpp.domain.ledger import JournalEntry
 from vpp.domain.payout import Receivable, receivables, receive, round_off
 from vpp.domain.settlement import Settlement, same_result, totals_of
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, usd
-from vpp.entrypoints.operations.events import settlement_facts
+from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, not_settled, usd
+from vpp.entrypoints.operations.events import event_state, settlement_facts
 from vpp.ports import ConflictingFact
 from vpp.stages.pay import accrue, pay
 from vpp.stages.settle import settle, settle_later
@@ -140,7 +140,9 @@ async def correct_event(desk: Desk, *, event_id: str, reason: str, actor: str) -
     if not 1 <= len(reason) <= 200 or not reason.isprintable():
         raise OperationRefused("a correction needs a reason of 1 to 200 printable characters")
     history = await desk.history(event_id)
-    standing = await desk.store.settlement(event_id)
+    standing = await desk.store.settlement_totals(event_id)
+    if standing is None and event_state(history, desk.clock.now()) in ("ended", "cancelled"):
+        raise OperationRefused(not_settled(history), HTTPStatus.CONFLICT)
     if standing is None or standing.state.value == "provisional":
         raise OperationRefused(
             f"event {event_id} is not closed; vpp settle {event_id} takes in late readings until then",
