@@ -69,6 +69,17 @@ async def test_a_refusal_is_kept_too(api: httpx.AsyncClient) -> None:
     assert again.content == first.content
 
 
+async def test_what_was_asked_wrongly_is_put_right_under_the_same_key(
+    api: httpx.AsyncClient, desk: Desk
+) -> None:
+    wrongly = await api.put(RESERVE, json={"reserve": "130"}, headers=KEY)
+    again = await api.put(RESERVE, json={"reserve": "130"}, headers=KEY)
+    put_right = await api.put(RESERVE, json={"reserve": "30"}, headers=KEY)
+
+    assert (wrongly.status_code, again.status_code, put_right.status_code) == (422, 422, 200)
+    assert (await desk.enrollment("s-1")).reserve_permille == 300
+
+
 async def test_another_command_under_a_used_key_is_refused_and_nothing_is_done(
     api: httpx.AsyncClient, desk: Desk
 ) -> None:

@@ -315,7 +315,7 @@ async def test_consent_and_what_is_never_collected_are_said(rosa: httpx.AsyncCli
     page = await rosa.get("/owner/data")
 
     assert "Consent given (text 2026-1)" in page.text
-    assert "Joined elrp-a4-pge" in page.text
+    assert "Joined ELRP A.4, PG&amp;E" in page.text
     assert "never collected" in page.text
     assert "Nobody of the staff has looked" in page.text
 

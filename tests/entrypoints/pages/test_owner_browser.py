@@ -120,12 +120,15 @@ async def test_what_a_higher_reserve_costs_is_still_said_after_it_is_saved(windo
     page = await a_phone(window)
     slider = page.get_by_label("Reserve in percent")
     says = page.locator("form.reserve output")
+    await expect(says).to_contain_text("in an event")
     usual = re.search(r"about \$(\d+) in an event", await says.inner_text())
     await slider.fill("40")
+    await expect(says).to_contain_text("per event less")
     costs = re.search(r"about \$(\d+) per event less", await says.inner_text())
 
     await page.get_by_role("button", name="Save reserve").click()
     await expect(page.get_by_role("status").first).to_contain_text("reserve is saved")
+    await expect(says).to_contain_text("in an event")  # the page's script adds it
     left = re.search(r"about \$(\d+) in an event", await says.inner_text())
 
     assert usual is not None

@@ -1,8 +1,8 @@
 """Commands of the API are done once and leave a trail.
 
 A caller that sends ``Idempotency-Key`` gets, for the same request under the same key, the same answer, and
-nothing is done again; another request under a used key is refused. Every command that was done stands in
-the trail: who, what, why, and the request's id.
+nothing is done again; another request under a used key is refused. One that was refused as it was asked
+(422) uses up no key. Every command that was done stands in the trail: who, what, why, and the request's id.
 """
 
 import hashlib
@@ -126,7 +126,9 @@ class CommandsOnce:
                 return
             answer = await _answer_of(self._app, scope, _replay(body, receive))
             await self._note(scope, Headers(scope=scope), answer)
-            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            # What was refused as it was asked did nothing, and is asked again under its key, put right.
+            asked_wrongly = answer.status == HTTPStatus.UNPROCESSABLE_ENTITY
+            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not asked_wrongly:
                 told_once = TOLD_ONCE.fullmatch(f"{scope['method']} {scope['path']}") is not None
                 secret = told_once and answer.status < HTTPStatus.BAD_REQUEST
                 kept = KeptAnswer(

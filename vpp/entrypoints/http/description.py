@@ -15,7 +15,8 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "the same request under the same key is done once and answered alike for a day",
+    "description": "the same request under the same key is done once and answered alike for a day;"
+    " one that is answered 422 did nothing and leaves its key free",
     "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"},
 }
 _REASON = {
