@@ -155,8 +155,8 @@ async def total_year(desk: AtDesk, year: int, cursor: Cursor = "", limit: Limit 
 
 
 @router.get("/payouts/{run_id}")
-async def show_run(desk: AtDesk, run_id: str) -> Json:
-    return await payouts.show_run(desk, run_id=run_id)
+async def show_run(desk: AtDesk, run_id: str, cursor: Cursor = "", limit: Limit = 100) -> Json:
+    return await payouts.show_run(desk, run_id=run_id, cursor=cursor, limit=limit)
 
 
 @router.put("/payouts/{run_id}")

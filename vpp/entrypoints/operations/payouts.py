@@ -50,12 +50,39 @@ async def run_payout(desk: Desk, *, run_id: str) -> Json:
     return await _facts(desk, run_id, made)
 
 
-async def show_run(desk: Desk, *, run_id: str) -> Json:
-    """Return a payout run as ``vpp payout run`` does; nothing is sent on its way by it."""
-    made = await _run(desk, run_id)
-    if not made:
+async def show_run(desk: Desk, *, run_id: str, cursor: str = "", limit: int | None = None) -> Json:
+    """Return a payout run; nothing is sent on its way by it.
+
+    Args:
+        run_id: The run.
+        cursor: ``next_cursor`` of the page before.
+        limit: At most this many payouts; a page that holds fewer may be followed by another.
+
+    Returns:
+        What ``vpp payout run`` does, without its file for the bank; ``next_cursor``.
+    """
+    found = [run for run in await desk.store.payout_runs() if run.run_id == run_id]
+    if not found:
         raise _unknown(run_id)
-    return await _facts(desk, run_id, made)
+    looked_at, following = await _owners_paid(desk, cursor, limit)
+    sent = await desk.store.payout_entries(owner_ids=looked_at)
+    made = [each for each in payouts(sent) if each.run_id == run_id]
+    homes = await desk.store.enrollments(owner_ids=looked_at)
+    currency_of = {each.owner_id: desk.currency(each.program_id) for each in homes}
+    return {
+        "run_id": run_id,
+        "owners": found[0].owners,
+        "begun_at": instant(found[0].begun_at),
+        "totals": (await _totals_by_run(desk, found))[run_id],
+        "payouts": [_payout_facts(each, currency_of) for each in made],
+        "next_cursor": following,
+    }
+
+
+async def _owners_paid(desk: Desk, cursor: str, limit: int | None) -> tuple[Sequence[str], str | None]:
+    """Return a page of the owners to whom money was ever sent, and the cursor to the next one."""
+    found = await desk.store.paid_owners(after=key_at(cursor) if cursor else "", limit=limit)
+    return found, cursor_of(found[-1]) if limit is not None and len(found) == limit else None
 
 
 async def confirm_payout(desk: Desk, *, run_id: str) -> Json:
@@ -127,13 +154,11 @@ async def total_year(desk: Desk, *, year: int, cursor: str = "", limit: int | No
     Returns:
         ``year``; ``owners``: ``owner_id, paid, currency``; ``next_cursor``.
     """
-    after = key_at(cursor) if cursor else ""
-    looked_at = await desk.store.paid_owners(after=after, limit=limit)
+    looked_at, following = await _owners_paid(desk, cursor, limit)
     homes = await desk.store.enrollments(owner_ids=looked_at)
     sent = await desk.store.payout_entries(owner_ids=looked_at)
     zone_of = {each.owner_id: ZoneInfo(desk.time_zone(each.program_id)) for each in homes}
     currency_of = {each.owner_id: desk.currency(each.program_id) for each in homes}
-    more = limit is not None and len(looked_at) == limit
     return {
         "year": year,
         "owners": [
@@ -144,7 +169,7 @@ async def total_year(desk: Desk, *, year: int, cursor: str = "", limit: int | No
             }
             for owner_id, amount in paid_in_year(sent, year, zone_of).items()
         ],
-        "next_cursor": cursor_of(looked_at[-1]) if more else None,
+        "next_cursor": following,
     }
 
 
@@ -193,16 +218,17 @@ async def _facts(desk: Desk, run_id: str, made: Sequence[Payout]) -> Json:
         "owners": len(made),
         "begun_at": instant(made[0].entry.at),
         "totals": _totals(made, currency_of),
-        "payouts": [
-            {
-                "owner_id": each.owner_id,
-                "amount": dollars(each.amount),
-                "currency": currency_of.get(each.owner_id, HOME_CURRENCY),
-                "state": each.state.value,
-                "reference": each.entry.entry_id,
-                "ended_at": instant_or_none(each.ended_at),
-            }
-            for each in made
-        ],
+        "payouts": [_payout_facts(each, currency_of) for each in made],
         "file": write_payouts_csv(made, currency_of).decode(),
+    }
+
+
+def _payout_facts(payout: Payout, currency_of: Mapping[str, str]) -> Json:
+    return {
+        "owner_id": payout.owner_id,
+        "amount": dollars(payout.amount),
+        "currency": currency_of.get(payout.owner_id, HOME_CURRENCY),
+        "state": payout.state.value,
+        "reference": payout.entry.entry_id,
+        "ended_at": instant_or_none(payout.ended_at),
     }
