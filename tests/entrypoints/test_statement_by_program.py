@@ -316,8 +316,8 @@ async def test_a_season_is_the_mean_of_events_and_a_product_that_can_be_made_by_
 
     (period,) = periods_with_steps(statement)
     assert period["parts"] == [
-        {"event_id": "ev-1", "weight": "1.00", "kw": "4.0003333…"},
-        {"event_id": "ev-2", "weight": "1.00", "kw": "5.00"},
+        {"event_id": "ev-1", "name": "ev-1", "day": "2026-09-09", "weight": "1.00", "kw": "4.0003333…"},
+        {"event_id": "ev-2", "name": "ev-2", "day": "2026-09-10", "weight": "1.00", "kw": "5.00"},
     ]
     mean = (Fraction(12_001, 3_000) + 5) / 2
     assert (period["kw"], Fraction(str(period["average_kw"]))) == ("4.5001666…", mean)

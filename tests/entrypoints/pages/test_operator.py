@@ -469,7 +469,7 @@ async def test_the_hours_used_of_a_season_stand_beside_what_its_program_allows(
     (row,) = csv.DictReader(io.StringIO(file.text))
     assert (row["season_used_s"], row["season_scheduled_s"]) == ("5400", "3600")
     assert "0.5 h used of 60 h" in cancelled.text
-    assert "16:00 to 21:00, America/Los_Angeles" in page.text
+    assert "4:00 PM to 9:00 PM, America/Los_Angeles" in page.text
 
 
 async def test_whoever_has_the_newest_board_is_told_so_without_it(

@@ -28,6 +28,7 @@ def _environment() -> Environment:
         "moment",
         "clock_time",
         "exact_time",
+        "time_of_day",
         "power",
         "energy",
         "money",

@@ -1,7 +1,7 @@
 """How pages write times, power, energy, money and ages: local time by its name, UTC beside it."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,12 @@ def exact_time(at: datetime | str, zone: str) -> Markup:
     exact = datetime.fromisoformat(at) if isinstance(at, str) else at
     local = _local(exact, zone)
     return _time(exact, f"{local.hour % 12 or 12}:{local:%M:%S %p %Z}")
+
+
+def time_of_day(hour_and_minute: str) -> str:
+    """Return a local time without a day, ``16:00``, as people say it: ``4:00 PM``."""
+    said = time.fromisoformat(hour_and_minute)
+    return f"{said.hour % 12 or 12}:{said:%M %p}"
 
 
 def _local(at: datetime, zone: str) -> datetime:

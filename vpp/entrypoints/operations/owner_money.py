@@ -218,12 +218,14 @@ def _to_the_cent(line: Json) -> Step:
 
 def periods_with_steps(statement: Json) -> list[Json]:
     """Return a statement's months, seasons and years with the product of their factors as texts."""
-    periods = statement["periods"]
+    periods, events = statement["periods"], statement["events"]
     assert isinstance(periods, list)
-    return [_period_with_steps(each) for each in periods]
+    assert isinstance(events, list)
+    events_by_id = {str(event["event_id"]): event for event in events}
+    return [_period_with_steps(each, events_by_id) for each in periods]
 
 
-def _period_with_steps(period: Json) -> Json:
+def _period_with_steps(period: Json, events_by_id: Mapping[str, Json]) -> Json:
     kind, _, starts = str(period["period"]).partition("-")
     currency, bonus = str(period["currency"]), Fraction(str(period["bonus_multiplier"]))
     factors = [Fraction(str(period[name])) for name in ("rate_usd", "owner_share")]
@@ -239,6 +241,7 @@ def _period_with_steps(period: Json) -> Json:
         "bonus": None if bonus == 1 else decimal_text(bonus),
         "parts": [
             each
+            | _when_and_what(events_by_id.get(str(each["event_id"])))
             | {
                 "kw": decimal_text(Fraction(str(each["kw"]))),
                 "weight": decimal_text(Fraction(each["weight"])),
@@ -247,6 +250,14 @@ def _period_with_steps(period: Json) -> Json:
         ],
         "weighed": any(Fraction(each["weight"]) != 1 for each in parts),
     }
+
+
+def _when_and_what(event: Json | None) -> Json:
+    """Return what an owner knows an event by, its ``name`` and local ``day``; None where it was in none."""
+    if event is None or event["starts_at"] is None:
+        return {"name": None, "day": None}
+    local = datetime.fromisoformat(str(event["starts_at"])).astimezone(ZoneInfo(str(event["time_zone"])))
+    return {"name": event["name"], "day": local.date().isoformat()}
 
 
 def kilowatt_hours(energy_wh: object) -> str | None:
