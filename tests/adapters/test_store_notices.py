@@ -20,7 +20,13 @@ from vpp.domain.notice import (
 from vpp.ports import Store
 
 MINUTE = timedelta(minutes=1)
-ROSA = Contact("o-rosa", "es", "json://127.0.0.1:9", frozenset({NoticeKind.PAID, NoticeKind.STARTING}))
+ROSA = Contact(
+    "o-rosa",
+    "es",
+    "json://127.0.0.1:9",
+    frozenset({NoticeKind.PAID, NoticeKind.STARTING}),
+    home_names={"s-1": "Cabin", "s-2": "Town"},
+)
 
 
 def a_notice(key: str, *, party: str = "o-rosa") -> Notice:

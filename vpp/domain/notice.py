@@ -1,6 +1,6 @@
 """What people are told: whom, about what, where to, and how long until somebody answers.
 
-Contacts stand apart from everything else: nothing here names a home, and nothing else names an address.
+Contacts stand apart from everything else: nothing else names an address, or says what an owner calls a home.
 Knows no channel and no wording.
 """
 
@@ -56,7 +56,8 @@ OPERATOR_KINDS = tuple(kind for kind in NoticeKind if kind not in OWNER_KINDS)
 class Contact:
     """Where and how somebody is written to. ``party`` is an owner id, or ``staff:`` and a name.
 
-    ``rank`` orders operators: zero is told first, the next when nobody of a rank answered.
+    ``rank`` orders operators: zero is told first, the next when nobody of a rank answered. ``home_names``
+    is what an owner calls each home, by site id.
     """
 
     party: str
@@ -64,6 +65,7 @@ class Contact:
     address: str = ""  # empty: nothing is sent
     muted: frozenset[NoticeKind] = frozenset()
     rank: int = 0
+    home_names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def is_staff(self) -> bool:

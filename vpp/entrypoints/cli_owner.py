@@ -200,6 +200,18 @@ def contact(
     answer(found, rendering.show_facts, as_json=as_json)
 
 
+@owner_app.command("name-home", help=inspect.getdoc(contacts.name_home))
+def name_home(
+    owner_id: OwnerArgument,
+    site_id: Annotated[str, typer.Argument(metavar="SITE", help="Site id.")],
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Up to 40 letters; none: the id again.")] = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Keep what an owner calls one of the homes."""
+    found = ask(contacts.name_home, owner_id=owner_id, site_id=site_id, name=name)
+    answer(found, rendering.show_facts, as_json=as_json)
+
+
 @owner_app.command("messages", help=inspect.getdoc(staff_reads.read_contact))
 def messages(
     owner_id: OwnerArgument, reason: ReasonOption = staff_reads.ON_THE_COMMAND_LINE, as_json: JsonFlag = False

@@ -137,6 +137,7 @@ ROUTES: Mapping[Callable[..., Awaitable[Json]], Route] = {
     own_data.close_calendar: Route("DELETE", f"{_API}/owners/{{owner_id}}/calendar"),
     staff_reads.read_contact: Route("GET", f"{_API}/owners/{{owner_id}}/contact"),
     home_states.show_home_states: Route("GET", f"{_API}/owners/{{owner_id}}/home-states"),
+    contacts.name_home: Route("PUT", f"{_API}/owners/{{owner_id}}/sites/{{site_id}}/name"),
     contacts.keep_contact: Route("PUT", f"{_API}/owners/{{owner_id}}/contact"),
     contacts.keep_staff_contact: Route("PUT", f"{_API}/staff/{{name}}/contact"),
     alarms.list_alarms: Route("GET", f"{_API}/alarms"),

@@ -437,3 +437,57 @@ async def test_no_meter_file_brings_readings_from_after_an_owner_left(suburb: Su
         refused.value.faults[0].partition(": at: ")[2].startswith(f"site {SITE} left at 2026-09-10T01:00:00Z")
     )
     assert (taken["sites"], taken["readings"]) == (1, 1)
+
+
+async def test_an_owner_of_several_homes_calls_them_by_words_of_her_own(suburb: Suburb) -> None:
+    content = an_enrollment_file("a-1", "a-2", owner_id="o-ann")
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+    await suburb.controller.turn()
+    await suburb.add("ann", Role.OWNER, "o-ann")
+    ann = await logged_in(suburb, "ann")
+
+    answer = await send(ann, "/owner/sites/a-2/name", name=" <Cabin> ")
+    home, data = await ann.get("/owner"), await ann.get("/owner/data?saved=name")
+
+    assert answer.headers["location"] == "/owner/data?saved=name#homes"
+    assert "<h2>Now <small>&lt;Cabin&gt;</small></h2>" in home.text
+    assert "<h2>Now <small>a-1</small></h2>" in home.text
+    assert 'value="&lt;Cabin&gt;"' in data.text
+    assert "Saved." in data.text
+    assert (await ann.get("/owner/export.json")).json()["contact"]["home_names"] == {"a-2": "<Cabin>"}
+
+    await send(ann, "/owner/sites/a-2/name", name="")
+
+    assert "Cabin" not in (await ann.get("/owner")).text
+
+
+async def test_a_name_that_cannot_be_kept_stays_typed_beside_the_reason(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    content = an_enrollment_file("s-777", owner_id=OWNER)
+    await sites.enroll_sites(suburb.desk, content=content, file_name="more.csv")
+
+    long = await send(rosa, f"/owner/sites/{SITE}/name", name="x" * 41)
+    foreign = await send(rosa, "/owner/sites/s-003/name", name="mine")
+
+    assert long.status_code == 422
+    assert foreign.status_code == 404
+    assert f'value="{"x" * 41}" aria-invalid="true"' in long.text
+    assert "up to 40 letters on one line" in long.text
+
+
+async def test_names_of_homes_and_the_address_are_kept_apart_and_forgotten_together(suburb: Suburb) -> None:
+    desk = suburb.desk
+    await contacts.name_home(desk, owner_id=OWNER, site_id=SITE, name="Main house")
+    await contacts.keep_contact(desk, owner_id=OWNER, address="ann@example.org")
+    await contacts.speak(desk, owner_id=OWNER, language="es")
+
+    told = await contacts.show_contact(desk, owner_id=OWNER)
+
+    assert told["home_names"] == {SITE: "Main house"}
+    assert told["language"] == "es"
+    for name in ("two\nlines", "x" * 41):
+        with pytest.raises(OperationRefused, match="up to 40 letters"):
+            await contacts.name_home(desk, owner_id=OWNER, site_id=SITE, name=name)
+    with pytest.raises(OperationRefused, match="has no home 's-002'"):
+        await contacts.name_home(desk, owner_id=OWNER, site_id="s-002", name="mine")

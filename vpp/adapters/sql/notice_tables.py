@@ -33,6 +33,7 @@ class ContactRow(Row, table=True):
     address: str
     muted: str  # JSON
     rank: int = _big()
+    home_names: str  # JSON
 
 
 class NoticeRow(Row, table=True):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlmodel import and_, col, delete, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -66,6 +67,7 @@ class SqlNotices:
                     address=contact.address,
                     muted=json.dumps(sorted(contact.muted)),
                     rank=contact.rank,
+                    home_names=json.dumps(dict(contact.home_names)),
                 )
             )
 
@@ -215,7 +217,8 @@ async def _alarm_row(session: AsyncSession, key: str) -> AlarmRow | None:
 
 def _contact(row: ContactRow) -> Contact:
     muted = frozenset(NoticeKind(word) for word in json.loads(row.muted))
-    return Contact(row.party, row.language, row.address, muted, row.rank)
+    names = MappingProxyType(json.loads(row.home_names))
+    return Contact(row.party, row.language, row.address, muted, row.rank, names)
 
 
 def _columns(notices: Sequence[Notice]) -> dict[str, list[object]]:

@@ -26,6 +26,12 @@ class ContactBody(Body):
     muted: tuple[str, ...] = ()
 
 
+class HomeNameBody(Body):
+    """What an owner calls a home; empty: the id again."""
+
+    name: str = ""
+
+
 class StaffContactBody(ContactBody):
     """The same for staff; rank 0 is told first."""
 
@@ -96,6 +102,11 @@ async def keep_contact(desk: AtDesk, owner_id: str, body: ContactBody) -> Json:
     return await contacts.keep_contact(
         desk, owner_id=owner_id, address=body.address, language=body.language, muted=body.muted
     )
+
+
+@router.put("/owners/{owner_id}/sites/{site_id}/name")
+async def name_home(desk: AtDesk, owner_id: str, site_id: str, body: HomeNameBody) -> Json:
+    return await contacts.name_home(desk, owner_id=owner_id, site_id=site_id, name=body.name)
 
 
 @router.post("/owners/{owner_id}/calendar")

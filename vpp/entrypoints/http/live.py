@@ -259,7 +259,7 @@ def _waiting(facts: Mapping[str, Any]) -> tuple[str, str]:
 
 async def board_html(desk: Desk, event_id: str) -> str:
     """Return the moving part of one event's page."""
-    return render("board_fragment.html", board=await board_page_values(desk, event_id))
+    return render("board_fragment.html", board=await board_page_values(desk, event_id), alone=True)
 
 
 async def boards_html(desk: Desk, kept: BoardsKept) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import Response
 
+from vpp.domain.notice import Contact
 from vpp.entrypoints.http.showing import show
 from vpp.entrypoints.http.visitor import Visitor
 from vpp.entrypoints.language import Language, preferred
@@ -15,7 +16,10 @@ from vpp.entrypoints.operations.desk import Desk
 
 async def language_of(request: Request, visitor: Visitor, desk: Desk) -> Language:
     """Return the language an owner chose, or the one that the browser asks for."""
-    contact = await desk.store.contact(visitor.own_id)
+    return _language(request, await desk.store.contact(visitor.own_id))
+
+
+def _language(request: Request, contact: Contact | None) -> Language:
     return Language(contact.language if contact else preferred(request.headers.get("accept-language", "")))
 
 
@@ -27,11 +31,19 @@ async def show_own(
     status: HTTPStatus = HTTPStatus.OK,
     **values: Any,
 ) -> Response:
-    """Return one of the owner's pages in the owner's language."""
-    t = await language_of(request, visitor, desk)
+    """Return one of the owner's pages in the owner's language, each home called as the owner calls it."""
+    contact = await desk.store.contact(visitor.own_id)
+    t = _language(request, contact)
     zone = await zone_of(desk, visitor.own_id)
     saved = request.query_params.get("saved", "")
-    return show(request, template, status, visitor=visitor, t=t, zone=zone, saved=saved, **values)
+    names = contact.home_names if contact else {}
+
+    def called(site_id: str) -> str:
+        return names.get(site_id, site_id)
+
+    return show(
+        request, template, status, visitor=visitor, t=t, zone=zone, saved=saved, called=called, **values
+    )
 
 
 async def zone_of(desk: Desk, owner_id: str) -> str:

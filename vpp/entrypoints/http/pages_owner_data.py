@@ -36,6 +36,8 @@ async def _data(
     fault: str = "",
     form: Mapping[str, str] | None = None,
     calendar_address: str = "",
+    fault_site: str = "",
+    typed_name: str = "",
 ) -> Response:
     contact = await contacts.show_contact(desk, owner_id=visitor.own_id)
     muted = contact["muted"] if form is None else _muted(form)
@@ -45,6 +47,7 @@ async def _data(
         names=await _event_names(desk, await language_of(request, visitor, desk)),
         kinds=[kind.value for kind in OWNER_KINDS], muted=muted, fault=fault,
         typed="" if form is None else form.get("address", ""), calendar_address=calendar_address,
+        fault_site=fault_site, typed_name=typed_name,
     )  # fmt: skip
 
 
@@ -92,6 +95,23 @@ async def keep_contact(request: Request, visitor: HomeOwner, desk: AtDesk, form:
         fault = t("fault.address", typed=address)
         return await _data(request, visitor, desk, HTTPStatus.UNPROCESSABLE_ENTITY, fault=fault, form=form)
     return RedirectResponse("/owner/data?saved=contact#contact", HTTPStatus.SEE_OTHER)
+
+
+@router.post("/sites/{site_id}/name")
+async def name_home(
+    request: Request, visitor: HomeOwner, desk: AtDesk, form: CheckedForm, site_id: str
+) -> Response:
+    """Call one home by the owner's own word on every page; an empty one brings the id back."""
+    name = form.get("name", "")
+    try:
+        await contacts.name_home(desk, owner_id=visitor.own_id, site_id=site_id, name=name)
+    except OperationRefused as refused:
+        if refused.status is HTTPStatus.NOT_FOUND:
+            return await no_such(request, visitor, desk, "no_home")
+        return await _data(
+            request, visitor, desk, HTTPStatus.UNPROCESSABLE_ENTITY, fault_site=site_id, typed_name=name
+        )
+    return RedirectResponse("/owner/data?saved=name#homes", HTTPStatus.SEE_OTHER)
 
 
 @router.post("/calendar")

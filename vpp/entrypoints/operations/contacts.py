@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
+from types import MappingProxyType
 
 from vpp.domain.notice import OPERATOR_KINDS, OWNER_KINDS, Contact, NoticeKind
 from vpp.entrypoints.language import LANGUAGES
@@ -12,6 +14,7 @@ MAIL = re.compile(r"[^\s@/:?#]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,24}")
 PUBLIC_SERVICES = re.compile(r"(ntfy|tgram|pover|discord|slack)://[A-Za-z0-9_@.:%/-]{3,200}")
 """What an owner may name: services at hosts of their own, so that no form makes us call a host of ours."""
 RANK_MOST = 9
+NAME_LETTERS_MOST = 40
 
 
 async def contact_of(desk: Desk, party: str) -> Contact:
@@ -25,6 +28,31 @@ async def speak(desk: Desk, *, owner_id: str, language: str) -> Json:
         raise OperationRefused(f"language {language[:20]!r} is none of {', '.join(LANGUAGES)}")
     await desk.store.keep_contact(replace(await contact_of(desk, owner_id), language=language))
     return {"owner_id": owner_id, "language": language}
+
+
+async def name_home(desk: Desk, *, owner_id: str, site_id: str, name: str = "") -> Json:
+    """Keep what an owner calls one of the homes; the owner's pages say it in place of the id.
+
+    Args:
+        owner_id: The owner.
+        site_id: One of the owner's homes.
+        name: Up to 40 letters on one line; empty: the id again.
+
+    Returns:
+        ``owner_id, site_id, name``.
+    """
+    homes = await desk.store.enrollments(owner_ids=[owner_id])
+    if site_id not in {home.site_id for home in homes}:
+        detail = f"owner {owner_id[:60]} has no home {site_id[:60]!r}; vpp site list names all owners"
+        raise OperationRefused(detail, HTTPStatus.NOT_FOUND)
+    name = name.strip()
+    if len(name) > NAME_LETTERS_MOST or not name.isprintable():
+        raise OperationRefused(f"name {name[:50]!r} is not up to {NAME_LETTERS_MOST} letters on one line")
+    known = await contact_of(desk, owner_id)
+    others = {site: called for site, called in known.home_names.items() if site != site_id}
+    names = MappingProxyType(others | ({site_id: name} if name else {}))
+    await desk.store.keep_contact(replace(known, home_names=names))
+    return {"owner_id": owner_id, "site_id": site_id, "name": name}
 
 
 async def keep_contact(
@@ -113,13 +141,14 @@ async def _keep(
 
 
 def contact_facts(contact: Contact) -> Json:
-    """Return one contact as JSON: ``party, address, language, muted, rank``."""
+    """Return one contact as JSON: ``party, address, language, muted, rank, home_names`` by site id."""
     return {
         "party": contact.party,
         "address": contact.address,
         "language": contact.language,
         "muted": sorted(contact.muted),
         "rank": contact.rank,
+        "home_names": dict(contact.home_names),
     }
 
 
@@ -127,9 +156,9 @@ async def show_contact(desk: Desk, *, owner_id: str) -> Json:
     """Return where an owner is written to, and what was written.
 
     Returns:
-        ``party, address, language, muted, rank``; ``unsent``: ``no_messenger`` or ``no_mail`` where nothing
-        is sent there from here, else null; ``time_zone``; ``notices``: ``at, kind, subject, facts, sent_at,
-        trouble, given_up``, the newest first.
+        ``party, address, language, muted, rank, home_names``; ``unsent``: ``no_messenger`` or ``no_mail``
+        where nothing is sent there from here, else null; ``time_zone``; ``notices``: ``at, kind, subject,
+        facts, sent_at, trouble, given_up``, the newest first.
     """
     written = await desk.store.notices_of(owner_id, limit=50)
     contact = await contact_of(desk, owner_id)

@@ -98,7 +98,12 @@ async def export_owner(
         "opt_outs": await _opt_outs(desk, homes),
         "questions": list(await own_disputes(desk, owner_id)),
         "readings": await readings_of(desk, homes),
-        "contact": contact and {"address": contact.address, "language": contact.language},
+        "contact": contact
+        and {
+            "address": contact.address,
+            "language": contact.language,
+            "home_names": dict(contact.home_names),
+        },
         "notices": await _notices(desk, owner_id),
     }
 
