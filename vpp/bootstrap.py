@@ -14,7 +14,7 @@ from vpp.adapters.device_link import GATEWAY_FILTERS, GatewayLink
 from vpp.adapters.ids import RandomIds
 from vpp.adapters.messages import AppriseMessenger
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
-from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed, posted_topic
+from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
 from vpp.domain.awaited_readings import AwaitedReadings, awaited_readings
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
@@ -219,8 +219,10 @@ class Controller:
         behind = hear_in_force(board, collected.samples, collected.online, self.clock.now())
         return refused or behind or collected.urgent
 
-    async def take_signal(self, source: str, message: bytes, *, within_s: float) -> Receipt | str | None:
-        """Take a signal that was posted, in its turn among all others, and return what became of it.
+    async def take_signal(self, topic: str, message: bytes, *, within_s: float) -> Receipt | str | None:
+        """Take a signal that came over HTTP, in its turn among all others, and return what became of it.
+
+        ``topic`` is ``posted_topic`` or ``client_topic`` of its source.
 
         Returns:
             The receipt; why the message was not even kept; None where neither is known in time, or another
@@ -228,7 +230,7 @@ class Controller:
         """
         if self.replaced:
             return None
-        asker = self.runner.take(Packet(posted_topic(source), message))
+        asker = self.runner.take(Packet(topic, message))
         await asyncio.wait((asker,), timeout=within_s)
         if asker.done():
             return asker.result()

@@ -278,6 +278,10 @@ class SignalStore(Protocol):
         """Return what was answered about an event, in order."""
         ...
 
+    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals with their answers, in the order of these."""
+        ...
+
 
 class DispatchStore(Protocol):
     """Plans, ticks and acknowledgements; every commit checks the leader's epoch."""

@@ -173,7 +173,7 @@ async def test_nothing_about_a_home_without_consent_is_stored(store: Store) -> N
 
 
 async def test_source_added_again_under_its_name_is_replaced(store: Store) -> None:
-    keyed = GridSource("caiso", bytes(range(32)), Watts(25_000_000), after(1))
+    keyed = GridSource("caiso", bytes(range(32)), Watts(25_000_000), after(1), client_sha256=b"s" * 32)
     unsigned = GridSource("Aggregator", None, Watts(0), NOON)
 
     raised = replace(unsigned, raise_asked=LimitRaise(Watts(400_000), "operator:ada", NOON))

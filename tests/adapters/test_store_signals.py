@@ -1,5 +1,6 @@
 """What every store promises about raw signals, event versions, grants and receipts."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -163,3 +164,18 @@ async def test_shortened_event_still_counts_by_its_longest_version(store: Store)
     (history,) = await store.histories(ending_after=EVENING.starts_at)
 
     assert [each.version for each in history.versions] == [1, 2]
+
+
+async def test_what_was_accepted_of_a_source_comes_back_with_its_answers_in_their_order(store: Store) -> None:
+    raws = [a_raw_signal(f"k-{number}", at=after(9 - number)) for number in range(4)]
+    foreign = replace(a_raw_signal("k-9"), source="elsewhere")
+    answers = [a_receipt(), a_receipt(ReceiptState.REJECTED), replace(a_receipt(), at=after(40))]
+    await store.keep([*raws, foreign])
+    for raw, answer in zip(raws, answers, strict=False):  # the last is not answered
+        await store.decide(raw.key, answer)
+    await store.decide(foreign.key, replace(a_receipt(), source="elsewhere"))
+
+    found = await store.accepted_signals(raws[0].source)
+
+    assert found == [(answers[0], raws[0]), (answers[2], raws[2])]
+    assert await store.accepted_signals("nobody") == []

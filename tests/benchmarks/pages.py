@@ -31,7 +31,7 @@ from vpp.entrypoints.operations import events, money, sites, starting
 
 MANY, SOME = at_most(int(os.environ.get("VPP_BENCH_SITES", "100000"))), at_most(10_000)
 AT_ONCE = 20_000
-ASKED, PAINTS = often(20), often(7)
+ASKED, PAINTS = often(60), often(7)
 LONG_ENOUGH_MS = 10_000
 OWNER = "o-s-001"
 PAINT = """() => new Promise((found) => new PerformanceObserver((list) => {

@@ -137,3 +137,41 @@ async def test_login_that_was_given_after_the_limit_was_asked_for_approves_nothi
         await approve_source(
             suburb.desk, name="console", actor=ANA, login="cora", password=PASSWORD, claimed=True
         )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stands"),
+    [
+        ({"client": True}, {}, True),
+        ({"client": True}, {"client": True}, False),  # a new secret is somebody new
+        ({"client": True}, {"client": False}, False),  # so is whoever the broker lets in
+        ({"client": True}, {"key": KEY}, False),
+        ({"key": KEY}, {"key": KEY, "client": True}, False),
+        ({"key": KEY, "client": True}, {"key": KEY, "client": False}, True),
+        ({"key": KEY, "client": True}, {}, True),  # the secret stays
+        ({}, {"client": True}, True),  # anybody was let in before
+    ],
+)
+async def test_a_limit_stands_only_for_whoever_could_speak_before(
+    suburb: Suburb, before: dict[str, Any], after: dict[str, Any], stands: bool
+) -> None:
+    await add_source(suburb.desk, name="pge", max_mw="1", actor=ANA, **before)
+    await approve_source(suburb.desk, name="pge", actor=BEN)
+
+    found = await add_source(suburb.desk, name="pge", max_mw="1", actor=ANA, **after)
+
+    assert (found["max_w"], found["raise_to_w"]) == ((1_000_000, None) if stands else (0, 1_000_000))
+
+
+async def test_approving_a_limit_keeps_the_secret_it_is_for(suburb: Suburb) -> None:
+    await add_source(suburb.desk, name="pge", max_mw="1", client=True, actor=ANA)
+
+    approved = await approve_source(suburb.desk, name="pge", actor=BEN)
+
+    assert approved["openadr_path"] == "/openadr/3.1"
+    assert "client_secret" not in approved
+
+
+async def test_the_console_has_no_secret(suburb: Suburb) -> None:
+    with pytest.raises(OperationRefused, match="leave --key and --client away"):
+        await add_source(suburb.desk, name="console", max_mw="1", client=True, actor=ANA)

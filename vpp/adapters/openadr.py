@@ -1,4 +1,4 @@
-"""Grid signals over the broker or posted over HTTP: OpenADR 3.1 notifications in, signed receipts out.
+"""Grid signals over the broker or HTTP: OpenADR 3.1 notifications in, signed receipts out.
 
 Knows the topics of grid sources and whose signature a source needs. Refuses to know what was said
 before; that is the stage's and the store's.
@@ -33,6 +33,11 @@ def posted_topic(source: str) -> str:
     return f"http/v1/{source}/event"
 
 
+def client_topic(source: str) -> str:
+    """Return what an event told to the OpenADR API is kept under; the client was known when it came."""
+    return f"openadr/v1/{source}/event"
+
+
 def receipt_topic(source: str) -> str:
     """Return the topic on which a grid source is answered."""
     return f"grid/v1/{source}/receipt"
@@ -62,8 +67,12 @@ class OpenAdrFeed:
 
         A broker knows whom it lets publish; HTTP lets in anybody who reaches the port, a foreign page in an
         operator's browser too. There a source must have a key, and nothing but its signature vouches for it.
+        A client of the OpenADR API proved itself before its words were kept; without a key it has no other
+        way to speak.
         """
-        if source.public_key is None and not _by_broker(raw):
+        if raw.topic == client_topic(source.name):
+            return decode_notification(raw.payload, source=source.name, unknown=unknown)
+        if source.public_key is None and (source.client_sha256 is not None or not _by_broker(raw)):
             return Malformed(SOURCE_WITHOUT_KEY, source.name, vouched=False)
         try:
             message = split(raw.payload, max_bytes=GRID_MESSAGE_BYTES)

@@ -78,8 +78,7 @@ class SignalStep:
 class Signal:
     """One well-formed grid signal, before it is judged.
 
-    ``steps`` is empty for a DELETE and for an explicit cancel by duration ``PT0S``
-    (then ``cancels`` is true).
+    ``steps`` is empty for a DELETE and for a cancel by duration ``PT0S`` (then ``cancels`` is true).
     """
 
     source: str
@@ -118,13 +117,14 @@ class LimitRaise:
 
 @dataclass(frozen=True, slots=True)
 class GridSource:
-    """Somebody who may send grid signals: name, key (None: unsigned is taken), and how much power."""
+    """Somebody who may send grid signals: by which key or secret (neither: unsigned), and how much power."""
 
     name: str
     public_key: bytes | None  # 32 raw bytes, Ed25519
     max_power_w: Watts
     added_at: datetime
     raise_asked: LimitRaise | None = None
+    client_sha256: bytes | None = None  # of the secret that opens the OpenADR API to it
 
 
 @dataclass(frozen=True, slots=True)

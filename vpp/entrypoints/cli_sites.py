@@ -46,10 +46,16 @@ def add_source(
             metavar="N", help="MW its events may ask for; above, a second person approves; so is more."
         ),
     ] = "0",
+    client: Annotated[
+        bool | None,
+        typer.Option(
+            "--client/--no-client", help="Make, or end, the secret by which it uses OpenADR over HTTP."
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody send grid signals."""
-    found = ask(sources.add_source, name=name, key=key, max_mw=max_mw, actor=actor())
+    found = ask(sources.add_source, name=name, key=key, max_mw=max_mw, client=client, actor=actor())
     answer(found, _show_source, as_json=as_json)
 
 
@@ -77,15 +83,19 @@ def _show_sources(console: Console, answer: dict[str, Any]) -> None:
 
 
 def _show_source(console: Console, answer: dict[str, Any]) -> None:
-    """Print where a source signals and gets its receipts."""
-    signed = "signed with its key" if answer["public_key"] else "unsigned"
-    console.print(
-        f"{answer['name']} may signal up to {rendering.kilowatts(answer['max_w'])} {signed} "
-        f"on {answer['event_topic']}; "
-        f"receipts come on {answer['receipt_topic']}"
-        + (f"; over HTTP, POST {answer['signals_path']}" if answer["public_key"] else ""),
-        markup=False,
-    )
+    """Print where a source signals and gets its receipts, and a new secret this once."""
+    ways = []
+    if answer["public_key"] or not answer["openadr_path"]:
+        signed = "signed with its key" if answer["public_key"] else "unsigned"
+        ways = [f"{signed} on {answer['event_topic']}; receipts come on {answer['receipt_topic']}"]
+    if answer["public_key"]:
+        ways.append(f"over HTTP, POST {answer['signals_path']}")
+    if answer["openadr_path"]:
+        ways.append(f"as OpenADR client {answer['name']} at {answer['openadr_path']}")
+    limit = rendering.kilowatts(answer["max_w"])
+    console.print(f"{answer['name']} may signal up to {limit} {'; '.join(ways)}", markup=False)
+    if "client_secret" in answer:
+        console.print(f"its client secret, shown only now: {answer['client_secret']}", markup=False)
     if answer["raise_to_w"] is not None:
         console.print(
             f"up to {rendering.kilowatts(answer['raise_to_w'])}, as {answer['raise_asked_by']} asked, after "

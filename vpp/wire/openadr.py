@@ -7,6 +7,7 @@ Source: OpenADR 3.1.0 (openadr3.yaml, Definition, User Guide 7.9 for cancelling)
 """
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -432,6 +433,16 @@ def _period_text(starts_at: datetime | None, duration_s: int) -> JsonObject:
         "duration": duration_text(duration_s),
         "randomizeStart": "PT0S",
     }
+
+
+def wrap_event(operation: Operation, event: Mapping[str, object]) -> bytes:
+    """Return the notification of an event object as it is."""
+    return encode({"objectType": "EVENT", "operation": operation.value, "object": event})
+
+
+def event_object(message: bytes) -> JsonObject:
+    """Return the event of a notification, signed or bare, that was accepted; numbers as JSON reads them."""
+    return dict(json.loads(message.partition(b"\n")[0])["object"])
 
 
 def encode_receipt(receipt: Receipt) -> bytes:

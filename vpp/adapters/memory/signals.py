@@ -101,6 +101,14 @@ class MemorySignals:
         """Return what was answered about an event, in order."""
         return [each for each in self._receipts.values() if each.event_id == event_id]
 
+    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals with their answers, in the order of these."""
+        return [
+            (receipt, self._raw[key])
+            for key, receipt in self._receipts.items()
+            if receipt.source == source and receipt.state is ReceiptState.ACCEPTED
+        ]
+
     def _append(self, version: GridEvent, *, actor: str | None) -> bool:
         """Append a version and return whether it is new. Raises ConflictingFact."""
         versions = self._versions.get(version.event_id, {})

@@ -174,6 +174,7 @@ class SqlRegistry:
                     raise_to_w=None if asked is None else asked.max_power_w,
                     raise_actor=None if asked is None else asked.actor,
                     raise_asked_at_us=None if asked is None else to_us(asked.asked_at),
+                    client_sha256=source.client_sha256,
                 )
             )
 
@@ -189,6 +190,7 @@ class SqlRegistry:
                 Watts(each.max_power_w),
                 from_us(each.added_at_us),
                 _raise_of(each),
+                each.client_sha256,
             )
             for each in sorted(found, key=lambda each: each.name)
         ]

@@ -148,6 +148,17 @@ class SqlSignals:
         async with self._signal_database.read() as session:
             return [_receipt_of(each) for each in (await session.exec(wanted)).all()]
 
+    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals with their answers, in the order of these."""
+        wanted = (
+            select(SignalReceiptRow, RawSignalRow)
+            .join(RawSignalRow, col(RawSignalRow.key) == col(SignalReceiptRow.raw_key))
+            .where(SignalReceiptRow.source == source, SignalReceiptRow.state == ReceiptState.ACCEPTED.value)
+            .order_by(col(SignalReceiptRow.number))
+        )
+        async with self._signal_database.read() as session:
+            return [(_receipt_of(said), _signal_of(raw)) for said, raw in (await session.exec(wanted)).all()]
+
 
 def version_of(row: GridEventRow) -> GridEvent:
     """Return the event version that a row holds."""

@@ -128,6 +128,7 @@ class GridSourceRow(Row, table=True):
     raise_to_w: int | None = _maybe_big()
     raise_actor: str | None = None
     raise_asked_at_us: int | None = _maybe_big()
+    client_sha256: bytes | None = Field(default=None, sa_type=LargeBinary)
 
 
 class RawSignalRow(Row, table=True):
@@ -148,7 +149,7 @@ class SignalReceiptRow(Row, table=True):
     __tablename__ = "signal_receipt"
     number: int | None = _number()
     raw_key: str = Field(foreign_key="raw_signal.key", unique=True)
-    source: str
+    source: str = Field(index=True)
     event_id: str = Field(index=True)
     operation: str
     modified_at_us: int = _big()

@@ -1,7 +1,8 @@
 """The loopback API: the operations under ``/api/v1``, with a bearer token, problem documents and size limits.
 
 Knows HTTP and nothing of what an operation does. Errors are RFC 9457 documents; a body is at most 64 KiB,
-an enrolment or meter file at most 64 MiB. Grid sources need no token: they sign.
+an enrolment or meter file at most 64 MiB. Grid sources need no such token: they sign, or use OpenADR with a
+token of their own.
 """
 
 import os
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vpp.entrypoints.http import api_grid, api_money, api_operator, api_owner
+from vpp.entrypoints.http import api_grid, api_money, api_openadr, api_operator, api_owner
 from vpp.entrypoints.http.at_desk import Actor, AtDesk, Body, Cursor, GrantBody, Limit, Reason, known_query
 from vpp.entrypoints.http.commands import CommandsOnce
 from vpp.entrypoints.http.description import describe
@@ -27,6 +28,7 @@ from vpp.entrypoints.http.problems import USUAL, answer_problems, problem
 from vpp.entrypoints.http.streaming import BoardFeed
 from vpp.entrypoints.operations import events, metering, money, sites, sources, staff_reads
 from vpp.entrypoints.operations.desk import Desk, Json
+from vpp.entrypoints.operations.sources import OPENADR_PATH
 from vpp.entrypoints.operations.staff_reads import ON_THE_COMMAND_LINE
 
 BODY_LIMIT = 64 * 1024
@@ -99,6 +101,9 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
     app.include_router(
         api_grid.router, prefix="/api/v1", dependencies=[Depends(known_query)], responses=dict(USUAL)
     )
+    app.include_router(
+        api_openadr.router, prefix=OPENADR_PATH, dependencies=[Depends(known_query)], responses=dict(USUAL)
+    )
     describe(app)
     return app
 
@@ -107,10 +112,14 @@ _router = APIRouter()
 
 
 class SourceBody(Body):
-    """A grid source: its key (base64url, None takes unsigned signals) and its limit in megawatts."""
+    """A grid source: its key (base64url, None takes unsigned signals) and its limit in megawatts.
+
+    ``client``: true makes a client secret for the OpenADR API, false ends it, null changes nothing.
+    """
 
     key: str | None = None
     max_mw: str = "0"
+    client: bool | None = None
 
 
 class ReserveBody(Body):
@@ -131,7 +140,9 @@ async def list_sources(desk: AtDesk, cursor: Cursor = "", limit: Limit = 100) ->
 
 @_router.put("/sources/{name}")
 async def add_source(desk: AtDesk, actor: Actor, name: str, body: SourceBody) -> Json:
-    return await sources.add_source(desk, name=name, key=body.key, max_mw=body.max_mw, actor=actor)
+    return await sources.add_source(
+        desk, name=name, key=body.key, max_mw=body.max_mw, client=body.client, actor=actor
+    )
 
 
 @_router.post("/sources/{name}/approve")

@@ -33,8 +33,10 @@ STOP_ALL = "/api/v1/stop-all"
 STOP_KEY_S = 0.4  # for each look at its key, in a database that may hang
 SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
 """What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
-TOLD_ONCE = re.compile(r"[A-Z]+ /api/v1/users/.+|POST /api/v1/owners/[^/]+/calendar", re.DOTALL)
-"""Answers to these hold passwords, links and calendar addresses, which stand in no database."""
+TOLD_ONCE = re.compile(
+    r"[A-Z]+ /api/v1/users/.+|PUT /api/v1/sources/[^/]+|POST /api/v1/owners/[^/]+/calendar", re.DOTALL
+)
+"""Answers to these hold passwords, secrets, links and calendar addresses, which stand in no database."""
 OWN_TRAIL = (
     "start_event",
     "modify_event",

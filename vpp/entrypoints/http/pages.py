@@ -48,7 +48,7 @@ ROUTERS = (
     pages_owner_data.router,
     pages_owner_data.calendar_router,
 )
-_OF_API = re.compile(r"/(api|health|metrics|openapi\.json)(/|$)")
+_OF_API = re.compile(r"/(api|openadr|health|metrics|openapi\.json)(/|$)")
 
 
 class FrontDoor:

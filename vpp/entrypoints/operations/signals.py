@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from vpp.adapters.openadr import BAD_SIGNATURE, SOURCE_WITHOUT_KEY, UNKNOWN_KEY, signed_receipt
+from vpp.adapters.openadr import BAD_SIGNATURE, SOURCE_WITHOUT_KEY, UNKNOWN_KEY, posted_topic, signed_receipt
 from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.runner import TOO_MANY_WAIT
 from vpp.stages.intake import UNKNOWN_SOURCE
@@ -26,7 +26,9 @@ async def post_signal(desk: Desk, *, source: str, message: bytes) -> bytes:
             source, 413 too long, 422 not to be read so far that a receipt could name it, 429 too many wait,
             503 no answer in time; in any doubt the same message may come again.
     """
-    answer = await desk.running.controller.take_signal(source, message, within_s=ANSWER_WITHIN_S)
+    answer = await desk.running.controller.take_signal(
+        posted_topic(source), message, within_s=ANSWER_WITHIN_S
+    )
     if answer is None:
         raise OperationRefused(
             f"no receipt within {ANSWER_WITHIN_S:g} s; send the same message again, which does no harm",

@@ -1,7 +1,10 @@
 """Who may signal an emergency, and the key that gateways pin."""
 
 import base64
+import hashlib
 import re
+import secrets
+from dataclasses import replace
 from http import HTTPStatus
 
 from vpp.domain.access import Right
@@ -13,6 +16,7 @@ from vpp.entrypoints.operations.paging import page
 from vpp.entrypoints.operations.starting import CONSOLE, megawatts
 from vpp.wire.enrollment_file import read_public_key
 
+OPENADR_PATH = "/openadr/3.1"
 _SOURCE_NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -27,45 +31,70 @@ async def show_keys(desk: Desk) -> Json:
 
 
 async def add_source(
-    desk: Desk, *, name: str, key: str | None = None, max_mw: str = "0", actor: str = "api"
+    desk: Desk,
+    *,
+    name: str,
+    key: str | None = None,
+    max_mw: str = "0",
+    client: bool | None = None,
+    actor: str = "api",
 ) -> Json:
     """Let somebody send grid signals; the same name again replaces what was set.
 
     Lowering a limit holds at once. Raising it lets power through that waited for a second person, so it
     waits for one too: ``vpp source approve NAME``. So does the limit of a new source, and of one under
-    another key. Only whoever sets the controller up sets first limits alone: until its first event.
+    another key or with a new client secret. Only whoever sets the controller up sets first limits alone:
+    until its first event.
 
     Args:
         name: Its topic level and the ``kid`` of its signatures.
-        key: Base64url of 32 raw bytes; None takes unsigned signals.
+        key: Base64url of 32 raw bytes; None takes unsigned signals, unless it has a client secret: without a
+            key such a source speaks over HTTP only.
         max_mw: Megawatts up to which its events are dispatched without a second person's approval.
+        client: True makes a client secret, by which the source uses this controller as an OpenADR 3.1 VTN;
+            the one before ends with its tokens. False ends it. None changes nothing.
         actor: Who says so.
 
     Returns:
         ``name, public_key, max_w`` (the limit now), ``raise_to_w, raise_asked_by, raise_asked_at`` (of a
         higher one that waits for a second person; None where none does), ``event_topic, receipt_topic,
-        signals_path, added_at``; the path takes over HTTP what the topic takes, from a source with a key.
+        signals_path, added_at``; the path takes over HTTP what the topic takes, from a source with a key;
+        ``openadr_path``, the base of the OpenADR API, None without a client secret; and, only where one was
+        made, ``client_id, client_secret``: nobody can show it again.
     """
     if not _SOURCE_NAME.fullmatch(name):
         raise OperationRefused(f"source name {name[:70]!r} is not 1-64 of a-z, 0-9 and '-'")
     asked_w, now = _watts(max_mw), desk.clock.now()
-    raw = _key(desk, name, key)
     known = await _known(desk, name)
-    alone_w = asked_w if await _sets_up(desk, known) else _granted_w(known, raw)
+    secret = secrets.token_urlsafe(32) if client else None
+    client_sha256 = sha256_of(secret) if secret else None
+    if client is None and known is not None:
+        client_sha256 = known.client_sha256
+    raw = _key(desk, name, key, client=client_sha256 is not None)
+    alone_w = asked_w if await _sets_up(desk, known) else _granted_w(known, raw, client_sha256)
     waits = LimitRaise(asked_w, actor, now) if asked_w > alone_w else None
     if waits is not None and known is not None and known.raise_asked is not None:
         before = known.raise_asked
         # The same wish of somebody else is no approval, and takes the first person's place from nobody.
-        same = before.max_power_w == asked_w and known.public_key == raw
+        same = before.max_power_w == asked_w and _proofs(known.public_key, known.client_sha256) == _proofs(
+            raw, client_sha256
+        )
         waits = before if same else waits
-    source = GridSource(name, raw, Watts(min(asked_w, alone_w)), now, waits)
+    source = GridSource(name, raw, Watts(min(asked_w, alone_w)), now, waits, client_sha256)
     what = f"{asked_w / 1e6:g} MW, {_before(known, source)}" + (
         ", waits for a second person" if waits else ""
     )
+    if client is not None:
+        what += ", a new client secret" if client else ", no client secret"
     await desk.store.leave_trail([desk.trail_entry(actor, "add source", f"source:{name}", what)])
     await desk.store.add_source(source)
     desk.changed()
-    return source_facts(source)
+    return source_facts(source) | ({} if secret is None else {"client_id": name, "client_secret": secret})
+
+
+def sha256_of(secret: str) -> bytes:
+    """Return what is kept of a client secret; it is random, so nobody can try all that have this sum."""
+    return hashlib.sha256(secret.encode()).digest()
 
 
 async def _known(desk: Desk, name: str) -> GridSource | None:
@@ -78,11 +107,19 @@ async def _sets_up(desk: Desk, known: GridSource | None) -> bool:
     return first and not await desk.store.histories()
 
 
-def _granted_w(known: GridSource | None, key: bytes | None) -> Watts:
-    """Return up to where a limit needs nobody else: what stands, for whoever has the key it stands for."""
-    if known is None or known.public_key not in (None, key):
+def _granted_w(known: GridSource | None, key: bytes | None, client_sha256: bytes | None) -> Watts:
+    """Return up to where a limit needs nobody else: what stands, for whoever could speak for it before."""
+    if known is None:
         return Watts(0)
-    return known.max_power_w
+    before, after = _proofs(known.public_key, known.client_sha256), _proofs(key, client_sha256)
+    anybody_before, anybody_after = not before, not after
+    somebody_new = not anybody_before and (anybody_after or not after <= before)
+    return Watts(0) if somebody_new else known.max_power_w
+
+
+def _proofs(key: bytes | None, client_sha256: bytes | None) -> frozenset[bytes]:
+    """Return by what a source proves itself; by nothing, anybody whom the broker lets may be it."""
+    return frozenset(each for each in (key, client_sha256) if each is not None)
 
 
 async def approve_source(
@@ -124,7 +161,8 @@ async def approve_source(
     by = await second_person(
         desk, limit, right=Right.APPROVE, actor=actor, claimed=claimed, login=login, password=password
     )
-    source = GridSource(known.name, known.public_key, asked.max_power_w, desk.clock.now())
+    now = desk.clock.now()
+    source = replace(known, max_power_w=asked.max_power_w, added_at=now, raise_asked=None)
     what = f"{asked.max_power_w / 1e6:g} MW, asked for by {asked.actor}, {_before(known, source)}"
     await desk.store.leave_trail([desk.trail_entry(by, "approve source", f"source:{name}", what)])
     await desk.store.add_source(source)
@@ -132,18 +170,20 @@ async def approve_source(
     return source_facts(source) | {"approved_by": by}
 
 
-def _key(desk: Desk, name: str, text: str | None) -> bytes | None:
+def _key(desk: Desk, name: str, text: str | None, *, client: bool) -> bytes | None:
     try:
         raw = None if text is None else read_public_key(text)
     except ValueError as failure:
         raise OperationRefused(f"--key {failure}") from failure
     if name == CONSOLE:
         # Whoever could sign as the console would be a person whom nobody sees.
-        if raw not in (None, desk.keys.public_key):
-            raise OperationRefused("source console signs with this controller's own key; leave --key away")
+        if raw not in (None, desk.keys.public_key) or client:
+            detail = "source console signs with this controller's own key; leave --key and --client away"
+            raise OperationRefused(detail)
         return desk.keys.public_key
-    if raw is None and desk.production:
-        raise OperationRefused(f"source {name} has no key; in production every source signs: add --key")
+    if raw is None and desk.production and not client:
+        detail = f"source {name} has no key; in production every source signs: add --key, or --client"
+        raise OperationRefused(detail)
     return raw
 
 
@@ -176,6 +216,7 @@ def source_facts(source: GridSource) -> Json:
         "event_topic": f"grid/v1/{source.name}/event",
         "receipt_topic": f"grid/v1/{source.name}/receipt",
         "signals_path": f"/api/v1/sources/{source.name}/signals",
+        "openadr_path": None if source.client_sha256 is None else OPENADR_PATH,
         "added_at": instant(source.added_at),
     }
 
