@@ -43,11 +43,11 @@ SIGNALS = (
     "A grid source signals over MQTT on grid/v1/{source}/event, or by POST /api/v1/sources/{name}/signals: "
     "the same signed message, judged the same way and answered by the same signed receipt.",
     "A server that speaks OpenADR 3.1 itself uses the VTN at /openadr/3.1: POST /openadr/3.1/events with an "
-    "access token, which /openadr/3.1/auth/token gives for the client secret of vpp source add NAME --client. "
-    "Its events are judged as signals are; what was rejected is a problem with the receipt's reason.",
+    "access token, which /openadr/3.1/auth/token gives for the client secret that vpp source add NAME "
+    "--client printed. Its events are judged as signals are; what was rejected is a problem with the reason.",
     "This service listens on loopback only: to let a grid operator's server in, put a proxy with TLS before "
-    "these paths, let it ask for the host 127.0.0.1, and tell the name that was asked for in X-Forwarded-Host "
-    "and X-Forwarded-Proto.",
+    "these paths, let it ask for the host 127.0.0.1, and tell the name that was asked for in X-Forwarded-Host"
+    " and X-Forwarded-Proto.",
     "A signed message is two lines: the JSON body, and a detached JWS (Ed25519, RFC 7797) over its exact "
     "bytes. GET /api/v1/keys has the key that receipts and commands are signed with.",
     "What an event delivered comes back as an OpenADR 3.1 report: openadr_report of GET "
