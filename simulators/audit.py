@@ -19,6 +19,7 @@ from simulators.world import World
 from simulators.yesterday import TEST_DAY, TEST_EVENT
 from vpp.domain.command import discharges
 from vpp.domain.delivery import QUALITY_CODES, Quality
+from vpp.domain.event_end import ended_at
 from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.lease import Standing
 from vpp.domain.ledger import Account, EntryState, JournalEntry
@@ -117,7 +118,9 @@ class Audit:
             if event is None:
                 self._report("I21", f"event {event_id} commanded homes and nobody signalled it")
                 continue
-            ends_at = min(event.ends_at, event.cancelled_at or event.ends_at)
+            history = drive(world.store.history(event_id))
+            over_at = event.ends_at if history is None else ended_at(history)  # on the controller's clock
+            ends_at = min(event.ends_at, event.cancelled_at or event.ends_at, over_at)
             began = any(
                 event.starts_at <= tick.at < ends_at
                 and any(each.event_id == event_id for each in discharges([tick]))
