@@ -10,12 +10,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.entrypoints.builders import an_enrollment_file
 from tests.entrypoints.pages.browser import Window, a_window
 from tests.entrypoints.pages.screenshots import an_evening_before
 from tests.entrypoints.pages.test_browser import faults_of, width_of
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import contacts, events, starting
+from vpp.entrypoints.operations import contacts, events, sites, starting
 
 SITE = "s-001"
 OWNER = f"o-{SITE}"
@@ -211,3 +212,26 @@ async def test_no_page_of_the_owner_has_a_serious_fault_or_scrolls_sideways(wind
         found += await faults_of(page)
 
     assert found == []
+
+
+async def test_an_owner_of_two_homes_names_one_and_knows_it_again(window: Window) -> None:
+    content = an_enrollment_file("a-1", "a-2", owner_id="o-ann")
+    await sites.enroll_sites(window.suburb.desk, content=content, file_name="more.csv")
+    await window.suburb.add("ann", Role.OWNER, "o-ann")
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    page = await window.open(width=390, height=844)
+    await window.log_in(page, "ann")
+    await page.goto(f"{window.address}/owner/data")
+    await page.get_by_label("a-2", exact=True).fill("Cabin at the lake")
+    await page.get_by_role("button", name="Save, a-2").press("Enter")
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    faults = await faults_of(page)
+    wide = await width_of(page)
+    await page.goto(f"{window.address}/owner")
+
+    await expect(page.get_by_role("heading", name="Now Cabin at the lake")).to_be_visible()
+    await expect(page.get_by_text("For Cabin at the lake").first).to_be_visible()
+    assert faults == []
+    assert wide <= 390
+    assert await width_of(page) <= 390
