@@ -72,6 +72,7 @@ class Controller:
     seen: Watched = field(default_factory=Watched)
     health: LinkHealth = field(default_factory=LinkHealth)
     odd_fields: Counter[str] = field(default_factory=Counter)  # of grid signals
+    silent_vtns: dict[str, datetime] = field(default_factory=dict)  # by source, since when
     _awaited: dict[str, AwaitedReadings] = field(default_factory=dict)  # by event, until it closes
     _changed_sites: set[str] = field(default_factory=set)
     _words: tuple[int, int] | None = None  # what owners had said before the enrolments were read
@@ -323,6 +324,7 @@ class Controller:
         found = await watch(
             board=self.board,
             connected=self.connected,
+            silent_vtns=self.silent_vtns,
             store=store,
             clock=clock,
             seen=self.seen,

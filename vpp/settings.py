@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from vpp.adapters.crash_points import CrashPoint
+from vpp.adapters.vtn_client import VtnAccess
 from vpp.domain.program import Program
 from vpp.wire.program_file import ProgramFileError, read_program
 
@@ -80,6 +81,38 @@ class BrokerTls(BaseModel):
         return tuple(Path(name) for name in (self.ca, self.certificate) if name is not None)
 
 
+class VtnSettings(BaseModel):
+    """Somebody else's OpenADR 3.1 VTN; its table is named after the source that its events are of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    client_id: str
+    secret_file: Path  # one line: what stands in a file of settings may be read by too many
+    token_url: str = ""  # empty: where the VTN says
+    poll_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    programs: Mapping[str, str] = Field(default_factory=dict)  # its program id = the program's id here
+
+    @property
+    def access(self) -> VtnAccess:
+        """Return where it is, and as which client it is asked."""
+        return VtnAccess(self.url, self.client_id, self.secret_file, self.token_url)
+
+    @field_validator("url", "token_url")
+    @classmethod
+    def _nobody_reads_along(cls, url: str) -> str:
+        if url and not re.fullmatch(
+            r"https://[^@/?#\s]+(/[^?#\s]*)?|http://127\.0\.0\.1(:[0-9]+)?(/[^?#\s]*)?", url
+        ):
+            raise ValueError("expected https://host/path, without name or password in it")
+        return url.rstrip("/")
+
+    @field_validator("secret_file")
+    @classmethod
+    def _home_is_expanded(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+
 class Settings(BaseModel):
     """Everything that can be set, checked. ``store_url`` is the database after the default is filled in."""
 
@@ -96,6 +129,7 @@ class Settings(BaseModel):
     production: bool = False
     crash_at: str = ""  # for tests alone: LABEL:N, where this process kills itself
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
+    vtns: Mapping[str, VtnSettings] = Field(default_factory=dict)  # by the source that its events are of
 
     @field_validator("broker_url")
     @classmethod
@@ -324,7 +358,7 @@ def _sentences(failure: ValidationError, layers: Sequence[_Layer]) -> list[str]:
 def _what_is_wrong(path: Sequence[str], value: object, reason: str) -> str:
     if not path or isinstance(value, Mapping):
         return reason  # a rule over several settings names them itself
-    if path[-1].endswith("_url"):
+    if path[-1].endswith("url"):
         return f"{'.'.join(path)} is not usable, expected {reason}"  # a URL may hold a password
     return f"{'.'.join(path)} is {value!r}, expected {reason}"
 

@@ -113,3 +113,21 @@ def test_a_database_in_a_folder_that_is_not_there_fails_with_the_command_that_ma
 
     assert result.exit_code == 1
     assert f"mkdir -p {tmp_path / 'nowhere'}" in checks["database"]["fix"]
+
+
+def test_a_vtn_that_is_silent_or_whose_secret_others_can_read_fails_by_its_source(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s")
+    vtn = {"url": "http://127.0.0.1:1", "client_id": "us", "secret_file": str(secret)}
+
+    secret.chmod(0o644)
+    _, read_by_all = doctor(VPP_VTNS=json.dumps({"pge": vtn}))
+    secret.chmod(0o600)
+    result, silent = doctor()
+
+    assert read_by_all["VTN of pge"]["fix"] == f"type: chmod 600 {secret}"
+    assert result.exit_code == 1
+    assert "gives no answer" in silent["VTN of pge"]["detail"]
+    assert "[vtns.pge]" in silent["VTN of pge"]["fix"]

@@ -68,7 +68,7 @@ async def test_an_alarm_tells_staff_since_when_in_the_time_of_its_event(suburb: 
     seen = Watched()
 
     found = await watch(
-        board=suburb.controller.board, connected=True, store=store, clock=clock, seen=seen,
+        board=suburb.controller.board, connected=True, silent_vtns={}, store=store, clock=clock, seen=seen,
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
     await alert(found, store=store, clock=clock, seen=seen)

@@ -103,3 +103,49 @@ def test_an_event_whose_answer_was_lost_with_the_process_is_asked_for_again_with
 
     assert refused.status_code == 409
     assert event.id in refused.json()["detail"]
+
+
+def test_one_service_polls_the_vtn_of_another(serve: Serve, tmp_path: Path) -> None:
+    utility_dir, ours = tmp_path / "utility", tmp_path / "state"
+    (tmp_path / "secret").write_text(a_secret(utility_dir))
+    (tmp_path / "secret").chmod(0o600)
+    utility = serve(VPP_STATE_DIR=str(utility_dir), **NO_BROKER)
+    vtn_port = card_of(utility_dir, utility)["port"]
+    leading(vtn_port)
+    with client_at(vtn_port, (tmp_path / "secret").read_text()) as operator:
+        event_id = operator.create_event(asked()).json()["id"]
+        vtn = {
+            "url": f"http://127.0.0.1:{vtn_port}/openadr/3.1",
+            "client_id": "pge",
+            "secret_file": str(tmp_path / "secret"),
+            "poll_s": 5,
+        }
+        polls = {"VPP_VTNS": json.dumps({"pge": vtn}), **NO_BROKER}
+        vpp(ours, "source", "add", "pge", "--max-mw", "1", "--client")
+        child = serve(**polls)
+        port = card_of(ours, child)["port"]
+        leading(port)
+        taken = until(ours, event_id, "waiting_for_force")
+        checked = vpp(ours, "doctor", "--json", **polls)
+        operator.delete_event(event_id)
+        gone = until(ours, event_id, "cancelled")
+    for each in (child, utility):
+        each.send_signal(signal.SIGTERM)
+        each.wait(timeout=START_WITHIN_S)
+
+    assert (taken["source"], taken["program_id"]) == ("pge", "elrp-a4-pge")
+    assert [each["operation"] for each in gone["versions"]] == ["CREATE", "UPDATE"]
+    found = next(each for each in json.loads(checked.stdout)["checks"] if each["check"] == "VTN of pge")
+    assert (found["state"], found["detail"][:8]) == ("ok", "1 events")
+
+
+def until(state_dir: Path, event_id: str, state: str) -> dict[str, Any]:
+    """Return an event once it is in that state."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while True:
+        shown = vpp(state_dir, "event", "show", event_id, "--json")
+        found = json.loads(shown.stdout) if shown.returncode == 0 else {}
+        if found.get("state") == state:
+            return dict(found)
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)

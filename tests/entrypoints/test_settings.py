@@ -218,3 +218,36 @@ def test_the_programs_that_come_with_the_product_can_be_read() -> None:
 def test_a_folder_without_programs_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="set VPP_PROGRAMS_DIR to a folder that does"):
         load_programs(Settings(programs_dir=tmp_path))
+
+
+VTN = """
+[vtns.pge]
+url = "{url}"
+client_id = "our-vpp"
+secret_file = "~/pge.secret"
+programs = {{ "249rj49jiej" = "elrp-a4-pge" }}
+"""
+
+
+def test_a_vtn_is_set_by_a_table_of_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "vpp.toml"
+    file.write_text(VTN.format(url="https://vtn.example.org/openadr3/3.1.0/"))
+
+    vtn = load_settings(config_file=file).vtns["pge"]
+
+    assert (vtn.url, vtn.poll_s) == ("https://vtn.example.org/openadr3/3.1.0", 30)
+    assert vtn.programs == {"249rj49jiej": "elrp-a4-pge"}
+    assert vtn.secret_file == Path.home() / "pge.secret"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://vtn.example.org", "https://us:secret@vtn.example.org", "https://", "ftp://x", "https://x/?a=b"],
+)
+def test_a_vtn_over_which_others_could_read_along_is_refused(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "vpp.toml"
+    file.write_text(VTN.format(url=url))
+
+    with pytest.raises(BadSettings, match=r"vpp.toml:3: .*expected https://host/path") as told:
+        load_settings(config_file=file)
+    assert "secret@" not in str(told.value)

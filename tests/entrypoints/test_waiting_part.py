@@ -29,8 +29,8 @@ async def suburb(tmp_path: Path) -> Suburb:
 async def missed(suburb: Suburb) -> list[tuple[str, str]]:
     """Return the events that miss an approver now, each with what of it waits."""
     seen = await watch(
-        board=suburb.controller.board, connected=True, store=suburb.desk.store, clock=suburb.clock,
-        seen=Watched(),
+        board=suburb.controller.board, connected=True, silent_vtns={}, store=suburb.desk.store,
+        clock=suburb.clock, seen=Watched(),
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
     return [
@@ -69,7 +69,7 @@ async def test_staff_are_told_what_of_an_event_waits_and_that_the_rest_goes(subu
     store, clock, seen = suburb.desk.store, suburb.clock, Watched()
     await store.keep_contact(Contact("staff:lin", address="mailto://lin"))
     found = await watch(
-        board=suburb.controller.board, connected=True, store=store, clock=clock, seen=seen,
+        board=suburb.controller.board, connected=True, silent_vtns={}, store=store, clock=clock, seen=seen,
         programs=suburb.desk.programs, homes={},
     )  # fmt: skip
 

@@ -38,6 +38,11 @@ def client_topic(source: str) -> str:
     return f"openadr/v1/{source}/event"
 
 
+def polled_topic(source: str) -> str:
+    """Return what an event that was fetched from a VTN is kept under; TLS says whose VTN it was."""
+    return f"vtn/v1/{source}/event"
+
+
 def receipt_topic(source: str) -> str:
     """Return the topic on which a grid source is answered."""
     return f"grid/v1/{source}/receipt"
@@ -68,9 +73,9 @@ class OpenAdrFeed:
         A broker knows whom it lets publish; HTTP lets in anybody who reaches the port, a foreign page in an
         operator's browser too. There a source must have a key, and nothing but its signature vouches for it.
         A client of the OpenADR API proved itself before its words were kept; without a key it has no other
-        way to speak.
+        way to speak. What was fetched from a VTN came from there.
         """
-        if raw.topic == client_topic(source.name):
+        if raw.topic in (client_topic(source.name), polled_topic(source.name)):
             return decode_notification(raw.payload, source=source.name, unknown=unknown)
         if source.public_key is None and (source.client_sha256 is not None or not _by_broker(raw)):
             return Malformed(SOURCE_WITHOUT_KEY, source.name, vouched=False)

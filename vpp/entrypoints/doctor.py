@@ -22,11 +22,12 @@ from vpp.adapters.keys import KEY_FILE, FileKeys, KeyFileRefused
 from vpp.adapters.mqtt import Access, NotABrokerUrl, TlsFiles
 from vpp.adapters.sql.engine import UnknownDatabase
 from vpp.adapters.sql.store import SqlStore
+from vpp.adapters.vtn_client import VtnClient, VtnUnreachable
 from vpp.entrypoints.operations.desk import Json, OperationRefused
 from vpp.entrypoints.operations.health import CERTIFICATE_SOON_DAYS, certificate_facts
 from vpp.entrypoints.running_service import RunningService, find_service
 from vpp.ports import StoreUnavailable
-from vpp.settings import BadSettings, BrokerTls, Settings, load_programs, load_settings
+from vpp.settings import BadSettings, BrokerTls, Settings, VtnSettings, load_programs, load_settings
 
 CONNECT_WITHIN_S = 5.0
 LOOK_EVERY_S = 0.25
@@ -96,6 +97,8 @@ async def _findings(config_file: Path | None) -> AsyncIterator[Finding]:
         yield await asyncio.to_thread(_messages, service)
     yield _port(settings.http_port, service)
     yield await _broker(settings, service)
+    for source, vtn in settings.vtns.items():
+        yield await _vtn(source, vtn)
     for path in settings.broker_tls.certificates:
         yield _certificate(path)
     yield _clock()
@@ -107,6 +110,20 @@ def _programs(settings: Settings) -> Finding:
     except BadSettings as failure:
         return Finding("programs", "failed", str(failure), "mend that file, or set VPP_PROGRAMS_DIR")
     return Finding("programs", "ok", ", ".join(sorted(programs)))
+
+
+async def _vtn(source: str, settings: VtnSettings) -> Finding:
+    check = f"VTN of {source}"
+    secret = settings.secret_file
+    if secret.exists() and secret.stat().st_mode & 0o077:
+        detail = f"{secret} can be read by others on this machine"
+        return Finding(check, "failed", detail, f"type: chmod 600 {secret}")
+    try:
+        events = await VtnClient(settings.access).events()
+    except VtnUnreachable as failure:
+        fix = f"see [vtns.{source}] in the settings: url, client_id, secret_file, token_url"
+        return Finding(check, "failed", str(failure), fix)
+    return Finding(check, "ok", f"{len(events)} events at {settings.url}")
 
 
 def _state_dir(path: Path) -> Finding:

@@ -42,6 +42,7 @@ from vpp.entrypoints.logs import log_to_stderr
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 from vpp.entrypoints.operations.evening import keep_course
 from vpp.entrypoints.operations.live import SAMPLE_EVERY_S, Live
+from vpp.entrypoints.polling import Polling
 from vpp.entrypoints.running_service import TOKEN_FILE, post_card, remove_card
 from vpp.ports import Store, StoreUnavailable
 from vpp.settings import Settings
@@ -208,6 +209,9 @@ class Service:
             alarm.add_job(controller.notify, "interval", seconds=NOTIFY_EVERY_S)
             alarm.add_job(controller.deliver, "interval", seconds=NOTIFY_EVERY_S)
             alarm.add_job(keep_course, "interval", (self._desk,), seconds=SAMPLE_EVERY_S)
+            for source, vtn in settings.vtns.items():
+                polling = Polling(source, vtn, controller=controller, desk=self._desk)
+                alarm.add_job(polling.turn, "interval", seconds=vtn.poll_s, next_run_time=clock.now())
             alarm.start()
             open_things.callback(alarm.shutdown, wait=False)
             keeping = asyncio.create_task(_keep_lead(store, controller, epoch))

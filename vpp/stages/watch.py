@@ -36,6 +36,8 @@ DOUBTED_FOR = timedelta(days=1)
 APPROVED_BEFORE = timedelta(minutes=30)
 """So long before its start an event that waits for leave needs somebody now."""
 LOST_AFTER = timedelta(seconds=30)
+VTN_LOST_AFTER = timedelta(minutes=3)
+"""A VTN of somebody else that gave no events for so long is a lost feed: six polls, usually."""
 SHORT_LEAST_W = 500
 QUESTIONS_EVERY = timedelta(minutes=1)
 
@@ -77,6 +79,7 @@ async def watch(
     *,
     board: Board | None,
     connected: bool,
+    silent_vtns: Mapping[str, datetime],
     store: WatchStore,
     clock: Clock,
     seen: Watched,
@@ -85,8 +88,9 @@ async def watch(
 ) -> list[Condition]:
     """Return what operators must know now: a shortfall, a lost feed, mass silence, and what signals lack.
 
-    Also what owners wait for. Each says in which zone people read its times: that of the event's program, or
-    of most ``homes``; one about an event says what people call it, its program, and when it is.
+    ``silent_vtns`` says since when the VTN of a source gives no events. Also what owners wait for. Each says
+    in which zone people read its times: that of the event's program, or of most ``homes``; one about an event
+    says what people call it, its program, and when it is.
     """
     now, zone = clock.now(), zone_of_most(programs, homes)
     histories = [each for each in await store.histories(ending_after=now) if not is_over(each, now)]
@@ -95,6 +99,11 @@ async def watch(
     seen.lost_since = None if connected else seen.lost_since or now
     if seen.lost_since is not None and now - seen.lost_since >= LOST_AFTER:
         found.append(Condition(NoticeKind.FEED_LOST, "broker", {}))
+    found += [
+        Condition(NoticeKind.FEED_LOST, source, {"vtn": source})
+        for source, since in sorted(silent_vtns.items())
+        if now - since >= VTN_LOST_AFTER
+    ]
     found += [
         *await _waiting(histories, store, board, now),
         *await _contested(store, now),

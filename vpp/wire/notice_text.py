@@ -60,6 +60,11 @@ _ENGLISH: Mapping[str, tuple[str, str]] = {
         "The broker cannot be reached since {since}. Homes keep to "
         "their leases; no signal and no answer arrives.",
     ),
+    "feed_lost_vtn": (
+        "No events from the VTN of {vtn}",
+        "The VTN of {vtn} gives no events since {since}. What it said until then stands; "
+        "what it says now is not known here. vpp doctor says what is wrong.",
+    ),
     "approver_missing": (
         "{event} waits for approval",
         "{event} starts at {starts_at} and waits for {needs}. Until then no home is commanded.",
@@ -166,6 +171,11 @@ _SPANISH: Mapping[str, tuple[str, str]] = {
         "No se alcanza el broker desde {since}. Las casas siguen sus "
         "plazos; no llega ninguna señal ni respuesta.",
     ),
+    "feed_lost_vtn": (
+        "Sin eventos del VTN de {vtn}",
+        "El VTN de {vtn} no da eventos desde {since}. Lo que dijo hasta entonces vale; lo que "
+        "dice ahora no se conoce aquí. vpp doctor dice qué falla.",
+    ),
     "approver_missing": (
         "{event} espera aprobación",
         "{event} empieza el {starts_at} y espera {needs}. Hasta entonces no se ordena nada.",
@@ -256,6 +266,8 @@ def _which(notice: Notice) -> str:
         return "unused"
     if notice.kind is NoticeKind.APPROVER_MISSING and notice.facts.get("part"):
         return "approver_missing_in_part" if notice.facts["waiting_kw"] else "approver_missing_above"
+    if notice.kind is NoticeKind.FEED_LOST and notice.facts.get("vtn"):
+        return "feed_lost_vtn"
     return notice.kind.value
 
 
