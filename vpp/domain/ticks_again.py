@@ -60,6 +60,7 @@ class TicksAgain:
         self._events = Names()
         self._revisions: dict[str, Sequence[PlanRevision]] = {}
         self._plans: dict[str, EventPlan] = {_EARLIER: EventPlan.empty(0)}
+        self._before_guess: dict[str, EventPlan] = {}  # plans as they were before a tick that kept nothing
         self._ticks: dict[int, DispatchTick] = {}
         self._told = Leases(len(roster))  # what ticks told, and nothing else
         self._known: KnownLeases | None = None
@@ -99,6 +100,7 @@ class TicksAgain:
         """Follow the plans of a tick without a basis; where others had one, only stops may lack it."""
         for event_id, revisions in self._revisions.items():
             made_then = [each.revision for each in revisions if each.at == tick.at]
+            self._before_guess.setdefault(event_id, self._plans[event_id])
             self._follow(event_id, max(made_then, default=0))
         if self._known is None:
             return None
@@ -109,6 +111,10 @@ class TicksAgain:
     def _plans_fault(self, telling: Telling) -> str | None:
         for asked in telling.asked:
             reached = self._plans[asked.event_id].revision
+            certain = self._before_guess.pop(asked.event_id, None)
+            if certain is not None and certain.revision <= asked.revision < reached:
+                # Of the revisions of that second some were made after the tick that kept nothing.
+                self._plans[asked.event_id], reached = certain, certain.revision
             if asked.revision < reached:
                 return f"it follows plan revision {asked.revision}, after {reached} was made"
             if not any(each.revision == asked.revision for each in self._revisions[asked.event_id]):
