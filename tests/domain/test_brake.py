@@ -180,6 +180,14 @@ def test_homes_leave_an_event_the_smallest_first_and_none_that_takes_its_zone_un
     assert (Brake().let_go(leaving, setpoints, zone) == leaving).all()
 
 
+def test_no_more_leaves_an_event_than_the_fleet_may_rise_meanwhile() -> None:
+    setpoints, leaving = column([5_000, 2_000, 3_000, 700]), np.array([True, True, True, False])
+
+    left = Brake(rise_w=5_000).let_go(leaving, setpoints, column([0] * 4))
+
+    assert left.tolist() == [False, True, True, False]
+
+
 def test_zone_is_held_to_its_own_cap() -> None:
     caps = RampCaps(zone_w_per_min=column([60_000, UNBOUNDED_W]))
     brake = Brake(

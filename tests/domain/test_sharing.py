@@ -67,6 +67,36 @@ def test_homes_that_only_the_later_event_may_use_are_counted_for_it() -> None:
     assert not found.any()
 
 
+def test_homes_of_a_zone_that_may_carry_no_more_are_left_and_others_taken_for_them() -> None:
+    homes, zone = everyone(8), column([0, 0, 0, 0, 1, 1, 1, 1])
+    event, other = Claim(EMERGENCY, homes, 20_000), Claim(WATCH, homes, 20_000)
+
+    found = left_to_others(
+        event,
+        [other],
+        firm_w=column([5_000] * 8),
+        serving_no=column([EMERGENCY] * 4 + [WATCH] * 4),
+        ceilings=((zone, column([8_000, 10**12])),),
+    )
+
+    assert np.count_nonzero(~found[:4]) == 2
+    assert np.count_nonzero(~found[4:]) == 3
+
+
+def test_power_that_the_network_cannot_carry_is_shared_by_nobody() -> None:
+    homes, feeder = everyone(8), column([0, 0, 0, 0, 1, 1, 1, 1])
+
+    found = left_to_others(
+        Claim(EMERGENCY, homes, 10_000),
+        [Claim(WATCH, homes, 10_000)],
+        firm_w=column([5_000] * 8),
+        serving_no=column([NOBODY] * 8),
+        network=((feeder, column([0, 10**12])),),
+    )
+
+    assert np.count_nonzero(~found[4:]) == 2, "half of the four that can be used"
+
+
 @given(
     st.lists(st.integers(0, 9_000), min_size=1, max_size=40),
     st.integers(0, 200_000),

@@ -134,7 +134,7 @@ def the_time_after_an_opt_out_is_paid(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("vpp.stages.settle._opted_out_s", never)
 
 
-@planted("I12", seed=2)
+@planted("I12", seed=0)
 def money_is_a_float(patch: pytest.MonkeyPatch) -> None:
     earned = vpp.domain.site_earnings.earned_in_event
 

@@ -144,6 +144,31 @@ async def test_release_knows_no_brake() -> None:
     assert live_w(world) == 0
 
 
+async def test_event_leaves_homes_to_another_no_faster_than_the_fleet_may_rise_elsewhere() -> None:
+    world = await forty_homes(fleet_ramp_w_per_min=MINUTE_CAP_W)
+    await world.signal(110_000, event_id="ev-1", priority=0)
+    before = (await course_of(world, 20))[-1]
+    await world.signal(80_000, event_id="ev-2", priority=5)
+
+    course = await course_of(world, 40)
+
+    assert before == 110_000
+    assert min(course) >= 110_000, "nobody is missing it before another gives it"
+    assert course[-1] == pytest.approx(190_000, abs=1_000)
+
+
+async def test_last_watts_of_an_event_cost_another_none_of_its_homes() -> None:
+    world = await forty_homes(fleet_ramp_w_per_min=30_000)
+    await world.signal(None, event_id="ev-1", hours=1, steps=[100_000, 140_000], priority=0)
+    begins = EVENING + timedelta(minutes=20)
+    await world.signal(170_000, event_id="ev-2", starts_at=begins, hours=2, priority=5)
+
+    course = await course_of(world, 4 * 65)
+
+    assert world.board.plans["ev-1"].setpoint_w.sum() >= 139_000
+    assert course[-1] >= 190_000
+
+
 async def test_restart_in_the_middle_of_a_rise_keeps_to_the_cap() -> None:
     world = await forty_homes(fleet_ramp_w_per_min=MINUTE_CAP_W)
     await world.signal(140_000)

@@ -50,6 +50,26 @@ async def test_event_that_comes_later_gets_homes_of_one_that_is_spread_over_all(
     assert (power(world, "ev-first"), power(world, "ev-second")) == (14_400, 12_000)
 
 
+async def test_event_that_will_ask_for_more_leaves_another_the_homes_that_it_will_never_need() -> None:
+    world = await a_street()
+    await world.signal(None, event_id="ev-first", hours=1, steps=[15_000, 60_000])
+    await world.signal(50_000, event_id="ev-second", hours=1, priority=3)
+
+    await run(world, ticks=4)
+
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (15_000, 50_000)
+
+
+async def test_less_important_event_that_will_ask_for_more_has_all_that_it_asks_now() -> None:
+    world = await a_street()
+    await world.signal(None, event_id="ev-first", hours=1, steps=[40_000, 40_000])
+    await world.signal(None, event_id="ev-second", hours=1, steps=[10_000, 100_000], priority=3)
+
+    await run(world, ticks=4)
+
+    assert (power(world, "ev-first"), power(world, "ev-second")) == (40_000, 10_000)
+
+
 async def test_homes_do_not_change_hands_while_both_events_run() -> None:
     world = await a_street()
     await world.signal(12_000, event_id="ev-first")

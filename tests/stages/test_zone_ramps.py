@@ -142,4 +142,15 @@ async def test_event_leaves_homes_to_another_no_faster_than_their_zone_may_fall(
 
     keep_to({"Marin": 8_000}, found, sign=-1)
     keep_to({"Marin": 8_000}, found, sign=1)
-    assert found["fleet"][-1] == pytest.approx(smaller_w + other_w, abs=2 * RIM_W)
+    assert found["fleet"][-1] == pytest.approx(smaller_w + other_w, rel=0.01), "nobody is moved for less"
+
+
+async def test_event_whose_zone_is_wound_down_takes_no_more_homes_elsewhere_than_it_needs() -> None:
+    world = await forty_homes(zone_ramp_w_per_min={"Marin": 20_000})
+    await world.signal(None, event_id="ev-1", hours=1, steps=[100_000, 40_000], priority=0)
+    await world.signal(150_000, event_id="ev-2", hours=2, priority=5)
+    await courses(world, EDGE - 12)
+
+    found = await courses(world, 20)
+
+    assert min(found["fleet"]) > 185_000, "the other event takes over what is wound down"

@@ -89,11 +89,11 @@ class Brake:
             return np.where(kept < MIN_COMMAND_W, 0, kept)
         last = np.lexsort((np.arange(len(charge)), -charge))
         if len(self.zone_ceiling_w):
-            kept = _first_come(kept, last, zone_no, self.zone_ceiling_w)
+            kept = first_come(kept, last, zone_no, self.zone_ceiling_w)
         over_w = int(kept.sum()) - ceiling_w
         if len(self.zone_floor_w) and over_w > 0:
             first, above_w = last[::-1], _by_zone(kept, zone_no, len(self.zone_floor_w)) - self.zone_floor_w
-            spare = _first_come(kept, first, zone_no, np.maximum(above_w, 0))
+            spare = first_come(kept, first, zone_no, np.maximum(above_w, 0))
             kept = kept - _first_of_all(spare, first, over_w)
         kept = _first_of_all(kept, last, ceiling_w)
         return np.where(kept < MIN_COMMAND_W, 0, kept)
@@ -108,13 +108,17 @@ class Brake:
         return replace(self, ceiling_w=left_w, zone_ceiling_w=ceiling_w, zone_floor_w=floor_w)
 
     def let_go(self, leaving: BoolColumn, setpoint_w: IntColumn, zone_no: Numbers) -> BoolColumn:
-        """Return which homes may leave, the smallest first, so that no zone comes under its floor."""
-        if not len(self.zone_floor_w):
-            return leaving
-        spare_w = np.maximum(_by_zone(setpoint_w, zone_no, len(self.zone_floor_w)) - self.zone_floor_w, 0)
+        """Return which homes may leave, the smallest first, so that no zone comes under its floor.
+
+        Nor may more leave than the fleet may rise: what they give has to be asked of others first.
+        """
         leaving_w = np.where(leaving, setpoint_w, 0)
         smallest_first = np.lexsort((np.arange(len(leaving_w)), leaving_w))
-        allowed: BoolColumn = _first_come(leaving_w, smallest_first, zone_no, spare_w) == leaving_w
+        allowed: BoolColumn = _first_of_all(leaving_w, smallest_first, self.rise_w) == leaving_w
+        if len(self.zone_floor_w):
+            spare_w = _by_zone(setpoint_w, zone_no, len(self.zone_floor_w)) - self.zone_floor_w
+            by_zone_w = first_come(leaving_w, smallest_first, zone_no, np.maximum(spare_w, 0))
+            allowed &= by_zone_w == leaving_w
         return leaving & allowed
 
     def slowed(self, before_w: IntColumn, after_w: IntColumn, zone_no: Numbers) -> IntColumn:
@@ -125,7 +129,7 @@ class Brake:
             return np.where(after_w < MIN_COMMAND_W, 0, after_w)
         order = np.lexsort((np.arange(len(rise_w)), -rise_w))
         if len(self.zone_rise_w):
-            rise_w = _first_come(rise_w, order, zone_no, self.zone_rise_w)
+            rise_w = first_come(rise_w, order, zone_no, self.zone_rise_w)
         slowed_w = kept_w + _first_of_all(rise_w, order, most_w)
         return np.where(slowed_w < MIN_COMMAND_W, 0, slowed_w)
 
@@ -133,7 +137,7 @@ class Brake:
 NO_BRAKE = Brake()
 
 
-def _first_come(watts: IntColumn, order: IntColumn, group_no: Numbers, caps_w: IntColumn) -> IntColumn:
+def first_come(watts: IntColumn, order: IntColumn, group_no: Numbers, caps_w: IntColumn) -> IntColumn:
     """Return watts cut so that no group passes its cap; who stands first in the order gets all of it."""
     by_group = order[np.argsort(group_no[order], kind="stable")]
     group = group_no[by_group]

@@ -12,7 +12,7 @@ from vpp.domain.eligibility import eligibility
 from vpp.domain.enrollment import OptOut
 from vpp.domain.event_plan import Demand
 from vpp.domain.fleet import FleetState, Roster
-from vpp.domain.headroom import firm_power_w
+from vpp.domain.headroom import Limits, firm_power_w
 from vpp.domain.interval import to_epoch
 from vpp.domain.lease import NO_EVENT
 from vpp.domain.proof import Assessment, ProofState
@@ -56,17 +56,18 @@ class Candidates:
         self._firm_w: dict[int, IntColumn] = {}
 
     def choices(
-        self, demands: Sequence[Demand], busy: BoolColumn, brake: Brake = NO_BRAKE
+        self, demands: Sequence[Demand], busy: BoolColumn, room: Limits, brake: Brake = NO_BRAKE
     ) -> Iterator[IntColumn]:
         """Yield each site's reason for the first event: less what it leaves to the others, then all.
 
-        The second is for a network whose caps keep its part from giving what it is asked: it has the first
-        word. ``busy`` sites serve more important events. Whoever serves this one is left to another only as
-        fast as the ``brake`` lets a zone fall: the other may not take it up at once.
+        The second is for where its part cannot give what it is asked: it has the first word. ``busy`` sites
+        serve more important events, ``room`` is what those leave of feeders and zones. Whoever serves this
+        one is left to another only as fast as the ``brake`` lets a zone fall, and the fleet rise: nobody
+        may take up at once what it gave.
         """
         codes = self._eligible(demands[0], busy)
         if len(demands) > 1 and demands[0].most_now_w is not None:
-            left = self._left_to_others(demands, codes, busy)
+            left = self._left_to_others(demands, codes, busy, room, brake.zone_ceiling_w)
             plan = self._board.plans.get(demands[0].event_id)
             if plan is not None and any_of(left):
                 left = brake.let_go(left, plan.setpoint_w, self._fleet.county_no)
@@ -74,7 +75,14 @@ class Candidates:
                 yield np.where(left & (codes == _SELECTED), _NOT_NEEDED, codes)
         yield codes
 
-    def _left_to_others(self, demands: Sequence[Demand], codes: IntColumn, busy: BoolColumn) -> BoolColumn:
+    def _left_to_others(
+        self,
+        demands: Sequence[Demand],
+        codes: IntColumn,
+        busy: BoolColumn,
+        room: Limits,
+        zone_ceiling_w: IntColumn,
+    ) -> BoolColumn:
         eligible = [codes, *(self._eligible(each, busy) for each in demands[1:])]
         wanted = np.zeros(len(self._fleet), dtype=np.bool_)
         for of_event in eligible[1:]:
@@ -82,7 +90,7 @@ class Candidates:
         if not any_of(wanted & (codes == _SELECTED)):
             return np.zeros(len(self._fleet), dtype=np.bool_)  # nobody is asked by two
         mine, *later = (
-            Claim(demand.event_no, of_event == _SELECTED, demand.most_now_w)
+            Claim(demand.event_no, of_event == _SELECTED, demand.most_w)
             for demand, of_event in zip(demands, eligible, strict=True)
         )
         serving_no = np.full(len(self._fleet), NO_EVENT, dtype=np.int64)
@@ -92,7 +100,15 @@ class Candidates:
         firm_w = self._firm_w.get(seconds)
         if firm_w is None:
             firm_w = self._firm_w[seconds] = firm_power_w(self._fleet, seconds)
-        return left_to_others(mine, later, firm_w=firm_w, serving_no=serving_no)
+        zone_no = self._fleet.county_no
+        return left_to_others(
+            mine,
+            later,
+            firm_w=firm_w,
+            serving_no=serving_no,
+            network=((self._fleet.feeder_no, room.feeder_caps_w), (zone_no, room.zone_caps_w)),
+            ceilings=((zone_no, zone_ceiling_w),),
+        )
 
     def _eligible(self, demand: Demand, busy: BoolColumn) -> IntColumn:
         key = demand.event_id, demand.profile.at_peak_s

@@ -62,6 +62,15 @@ class Demand:
         bounds = [bound for bound in (self.stretches[0][0], self.authorized_w) if bound is not None]
         return min(bounds, default=None)
 
+    @property
+    def most_w(self) -> int | None:
+        """Return the most that is asked of the homes that serve now; None for all that can be sustained.
+
+        Where more is asked later, the same homes have to reach that: each gives its part of it until then.
+        """
+        profile = self.profile
+        return profile.peak_w if profile.rises else self.most_now_w
+
     def beside(self, power_w: int) -> "Demand":
         """Return what is left to ask of others where some give this power until the end."""
         stretches = tuple(
@@ -101,6 +110,11 @@ class EventPlan:
         """Return the plan that asks nobody."""
         nothing = np.zeros(sites, dtype=np.int64)
         return cls(0, None, nothing, nothing, nothing, 0, 0, 0)
+
+    @property
+    def is_nearly_whole(self) -> bool:
+        """Return whether so small a part is missing that nobody is moved for it, however little is asked."""
+        return self.shortfall_w <= self.requested_w * DEADBAND_PERMILLE // 1000
 
     def change_from(self, before: "EventPlan") -> IntColumn:
         """Return per site how much more is asked than by the plan before, below zero where it is less."""

@@ -15,9 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpp.domain.brake import Numbers, first_come
 from vpp.domain.quantities import BoolColumn, IntColumn, any_of, rows_of
 
 ENOUGH_PERCENT = 125
+
+Caps = Sequence[tuple[Numbers, IntColumn]]
+"""Each site's group, and the most watts each group may carry, for one family of groups after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,13 @@ class Claim:
 
 
 def left_to_others(
-    mine: Claim, later: Sequence[Claim], *, firm_w: IntColumn, serving_no: IntColumn
+    mine: Claim,
+    later: Sequence[Claim],
+    *,
+    firm_w: IntColumn,
+    serving_no: IntColumn,
+    network: Caps = (),
+    ceilings: Caps = (),
 ) -> BoolColumn:
     """Return the sites that an event leaves to less important ones.
 
@@ -43,6 +53,9 @@ def left_to_others(
         firm_w: What each site can hold to the last end of these events.
         serving_no: The event that each site serves now; whoever serves an event goes on with it as long
             as the others can have what they ask, and a quarter for homes that fail, without it.
+        network: What feeders, and zones, may carry of all these events.
+        ceilings: What zones may carry of the event whose turn it is: what it may not use there it has to
+            find elsewhere, and leaves.
     """
     wanted = np.zeros(len(firm_w), dtype=np.bool_)
     for claim in later:
@@ -51,21 +64,37 @@ def left_to_others(
     nobody = np.zeros(len(firm_w), dtype=np.bool_)
     if mine.asked_w is None or not any_of(contested):
         return nobody
-    needs_w = max(0, mine.asked_w - int(firm_w[mine.eligible & ~wanted].sum()))
+    rows = _in_turn(rows_of(contested), mine, later, serving_no)
+    in_turn = np.append(rows_of(mine.eligible & ~wanted), rows)
+    firm_w = _within(network, firm_w, in_turn)
+    usable_w = _within(ceilings, firm_w, in_turn)
+    needs_w = max(0, mine.asked_w - int(usable_w[mine.eligible & ~wanted].sum()))
     others_w = sum(_needed_of(contested, claim, mine, firm_w) for claim in later)
     if others_w == 0:
         return nobody
     all_w = int(firm_w[contested].sum())
     fair_w = all_w * needs_w // (needs_w + others_w)
-    has_w = int(firm_w[contested & (serving_no == mine.event_no)].sum())
+    serving = contested & (serving_no == mine.event_no)
     takes_w = max(needs_w, fair_w)
-    if 100 * (all_w - has_w) >= ENOUGH_PERCENT * others_w:
-        takes_w = max(takes_w, has_w)
-    rows = _in_turn(rows_of(contested), mine, later, serving_no)
-    before_w = np.cumsum(firm_w[rows]) - firm_w[rows]
+    if 100 * (all_w - int(firm_w[serving].sum())) >= ENOUGH_PERCENT * others_w:
+        takes_w = max(takes_w, int(usable_w[serving].sum()))
+    before_w = np.cumsum(usable_w[rows]) - usable_w[rows]
     left = nobody
-    left[rows[before_w >= takes_w]] = True
+    left[rows[(before_w >= takes_w) | (usable_w[rows] == 0)]] = True
     return left
+
+
+def _within(caps: Caps, firm_w: IntColumn, rows: IntColumn) -> IntColumn:
+    """Return what sites can hold within caps; who stands first in these rows gets all of it."""
+    capped = [(group_no, caps_w) for group_no, caps_w in caps if len(caps_w)]
+    if not capped:
+        return firm_w
+    turn = np.full(len(firm_w), len(rows))
+    turn[rows] = np.arange(len(rows))
+    usable_w, order = firm_w, np.argsort(turn, kind="stable")
+    for group_no, caps_w in capped:
+        usable_w = first_come(usable_w, order, group_no, caps_w)
+    return usable_w
 
 
 def _needed_of(contested: BoolColumn, claim: Claim, mine: Claim, firm_w: IntColumn) -> int:

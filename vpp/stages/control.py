@@ -446,9 +446,9 @@ def _plans(
         told_w = {**_silent_w_of(board, scene, silent_w), **used_w}
         most_w = told_ceiling(said.histories, said.sources, demand.event_id, told_w)
         brake = replace(brake, ceiling_w=min(brake.ceiling_w, most_w))
-        for codes in candidates.choices(left, busy, brake):
+        for codes in candidates.choices(left, busy, room, brake):
             plan = plan_event(before, demand, fleet, codes, room, delivered, brake)
-            if plan.shortfall_w == 0:
+            if plan.is_nearly_whole:
                 break
         if plan.revision != before.revision:
             bases.append(basis_of(before, plan, demand, codes, room, delivered, brake))

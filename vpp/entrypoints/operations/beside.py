@@ -124,8 +124,8 @@ def _turns(
         silent_w = np.where(board.leases.event_no != demand.event_no, silent_w, 0)
         counted_w = np.where(running, assessment.counted_w, before.setpoint_w)
         delivered = Delivered(counted_w, short, assessment.lost, refused, assessment.unseen)
-        choices = list(candidates.choices(left, busy))
         room = limits.less(silent_w, fleet)
+        choices = list(candidates.choices(left, busy, room))
         plan = _first_that_reaches(before, demand, fleet, choices, room, delivered)
         found[demand.event_id] = Turn(choices[-1], room, plan)
         used_w[demand.event_id] = int(plan.setpoint_w.sum())
@@ -141,7 +141,7 @@ def _first_that_reaches(
     plan = before
     for codes in choices:
         plan = plan_event(before, demand, fleet, codes, room, delivered)
-        if plan.shortfall_w == 0:
+        if plan.is_nearly_whole:
             break
     return plan
 
