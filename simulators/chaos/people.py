@@ -70,7 +70,7 @@ class Api:
     ) -> httpx.Response | None:
         """Return what the service answers; None where it died over it, so nobody knows what was done.
 
-        Asked again under the same ``key``, it is the same command.
+        Asked again under the same ``key``, it is the same command. A body of bytes is a file.
         """
         card = self._card(pid)
         if card is None:
@@ -78,8 +78,11 @@ class Api:
         headers = {"Authorization": f"Bearer {card[1]}", "X-VPP-Actor": ACTOR}
         if key:
             headers["Idempotency-Key"] = key
+        url, file = f"{card[0]}/api/v1{path}", body if isinstance(body, bytes) else None
         with contextlib.suppress(httpx.HTTPError):
-            return await self._client.request(method, f"{card[0]}/api/v1{path}", headers=headers, json=body)
+            return await self._client.request(
+                method, url, headers=headers, content=file, json=body if file is None else None
+            )
         return None
 
     async def browse(
@@ -104,7 +107,7 @@ class Wish:
 
     method: str
     path: str
-    body: dict[str, Any] | None
+    body: dict[str, Any] | bytes | None
     granted: Callable[[httpx.Response], None]
     key: str
 
@@ -300,7 +303,7 @@ class People:
         pid: int,
         method: str,
         path: str,
-        body: dict[str, Any] | None,
+        body: dict[str, Any] | bytes | None,
         granted: Callable[[httpx.Response], None] = lambda _: None,
     ) -> None:
         """Ask for something now, and in each life to come until it is answered."""

@@ -14,12 +14,13 @@ DAYS_LATER = (
 
 BY_VISITORS = (
     "session", "login", "logout", "contact", "calendar", "calendar-end", "case", "alarm", "alarm-notice",
-    "alarm-answer", "notice", "notice-send", "notice-delivery",
+    "alarm-answer", "notice", "notice-send", "notice-delivery", "prices",
 )  # fmt: skip
 """Points that owners and staff pass, by their pages and by what they are told."""
 
-BY_TIMER = ("notice", "notice-send", "notice-delivery", "alarm", "alarm-notice")
-"""Points that are passed some seconds after the start of a life: people are told every five seconds."""
+BY_TIMER = ("notice", "notice-send", "notice-delivery", "alarm", "alarm-notice", "course")
+"""Points that are passed some seconds after the start of a life: people are told every five seconds, and as
+often the power of an event is stored."""
 
 _ELSEWHERE = {"enrolment", "source", "ledger-posted", "ledger-voided", "ledger-reversed", "payout",
               "excluded-day", "included-day", "quarantine", "consent", "alarm-end", "forgetting"}  # fmt: skip
@@ -65,7 +66,7 @@ def kills(count: int, random: Random) -> Iterator[Kill]:
                 labels = _in_turn(random)
             target = labels.pop()
             once = target.endswith(("-epoch", "-migration", "-key-file", "-lease-of-lead"))
-            once = once or target.partition("-")[2] in BY_VISITORS
+            once = once or target.partition("-")[2] in (*BY_VISITORS, *BY_TIMER)
             yield Kill(target, 1 if once else random.choice((1, 1, 2)))
 
 

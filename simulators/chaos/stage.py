@@ -23,13 +23,19 @@ from vpp.wire.signed import VerifyingKey
 SOURCE = "caiso"
 KILLED = -9
 
+PRICED = "dsgs-3"
+"""A program that pays a month whose hours weigh by what energy cost. No home of a run is in it."""
+
 
 class NotSetUp(Exception):
     """A command of the preparation did not do what it should; the log says why."""
 
 
 def always_in_season(folder: Path) -> None:
-    """Write a program's file so that it is noon, in season, and closed a day after, whenever this runs."""
+    """Write a program's file so that it is noon, in season, and closed a day after, whenever this runs.
+
+    Beside it lies that of ``PRICED``, as it is.
+    """
     ahead_h = (12 - WallClock().now().astimezone(UTC).hour + 11) % 24 - 11  # hours to add to UTC for noon
     text = (CONFIG_DIR / "programs" / "elrp-a4-pge.toml").read_text()
     for key, value in (
@@ -47,6 +53,8 @@ def always_in_season(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     text = text.replace('time_zone = "America/Los_Angeles"', f'time_zone = "{zone}"')
     (folder / "elrp-a4-pge.toml").write_text(text)
+    priced = f"{PRICED}.toml"
+    (folder / priced).write_text((CONFIG_DIR / "programs" / priced).read_text())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Owners and staff who leave an address, open a calendar, ask, answer alarms, log in and out.
+"""Owners and staff who leave an address, open a calendar, ask, answer alarms, bring prices, log in and out.
 
 What was answered is remembered and must hold from then on; what was asked and not answered may be so or not.
 """
@@ -17,6 +17,7 @@ from simulators.chaos.outbox import MOST_OF_A_PARTY, Outbox, alarm_faults
 from simulators.chaos.patience import until
 from simulators.chaos.people import ACTOR, People
 from simulators.chaos.plan import BY_VISITORS
+from simulators.chaos.stage import PRICED
 from simulators.chaos.wire import Fault
 from vpp.entrypoints.http.security import COOKIE
 from vpp.entrypoints.operations.people import key_of
@@ -27,6 +28,7 @@ OWNERS_WRITTEN_TO = 6
 LOGIN = "browser"
 PAGE = "/operator/alarms"
 RAISED_S = 11.0  # people are told every five seconds, and the first time may just be missed
+_PRICE_FILE = "program_id,hour_starts_at,usd_per_mwh\n" + PRICED + ",2026-09-10T01:00:00Z,{}.25\n"
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
 _LINKS = "SELECT COUNT(*) FROM login_link WHERE key = :key"
 
@@ -43,6 +45,7 @@ class Visitors:
     calendars: dict[str, str] = field(default_factory=dict)  # by owner: the secret, empty where it was ended
     questions: list[tuple[str, str, str]] = field(default_factory=list)  # owner, period, text
     answered: dict[str, str] = field(default_factory=dict)  # by alarm: who
+    price: int = 0  # what stands in whole dollars; 0 where it is not known
     sessions: list[str] = field(default_factory=list)  # cookies of those begun and not ended
     ended: list[str] = field(default_factory=list)
     _alarms: set[str] = field(default_factory=set)
@@ -70,6 +73,8 @@ class Visitors:
                 await self._answer(pid)
             case "notice" | "notice-send" | "notice-delivery":
                 await self._give_news(pid)
+            case "prices":
+                await self._bring_price(pid)
             case "session" | "login":
                 await self._log_in(pid)
             case "logout":
@@ -107,6 +112,9 @@ class Visitors:
                 feed = await store.calendar(owner_id=owner_id)
                 if (feed.key if feed else "") != (key_of(secret) if secret else ""):
                     found.append(("lost", f"the calendar of {owner_id} is not the one that was answered"))
+            prices = await store.prices(PRICED) if self.price else ()
+            if self.price and (not prices or prices[-1].per_mwh != self.price * 1_000_000 + 250_000):
+                found.append(("lost", f"the price of an hour is not the ${self.price}.25 that was answered"))
             words = await store.words() if self.questions else ()
             said = [(each.owner_id, each.period, each.text) for each in words]
             found += [
@@ -262,6 +270,18 @@ class Visitors:
             await people.end_event(pid)
         if new:
             await self.leave_address(pid, new[0])
+
+    async def _bring_price(self, pid: int) -> None:
+        """Let the staff bring another price of an hour, in place of the one before."""
+        self._number += 1
+        price, path = self._number, "/wholesale-prices"
+        self.price = 0
+
+        def stored(_: httpx.Response) -> None:
+            self.price = price
+
+        file = _PRICE_FILE.format(price).encode()
+        await self.people.wish(pid, "POST", path, file, self._if_last(path, stored))
 
     async def _log_in(self, pid: int) -> None:
         """Ask for a link where there is none, and follow it; then follow it once more."""

@@ -14,6 +14,7 @@ from simulators.chaos.homes import Past
 from simulators.chaos.outbox import Outbox, alarm_faults
 from simulators.chaos.people import People
 from simulators.chaos.plan import BY_TIMER, BY_VISITORS, DAYS_LATER, SERVING, hours_touched, kills
+from simulators.chaos.stage import PRICED
 from simulators.chaos.visitors import Visitors
 from simulators.chaos.wire import Heard
 from simulators.home_files import SITES_FILE, read_site_ids
@@ -28,7 +29,8 @@ from vpp.domain.command import Action
 from vpp.domain.delivery import MeterMessage, MeterReading, Quality
 from vpp.domain.dispute import DisputeWord, WordKind
 from vpp.domain.notice import Alarm, CalendarFeed, Contact, Delivery, Notice, NoticeKind
-from vpp.domain.quantities import Permille, WattHours, Watts
+from vpp.domain.quantities import MicroDollars, Permille, WattHours, Watts
+from vpp.domain.wholesale_price import WholesalePrice
 from vpp.entrypoints.operations.people import key_of
 from vpp.wire.meter_file import read_meter_file
 
@@ -208,7 +210,7 @@ def test_a_short_run_waits_for_few_slow_points_and_a_longer_one_reaches_all(seed
     assert set(BY_VISITORS) <= set(drawn)
 
 
-async def test_an_address_a_calendar_and_a_question_that_are_not_as_answered_are_found(
+async def test_an_address_a_calendar_a_price_and_a_question_that_are_not_as_answered_are_found(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path / 'vpp.sqlite'}"
@@ -216,6 +218,7 @@ async def test_an_address_a_calendar_and_a_question_that_are_not_as_answered_are
     await store.keep_contact(Contact("o-1", "en", "json://127.0.0.1"))
     await store.open_calendar(CalendarFeed(key_of("of-o-1"), "o-1", NOW))
     await store.say(DisputeWord("o-1", "ev-1", WordKind.ASKED, NOW, "owner:o-1", "Why?"))
+    await store.add_prices([WholesalePrice(PRICED, NOW, MicroDollars(7_250_000), NOW)])
     visitors = Visitors(
         cast(People, None),  # nobody is asked anything
         Auditor(url),
@@ -224,17 +227,20 @@ async def test_an_address_a_calendar_and_a_question_that_are_not_as_answered_are
         languages={"o-1": "en"},
         calendars={"o-1": "of-o-1"},
         questions=[("o-1", "ev-1", "Why?")],
+        price=7,
     )
 
     assert await visitors.kept() == []
     visitors.languages["o-1"] = "es"
     visitors.calendars["o-1"] = ""
     visitors.questions.append(("o-1", "ev-1", "And now?"))
+    visitors.price = 8
     faults = await visitors.kept()
 
     assert faults == [
         ("lost", "the address of o-1 was taken and is not stored"),
         ("lost", "the calendar of o-1 is not the one that was answered"),
+        ("lost", "the price of an hour is not the $8.25 that was answered"),
         ("lost", "question ('o-1', 'ev-1', 'And now?') is there 0 times"),
     ]
     assert await Auditor(url).traces("o-1") == [
