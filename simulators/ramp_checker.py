@@ -108,18 +108,21 @@ class RampChecker:
     ) -> None:
         """Judge what falls because less is asked by the same version: never more than that.
 
-        Whom a more important event takes falls for no schedule, however little it is asked there.
+        Whom a more important event takes falls for no schedule, however little it is asked there. For a home
+        that fell silent since the plan before others make room at once: nobody knew it ahead of the fall.
         """
         version, asked_w = self._asked.get(revision.event_id, (0, 0))
         if before is None or version != revision.version or revision.requested_w >= asked_w:
             return
         after = after_w[revision.event_id]
         able = np.isin(revision.reason_code, _STILL_ABLE)
+        deaf = np.isin(revision.reason_code, _SILENT)
+        unforeseen_w = int(before[deaf & ~self._deaf.get(revision.event_id, ~deaf)].sum())
         for event_id, setpoint_w in after_w.items():
             able = able & ((setpoint_w == 0) | (event_id == revision.event_id))
         for cap in self._caps:
             fallen_w = int((before - after)[cap.sites & able].sum())
-            if min(fallen_w, asked_w - revision.requested_w) > cap.w_per_min:
+            if min(fallen_w, asked_w - revision.requested_w) > cap.w_per_min + unforeseen_w:
                 what = (
                     f"{revision.event_id} falls by {fallen_w} W at once under a cap of {cap.w_per_min} W/min"
                 )
