@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_browser, a_suburb
-from vpp.entrypoints.operations import disputes, events, money, own_data, starting
+from vpp.entrypoints.language import Language
+from vpp.entrypoints.operations import disputes, events, money, own_data, sites, starting
 from vpp.entrypoints.operations import staff_reads as reads
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
 
@@ -92,3 +93,35 @@ async def test_a_program_that_asks_the_api_is_named_to_the_owner(
 
     assert answer.status_code == 200
     assert (STAFF, action, "asked by phone") in await seen_by(suburb, OWNER)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "action"),
+    [
+        ("PUT", f"sites/{SITE}/reserve", {"reserve": "30"}, f"change reserve of {SITE}"),
+        ("PUT", f"events/hot-2/opt-outs/{SITE}", None, "opt out of hot-2"),
+        ("DELETE", f"events/hot-2/opt-outs/{SITE}", None, "opt in to hot-2"),
+        ("POST", f"owners/{OWNER}/sites/{SITE}/withdrawal", None, f"leave the program with {SITE}"),
+        ("PUT", f"owners/{OWNER}/contact", {"address": "json://elsewhere"}, "change contact"),
+        ("POST", f"owners/{OWNER}/calendar", None, "open calendar"),
+        ("DELETE", f"owners/{OWNER}/calendar", None, "close calendar"),
+    ],
+)
+async def test_an_owner_sees_what_others_did_in_the_owners_name_and_why(
+    suburb: Suburb, method: str, path: str, body: Json | None, action: str
+) -> None:
+    headers = {"Authorization": "Bearer a-token", "X-VPP-Actor": STAFF, "X-VPP-Reason": "asked by phone"}
+    await starting.start_event(
+        suburb.desk, event_id="hot-2", program_id=PROGRAM, power_mw="0.01", minutes=60, actor=STAFF
+    )
+    await sites.opt_out_site(suburb.desk, event_id="hot-2", site_id=SITE, actor=STAFF)
+    async with a_browser(suburb) as program:
+        answer = await program.request(method, f"/api/v1/{path}", headers=headers, json=body)
+        await program.post(f"/api/v1/owners/{OWNER}/disputes/{EVENT}", headers=headers, json={"text": "So?"})
+
+    assert answer.status_code == 200, answer.text
+    assert (STAFF, action, "asked by phone") in await seen_by(suburb, OWNER)
+    assert action not in [what for _, what, _ in await seen_by(suburb, "o-s-000")]
+    assert Language("es").done(action) != action, "an owner reads it in words"
+    trail = await suburb.desk.store.trail(limit=50)
+    assert not [each for each in trail if each.subject == "fleet"], "each act says what it was about"

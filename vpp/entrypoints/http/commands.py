@@ -2,13 +2,14 @@
 
 A caller that sends ``Idempotency-Key`` gets, for the same request under the same key, the same answer, and
 nothing is done again; another request under a used key is refused. One that was refused as it was asked
-(422) uses up no key. Every command that was done stands in the trail: who, what, why, and the request's id.
+(422) uses up no key. Every command that was done stands in the trail: who, what, why, and the request's id;
+what is done in an owner's name stands where the owner reads it.
 """
 
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -49,8 +50,26 @@ OWN_TRAIL = (
     "add_user",
     "make_login_link",
     "quarantine_meters",
+    "exclude_day",
+    "include_day",
+    "nominate_power",
+    "import_prices",
+    "ask_dispute",
+    "answer_dispute",
+    "write_off_owner",
+    "forget_owner",
 )
 """Operations that leave their trail by themselves, whoever asks."""
+OWNERS_WORDS = {
+    "change_reserve": "change reserve of {site_id}",
+    "opt_out_site": "opt out of {event_id}",
+    "opt_in_site": "opt in to {event_id}",
+    "leave_program": "leave the program with {site_id}",
+    "keep_contact": "change contact",
+    "open_calendar": "open calendar",
+    "close_calendar": "close calendar",
+}
+"""What else would be done in an owner's name unseen, and how the trail tells the owner of it."""
 REASON_MOST = 500
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,128}")
 _KINDS = {"event_id": "event", "site_id": "site", "run_id": "payout", "name": "name"}
@@ -153,9 +172,25 @@ class CommandsOnce:
         if answer.status >= HTTPStatus.BAD_REQUEST or name in OWN_TRAIL:
             return
         desk = replace(self._desk(), request_id=request_id, why=headers.get("x-vpp-reason", ""))
-        subject = next((f"{kind}:{named[of]}" for of, kind in _KINDS.items() if of in named), "fleet")
-        actor = headers.get("x-vpp-actor", "api")[:80]
-        await desk.store.leave_trail([desk.trail_entry(actor, name.replace("_", " "), subject)])
+        actor, of = headers.get("x-vpp-actor", "api")[:80], next((of for of in _KINDS if of in named), None)
+        subject = f"{_KINDS[of]}:{named[of]}" if of else "fleet"
+        about = ", ".join(str(value) for each, value in named.items() if each not in (of, "owner_id"))
+        owner_id = await _whose(desk, named) if name in OWNERS_WORDS else None
+        entries = []
+        if of or owner_id is None:
+            entries.append(desk.trail_entry(actor, name.replace("_", " "), subject, about))
+        if owner_id is not None:
+            told = OWNERS_WORDS[name].format_map(named)
+            entries.append(desk.trail_entry(actor, told, f"owner:{owner_id}"))
+        await desk.store.leave_trail(entries)
+
+
+async def _whose(desk: Desk, named: Mapping[str, str]) -> str | None:
+    """Return the owner whom a command was about."""
+    if "owner_id" in named:
+        return named["owner_id"]
+    home = await desk.store.enrollment(named["site_id"])
+    return None if home is None else home.owner_id
 
 
 async def _asked(path: str, question: Coroutine[Any, Any, FoundT]) -> FoundT:
