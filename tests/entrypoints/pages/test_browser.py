@@ -98,7 +98,23 @@ async def test_keys_lead_to_pages_and_to_the_search(window: Window) -> None:
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog")).to_contain_text("g f Fleet")
     await expect(page.get_by_role("dialog")).to_contain_text("/ Home, county or feeder")
-    await expect(page.get_by_role("dialog")).not_to_contain_text("New event")  # no such key on this page
+    await expect(page.get_by_role("dialog")).not_to_contain_text("Find a home")  # this page has its own search
+
+
+async def test_new_event_and_the_search_of_homes_have_their_keys_on_every_page(window: Window) -> None:
+    page = await window.open()
+    await window.log_in(page, "ana")
+    await page.goto(f"{window.address}/operator/health")
+
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog")).to_contain_text("n New event · / Find a home")
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("/")
+    await expect(page.get_by_label("Home, county or feeder")).to_be_focused()
+    await page.locator("h1").click()
+    await page.keyboard.press("n")
+
+    await page.wait_for_url("**/operator/new-event")
 
 
 async def test_a_board_that_gets_no_answer_says_so(window: Window) -> None:

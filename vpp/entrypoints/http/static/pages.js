@@ -7,10 +7,10 @@ addEventListener("keydown", (press) => {
   if (typing || press.ctrlKey || press.metaKey || press.altKey) return;
   if (press.key === "/") {
     const search = document.querySelector("input[data-key='/']");
-    if (search) {
-      press.preventDefault();
-      search.focus();
-    }
+    const elsewhere = document.querySelector("a[data-key='/']");
+    if (search ?? elsewhere) press.preventDefault();
+    if (search) search.focus();
+    else elsewhere?.click();
   } else if (press.key === "g") {
     opened.key = "g";
     setTimeout(() => { opened.key = ""; }, 1500);
@@ -23,16 +23,17 @@ addEventListener("keydown", (press) => {
   }
 });
 
-// Only what this page has is named, in its own words; owners' pages have no such keys.
+// Only what this person may do is named, a search of this page before the one of the fleet; owners' pages
+// have no such keys.
 function help() {
-  const keys = [...document.querySelectorAll("[data-key]")].map((each) => {
+  const keys = new Map([...document.querySelectorAll("[data-key]")].map((each) => {
     const { key } = each.dataset;
     const words = (each.labels?.[0] ?? each).textContent.trim();
-    return `${key === "/" || key === "n" ? key : `g ${key}`} ${words}`;
-  });
-  if (!keys.length || document.querySelector("dialog[open]")) return;
+    return [key, `${key === "/" || key === "n" ? key : `g ${key}`} ${words}`];
+  }));
+  if (!keys.size || document.querySelector("dialog[open]")) return;
   const dialog = document.createElement("dialog");
-  dialog.textContent = [...keys, "Esc closes this"].join(" · ");
+  dialog.textContent = [...keys.values(), "Esc closes this"].join(" · ");
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();
