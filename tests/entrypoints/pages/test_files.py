@@ -49,12 +49,12 @@ async def test_events_counties_and_alarms_come_as_files_with_utc_and_local_time(
     ]  # fmt: skip
     first = listed[1]
     assert (first["starts_at"], first["starts_at_local"]) == (
-        "2026-09-10T01:00:00Z", "Wed Sep 9, 6:00 PM PDT",
+        "2026-09-10T01:00:00Z", "2026-09-09 18:00:00 PDT",
     )  # fmt: skip
     assert (first["out_of_program"], first["name"]) == ("too_short", "'=EEA")  # no spreadsheet runs it
     assert (county["name"], county["sites"], county["spare_w"]) == ("Alameda", "12", "60000")
-    assert (alarm["kind"], alarm["raised_at_local"]) == ("shortfall", "Wed Sep 9, 6:00 PM PDT")
-    assert (alarm["cleared_at_local"], over["cleared_at_local"]) == ("", "Wed Sep 9, 6:00 PM PDT")
+    assert (alarm["kind"], alarm["raised_at_local"]) == ("shortfall", "2026-09-09 18:00:00 PDT")
+    assert (alarm["cleared_at_local"], over["cleared_at_local"]) == ("", "2026-09-09 18:00:00 PDT")
 
 
 async def test_a_settled_event_gives_its_hours_with_quality_and_its_course(
@@ -76,7 +76,7 @@ async def test_a_settled_event_gives_its_hours_with_quality_and_its_course(
     assert unsettled.status_code == 409
     assert (hour["hour_starts_at"], hour["quality"]) == ("2026-09-10T01:00:00Z", "MISSING")
     assert {each["requested_w"] for each in course} == {"20000"}
-    assert course[0]["at_local"] == "Wed Sep 9, 6:00 PM PDT"
+    assert course[0]["at_local"] == "2026-09-09 18:00:15 PDT"
     assert "/operator/events/ev-1/hours.csv" in page.text
 
 
@@ -187,8 +187,8 @@ async def test_what_stands_in_an_event_s_tables_comes_as_files(
     assert "/operator/events/ev-1/reasons.csv" in files_of(event)
     assert "/operator/events/ev-1/otherwise.csv?floor=40" in files_of(other)
     assert sum(int(each["sites"]) for each in reasons) == 12
-    assert (plans[0]["at_local"], plans[0]["asked_w"]) == ("Wed Sep 9, 6:00 PM PDT", "20000")
-    assert homes[0]["sampled_at_local"] == "Wed Sep 9, 6:01 PM PDT"
+    assert (plans[0]["at_local"], plans[0]["asked_w"]) == ("2026-09-09 18:00:15 PDT", "20000")
+    assert homes[0]["sampled_at_local"] == "2026-09-09 18:01:00 PDT"
 
 
 async def test_why_of_one_home_comes_as_a_file_and_its_owner_reads_who_took_it(
@@ -204,7 +204,7 @@ async def test_why_of_one_home_comes_as_a_file_and_its_owner_reads_who_took_it(
     rosa = await logged_in(suburb, "rosa")
     reads = rows(await rosa.get("/owner/reads.csv"))
 
-    assert (row["event_id"], row["starts_at_local"]) == ("ev-1", "Wed Sep 9, 6:00 PM PDT")
+    assert (row["event_id"], row["starts_at_local"]) == ("ev-1", "2026-09-09 18:00:00 PDT")
     assert without.status_code == 422
     assert [(each["actor"], each["reason"]) for each in reads if each["actor"] == "staff:ana"] == [
         ("staff:ana", "she called")

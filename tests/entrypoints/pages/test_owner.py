@@ -207,7 +207,7 @@ async def test_a_statement_shows_every_factor_of_its_sum(suburb: Suburb, rosa: h
     assert "Sent to the grid" not in page.text  # nobody shares a grid meter here
     assert [(hour["quality"], hour["reason"]) for hour in hours] == [("MISSING", "no reading")]
     assert (hours[0]["rounding"], hours[0]["event_amount_usd"]) == ("half up to the cent, once", "0.00")
-    assert hours[0]["starts_at_local"] == "Wed Sep 9, 6:00 PM PDT"
+    assert hours[0]["starts_at_local"] == "2026-09-09 18:00:00 PDT"
 
 
 async def test_whoever_shares_the_grid_meter_reads_what_was_sent_to_the_grid(
@@ -300,9 +300,24 @@ async def test_an_owner_takes_everything_along_and_nothing_of_anybody_else(
     assert "s-002" not in export.text
     assert "o-s-002" not in export.text
     assert table.text.splitlines()[0].startswith(
-        "event_id,name,site_id,starts_at,starts_at_local,ends_at,ends_at_local"
+        "event_id,name,test,site_id,starts_at,starts_at_local,ends_at,ends_at_local"
     )
     assert len(table.text.splitlines()) == 2
+
+
+async def test_the_file_of_events_says_the_year_and_why_in_the_owners_language(
+    suburb: Suburb, rosa: httpx.AsyncClient
+) -> None:
+    await begin(suburb)
+    await sites.opt_out_site(suburb.desk, event_id="hot-1", site_id=SITE, actor="staff:ana")
+    await suburb.pass_time(60)
+    await events.cancel_event(suburb.desk, event_id="hot-1", actor="staff:ana")
+    await send(rosa, "/owner/language", language="es")
+
+    (row,) = csv.DictReader(io.StringIO((await rosa.get("/owner/events.csv")).text))
+
+    assert (row["starts_at"], row["starts_at_local"]) == ("2026-09-10T01:00:00Z", "2026-09-09 18:00:00 PDT")
+    assert row["sentence"] == "usted no quiso participar"
 
 
 async def test_an_event_of_another_program_is_no_event_of_mine(

@@ -112,7 +112,7 @@ async def test_the_fleet_of_an_event_leads_to_the_page_and_a_stranger_is_not_fou
 
     assert "/trace.csv" in page.text
     assert file.text.splitlines()[0].startswith("at,at_local,what,power_w,sequence")
-    assert re.search(r'6:0\d PM PDT",metered', file.text)
+    assert re.search(r"18:0\d:\d\d PDT,metered", file.text)
     assert f'href="/operator/events/{event}/sites/{SITE}"' in fleet.text
     assert "✖ refused" in page.text
     assert re.search(

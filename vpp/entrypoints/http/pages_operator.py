@@ -34,7 +34,7 @@ from vpp.entrypoints.http.visitor import (
     Watcher,
     front_of,
 )
-from vpp.entrypoints.http.words import moment
+from vpp.entrypoints.http.words import file_time
 from vpp.entrypoints.operations import events, rails, sites, starting
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
 from vpp.entrypoints.operations.granting import is_first_person
@@ -218,9 +218,9 @@ def csv_file(name: str, columns: tuple[str, ...], rows: list[Json]) -> Response:
 
 
 def with_local(row: Json, zone: str, names: Iterable[str]) -> Json:
-    """Return the row with each time in local words beside it."""
+    """Return the row with each time beside it as the place has it, year and second included."""
     times = {name: None if row[name] is None else str(row[name]) for name in names}
-    return row | {f"{name}_local": at and moment(at, zone).striptags() for name, at in times.items()}
+    return row | {f"{name}_local": at and file_time(at, zone) for name, at in times.items()}
 
 
 def csv_lines(rows: Iterable[Mapping[str, object]], columns: tuple[str, ...]) -> bytes:

@@ -10,9 +10,8 @@ from starlette.exceptions import HTTPException
 from vpp.entrypoints.http.owner_desk import language_of, no_such, show_own, zone_of
 from vpp.entrypoints.http.pages_operator import csv_file, with_local
 from vpp.entrypoints.http.visitor import AtDesk, CheckedForm, HomeOwner, Visitor, front_of
-from vpp.entrypoints.http.words import moment
 from vpp.entrypoints.operations import disputes, fairness, owner, owner_money, statement_rows
-from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused
+from vpp.entrypoints.operations.desk import Desk, OperationRefused
 from vpp.entrypoints.operations.money import UNSUMMED, show_statement
 from vpp.wire.table import decimal_cell
 
@@ -38,17 +37,24 @@ async def events_page(request: Request, visitor: HomeOwner, desk: AtDesk) -> Res
 
 
 @router.get("/events.csv")
-async def events_file(visitor: HomeOwner, desk: AtDesk) -> Response:
-    """Return every past event as a file, with UTC and local times."""
+async def events_file(request: Request, visitor: HomeOwner, desk: AtDesk) -> Response:
+    """Return every past event as a file, with UTC and local times, and why in the owner's language."""
+    t = await language_of(request, visitor, desk)
     rows = (await owner.show_own_events(desk, owner_id=visitor.own_id))["events"]
     assert isinstance(rows, list)
     columns = (
-        "event_id", "name", "site_id", "starts_at", "starts_at_local", "ends_at", "ends_at_local",
+        "event_id", "name", "test", "site_id", "starts_at", "starts_at_local", "ends_at", "ends_at_local",
         "delivered_wh", "incremental_wh", "paid_wh", "amount_usd", "state", "sentence",
     )  # fmt: skip
     energies = ("incremental_wh", "paid_wh")
-    cells = [row | {name: decimal_cell(str(row[name])) for name in energies} for row in rows]
-    return csv_file("events.csv", columns, [row | _local(row, "starts_at", "ends_at") for row in cells])
+    cells = [
+        row
+        | {name: decimal_cell(str(row[name])) for name in energies}
+        | {"sentence": row["why"] and str(t.word("why", row["why"]))}
+        for row in rows
+    ]
+    times = ("starts_at", "ends_at")
+    return csv_file("events.csv", columns, [with_local(row, row["time_zone"], times) for row in cells])
 
 
 @router.get("/payouts.csv")
@@ -58,12 +64,6 @@ async def payouts_file(visitor: HomeOwner, desk: AtDesk) -> Response:
     zone = await zone_of(desk, visitor.own_id)
     columns = ("run_id", "at", "at_local", "amount_usd", "state", "ended_at", "ended_at_local")
     return csv_file("payouts.csv", columns, [with_local(each, zone, ("at", "ended_at")) for each in found])
-
-
-def _local(row: Json, *names: str) -> Json:
-    """Return the times of a row in local words with their day: UTC is a day ahead in the evening."""
-    zone = str(row["time_zone"])
-    return {f"{name}_local": moment(str(row[name]), zone).striptags() for name in names}
 
 
 @router.get("/events/{event_id}")
@@ -118,7 +118,7 @@ async def hours_file(visitor: HomeOwner, desk: AtDesk, event_id: str) -> Respons
     if not lines:
         raise HTTPException(HTTPStatus.NOT_FOUND, "This event has no hours of yours.")
     rows = [
-        row | hour | _local({**hour, "time_zone": line["time_zone"]}, "starts_at")
+        row | with_local(hour, line["time_zone"], ("starts_at",))
         for line in lines
         for row, hour in zip(statement_rows.hour_rows(line), line["hours"], strict=False)
     ]

@@ -34,6 +34,12 @@ def exact_time(at: datetime | str, zone: str) -> Markup:
     return _time(exact, f"{local.hour % 12 or 12}:{local:%M:%S %p %Z}")
 
 
+def file_time(at: datetime | str, zone: str) -> str:
+    """Return an instant in local time as files have it, such as ``2026-09-09 18:00:15 PDT``."""
+    exact = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return f"{_local(exact, zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
 def time_of_day(hour_and_minute: str) -> str:
     """Return a local time without a day, ``16:00``, as people say it: ``4:00 PM``."""
     said = time.fromisoformat(hour_and_minute)
