@@ -12,9 +12,11 @@ from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb, logged_in, 
 from tests.entrypoints.test_database_down import DatabaseThatGoesDown
 from tests.entrypoints.test_home_assistant import CONFIG, Home
 from vpp.domain.access import Role
-from vpp.entrypoints import cli_fleet
+from vpp.entrypoints import cli_fleet, cli_owner, rendering
 from vpp.entrypoints.operations.board import list_fleet
+from vpp.entrypoints.operations.owner import show_own_events
 from vpp.entrypoints.operations.preview import preview_event
+from vpp.entrypoints.operations.sites import why_site
 from vpp.entrypoints.operations.starting import start_event, stop_all
 from vpp.entrypoints.rendering_capacity import show_preview
 
@@ -72,6 +74,39 @@ async def test_page_and_file_of_homes_mark_those_in_a_test(suburb: Suburb) -> No
     in_test = serving(suburb, "drill")
     assert page.text.count('<strong class="testmark">TEST</strong>') == len(in_test)
     assert {row["site_id"] for row in rows if (row["event_id"], row["test"]) == ("drill", "True")} == in_test
+
+
+async def test_page_and_file_of_one_home_and_its_owners_file_mark_the_tests(suburb: Suburb) -> None:
+    await suburb.add("ana", Role.OPERATOR)
+    await suburb.add("rosa", Role.OWNER, "o-s-001")
+    ana, rosa = await logged_in(suburb, "ana"), await logged_in(suburb, "rosa")
+    of_one = "/operator/sites/s-001{}?reason=she called"
+
+    page = await ana.get(of_one.format(""))
+    told = csv.DictReader(StringIO((await ana.get(of_one.format("/why.csv"))).text))
+    await stop_all(suburb.desk, actor="staff:ana")
+    own = csv.DictReader(StringIO((await rosa.get("/owner/events.csv")).text))
+
+    assert page.text.count('<strong class="testmark">TEST</strong> <a href="/operator/events/drill/') == 1
+    for rows in (told, own):
+        assert {row["event_id"]: row["test"] for row in rows} == {"drill": "True", "ev-1": "False"}
+
+
+async def test_commands_about_a_home_and_its_owner_mark_the_tests(suburb: Suburb) -> None:
+    printed: dict[str, str] = {}
+    for event_id in ("drill", "ev-1"):
+        why: Any = await why_site(suburb.desk, site_id="s-001", event_id=event_id)
+        console = Console(record=True, file=StringIO(), width=200)
+        rendering.show_why(console, why)
+        printed[event_id] = console.export_text()
+    await stop_all(suburb.desk, actor="staff:ana")
+    console = Console(record=True, file=StringIO(), width=200)
+    cli_owner._show_history(console, await show_own_events(suburb.desk, owner_id="o-s-001"))
+    history = console.export_text()
+
+    assert printed["drill"].startswith("TEST: never paid, never counted")
+    assert "TEST" not in printed["ev-1"]
+    assert ("drill TEST" in history, "ev-1 TEST" in history, "ev-1" in history) == (True, False, True)
 
 
 async def test_stop_all_says_which_of_the_events_are_tests(suburb: Suburb) -> None:

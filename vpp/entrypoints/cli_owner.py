@@ -88,7 +88,7 @@ def _show_history(console: Console, found: dict[str, Any]) -> None:
     columns = ("event", "site", "starts", "counted", "earned", "remark")
     rows = [
         (
-            row["event_id"],
+            row["event_id"] + (" TEST" if row["test"] else ""),
             row["site_id"],
             rendering.local(row["starts_at"], row["time_zone"]),
             rendering.kilowatt_hours(row["paid_wh"]),

@@ -133,6 +133,7 @@ def show_trace(console: Console, answer: dict[str, Any]) -> None:
 
 def show_why(console: Console, answer: dict[str, Any]) -> None:
     """Print why a home takes part or not."""
+    show_mark(console, answer)
     console.print(
         f"{answer['site_id']}: {answer['sentence']} ({answer['reason'] or 'no plan yet'})", markup=False
     )

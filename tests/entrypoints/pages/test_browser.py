@@ -98,7 +98,8 @@ async def test_keys_lead_to_pages_and_to_the_search(window: Window) -> None:
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog")).to_contain_text("g f Fleet")
     await expect(page.get_by_role("dialog")).to_contain_text("/ Home, county or feeder")
-    await expect(page.get_by_role("dialog")).not_to_contain_text("Find a home")  # this page has its own search
+    # This page has its own search.
+    await expect(page.get_by_role("dialog")).not_to_contain_text("Find a home")
 
 
 async def test_new_event_and_the_search_of_homes_have_their_keys_on_every_page(window: Window) -> None:

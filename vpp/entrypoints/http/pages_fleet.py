@@ -19,7 +19,7 @@ PAGE_SITES = 50
 PAGE_ENTRIES = 200
 EVENTS_SHOWN, EVENTS_IN_FILE = 10, 100
 WHY_COLUMNS = (
-    "event_id", "starts_at", "starts_at_local", "reason", "sentence", "setpoint_w", "commands",
+    "event_id", "test", "starts_at", "starts_at_local", "reason", "sentence", "setpoint_w", "commands",
     "acknowledged", "refused",
 )  # fmt: skip
 FLEET_COLUMNS = (

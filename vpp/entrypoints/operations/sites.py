@@ -7,7 +7,7 @@ from http import HTTPStatus
 from vpp.domain.command import PlanRevision
 from vpp.domain.dispatch_plan import REASONS, Reason
 from vpp.domain.enrollment import Enrollment, EnrollmentRequest, OptOut, ReserveChange
-from vpp.domain.grid_event import EventHistory, EventStatus
+from vpp.domain.grid_event import EventHistory, EventStatus, is_test
 from vpp.domain.program import Terms
 from vpp.domain.proof import ProofState
 from vpp.domain.quantities import IntColumn
@@ -181,10 +181,10 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     """Say why a home does or does not take part in an event.
 
     Returns:
-        ``site_id, event_id, reason`` (a word of the eligibility list, or None before a plan), ``sentence``,
-        ``proof`` (``sent, starting, delivering, short, refused, no_answer, silent`` while it is commanded and
-        the service runs, else None),
-        ``setpoint_w`` (W, what it is asked now), ``reserve_floor_pct`` (%), ``revision, planned_at``,
+        ``site_id, event_id, test, reason`` (a word of the eligibility list, or None before a plan),
+        ``sentence``, ``proof`` (``sent, starting, delivering, short, refused, no_answer, silent`` while it is
+        commanded and the service runs, else None),
+        ``setpoint_w`` (W, what its newest plan asks), ``reserve_floor_pct`` (%), ``revision, planned_at``,
         ``commands`` (sent to it), ``acknowledged``, ``refused`` (its own reasons), ``opted_out_at``.
     """
     enrollment = await desk.enrollment(site_id)
@@ -213,6 +213,7 @@ async def why_site(desk: Desk, *, site_id: str, event_id: str) -> Json:
     return {
         "site_id": site_id,
         "event_id": event_id,
+        "test": is_test(history),
         "reason": reason,
         "sentence": PROOF_WORDS.get(proof, sentence) if proof else sentence,
         "proof": proof.name.lower() if proof else None,
