@@ -1,11 +1,13 @@
 """What is said of a home and of a test is what is true now, not when a plan was stored."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from vpp.entrypoints.operations import events, evidence, money, reports, sites, starting
+from vpp.entrypoints.operations.board import list_fleet
 from vpp.entrypoints.operations.desk import OperationRefused
 
 SITE = "s-001"
@@ -34,6 +36,18 @@ async def test_whoever_takes_a_no_back_is_not_called_opted_out_any_more(tmp_path
 
     assert before == "opted_out"
     assert await reason_of(suburb) in ("not_needed", "selected")
+
+
+async def test_a_home_that_no_event_asks_is_ready_and_is_not_said_to_take_part(tmp_path: Path) -> None:
+    suburb = await begin(tmp_path)
+    now: Any = (await list_fleet(suburb.desk))["sites"]
+    in_event: Any = (await list_fleet(suburb.desk, event="hot-1", reason="selected"))["sites"]
+
+    assert {(each["event_id"], each["sentence"]) for each in now} == {
+        ("hot-1", "the home takes part"),
+        (None, "ready"),
+    }
+    assert {each["sentence"] for each in in_event} == {"the home takes part"}
 
 
 async def test_a_test_is_never_settled_and_everybody_says_so(tmp_path: Path) -> None:

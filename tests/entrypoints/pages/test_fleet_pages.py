@@ -203,7 +203,7 @@ async def test_a_home_that_fell_silent_in_an_event_counts_as_silent_wherever_hom
     assert counties_now["counties"][0]["ready"] == 10
     assert "2 of 12 homes" in listed.text
     assert [line.split(",")[0] for line in file.text.splitlines()] == ["site_id", "s-000", "s-004"]
-    assert "2026-09-10T01:05:00Z,Wed Sep 9, 6:05 PM PDT" in file.text.replace('"', "")
+    assert "2026-09-10T01:05:00Z,2026-09-09 18:05:00 PDT" in file.text.replace('"', "")
     assert re.search(r'event=hot-1&amp;proof=silent">.*?<strong>2</strong> silent', boards.text, re.DOTALL)
     assert "<strong>2</strong> asked and silent" in boards.text
     assert 'vpp_sites_by_reason{reason="stale"} 2.0' in metrics.text

@@ -1,7 +1,7 @@
 """The live board of an event, and the fleet as it is now."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -243,10 +243,10 @@ async def list_fleet(
     Returns:
         ``total`` (sites that match), ``offset``, ``sites`` (``site_id, program_id, county, feeder,
         charge_pct, power_w`` (positive discharges; at ``sampled_at``), ``age_s, online, setpoint_w,
-        event_id`` (for which it is commanded now, None for none)``, test`` (that one is)``, proof, reason,
-        sentence``); ``test`` (the event named is one); ``by_reason`` (all sites); ``asked`` (commanded now,
-        for any event), and of them ``silent``; ``online, enrolled``; ``spare_w`` (what idle homes could hold
-        for an hour); ``next_cursor``.
+        event_id`` (for which it is commanded now, None for none)``, test`` (that one is)``, proof, reason``
+        (``selected`` does help, or could)``, sentence``); ``test`` (the event named is one); ``by_reason``
+        (all sites); ``asked`` (commanded now, for any event), and of them ``silent``; ``online, enrolled``;
+        ``spare_w`` (what idle homes could hold for an hour); ``next_cursor``.
     """
     offset = offset_at(cursor) if cursor else max(0, offset)
     live, now = desk.running, desk.clock.now()
@@ -269,7 +269,7 @@ async def list_fleet(
         "silent": int(live.silent(busy).sum()),
         "online": int((fleet.online & fleet.enrolled).sum()),
         "by_reason": {each.value: int(counts[place]) for place, each in enumerate(REASONS) if counts[place]},
-        "sites": _sites_now(live, shown, codes, now),
+        "sites": _sites_now(live, shown, codes, now, of_event=bool(event)),
     }
 
 
@@ -283,7 +283,8 @@ async def every_site(
 
     async def parts() -> AsyncIterator[list[Json]]:
         for first in range(0, len(rows), SITES_AT_ONCE):
-            yield _sites_now(live, rows[first : first + SITES_AT_ONCE], codes, now)
+            part = rows[first : first + SITES_AT_ONCE]
+            yield _sites_now(live, part, codes, now, of_event=bool(event))
             await asyncio.sleep(0)
 
     return parts()
@@ -329,14 +330,18 @@ def _named(live: Live, rows: IntColumn, word: str) -> IntColumn:
     return np.array(found, dtype=np.int64)
 
 
+WORDS_NOW = REASON_WORDS | {Reason.SELECTED: "ready"}
+"""What is said of a home that no event asks now: it takes no part, however well it could."""
+
+
 def site_now(live: Live, row: int, reason: Reason, now: datetime) -> Json:
     """Return one home as it is now, without its owner."""
-    return _site_now(live, row, reason, _Asked.of(live, now), now)
+    return _site_now(live, row, reason, _Asked.of(live, now), now, WORDS_NOW)
 
 
-def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime) -> list[Json]:
-    asked = _Asked.of(live, now)
-    return [_site_now(live, row, REASONS[codes[row]], asked, now) for row in rows.tolist()]
+def _sites_now(live: Live, rows: IntColumn, codes: IntColumn, now: datetime, *, of_event: bool) -> list[Json]:
+    asked, words = _Asked.of(live, now), REASON_WORDS if of_event else WORDS_NOW
+    return [_site_now(live, row, REASONS[codes[row]], asked, now, words) for row in rows.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +364,9 @@ class _Asked:
         return None if number == NO_EVENT else self.event_ids[number]
 
 
-def _site_now(live: Live, row: int, reason: Reason, asked: _Asked, now: datetime) -> Json:
+def _site_now(
+    live: Live, row: int, reason: Reason, asked: _Asked, now: datetime, words: Mapping[Reason, str]
+) -> Json:
     fleet = live.controller.fleet
     enrollment = live.controller.roster.enrollments[row]
     sampled_s = int(fleet.sampled_at_s[row])
@@ -384,7 +391,7 @@ def _site_now(live: Live, row: int, reason: Reason, asked: _Asked, now: datetime
         "test": event_id in asked.tests,
         "proof": ProofState(int(asked.state[row])).name.lower(),
         "reason": reason.value,
-        "sentence": REASON_WORDS[reason],
+        "sentence": (words if event_id is None else REASON_WORDS)[reason],
     }
 
 
