@@ -1,5 +1,6 @@
 """The loopback API: the same operations, a token, problem documents, limits."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,6 +46,22 @@ async def test_every_operation_of_the_command_line_has_its_place_in_the_api(api:
     assert {(path, method) for path in paths for method in paths[path] if path.startswith("/api")} == {
         (route.path, route.method.lower()) for route in ROUTES.values()
     } | others
+
+
+async def test_whoever_knows_only_the_description_finds_what_it_refers_to(api: httpx.AsyncClient) -> None:
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    said = {f"{method.upper()} {path}": each for path, of in paths.items() for method, each in of.items()}
+    told = {operation: each["description"] for operation, each in said.items() if "/api" in operation}
+
+    commands = {name for text in told.values() for name in re.findall(r"``(vpp [^`]+)``", text)}
+    of_ours = {name for text in told.values() for name in re.findall(r"``(\w+\.show_\w+|show_\w+)``", text)}
+    routes = {name for text in told.values() for name in re.findall(r"``((?:GET|PUT|POST) /[^`]+)``", text)}
+    assert (commands, of_ours) == (set(), set())
+    assert routes <= set(told)
+    assert "booked_usd" in told["GET /api/v1/owners/{owner_id}/statement"]
+    assert "fairness_index" in told["GET /api/v1/sites/{site_id}/history"]
+    answers = said["PUT /api/v1/events/{event_id}"]["responses"]
+    assert answers["409"]["description"] == "What is stored does not permit it; nothing changed."
 
 
 async def test_without_the_token_nothing_is_told(api: httpx.AsyncClient) -> None:

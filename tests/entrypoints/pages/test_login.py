@@ -211,6 +211,9 @@ async def test_every_operation_of_the_api_says_what_it_does_and_takes(suburb: Su
     start = page.text.partition("PUT /api/v1/events/{event_id}<")[2].partition("</section>")[0]
     assert "<td><code>power_mw</code></td><td>body</td><td>string" in start
     assert "<td><code>Idempotency-Key</code></td><td>header</td>" in start
+    assert (
+        "<td><code>409</code></td><td>What is stored does not permit it; nothing changed.</td>" in page.text
+    )
 
 
 async def test_a_short_password_or_an_owner_without_homes_is_refused(suburb: Suburb) -> None:

@@ -1,6 +1,6 @@
 """What the OpenAPI document says beyond the routes: problems, the key of a command, topics of MQTT."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from inspect import getdoc
 from typing import Any
 
@@ -9,6 +9,18 @@ from fastapi.openapi.utils import get_openapi
 
 from vpp.entrypoints.http.commands import is_command
 from vpp.entrypoints.http.problems import USUAL, Problem
+from vpp.entrypoints.operations import (
+    alarms,
+    cross_check,
+    days,
+    disputes,
+    events,
+    money,
+    payouts,
+    sources,
+    staff_reads,
+)
+from vpp.entrypoints.operations.desk import Json
 from vpp.entrypoints.routes import ROUTES
 
 _KEY = {
@@ -26,6 +38,27 @@ _REASON = {
     "description": "why, for the trail",
     "schema": {"type": "string", "maxLength": 500},
 }
+
+COMMANDS: Mapping[str, Callable[..., Awaitable[Json]]] = {
+    "vpp alarm list": alarms.list_alarms,
+    "vpp day exclude": days.exclude_day,
+    "vpp day include": days.include_day,
+    "vpp dispute ask": disputes.ask_dispute,
+    "vpp dispute list": staff_reads.read_disputes,
+    "vpp event list": events.list_events,
+    "vpp event show": events.show_event,
+    "vpp ledger verify --head": money.verify_ledger,
+    "vpp meter check EVENT --quarantine": cross_check.quarantine_meters,
+    "vpp owner history": staff_reads.read_history,
+    "vpp owner messages": staff_reads.read_contact,
+    "vpp payout confirm": payouts.confirm_payout,
+    "vpp payout run": payouts.run_payout,
+    "vpp settle EVENT": money.settle_event,
+    "vpp site show": staff_reads.read_site,
+    "vpp source add": sources.add_source,
+    "vpp source approve NAME": sources.approve_source,
+}
+"""What descriptions call by its command: whoever knows only the API reads a method and a path instead."""
 
 TOPICS = (
     ("grid/v1/{source}/event", "grid operator to controller", "by the source", "OpenADR 3.1 notification"),
@@ -71,7 +104,7 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=_about(), routes=app.routes)
             made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-            said = {(route.method, route.path): getdoc(each) for each, route in ROUTES.items()}
+            said = {(route.method, route.path): _told(getdoc(each)) for each, route in ROUTES.items()}
             for path, methods in made["paths"].items():
                 for method, about in methods.items():
                     if path.startswith("/api"):
@@ -88,6 +121,14 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI documents this as the way
+
+
+def _told(text: str | None) -> str | None:
+    """Return what an operation says of itself, other operations called as the API calls them."""
+    for command, operation in COMMANDS.items():
+        route = ROUTES[operation]
+        text = text and text.replace(f"``{command}``", f"``{route.method} {route.path}``")
+    return text
 
 
 def listed(document: Mapping[str, Any]) -> list[dict[str, Any]]:

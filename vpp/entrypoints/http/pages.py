@@ -27,7 +27,7 @@ from vpp.entrypoints.http.api import BodyLimit
 from vpp.entrypoints.http.description import SIGNALS, TOPICS, listed
 from vpp.entrypoints.http.metrics import RequestTimes
 from vpp.entrypoints.http.pages_faults import other_host, tell_faults, too_long
-from vpp.entrypoints.http.problems import problem
+from vpp.entrypoints.http.problems import MEANS, problem
 from vpp.entrypoints.http.security import CookieSigner, SecurityHeaders
 from vpp.entrypoints.http.showing import STATIC, show
 from vpp.entrypoints.http.visitor import Front
@@ -106,7 +106,7 @@ def create_pages(front: Front, api_document: Callable[[], dict[str, Any]]) -> Fa
     async def api_page(request: Request) -> Response:
         """Show every operation of the API."""
         operations = listed(api_document())
-        return show(request, "docs.html", operations=operations, signals=SIGNALS, topics=TOPICS)
+        return show(request, "docs.html", operations=operations, signals=SIGNALS, topics=TOPICS, errors=MEANS)
 
     pages.mount("/static", StaticFiles(directory=STATIC))
     return pages

@@ -29,11 +29,26 @@ class Problem(BaseModel):
     faults: list[str] = Field(default_factory=list)
 
 
+MEANS = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
+    HTTPStatus.UNAUTHORIZED: "The token is missing or another one.",
+    HTTPStatus.FORBIDDEN: "Who asks may not do this.",
+    HTTPStatus.NOT_FOUND: "What the path names is not here.",
+    HTTPStatus.CONFLICT: "What is stored does not permit it; nothing changed.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "A body has at most 64 KiB, a file 64 MiB; nothing was done.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "What was sent cannot be used, faults says what; nothing was done.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many in too short a time; ask again later.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database or the controller is not there now; ask again, under the "
+    "same Idempotency-Key.",
+}
+"""What each status says of what became of the request."""
+
+
 def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return how the description of the API names these answers."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        int(status): {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        int(status): {"description": MEANS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses
     }
 

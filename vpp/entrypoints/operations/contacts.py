@@ -67,7 +67,7 @@ async def keep_contact(
         muted: Kinds that are not written: ``scheduled, changed, starting, ended, paid``.
 
     Returns:
-        As ``show_contact``.
+        What ``vpp owner messages`` has.
     """
     if not await desk.store.enrollments(owner_ids=[owner_id]):
         raise OperationRefused(f"owner {owner_id[:60]} has no home here; vpp site list names all owners")
@@ -103,7 +103,7 @@ async def keep_staff_contact(
         rank: 0 to 9.
 
     Returns:
-        As ``show_contact``.
+        What ``vpp owner messages`` has.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.@_-]{0,63}", name):
         raise OperationRefused(f"name {name[:70]!r} is not 1-64 of a-z, 0-9 and '.@_-'")

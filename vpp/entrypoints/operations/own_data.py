@@ -77,9 +77,10 @@ async def export_owner(
         reason: Why staff ask.
 
     Returns:
-        ``owner_id, exported_at, time_zone`` (of the first home); ``data`` as of ``show_own_data``;
-        ``events``, ``statement``, ``payouts``;
-        ``questions`` with their answers;
+        ``owner_id, exported_at, time_zone`` (of the first home); ``data``: ``homes``, each as
+        ``vpp site show`` has it, ``consents`` (``site_id, at, what, version, program_id, program``),
+        ``reads`` (``at, actor, action, reason``) and ``calendar_since``; ``events``, ``statement``,
+        ``payouts``; ``questions`` with their answers;
         ``opt_outs``: ``site_id, event_id, opted_out_at, taken_back_at, origin``; ``readings`` of the
         battery's meter: ``site_id, at, discharged_wh, charged_wh, imported_wh, exported_wh, quality``;
         ``contact`` and ``notices``. ``differs`` is None; where somebody changed the books in the database it

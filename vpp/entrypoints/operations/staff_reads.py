@@ -3,9 +3,11 @@
 The owner sees each such entry at once. Owners read their own data elsewhere, and leave no such entry.
 """
 
+import inspect
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import TypeVar
 
 from vpp.domain.access import TrailEntry
 from vpp.domain.enrollment import Enrollment
@@ -19,6 +21,19 @@ from vpp.entrypoints.operations.sites import site_facts
 
 ON_THE_COMMAND_LINE = "asked on the command line"
 LEAST_REASON = 3
+
+OperationT = TypeVar("OperationT", bound=Callable[..., Awaitable[Json]])
+
+
+def _answers_as(source: Callable[..., Awaitable[Json]]) -> Callable[[OperationT], OperationT]:
+    """Let an operation's description end with what another one says that it returns."""
+    returns = (inspect.getdoc(source) or "").partition("Returns:")
+
+    def described(operation: OperationT) -> OperationT:
+        operation.__doc__ = f"{inspect.getdoc(operation)}\n\n{''.join(returns[1:])}"
+        return operation
+
+    return described
 
 
 async def homes_for(desk: Desk, owner_id: str, actor: str, reason: str, action: str) -> Sequence[Enrollment]:
@@ -106,8 +121,9 @@ async def read_contact(desk: Desk, *, owner_id: str, actor: str, reason: str = O
     return await show_contact(desk, owner_id=owner_id)
 
 
+@_answers_as(show_statement)
 async def read_statement(desk: Desk, *, owner_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE) -> Json:
-    """Return all that an owner earned, as ``money.show_statement`` has it, for staff who say why.
+    """Return all that an owner earned, with every number behind it, for staff who say why.
 
     Where somebody changed an entry of the owner in the database, nothing can be summed: then only
     ``owner_id``, ``balanced`` (False) and ``differs``, what was changed.
@@ -132,10 +148,11 @@ async def read_site(desk: Desk, *, site_id: str, actor: str, reason: str = ON_TH
     return site_facts(next(home for home in homes if home.site_id == site_id))
 
 
+@_answers_as(fairness.site_history)
 async def read_site_history(
     desk: Desk, *, site_id: str, actor: str, reason: str = ON_THE_COMMAND_LINE
 ) -> Json:
-    """Return what a home did this season, as ``fairness.site_history`` has it, for staff who say why."""
+    """Return what a home did this season, and how that compares, for staff who say why."""
     known = await desk.enrollment(site_id)
     await homes_for(desk, known.owner_id, actor, reason, f"read season of {site_id}")
     return await fairness.site_history(desk, site_id=site_id)
