@@ -61,3 +61,16 @@ def test_only_what_is_no_sign_is_written_as_its_escape(text: str, shown: str):
 def test_every_command_prints_through_it():
     assert isinstance(stdout, Terminal)
     assert isinstance(stderr, Terminal)
+
+
+def test_an_id_is_not_broken_on_a_narrow_terminal_so_that_it_can_be_copied():
+    file = io.StringIO()
+    columns = ("event", "state", "program", "starts", "ends", "asks", "flags")
+    when = "Wed 9 Sep 2026 5:00 PM PDT"
+
+    Terminal(file=file, width=80).print(
+        table(*columns, rows=[["ev-2026-09-09-1", "ended", "elrp-a4-pge", when, when, "500.0 kW", "-"]])
+    )
+
+    assert "ev-2026-09-09-1 " in file.getvalue()
+    assert max(len(line) for line in file.getvalue().splitlines()) <= 80

@@ -14,6 +14,8 @@ from rich.text import Text
 from vpp.entrypoints.operations import owner_money
 from vpp.entrypoints.operations.tracing import without_repeats
 
+WHOLE_ID = 30  # characters of a row's first cell that are not broken into lines
+
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -55,12 +57,20 @@ def exact_kilowatt_hours(energy_wh: int | str | None) -> str:
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
-    """Return a plain table; columns named in ``right`` are numbers."""
+    """Return a plain table; columns named in ``right`` are numbers. What a row is about breaks last."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+    cells = [[Text(str(cell)) for cell in row] for row in rows]
+    for place, name in enumerate(columns):
+        # Whoever copies an id from a terminal of 80 columns must get it whole.
+        widest = max((row[0].cell_len for row in cells), default=0) if place == 0 else 0
+        grid.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            min_width=min(widest, WHOLE_ID),
+        )
+    for row in cells:
+        grid.add_row(*row)
     return grid
 
 
