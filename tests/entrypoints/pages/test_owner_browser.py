@@ -16,7 +16,7 @@ from tests.entrypoints.pages.screenshots import an_evening_before
 from tests.entrypoints.pages.test_browser import faults_of, width_of
 from tests.entrypoints.pages.world import PASSWORD, PROGRAM, Suburb, a_suburb
 from vpp.domain.access import Role
-from vpp.entrypoints.operations import contacts, events, sites, starting
+from vpp.entrypoints.operations import contacts, events, money, sites, starting
 
 SITE = "s-001"
 OWNER = f"o-{SITE}"
@@ -193,6 +193,36 @@ async def test_what_was_typed_outlives_a_login_that_ended_meanwhile(window: Wind
     await expect(page.get_by_text("Saved.")).to_be_visible()
     await page.goto(f"{window.address}/owner/data?again=yes")
     assert await page.evaluate("sessionStorage.length") == 0
+
+
+async def test_a_statement_is_printed_dark_on_light_and_without_forms(window: Window) -> None:
+    await begin(window.suburb)
+    await window.suburb.pass_time(60)
+    await events.cancel_event(window.suburb.desk, event_id="hot-1", actor="staff:ana")
+    await money.settle_event(window.suburb.desk, event_id="hot-1")
+    page = await window.open(width=794, dark=True)
+    await window.log_in(page, "rosa")
+    await page.goto(f"{window.address}/owner/events/hot-1")
+    await expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+    await page.emulate_media(media="print", color_scheme="dark")
+
+    colours = await page.evaluate(
+        "() => { const { color, backgroundColor } = getComputedStyle(document.documentElement);"
+        " return [color, backgroundColor].map((each) => Number(each.match(/\\d+/)[0])); }"
+    )
+    assert colours[0] < 64
+    assert colours[1] > 192
+    await expect(page.get_by_role("button", name="Send")).to_be_hidden()
+
+
+async def test_on_a_phone_a_table_without_rows_says_so_from_the_left(window: Window) -> None:
+    page = await a_phone(window)
+    await page.goto(f"{window.address}/owner/data")
+
+    empty = page.get_by_role("cell", name="Nobody of the staff has looked")
+
+    await expect(empty).to_have_css("text-align", "left")
 
 
 async def test_no_page_of_the_owner_has_a_serious_fault_or_scrolls_sideways(window: Window) -> None:
