@@ -225,6 +225,16 @@ async def test_on_a_phone_a_table_without_rows_says_so_from_the_left(window: Win
     await expect(empty).to_have_css("text-align", "left")
 
 
+async def test_on_a_phone_a_cell_without_words_takes_no_line(window: Window) -> None:
+    page = await a_phone(window)
+    await page.goto(f"{window.address}/owner/data")
+
+    await page.get_by_role("button", name="Make a calendar address").click()
+
+    await expect(page.locator("td[data-label=What]", has_text="made a calendar address")).to_be_visible()
+    await expect(page.locator("td[data-label=Why]").first).to_be_hidden()
+
+
 async def test_no_page_of_the_owner_has_a_serious_fault_or_scrolls_sideways(window: Window) -> None:
     await begin(window.suburb)
     await window.suburb.pass_time(60)
