@@ -14,11 +14,12 @@ from tests.entrypoints.test_home_assistant import CONFIG, Home
 from vpp.domain.access import Role
 from vpp.entrypoints import cli_fleet, cli_owner, rendering
 from vpp.entrypoints.operations.board import list_fleet
-from vpp.entrypoints.operations.owner import show_own_events
+from vpp.entrypoints.operations.owner import show_own_events, show_own_home
 from vpp.entrypoints.operations.preview import preview_event
+from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.sites import why_site
 from vpp.entrypoints.operations.starting import start_event, stop_all
-from vpp.entrypoints.rendering_capacity import show_preview
+from vpp.entrypoints.rendering_capacity import show_preview, show_rehearsal
 
 
 @pytest.fixture
@@ -110,6 +111,23 @@ async def test_commands_about_a_home_and_its_owner_mark_the_tests(suburb: Suburb
     assert printed["drill"].startswith("TEST: never paid, never counted")
     assert "TEST" not in printed["ev-1"]
     assert ("drill TEST" in history, "ev-1 TEST" in history, "ev-1" in history) == (True, False, True)
+
+
+@pytest.mark.parametrize("test", [True, False])
+async def test_commands_that_only_look_at_an_event_mark_a_test(suburb: Suburb, test: bool) -> None:
+    previewed: Any = await preview_event(suburb.desk, program_id=PROGRAM, power_mw="0.01", test=test)
+    rehearsed: Any = await rehearse_event(suburb.desk, event_id="drill" if test else "ev-1")
+    coming: Any = await show_own_home(suburb.desk, owner_id="o-s-001")
+
+    for show, found in ((show_preview, previewed), (show_rehearsal, rehearsed)):
+        console = Console(record=True, file=StringIO(), width=200)
+        show(console, found)
+        assert console.export_text().startswith("TEST: never paid, never counted") == test
+    console = Console(record=True, file=StringIO(), width=200)
+    cli_owner._show_home(console, coming)
+    printed = console.export_text()
+    assert "Console drill (TEST), Wed" in printed
+    assert "Console ev-1, Wed" in printed
 
 
 async def test_stop_all_says_which_of_the_events_are_tests(suburb: Suburb) -> None:

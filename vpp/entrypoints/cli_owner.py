@@ -46,7 +46,8 @@ def _show_home(console: Console, found: dict[str, Any]) -> None:
         starts, ends = (rendering.local(event[name], event["time_zone"]) for name in ("starts_at", "ends_at"))
         asked = f"asked for {rendering.kilowatts(part['setpoint_w'])}" if part["setpoint_w"] else "not asked"
         out = ", opted out" if part["opted_out_at"] or part["opted_out_at_home"] else ""
-        console.print(f"{part['site_id']}: {event['name']}, {starts} to {ends}, {asked}{out}", markup=False)
+        name = f"{event['name']} (TEST)" if event["test"] else event["name"]
+        console.print(f"{part['site_id']}: {name}, {starts} to {ends}, {asked}{out}", markup=False)
     for each in found["homes"]:
         now = each["now"] or {}
         charge = "unknown" if now.get("charge_pct") is None else f"{now['charge_pct']:.0f} %"

@@ -4,11 +4,12 @@ from typing import Any
 
 from rich.console import Console
 
-from vpp.entrypoints.rendering import amount, kilowatt_hours, kilowatts, local, table
+from vpp.entrypoints.rendering import amount, kilowatt_hours, kilowatts, local, show_mark, table
 
 
 def show_preview(console: Console, found: dict[str, Any]) -> None:
     """Print what an event would get."""
+    show_mark(console, found)
     zone, firm = found["time_zone"], found["firm"]
     console.print(
         f"{local(found['starts_at'], zone)} to {local(found['ends_at'], zone)}, nobody is commanded",
@@ -84,6 +85,7 @@ def _nominated(found: dict[str, Any]) -> str:
 
 def show_rehearsal(console: Console, found: dict[str, Any]) -> None:
     """Print how an event would go."""
+    show_mark(console, found)
     percents = [
         ("-" if found[key] is None else f"{found[key]:g} %") for key in ("delivered_pct", "after_5_min_pct")
     ]

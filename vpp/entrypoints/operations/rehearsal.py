@@ -26,7 +26,15 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.eligibility import STALE_AFTER_S
 from vpp.domain.enrollment import EnrollmentRequest
 from vpp.domain.fleet import FleetState, Roster
-from vpp.domain.grid_event import EventHistory, EventStatus, Grant, GrantKind, GridEvent, steps_in_force
+from vpp.domain.grid_event import (
+    EventHistory,
+    EventStatus,
+    Grant,
+    GrantKind,
+    GridEvent,
+    is_test,
+    steps_in_force,
+)
 from vpp.domain.home_model import HomeModel
 from vpp.domain.interval import Interval, from_epoch, to_epoch, whole_second
 from vpp.domain.proof import ProofState
@@ -73,7 +81,7 @@ async def rehearse_event(
         ``greatest_shortfall_w`` and ``shortfall_wh`` (in the same time); ``sites`` (commanded), ``commands,
         ticks``; ``reasons`` (sites by reason at the end), ``lowest_charge_pct``; ``curve``: ``at, asked_w,
         planned_w, delivered_w`` each minute; ``worst_feeders``: ``name, sites, planned_wh, delivered_wh,
-        shortfall_wh, peak_w, cap_w``; ``out_of_program``. Leave and approval are taken as given.
+        shortfall_wh, peak_w, cap_w``; ``out_of_program, test``. Leave and approval are taken as given.
         Events that are on, or will be on before its end, are rehearsed with it: from now on, with the
         commands homes have, who is held back, and what each home was found to give. Dispatch alone is
         rehearsed: no signal is judged and nothing is settled.
@@ -387,6 +395,7 @@ def _report(stage: _Stage, notes: _Notes, history: EventHistory, span: Interval,
         ],
         "worst_feeders": _worst_feeders(stage, notes),
         "out_of_program": list(history.latest.out_of_program),
+        "test": is_test(history),
     }
 
 
