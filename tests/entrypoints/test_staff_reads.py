@@ -103,6 +103,7 @@ async def test_a_program_that_asks_the_api_is_named_to_the_owner(
         ("DELETE", f"events/hot-2/opt-outs/{SITE}", None, "opt in to hot-2"),
         ("POST", f"owners/{OWNER}/sites/{SITE}/withdrawal", None, f"leave the program with {SITE}"),
         ("PUT", f"owners/{OWNER}/contact", {"address": "json://elsewhere"}, "change contact"),
+        ("PUT", f"owners/{OWNER}/sites/{SITE}/name", {"name": "beach"}, f"name home {SITE}"),
         ("POST", f"owners/{OWNER}/calendar", None, "open calendar"),
         ("DELETE", f"owners/{OWNER}/calendar", None, "close calendar"),
     ],

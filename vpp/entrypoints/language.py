@@ -51,6 +51,7 @@ DONE = {
     "reserve ": "reserve",
     "change reserve of ": "reserve_of",
     "change contact": "where",
+    "name home ": "name",
     "write off": "write_off",
     "opt out of ": "out",
     "opt in to ": "in",

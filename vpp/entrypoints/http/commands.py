@@ -66,6 +66,7 @@ OWNERS_WORDS = {
     "opt_in_site": "opt in to {event_id}",
     "leave_program": "leave the program with {site_id}",
     "keep_contact": "change contact",
+    "name_home": "name home {site_id}",
     "open_calendar": "open calendar",
     "close_calendar": "close calendar",
 }
