@@ -391,21 +391,27 @@ def test_a_gap_in_an_event_uses_none_of_the_seasons_hours() -> None:
     assert season_seconds([history(version(steps=steps))], {"caiso": source()}, program(), START) == 2 * 3_600
 
 
-def test_lowest_priority_number_then_the_later_modification_then_the_id_holds_a_site() -> None:
+def test_a_real_event_then_the_lowest_priority_number_the_later_modification_and_the_id_holds_a_site() -> (
+    None
+):
     events = [
         version(event_id="none", priority=None, modified_at=START),
         version(event_id="b", priority=1),
         version(event_id="a", priority=1),
         version(event_id="newer", priority=1, modified_at=COMMIT + MINUTE),
         version(event_id="highest", priority=0),
+        version(event_id="test", priority=0, modified_at=COMMIT + MINUTE, test=True),
     ]
 
-    assert [event.event_id for event in sorted(events, key=precedence_key)] == [
+    assert [
+        event.event_id for event in sorted(events, key=lambda each: precedence_key(each, test=each.test))
+    ] == [
         "highest",
         "newer",
         "a",
         "b",
         "none",
+        "test",
     ]
 
 

@@ -136,3 +136,29 @@ async def test_event_that_waits_for_approval_takes_no_approved_power_of_one_that
 
     assert waiting_w == (8_000, 4_000)
     assert (power(world, "ev-first"), power(world, "ev-second")) == (8_000, 20_000)
+
+
+async def test_a_test_takes_no_home_and_no_power_from_a_real_event() -> None:
+    world = await a_street(homes=6)
+    await world.store.add_source(replace(GRID, max_power_w=Watts(30_000)))
+    await world.signal(25_000, event_id="ev-real", priority=None)
+    await run(world, ticks=16)
+    real = world.board.plans["ev-real"].setpoint_w.copy()
+
+    await world.signal(20_000, event_id="ev-test", priority=0, test=True)
+    await run(world, ticks=4)
+
+    assert np.array_equal(world.board.plans["ev-real"].setpoint_w, real)
+    assert real.sum() == 25_000
+    assert power(world, "ev-test") <= 5_000
+
+
+async def test_a_real_event_takes_the_homes_of_a_test() -> None:
+    world = await a_street(homes=6)
+    await world.signal(25_000, event_id="ev-test", priority=0, test=True)
+    await run(world, ticks=16)
+
+    await world.signal(25_000, event_id="ev-real", priority=None)
+    await run(world, ticks=4)
+
+    assert power(world, "ev-real") == 25_000

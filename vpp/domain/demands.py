@@ -53,7 +53,7 @@ def open_demands(
     """
     found = []
     known = [(each, in_force(each, at=now, max_power_w=_limit_w(each, sources))) for each in histories]
-    for history, standing in sorted(known, key=lambda each: precedence_key(each[1].version)):
+    for history, standing in sorted(known, key=_precedence):
         event = standing.version
         steps = steps_ahead(history, _limit_w(history, sources), now)
         program_no = roster.programs.find(event.program_id)
@@ -77,6 +77,11 @@ def open_demands(
             )
         )
     return found
+
+
+def _precedence(known: tuple[EventHistory, InForce]) -> tuple[object, ...]:
+    history, standing = known
+    return precedence_key(standing.version, test=is_test(history))
 
 
 def in_turn(

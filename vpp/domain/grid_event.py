@@ -348,13 +348,13 @@ def authorized_power(
     return allowed
 
 
-def precedence_key(event: GridEvent) -> tuple[bool, int, float, str]:
-    """Return what sorts the event that holds a shared site first.
+def precedence_key(event: GridEvent, *, test: bool) -> tuple[bool, bool, int, float, str]:
+    """Return what sorts the event that holds a shared site first: never a ``test`` before a real one.
 
-    The lowest priority number (absent is last), then the later modification, then the id.
+    Then the lowest priority number (absent is last), then the later modification, then the id.
     """
     later_first = -(event.modified_at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    return event.priority is None, event.priority or 0, later_first, event.event_id
+    return test, event.priority is None, event.priority or 0, later_first, event.event_id
 
 
 def by_source(histories: Iterable[EventHistory]) -> dict[str, list[EventHistory]]:
@@ -393,18 +393,18 @@ def stands_since(history: EventHistory, at: datetime) -> datetime:
     return edges[place - 1] if place else at
 
 
-def _leave_key(history: EventHistory, at: datetime, max_power_w: int) -> tuple[bool, int, bool, float, str]:
+def _leave_key(history: EventHistory, at: datetime, max_power_w: int) -> tuple[tuple[int, ...], float, str]:
     """Return what sorts a source's events by their turn at its limit: among equals who said so much first."""
     version = in_force(history, at=at, max_power_w=max_power_w).version
-    no_priority, priority, later_first, event_id = precedence_key(version)
+    *rank, later_first, event_id = precedence_key(version, test=is_test(history))
     if _asks_for_all(history, at):
-        return no_priority, priority, True, later_first, event_id
+        return (*rank, True), later_first, event_id
     asked_w, said_at = _asked(version, at), version.committed_at
     for each in reversed(history.versions[: history.versions.index(version)]):
         if _asked(each, at) < asked_w or not _forced(history, each, at):
             break
         said_at = each.committed_at
-    return no_priority, priority, False, said_at.timestamp(), event_id
+    return (*rank, False), said_at.timestamp(), event_id
 
 
 def _may_ask(history: EventHistory) -> Interval | None:

@@ -301,7 +301,7 @@ class Sums:
             if history is None:
                 raise OperationRefused(f"the signal of {event_id} was not accepted; see the log above")
             histories.append(history)
-        for history in sorted(histories, key=lambda each: precedence_key(each.latest)):
+        for history in sorted(histories, key=lambda each: precedence_key(each.latest, test=False)):
             await self._add(store, history)
 
     async def _add(self, store: Store, history: EventHistory) -> None:
