@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from tests.entrypoints.builders import an_event, take_event
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
@@ -17,6 +18,7 @@ from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations.desk import OperationRefused
 from vpp.entrypoints.operations.rehearsal import rehearse_event
 from vpp.entrypoints.operations.starting import start_event
+from vpp.entrypoints.rendering_capacity import show_rehearsal
 
 
 @pytest.fixture
@@ -71,6 +73,18 @@ async def test_feeders_cap_is_kept_in_the_rehearsal_and_told(suburb: Suburb) -> 
     (feeder,) = found["worst_feeders"]
     assert feeder["cap_w"] == 12_000
     assert feeder["peak_w"] <= 12_000
+
+
+async def test_rehearsal_that_asks_no_home_names_no_charge(
+    suburb: Suburb, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suburb.controller.terms = replace(suburb.controller.terms, feeder_caps_w={"f-1": 0})
+
+    show_rehearsal(Console(), await rehearse(suburb, power_mw="0.02"))
+
+    printed = capsys.readouterr().out
+    assert "homes                0" in printed
+    assert "None" not in printed
 
 
 async def test_event_that_stands_is_rehearsed_from_its_start_with_its_opt_outs(suburb: Suburb) -> None:

@@ -89,12 +89,13 @@ def show_rehearsal(console: Console, found: dict[str, Any]) -> None:
     percents = [
         ("-" if found[key] is None else f"{found[key]:g} %") for key in ("delivered_pct", "after_5_min_pct")
     ]
+    lowest_pct = found["lowest_charge_pct"]
     rows = [
         ("asked", kilowatt_hours(found["asked_wh"])),
         ("delivered", f"{kilowatt_hours(found['delivered_wh'])}, {percents[0]}"),
         ("after five minutes", percents[1]),
         ("greatest shortfall", kilowatts(found["greatest_shortfall_w"])),
-        ("homes", f"{found['sites']}, down to {found['lowest_charge_pct']} %"),
+        ("homes", "0" if lowest_pct is None else f"{found['sites']}, down to {lowest_pct} %"),
         ("commands", f"{found['commands']} in {found['ticks']} ticks, none of which left"),
         ("outside its program", ", ".join(found["out_of_program"]) or "no"),
     ]
