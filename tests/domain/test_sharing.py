@@ -67,6 +67,19 @@ def test_homes_that_only_the_later_event_may_use_are_counted_for_it() -> None:
     assert not found.any()
 
 
+def test_homes_that_fewer_others_may_use_are_taken_first() -> None:
+    one_feeder = flags([True, False] * 4)
+
+    found = left_to_others(
+        Claim(EMERGENCY, everyone(8), 20_000),
+        [Claim(WATCH, everyone(8), 20_000), Claim(3, one_feeder, 20_000)],
+        firm_w=column([5_000] * 8),
+        serving_no=column([NOBODY] * 8),
+    )
+
+    assert found.tolist() == one_feeder.tolist()
+
+
 def test_homes_of_a_zone_that_may_carry_no_more_are_left_and_others_taken_for_them() -> None:
     homes, zone = everyone(8), column([0, 0, 0, 0, 1, 1, 1, 1])
     event, other = Claim(EMERGENCY, homes, 20_000), Claim(WATCH, homes, 20_000)

@@ -113,6 +113,8 @@ class Brake:
         Nor may more leave than the fleet may rise: what they give has to be asked of others first.
         """
         leaving_w = np.where(leaving, setpoint_w, 0)
+        if not len(self.zone_floor_w) and int(leaving_w.sum()) <= self.rise_w:
+            return leaving
         smallest_first = np.lexsort((np.arange(len(leaving_w)), leaving_w))
         allowed: BoolColumn = _first_of_all(leaving_w, smallest_first, self.rise_w) == leaving_w
         if len(self.zone_floor_w):

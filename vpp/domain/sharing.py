@@ -107,12 +107,14 @@ def _needed_of(contested: BoolColumn, claim: Claim, mine: Claim, firm_w: IntColu
 def _in_turn(rows: IntColumn, mine: Claim, later: Sequence[Claim], serving_no: IntColumn) -> IntColumn:
     """Return sites in the order in which an event takes them: its own, free ones, those of the others.
 
-    Among equals the number is scattered, so that each event gets full and empty homes, near and far.
+    Of these first the sites that few others may use: an event that names one feeder has no choice. Among
+    equals the number is scattered, so that each event gets full and empty homes, near and far.
     """
     serving = serving_no[rows]
-    turn = np.ones(len(rows), dtype=np.int64)
+    turn, wanted = np.ones(len(rows), dtype=np.int64), np.zeros(len(rows), dtype=np.int64)
     for claim in later:
         turn[serving == claim.event_no] = 2
+        wanted += claim.eligible[rows]
     turn[serving == mine.event_no] = 0
     scattered = rows * 2_654_435_761 % 2**32
-    return rows[np.lexsort((rows, scattered, turn))]
+    return rows[np.lexsort((rows, scattered, wanted, turn))]
