@@ -11,6 +11,7 @@ from simulators.inverter import Inverter
 from simulators.kernel import Kernel, drive
 from simulators.powerwall import Gateway
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
+from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.ports import Packet
 from vpp.wire.gateway_telemetry import GridState
 
@@ -143,7 +144,7 @@ class OnlineHome:
         running = self.inverter.running_lease
         if not opted_out:
             self.refused_events.clear()
-        elif running is not None:
+        elif running is not None and running.event_id != UNKNOWN_EVENT:  # a thief's: it names no event
             self.refused_events.add(running.event_id)
         self.do(lambda: self.gateway.owner_opts_out(opted_out, self.now_s))
 

@@ -34,6 +34,7 @@ ONCE_BROKEN = {  # by seed, and whether its climate is harsh
     (80117, False): "a zone with a ramp cap fell by half as all that can be sustained turned into a power",
     (90422, False): "an event left a home to another that could not take it up under its zone's ramp cap",
     (91022, False): "healing kept a controller that had been replaced, and nobody led for twenty seconds",
+    (210238, False): "a thief's command named no event, and the owner's no was taken to be to that one",
     (220017, False): "a home fell silent as its event's power fell, and the others had to make room for it",
     (200694, False): "replay took a plan of a stop's second for the stop's own, and it was made after it",
     (200335, False): "an event was cancelled in the second of its first command: no time of it is to be paid",
