@@ -115,4 +115,4 @@ def test_whoever_raises_a_limit_or_gives_a_login_stands_in_the_trail(vpp: Vpp) -
     ]
     assert {each["actor"] for each in seen} == {f"operator:{pwd.getpwuid(os.getuid()).pw_name}"}
     assert stranger.exit_code == 1
-    assert "own key; leave --key away" in stranger.stderr
+    assert "own key; leave --key and --client away" in stranger.stderr
