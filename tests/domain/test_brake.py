@@ -1,7 +1,7 @@
 """Ramp caps: no rise and no scheduled end changes the fleet's power faster than allowed."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vpp.domain.brake import UNBOUNDED_W, Allowance, Brake, RampCaps, RampLog, brake_for
@@ -238,6 +238,13 @@ def test_no_plan_passes_rise_or_ceiling(
     st.integers(0, 200_000),
     st.sampled_from([1, 2]),
 )
+@example(
+    [(59_416, 8_000), (51_866, 45_000), (22_481, 45_000), (63_672, 8_000), (84_730, 120_000)],
+    30_000,
+    93_046,
+    1,
+)
+@example([(48_256, 20_000), (43_257, 120_000), (48_357, 20_000), (58_360, 45_000)], 100_000, 523, 1)
 def test_zones_fall_to_any_power_in_time_and_none_faster_than_its_cap(
     zones: list[tuple[int, int]], fleet_cap_w: int, next_w: int, events: int
 ) -> None:

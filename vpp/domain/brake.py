@@ -276,8 +276,10 @@ def brake_for(
         if next_w is None:
             continue
         if caps.fleet_w_per_min < UNBOUNDED_W:
-            # A home cut under 500 W ends whole: that much more than the ceiling asks may fall in a minute.
-            fall_w = max(0, share.fleet_w_per_min - MIN_COMMAND_W) * max(0, ahead_s) // 60
+            # A home cut under 500 W ends whole, one in each zone that is cut by itself: that much more than
+            # the ceiling asks may fall in a minute.
+            whole_w = min(MIN_COMMAND_W * (1 + int(capped.sum())), share.fleet_w_per_min // 4)
+            fall_w = (share.fleet_w_per_min - whole_w) * max(0, ahead_s) // 60
             ceiling_w = min(ceiling_w, next_w + fall_w)
         ceilings_w = _zone_ceilings(share, planned_zone_w, floor_w, next_w, ahead_s)
         if len(deaf_zone_w):
