@@ -25,6 +25,13 @@ SQLITE_CACHE_KIB = 32_768
 CONNECT_TIMEOUT_S = 10
 POOLED_CONNECTIONS = 5
 
+STATEMENT_S = 60.0
+"""How long a statement on PostgreSQL may take: far longer than any of a running service does.
+
+A server that vanished without a word (a lost host, a network that swallows packets) never ends a connection;
+dispatch would wait for its answer for ever, also when another server has long taken the address over.
+"""
+
 WRITER_IDLE_MS = 10_000
 """How long a writer on PostgreSQL may pause between two statements of one transaction."""
 
@@ -103,19 +110,20 @@ def _asyncpg_url(url: URL) -> URL:
     return url.set(drivername="postgresql+asyncpg", query=query)
 
 
-def make_engine(url: URL, *, durable: bool = True) -> AsyncEngine:
+def make_engine(url: URL, *, durable: bool = True, statement_s: float | None = None) -> AsyncEngine:
     """Return an engine that commits to the disk; nothing is connected yet.
 
     Args:
         url: What ``driver_url`` gave.
         durable: False for a SQLite file that is thrown away with its process: no commit waits for the disk.
+        statement_s: How long one statement may take on PostgreSQL; None, as for a migration, for any time.
     """
     if url.get_backend_name() == "postgresql":
         return create_async_engine(
             url,
             pool_pre_ping=True,
             pool_size=POOLED_CONNECTIONS,
-            connect_args={"timeout": CONNECT_TIMEOUT_S},
+            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": statement_s},
         )
     engine = create_async_engine(url, pool_size=POOLED_CONNECTIONS)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)

@@ -1,7 +1,5 @@
 """The whole store on one database, opened by its URL."""
 
-from contextlib import AsyncExitStack
-
 from sqlalchemy import text
 
 from vpp.adapters.sql.accounts import SqlAccounts
@@ -9,7 +7,7 @@ from vpp.adapters.sql.books import SqlBooks
 from vpp.adapters.sql.courses import SqlCourses
 from vpp.adapters.sql.dispatch import SqlDispatch
 from vpp.adapters.sql.disputes import SqlDisputes
-from vpp.adapters.sql.engine import Database, driver_url, make_engine
+from vpp.adapters.sql.engine import STATEMENT_S, Database, driver_url, make_engine
 from vpp.adapters.sql.meter import SqlMeter
 from vpp.adapters.sql.migrate import bring_up_to_date
 from vpp.adapters.sql.nominations import SqlNominations
@@ -49,24 +47,25 @@ class SqlStore(
         SqlNotices.__init__(self, database)
 
     @classmethod
-    async def open(cls, url: str, *, durable: bool = True) -> "SqlStore":
+    async def open(cls, url: str, *, durable: bool = True, statement_s: float = STATEMENT_S) -> "SqlStore":
         """Return the store at ``sqlite:///path`` or ``postgresql://…``, its tables up to date.
 
         A SQLite file that is thrown away with its process may be opened not ``durable``: its commits do
-        not wait for the disk.
+        not wait for the disk. A statement that PostgreSQL does not answer in ``statement_s`` is given up.
 
         Raises:
             UnknownDatabase: The URL names neither.
             StoreUnavailable: The server does not answer, or the file's directory is not there.
         """
-        database = Database(make_engine(driver_url(url), durable=durable))
-        await database.probe()
-        async with AsyncExitStack() as unless_opened:
-            unless_opened.push_async_callback(database.close)
-            async with database.write() as session:
+        engine_url = driver_url(url)
+        migrating = Database(make_engine(engine_url, durable=durable))
+        try:
+            await migrating.probe()
+            async with migrating.write() as session:
                 await (await session.connection()).run_sync(bring_up_to_date)
-            unless_opened.pop_all()
-        return cls(database)
+        finally:
+            await migrating.close()
+        return cls(Database(make_engine(engine_url, durable=durable, statement_s=statement_s)))
 
     async def ready(self) -> None:
         """Return when the database answers. Raises StoreUnavailable."""
