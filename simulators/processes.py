@@ -4,7 +4,7 @@ The store outlives it, its memory does not. It dies at a commit or at a send, ju
 the store answers late, not at all, or commits and then does not say so.
 """
 
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from types import coroutine
@@ -16,6 +16,7 @@ from vpp.adapters.clock import SlewedClock
 from vpp.adapters.ids import SeededIds
 from vpp.adapters.memory.broker import MemoryBroker, MemoryTransport
 from vpp.adapters.memory.store import MemoryStore
+from vpp.adapters.patience import STOPS_WAIT_S
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.command import AckBatch, DispatchTick, PlanRevision
 from vpp.domain.program import Program
@@ -29,6 +30,7 @@ WRITES = frozenset(
      "take_epoch", "commit", "record_acks", "append", "settle", "post")
 )  # fmt: skip
 WAKE_MS = 20
+PATIENCE_MS = int(1000 * STOPS_WAIT_S)
 IDLE_MS = 1000
 
 
@@ -95,6 +97,10 @@ class Ears:
 def suspend(for_ms: int) -> Generator[int, None, None]:
     """Let virtual time pass in the middle of a turn."""
     yield for_ms
+
+
+async def _nothing() -> None:
+    """Do nothing."""
 
 
 class Troubles:
@@ -175,12 +181,19 @@ class ProcessStore:
         process = self._process
         if process.troubles.fatal(Fault.TWO_CONTROLLERS):
             process.froze(process)
-            await suspend(process.troubles.freeze_ms)
+            await self._wait(process.troubles.freeze_ms)
         if process.troubles.in_store(Fault.STORE_SLOW):
             process.hesitates()
-            await suspend(process.kernel.random.randint(5, 1500))
+            await self._wait(process.kernel.random.randint(5, 1500))
         if process.troubles.in_store(Fault.STORE_BUSY):
             raise StoreUnavailable("the simulated database is busy")
+
+    async def _wait(self, for_ms: int) -> None:
+        """Let the database take so long; what does not wait for it in real life does not wait here."""
+        await suspend(min(for_ms, PATIENCE_MS))
+        if for_ms > PATIENCE_MS:
+            await self._process.meanwhile()
+            await suspend(for_ms - PATIENCE_MS)
 
     def _writing(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
         process, troubles = self._process, self._process.troubles
@@ -300,6 +313,15 @@ class ControllerProcess:
             ids=SeededIds(kernel.seed * 1000 + number),
             programs=programs,
         )
+        self.controller.patience = self._commits
+        self.meanwhile: Callable[[], Awaitable[None]] = _nothing  # what does not wait for a slow commit
+
+    async def _commits(self, commit: Awaitable[None], meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self.meanwhile = meanwhile
+        try:
+            await commit
+        finally:
+            self.meanwhile = _nothing
 
     @property
     def suspended(self) -> bool:

@@ -15,12 +15,13 @@ from vpp.adapters.ids import RandomIds
 from vpp.adapters.messages import AppriseMessenger
 from vpp.adapters.mqtt import Access, MqttTransport, TlsFiles
 from vpp.adapters.openadr import EVENT_FILTER, OpenAdrFeed
+from vpp.adapters.patience import stops_leave_first
 from vpp.domain.awaited_readings import AwaitedReadings, awaited_readings
 from vpp.domain.board import Board, hear, hear_in_force
 from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.fleet import FleetState, Roster, enroll, homes_by_program
 from vpp.domain.grid_event import EventHistory, RawSignal, Receipt
-from vpp.domain.interval import to_epoch
+from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.link_health import LinkHealth
 from vpp.domain.program import Program
 from vpp.notice_ports import Messenger
@@ -30,6 +31,7 @@ from vpp.ports import (
     Ids,
     Keys,
     Packet,
+    Patience,
     StaleEpoch,
     Store,
     StoreUnavailable,
@@ -43,6 +45,7 @@ from vpp.stages.cross_check import doubt_counters
 from vpp.stages.intake import arrive, intake
 from vpp.stages.notify import Progress, deliver, note
 from vpp.stages.pay import accrue, pay
+from vpp.stages.season import count_season
 from vpp.stages.settle import settle, settle_later
 from vpp.stages.stop import record, stop_everything, tell_again
 from vpp.stages.watch import Doubt, Watched, alert, watch
@@ -67,6 +70,7 @@ class Controller:
     shed: Callable[[], Mapping[str, int]] = dict
     epoch: int | None = None  # where the lead was taken beforehand
     messenger: Messenger | None = None
+    patience: Patience = stops_leave_first
     runner: Runner = field(init=False)
     told: Progress = field(default_factory=Progress)
     seen: Watched = field(default_factory=Watched)
@@ -157,20 +161,8 @@ class Controller:
             what failed lately, by stage and fact.
         """
         failures = self.runner.failures
-        topics: dict[str, object] = {
-            kind: {
-                "received": received,
-                "stored": failures.stored[kind],
-                "duplicate": failures.duplicate[kind],
-                "lost": failures.lost[kind],
-                "refused": {
-                    why: count for (of, why), count in sorted(failures.refused.items()) if of == kind
-                },
-            }
-            for kind, received in sorted(failures.received.items())
-        }
         return {
-            "topics": topics,
+            "topics": failures.by_topic(),
             "unknown_fields": dict(sorted((self.link.unknown_fields + self.odd_fields).items())),
             "shed": dict(self.shed()),
             "pending": {f"{stage} {fact}": why for (stage, fact), why in sorted(failures.pending.items())},
@@ -262,6 +254,9 @@ class Controller:
         board = await self._certain_board()
         if fresh:
             await self._read_new_sites()
+        now = whole_second(self.clock.now())
+        use, fleet, terms = board.season, self.fleet, self.terms
+        await count_season(use, self.store, fleet, self.roster, self.programs, terms=terms, now=now)
         if self._stopping:
             return False
         try:
@@ -276,6 +271,7 @@ class Controller:
                 terms=self.terms,
                 fresh=fresh,
                 words=self._words,
+                patience=self.patience,
             )
         except (StoreUnavailable, ConflictingFact):
             # Whether the tick stands is not known: what was committed is read back before the next one.

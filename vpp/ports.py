@@ -6,7 +6,7 @@ the same key raises ``ConflictingFact``.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -54,6 +54,13 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the present instant."""
         ...
+
+
+class Patience(Protocol):
+    """Waits for a commit."""
+
+    async def __call__(self, commit: Awaitable[None], meanwhile: Callable[[], Awaitable[None]]) -> None:
+        """Return or raise as the commit does; do something else first where it takes too long."""
 
 
 class Ids(Protocol):

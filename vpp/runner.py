@@ -72,6 +72,19 @@ class Failures:
             if self.may_log(f"{kind} {reason}"):
                 logger.warning("message refused", kind=kind, reason=reason, count=count)
 
+    def by_topic(self) -> dict[str, object]:
+        """Return by kind of topic what became of its messages, ready for JSON."""
+        return {
+            kind: {
+                "received": received,
+                "stored": self.stored[kind],
+                "duplicate": self.duplicate[kind],
+                "lost": self.lost[kind],
+                "refused": {why: count for (of, why), count in sorted(self.refused.items()) if of == kind},
+            }
+            for kind, received in sorted(self.received.items())
+        }
+
     def keep_only(self, stage: str, facts: Collection[str]) -> None:
         """Forget a stage's failures about other facts: those are settled, though it was not told so."""
         for key in [key for key in self.pending if key[0] == stage and key[1] not in facts]:

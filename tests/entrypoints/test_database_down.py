@@ -15,6 +15,7 @@ import pytest
 from tests.entrypoints.pages.world import PROGRAM, Suburb, a_suburb
 from tests.postgres import Postgres
 from vpp.adapters.memory.store import MemoryStore
+from vpp.adapters.patience import STOPS_WAIT_S
 from vpp.adapters.sql.store import SqlStore
 from vpp.domain.board import hold_back
 from vpp.domain.command import Action, CommandBatch
@@ -326,6 +327,55 @@ async def test_stop_all_waits_for_no_other_writer_of_the_database_file(tmp_path:
     history = await store.history("ev-1")
     assert history is not None
     assert history.latest.status.value == "cancelled"
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+    await store.close()
+
+
+async def test_release_waits_for_no_database_that_hangs_at_the_commit_and_is_in_its_tick(
+    tmp_path: Path,
+) -> None:
+    database = DatabaseThatHangs()
+    evening = await an_evening(tmp_path, cast(Store, database))
+    victim, others = min(evening.commanded()), evening.commanded() - {min(evening.commanded())}
+    database.hang("commit")
+    turning = asyncio.create_task(evening.island(victim))
+
+    await asyncio.wait((turning,), timeout=STOPS_WAIT_S + 1)
+    left_before_the_commit = (turning.done(), evening.sites(Action.RELEASE), evening.sites(Action.DISCHARGE))
+    database.go_on()
+    await turning
+    await evening.recover()
+
+    assert left_before_the_commit == (False, {victim}, set())
+    first, *again = [batch for batch in evening.left if batch.order.action is Action.RELEASE]
+    assert {batch.sequence for batch in again} <= {first.sequence}
+    (recorded,) = [
+        order
+        for tick in await database._store.event_ticks("ev-1")
+        for order in tick.orders
+        if tick.number == first.sequence and order.action is Action.RELEASE
+    ]
+    assert recorded.site_no.tolist() == [victim]
+    assert others <= evening.commanded()
+    assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
+
+
+async def test_release_waits_for_no_other_writer_of_the_database_file(tmp_path: Path) -> None:
+    store = await SqlStore.open(f"sqlite:///{tmp_path / 'vpp.sqlite'}")
+    evening = await an_evening(tmp_path, store)
+    victim = min(evening.commanded())
+
+    with closing(sqlite3.connect(tmp_path / "vpp.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        turning = asyncio.create_task(evening.island(victim))
+        await asyncio.wait((turning,), timeout=STOPS_WAIT_S + 2)
+        left_before_the_commit = (turning.done(), evening.sites(Action.RELEASE))
+        other.execute("ROLLBACK")
+    await turning
+    await evening.recover()
+
+    assert left_before_the_commit == (False, {victim})
+    assert victim not in evening.commanded()
     assert (await replay_event(evening.suburb.desk, event_id="ev-1"))["difference"] is None
     await store.close()
 

@@ -15,11 +15,12 @@ from vpp.domain.dispatch_terms import DispatchTerms
 from vpp.domain.enrollment import Consent, EnrollmentRequest
 from vpp.domain.fleet import FleetState, Roster, TelemetryBatch, enroll, update
 from vpp.domain.grid_event import EventStatus, GridEvent, GridSource, Operation, Step
-from vpp.domain.interval import Interval, to_epoch
+from vpp.domain.interval import Interval, to_epoch, whole_second
 from vpp.domain.program import Program
 from vpp.domain.quantities import IntColumn, Permille, WattHours, Watts, column, flags
 from vpp.ports import Heard, Packet
 from vpp.stages.control import control, resume
+from vpp.stages.season import count_season
 
 EVENING = datetime(2026, 9, 10, 1, 0, tzinfo=UTC)  # 18:00 in California on 9 September
 PROGRAM = "elrp-a4-pge"
@@ -205,6 +206,10 @@ class World:
 
     async def tick(self, *, seconds: int = 0) -> DispatchTick | None:
         self.clock.step_to(self.clock.now() + timedelta(seconds=seconds))
+        now = whole_second(self.clock.now())
+        await count_season(
+            self.board.season, self.store, self.fleet, self.roster, self.programs, terms=self.terms, now=now
+        )
         return await control(
             board=self.board,
             fleet=self.fleet,

@@ -4,7 +4,7 @@ Everything a tick decides is committed as one ``DispatchTick`` before anything l
 memory follows the store: it is written after the commit, and rebuilt from it at the start.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +22,6 @@ from vpp.domain.board import (
     newly_short,
 )
 from vpp.domain.brake import Allowance, Brake, RampCaps, brake_for
-from vpp.domain.burden import SeasonUse
 from vpp.domain.candidates import Candidates
 from vpp.domain.command import (
     LONGEST_LEASE,
@@ -33,12 +32,11 @@ from vpp.domain.command import (
     Unrecorded,
     releases_only,
 )
-from vpp.domain.cycle_cap import counts_in, cycled_out, limited_in_cycles
 from vpp.domain.demands import in_turn, open_demands, told_ceiling
 from vpp.domain.dispatch_terms import DispatchTerms, network_limits
 from vpp.domain.event_plan import Delivered, Demand, EventPlan, plan_event
 from vpp.domain.fleet import FleetState, Roster
-from vpp.domain.grid_event import is_test, steps_in_force
+from vpp.domain.grid_event import is_test
 from vpp.domain.interval import to_epoch, whole_second
 from vpp.domain.known_leases import KnownLeases
 from vpp.domain.lease import (
@@ -64,15 +62,30 @@ from vpp.domain.tick_basis import (
     remember,
     write_stored,
 )
-from vpp.domain.track_record import asked_of_sites, commands_in_order, told_in_order
-from vpp.ports import Clock, DeviceLink, DispatchStore, OwnerSpoke, Registry, SignalStore, StoreUnavailable
+from vpp.domain.track_record import told_in_order
+from vpp.ports import (
+    Clock,
+    DeviceLink,
+    DispatchStore,
+    OwnerSpoke,
+    Patience,
+    Registry,
+    SignalStore,
+    StoreUnavailable,
+)
 
 READ_AGAIN = timedelta(minutes=1)
-COUNT_AGAIN = timedelta(minutes=5)
 
 
 class ControlStore(SignalStore, Registry, DispatchStore, Protocol):
     """The part of the store that control reads and writes."""
+
+
+async def _however_long(
+    commit: Awaitable[None],
+    meanwhile: Callable[[], Awaitable[None]],  # noqa: ARG001  # who waits on does nothing meanwhile
+) -> None:
+    await commit
 
 
 async def resume(
@@ -152,12 +165,14 @@ async def control(
     terms: DispatchTerms,
     fresh: bool = True,
     words: tuple[int, int] | None = None,
+    patience: Patience = _however_long,
 ) -> DispatchTick | None:
     """Commit and send what the events in force need now; return the tick, or None when nothing is due.
 
     ``fresh`` reads again what people and the grid said; without it, what was read within the last
     minute is good enough, because whoever stores such a fact wakes control. ``words`` is what the
-    store's ``last_words`` said before the enrolments of ``roster`` were read.
+    store's ``last_words`` said before the enrolments of ``roster`` were read. Releases leave first, and
+    once more with the rest, where the commit takes longer than ``patience`` has.
     """
     now, stops = whole_second(clock.now()), board.stops
     if fresh or board.facts is None or now - board.facts.read_at >= READ_AGAIN:
@@ -165,8 +180,6 @@ async def control(
         board.grow(len(fleet))
         doubt_answers(board.leases, _said_no_since(known, board.facts, roster))
     board.grow(len(fleet))
-    # Also while nothing is on: whoever asks what an event would get must know who has done his part.
-    await count_season(board.season, store, fleet, roster, programs, terms=terms, now=now)
     if not board.facts.histories and not board.leases.unfinished(to_epoch(now)):
         return None
     scene = _Scene(fleet=fleet, roster=roster, programs=programs, facts=board.facts, terms=terms, now=now)
@@ -190,8 +203,9 @@ async def control(
     tick = DispatchTick(board.tick_number + 1, board.epoch, now, orders)
     basis = TickBasis(tick.number, _samples(board, fleet, tick, revisions), tuple(bases), telling)
     board.tick_number = tick.number  # a stop meanwhile takes the next
+    wait = partial(patience, meanwhile=partial(_send_stops, tick, plans, link))
     try:
-        tick, basis = await _commit(tick, revisions, store, words, basis, told_without)
+        tick, basis = await _commit(tick, revisions, store, words, basis, told_without, wait)
     except StoreUnavailable:
         await _stop_first(board, tick, revisions, plans, link)
         raise
@@ -275,6 +289,12 @@ def _note_told(
     board.known = known
 
 
+async def _send_stops(tick: DispatchTick, plans: Mapping[str, EventPlan], link: DeviceLink) -> None:
+    batches = batches_of(releases_only(tick), plans)
+    if batches:
+        await link.command(batches)
+
+
 async def _stop_first(
     board: Board,
     tick: DispatchTick,
@@ -313,12 +333,13 @@ async def _commit(
     words: tuple[int, int] | None,
     basis: TickBasis,
     told_without: Callable[[frozenset[int]], tuple[tuple[Order, ...], Telling]],
+    wait: Callable[[Awaitable[None]], Awaitable[None]],
 ) -> tuple[DispatchTick, TickBasis]:
     """Commit a tick and return what was committed: a home whose owner spoke meanwhile is left out of it."""
     left_out: frozenset[int] = frozenset()
     while True:
         try:
-            await store.commit(tick, revisions, words=words, basis=basis)
+            await wait(store.commit(tick, revisions, words=words, basis=basis))
         except OwnerSpoke as spoke:
             left_out |= spoke.site_nos  # at least one more each time, so this comes to an end
             orders, telling = told_without(left_out)
@@ -343,48 +364,6 @@ def _said_no_since(known: Facts | None, facts: Facts, roster: Roster) -> IntColu
     numbers = (roster.site_no_of.get(each.site_id) for each in said if each.taken_back_at is None)
     sites = {number for number in numbers if number is not None}
     return np.array(sorted(sites), dtype=np.int64)
-
-
-async def count_season(
-    use: SeasonUse,
-    store: ControlStore,
-    fleet: FleetState,
-    roster: Roster,
-    programs: Mapping[str, Program],
-    *,
-    terms: DispatchTerms,
-    now: datetime,
-) -> None:
-    """Read what every site was asked this season and year, every five minutes; what is over is read once.
-
-    Nothing is read where neither is limited.
-    """
-    limited = limited_in_cycles(programs, roster)
-    if terms.site_season_cap_s is None and not limited:
-        return
-    if use.read_at is not None and now - use.read_at < COUNT_AGAIN:
-        return
-    seconds, year_ws = use.begun((each.program_id for each in limited), len(fleet))
-    cycled = np.zeros(len(fleet), dtype=np.bool_)
-    for history in await store.histories():
-        event_id, program_id = history.latest.event_id, history.latest.program_id
-        in_season, in_year = counts_in(history, programs.get(program_id), limited, now)
-        if not in_season and not in_year:
-            continue
-        asked = use.of_ended.get(event_id)
-        if asked is None:
-            ticks, revisions = await store.event_ticks(event_id), await store.revisions(event_id)
-            batches = commands_in_order(ticks, revisions, len(seconds))
-            asked = asked_of_sites(batches, len(seconds), until_s=to_epoch(now))
-            if steps_in_force(history)[-1].interval.ends_at < now:
-                use.of_ended[event_id] = asked
-        if in_season:
-            seconds[: len(asked.seconds)] += asked.seconds
-        if in_year:
-            year_ws[program_id][: len(asked.seconds)] += asked.watt_seconds
-    for each in limited:
-        cycled |= cycled_out(fleet, roster, each, year_ws[each.program_id], at=now)
-    use.seconds, use.year_ws, use.cycled, use.read_at = seconds, year_ws, cycled, now
 
 
 def _before(board: Board, demand: Demand, fleet: FleetState) -> EventPlan:

@@ -45,7 +45,8 @@ from vpp.entrypoints.operations.records import track_record
 from vpp.entrypoints.operations.starting import read_wish, version_of
 from vpp.ports import Heard, Packet
 from vpp.stages.collect import collect
-from vpp.stages.control import control, count_season, resume
+from vpp.stages.control import control, resume
+from vpp.stages.season import count_season
 
 CURVE_EVERY_S = 60
 SETTLED_AFTER_S = 300
@@ -192,6 +193,10 @@ class _Stage:
         self.homes.advance(now_s)
         due = now_s - self._reported_s >= self.terms.sample_period_s
         await self.hear(report=due)
+        await count_season(
+            self.board.season, self.store, self.fleet, self.roster, self.desk.programs,
+            terms=self.terms, now=self.clock.now(),
+        )  # fmt: skip
         tick = await control(
             board=self.board, fleet=self.fleet, roster=self.roster, programs=self.desk.programs,
             store=self.store, link=self.link, clock=self.clock, terms=self.terms, fresh=False,
