@@ -21,6 +21,7 @@ from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevisi
 from vpp.domain.grid_event import LEAD, EventHistory, EventStatus, steps_in_force
 from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.domain.quantities import IntColumn
+from vpp.domain.tick_basis import TickBasis
 from vpp.ports import Packet
 from vpp.wire.gateway import Command
 from vpp.wire.gateway_meter import decode_receipt
@@ -68,7 +69,11 @@ class DispatchChecker(Ears):
         self._epoch = epoch
 
     def committed(
-        self, process: ControllerProcess, tick: DispatchTick, revisions: Sequence[PlanRevision]
+        self,
+        process: ControllerProcess,
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        basis: TickBasis | None,
     ) -> None:
         """Judge a tick that was just committed."""
         if self.ticks and tick.number == self.ticks[-1].number:
@@ -79,6 +84,8 @@ class DispatchChecker(Ears):
             self._apply(revision)
         ahead_s = (process.clock.now() - self._kernel.now()).total_seconds()
         histories = drive(self._store.histories())
+        if basis is not None:
+            self._ramps.heard(basis.samples)
         self._ramps.judge(tick, revisions, before_w, self._setpoint_w, histories, ahead_s=ahead_s)
         told: dict[int, Told] = {}
         nothing = np.zeros(self._sites, dtype=np.int64)

@@ -1,6 +1,7 @@
 """One seed is one history: events under fire, then healing, then what must be true, then the audit."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -23,6 +24,8 @@ STOPPED_WITHIN_MS = 5_000
 CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
 NIGHT_EVERY = 3
+FEW, CROWD = (2, 3, 3, 4), (5, 6, 7, 8)
+CROWDED_EVERY = 10  # seeds have so many events at once that homes are short
 MOST_ASKED_W = 45_000
 AFTERMATH = timedelta(minutes=5)
 HEALS_AFTER_MINUTES = 50
@@ -70,7 +73,7 @@ class HistoryOfSeed:
         random = world.kernel.random
         try:
             world.begin()
-            events = _events(random)
+            events = _events(random, CROWD if self.seed % CROWDED_EVERY == 9 else FEW)
             if falls_in_steps(self.seed):
                 events[0] = replace(events[0], later_w=(events[0].power_w or MOST_ASKED_W) // 4)
             for event in events:
@@ -196,8 +199,8 @@ class HistoryOfSeed:
         self._check()
 
 
-def _events(random: Random) -> list[AskedEvent]:
-    """Return two to four events of about an hour that overlap, of one program or of two."""
+def _events(random: Random, how_many: Sequence[int]) -> list[AskedEvent]:
+    """Return so many events of about an hour that overlap, of one program or of two."""
     starts_at = BEGINS + timedelta(minutes=4)
     return [
         AskedEvent(
@@ -208,7 +211,7 @@ def _events(random: Random) -> list[AskedEvent]:
             power_w=None if random.random() < 0.15 else 1000 * random.randint(5, MOST_ASKED_W // 1000),
             priority=random.choice((None, None, 1, 2)),
         )
-        for number, letter in enumerate("abcd"[: random.choice((2, 3, 3, 4))])
+        for number, letter in enumerate("abcdefgh"[: random.choice(how_many)])
     ]
 
 

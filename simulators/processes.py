@@ -20,6 +20,7 @@ from vpp.adapters.patience import STOPS_WAIT_S
 from vpp.bootstrap import Controller, assemble
 from vpp.domain.command import AckBatch, DispatchTick, PlanRevision
 from vpp.domain.program import Program
+from vpp.domain.tick_basis import TickBasis
 from vpp.ports import Keys, Packet, Store, StoreUnavailable
 from vpp.settings import Settings
 from vpp.wire.gateway import controller_filters
@@ -79,7 +80,11 @@ class Ears:
     """Who listens to what a controller does: the checkers."""
 
     def committed(
-        self, process: "ControllerProcess", tick: DispatchTick, revisions: Sequence[PlanRevision]
+        self,
+        process: "ControllerProcess",
+        tick: DispatchTick,
+        revisions: Sequence[PlanRevision],
+        basis: TickBasis | None,
     ) -> None:
         """A process committed a tick."""
 
@@ -210,7 +215,7 @@ class ProcessStore:
                         raise ControllerDied(f"before {name}")
             result = await operation(*positional, **named)
             process.kernel.note(name.encode())
-            self._tell(name, positional, result)
+            self._tell(name, positional, named, result)
             if dies_after:
                 raise ControllerDied(f"after {name}")
             if troubles.waiting and troubles.in_store(Fault.STORE_LOST_AFTER_COMMIT):
@@ -219,11 +224,16 @@ class ProcessStore:
 
         return write
 
-    def _tell(self, name: str, positional: tuple[object, ...], result: object) -> None:
+    def _tell(
+        self, name: str, positional: tuple[object, ...], named: Mapping[str, object], result: object
+    ) -> None:
         if name == "commit":
             tick, revisions = positional
             self._process.ears.committed(
-                self._process, cast(DispatchTick, tick), cast("Sequence[PlanRevision]", revisions)
+                self._process,
+                cast(DispatchTick, tick),
+                cast("Sequence[PlanRevision]", revisions),
+                cast("TickBasis | None", named.get("basis")),
             )
         elif name == "record_acks":
             self._process.ears.answered(cast(AckBatch, positional[0]))

@@ -19,9 +19,11 @@ from vpp.domain.dispatch_plan import Reason, reason_code
 from vpp.domain.grid_event import LEAD, EventHistory, steps_in_force
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import BoolColumn, IntColumn
+from vpp.domain.tick_basis import LastSamples
 from vpp.settings import DispatchSettings
 
 MINUTE = timedelta(minutes=1)
+SILENT_AFTER_S = 60
 SLEWED = 0.97
 """How much shorter the controller's seconds may be while its clock is set right."""
 _SILENT = [reason_code(each) for each in (Reason.OFFLINE, Reason.STALE)]
@@ -55,7 +57,12 @@ class RampChecker:
             self._caps.append(_Cap("fleet", settings.fleet_ramp_w_per_min, everybody))
         self._rises: deque[tuple[float, IntColumn]] = deque()  # when, watts by cap
         self._asked: dict[str, tuple[int, int]] = {}  # version and power that an event's plan answers
-        self._deaf: dict[str, BoolColumn] = {}  # who is silent, as an event's newest plan says
+        self._deaf: dict[str, BoolColumn] = {}  # who is silent, as of an event's newest plan
+        self._sampled_s: IntColumn = np.zeros(len(zone_of), dtype=np.int64)
+
+    def heard(self, samples: LastSamples) -> None:
+        """Note how old the newest samples are that a tick was decided from."""
+        self._sampled_s[samples.site_no] = samples.sampled_at_s
 
     def judge(
         self,
@@ -80,7 +87,7 @@ class RampChecker:
             if not (news or _turns(others, tick.at)):
                 self._judge_fall(revision, before_w.get(revision.event_id), after_w)
             self._asked[revision.event_id] = revision.version, revision.requested_w
-            self._deaf[revision.event_id] = np.isin(revision.reason_code, _SILENT)
+            self._deaf[revision.event_id] = self._silent(revision, to_epoch(tick.at))
         for history in () if news else histories:
             self._judge_ahead(tick, history, after_w.get(history.latest.event_id))
 
@@ -116,7 +123,7 @@ class RampChecker:
             return
         after = after_w[revision.event_id]
         able = np.isin(revision.reason_code, _STILL_ABLE)
-        deaf = np.isin(revision.reason_code, _SILENT)
+        deaf = self._silent(revision, to_epoch(revision.at))
         unforeseen_w = int(before[deaf & ~self._deaf.get(revision.event_id, ~deaf)].sum())
         for event_id, setpoint_w in after_w.items():
             able = able & ((setpoint_w == 0) | (event_id == revision.event_id))
@@ -127,6 +134,11 @@ class RampChecker:
                     f"{revision.event_id} falls by {fallen_w} W at once under a cap of {cap.w_per_min} W/min"
                 )
                 self._findings.report("I18", f"{cap.name}: {what}")
+
+    def _silent(self, revision: PlanRevision, at_s: int) -> BoolColumn:
+        """Return who cannot be told to give less: also one whose broker says that it is there again."""
+        silent: BoolColumn = at_s - self._sampled_s > SILENT_AFTER_S
+        return silent | np.isin(revision.reason_code, _SILENT)
 
     def _judge_ahead(self, tick: DispatchTick, history: EventHistory, plan_w: IntColumn | None) -> None:
         if plan_w is None:

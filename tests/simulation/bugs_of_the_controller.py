@@ -68,10 +68,18 @@ def a_failed_commit_is_taken_for_done(patch: pytest.MonkeyPatch) -> None:
         try:
             return await commit(tick, *rest)
         except StoreUnavailable:
-            *_, basis, _decide = rest
+            *_, basis, _decide, _wait = rest
             return tick, basis
 
     patch.setattr(vpp.stages.control, "_commit", hopes)
+
+
+@planted("I3", seed=3, needs=[Fault.STORE_SLOW])
+def a_slow_commit_lets_all_of_its_tick_leave_first(patch: pytest.MonkeyPatch) -> None:
+    async def all_of_it(tick: Any, plans: Any, link: Any) -> None:
+        await link.command(vpp.domain.orders.batches_of(tick, plans))
+
+    patch.setattr(vpp.stages.control, "_send_stops", all_of_it)
 
 
 @planted("I3", seed=1)

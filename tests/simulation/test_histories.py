@@ -19,7 +19,6 @@ ONCE_BROKEN = {  # by seed, and whether its climate is harsh
     (25, True): "a braked plan counted on a silent home to do less",
     (62, True): "a feeder was filled beside a silent home",
     (92, True): "an owner spoke while the home changed events: it went on with the old one",
-    (2069, False): "the checker asked silent homes to give less before their event ended",
     (2106, False): "a home fell silent in the last seconds of its wound down event",
     (2107, False): "a no said twice, and a disk lost since, ended with another event than its own",
     (2187, False): "a silent home was the last of its zone while an event was wound down",
