@@ -1,7 +1,7 @@
 """What must be true once the trouble is over, and what the store must say in the end.
 
-I19 liveness after healing; I9 balanced, I10 paid once, I11 no money without energy, I12 exact, I13
-tamper-evident, I21 one plan per version, I22 no silent loss.
+I19 liveness after healing; I8 consent, I9 balanced, I10 paid once, I11 no money without energy, I12 exact,
+I13 tamper-evident, I21 one plan per version, I22 no silent loss.
 """
 
 from bisect import bisect_left, bisect_right
@@ -27,6 +27,7 @@ from vpp.domain.plausibility import PLAUSIBLE_POWER_PERCENT
 from vpp.domain.settlement import HourLine, Settlement, SettlementLine
 
 UNANSWERED_S = 45  # an answer's 10 s, and a tick or two to send again
+CLOCKS_DIFFER_S = 30
 COUNTER_SLACK_WH = 3  # two counters in whole watt-hours, and half of one for a straight line
 BAD = QUALITY_CODES.index(Quality.BAD)
 
@@ -78,6 +79,8 @@ class Audit:
                 self._report("I16", f"{event_id} stands as of {stands}, not of {newest[event_id]}")
 
     def _all_confirmed(self, home: OnlineHome) -> None:
+        if home.site_id in self._world.withdrawn:
+            return  # nothing of it is taken any more
         for buffer in home.gateway.buffers:
             for message in buffer.messages()[:1]:
                 oldest_s = to_epoch(message.readings[0].at)
@@ -284,9 +287,14 @@ class Audit:
                 continue  # what it measured is not what was said in its name
             row = (to_epoch(reading.at), int(reading.discharged_wh or 0), int(reading.charged_wh or 0))
             measured.setdefault(key[0], set()).add(row)
-            if row not in stored.get(key[0], ()) and key not in held:
+            expected = key not in held and key[0] not in world.withdrawn
+            if row not in stored.get(key[0], ()) and expected:
                 self._report("I22", f"reading {key[2]} of {reading.at} is neither stored nor held",
                              site_id=key[0])  # fmt: skip
+        for site_id, withdrawn_s in world.withdrawn.items():
+            newest_s = max((at_s for at_s, *_ in stored.get(site_id, ())), default=0)
+            if newest_s > withdrawn_s + CLOCKS_DIFFER_S:
+                self._report("I8", "a reading is stored from after its owner withdrew", site_id=site_id)
         for site_id, known in measured.items():
             invented = [row for row in stored.get(site_id, ()) if row not in known]
             if any(at_s >= to_epoch(BEGINS) for at_s, *_ in invented):

@@ -18,6 +18,7 @@ from simulators.processes import ControllerProcess, Ears
 from simulators.ramp_checker import RampChecker
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
+from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import LEAD, EventHistory, EventStatus, steps_in_force
 from vpp.domain.orders import UNKNOWN_EVENT
 from vpp.domain.quantities import IntColumn
@@ -206,6 +207,9 @@ class DispatchChecker(Ears):
             }
             for site in order.site_no.tolist():
                 enrollment, told = enrollments[site], self.told[site]
+                if not _may_serve(enrollment, history):
+                    what = f"{order.event_id} commands a home that withdrew, or that it does not mean"
+                    self._findings.report("I8", what, site_id=enrollment.site_id)
                 if enrollment.site_id in out:
                     self._findings.report("I7", "a discharge was committed after its opt-out",
                                           site_id=enrollment.site_id)  # fmt: skip
@@ -296,3 +300,13 @@ class DispatchChecker(Ears):
 
     def _name(self, site: int) -> str:
         return drive(self._store.enrollments())[site].site_id
+
+
+def _may_serve(enrollment: Enrollment, history: EventHistory) -> bool:
+    """Return whether a home's owner consents, and the event means the home by any of its newest words."""
+    words = {enrollment.utility, enrollment.county, enrollment.feeder}
+    meant = any(
+        version.program_id == enrollment.program_id and (not version.targets or words & set(version.targets))
+        for version in history.versions
+    )
+    return enrollment.withdrawn_at is None and meant

@@ -56,7 +56,9 @@ class Fault(StrEnum):
     LONG_LEASE = "attack_long_lease"
     RETAINED_COMMAND = "attack_retained_command"
     STOLEN_KEY = "attack_stolen_key"
-    CONTROLLER_CLOCK_STEP = "controller_clock_step"  # of the seeds that are told so, never drawn
+    CONTROLLER_CLOCK_STEP = "controller_clock_step"  # this and the next: by seed, never drawn
+    WITHDRAWAL = "owner_withdraws"
+    STOP_ALL = "stop_all"
 
 
 ON_THE_WAY = (Fault.DROP, Fault.DUPLICATE, Fault.DELAY, Fault.REORDER)
@@ -109,7 +111,7 @@ _WEIGHT = {  # of the kinds that come of themselves, how often each comes beside
     Fault.RETAINED_COMMAND: 4,
     Fault.STOLEN_KEY: 6,
 }
-_BY_SEED = (Fault.CONTROLLER_CLOCK_STEP,)
+_BY_SEED = (Fault.CONTROLLER_CLOCK_STEP, Fault.WITHDRAWAL, Fault.STOP_ALL)
 CALM = frozenset[Fault]()
 CLOCK_OFF_MS = 5_000
 """How far the controllers' machine is off at most: with the 25 s of a home it is what homes allow for."""

@@ -8,6 +8,7 @@ from random import Random
 
 from simulators.attacker import Attacker
 from simulators.audit import Audit
+from simulators.busy_evening import BusyEvening
 from simulators.faults import Climate
 from simulators.findings import Violation
 from simulators.kernel import drive
@@ -16,7 +17,7 @@ from simulators.night import Night
 from simulators.operators import AskedEvent
 from simulators.reordering import Reordering
 from simulators.suburb import BEGINS, PROGRAMS
-from simulators.world import World, falls_in_steps
+from simulators.world import World, falls_in_steps, is_crowded
 from vpp.domain.enrollment import OptOut
 
 HEALED_WITHIN_MS = 60_000
@@ -25,7 +26,6 @@ CLOSED_WITHIN_MS = 65_000
 REORDERED_EVERY = 4
 NIGHT_EVERY = 3
 FEW, CROWD = (2, 3, 3, 4), (5, 6, 7, 8)
-CROWDED_EVERY = 10  # seeds have so many events at once that homes are short
 MOST_ASKED_W = 45_000
 AFTERMATH = timedelta(minutes=5)
 HEALS_AFTER_MINUTES = 50
@@ -73,13 +73,16 @@ class HistoryOfSeed:
         random = world.kernel.random
         try:
             world.begin()
-            events = _events(random, CROWD if self.seed % CROWDED_EVERY == 9 else FEW)
+            events = _events(random, CROWD if is_crowded(self.seed) else FEW)
             if falls_in_steps(self.seed):
                 events[0] = replace(events[0], later_w=(events[0].power_w or MOST_ASKED_W) // 4)
-            for event in events:
+            busy = BusyEvening(world) if is_crowded(self.seed) else None
+            for event in events if busy is None else busy.named(events):
                 self._ask(event)
             mischief = Mischief(world, Attacker(world))
             mischief.begin()
+            if busy is not None:
+                busy.begin()
             night = Night(world, mischief) if self.seed % NIGHT_EVERY == 1 else None
             reordering = Reordering(world) if self.seed % REORDERED_EVERY == 0 else None
             last = max(event.ends_at for event in events)

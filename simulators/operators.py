@@ -20,7 +20,7 @@ RESEND_MS = 5_000
 class AskedEvent:
     """What an operator wants: a program's fleet, when, how long, how much; None is all it can hold.
 
-    With ``later_w`` it asks for that from the middle on.
+    With ``later_w`` it asks for that from the middle on; ``targets`` are words of one kind.
     """
 
     event_id: str
@@ -31,6 +31,7 @@ class AskedEvent:
     priority: int | None
     cancelled_at: datetime | None = None
     later_w: int | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def asks(self) -> tuple[Ask, ...]:
@@ -141,6 +142,7 @@ class PersistentOperator:
             asks=event.asks,
             starts_at=event.starts_at,
             priority=event.priority,
+            targets=event.targets,
         )
         sent = _Sent(event.event_id, operation, now, self._operator.packet(body))
         self._sent.append(sent)

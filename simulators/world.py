@@ -44,6 +44,7 @@ FEEDER_CAPS_W = (None, None, None, 3_000)
 ZONE_RAMPS_W_PER_MIN = (4_000, 4_000)  # of the two largest counties, where a seed has any
 STEPS_EVERY = 5
 CLOCK_SET_EVERY = 8
+CROWDED_EVERY = 10
 PACES_MS = (500, 3_000, 4_000, 6_000)  # a busy machine takes packets by the batch
 HEALTHY_PACE_MS = 500
 
@@ -66,6 +67,11 @@ def falls_in_steps(seed: int) -> bool:
 def clock_is_set(seed: int) -> bool:
     """Return whether the clock of the controllers' machine is set now and then in this history."""
     return seed % CLOCK_SET_EVERY == 7
+
+
+def is_crowded(seed: int) -> bool:
+    """Return whether so many events are on at once that homes are short, and owners leave."""
+    return seed % CROWDED_EVERY == 9
 
 
 def _ramps(counties: Sequence[str]) -> dict[str, int]:
@@ -112,6 +118,7 @@ class World:
         self._enroll(self.suburb)
         self.homes = self._settle_homes(self.suburb, random)
         self.operator = self._open_desk()
+        self.withdrawn: dict[str, int] = {}  # by site, since when
         self.while_it_hesitates: list[Callable[[], None]] = []  # who uses that a commit takes its time
         self.processes: list[ControllerProcess] = []
         self._lives = 0

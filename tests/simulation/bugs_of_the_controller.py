@@ -11,6 +11,7 @@ import vpp.adapters.device_link
 import vpp.adapters.memory.chain
 import vpp.bootstrap
 import vpp.domain.candidates
+import vpp.domain.demands
 import vpp.domain.event_plan
 import vpp.domain.orders
 import vpp.domain.telling
@@ -23,7 +24,7 @@ from tests.simulation.planting import planted
 from vpp.adapters.memory.dispatch import MemoryDispatch
 from vpp.domain.brake import NO_BRAKE, UNBOUNDED_W
 from vpp.domain.command import LONGEST_LEASE
-from vpp.domain.fleet import FleetState
+from vpp.domain.fleet import FleetState, enroll
 from vpp.domain.grid_event import EventHistory, EventStatus
 from vpp.domain.headroom import Limits
 from vpp.domain.interval import to_epoch
@@ -80,6 +81,23 @@ def a_slow_commit_lets_all_of_its_tick_leave_first(patch: pytest.MonkeyPatch) ->
         await link.command(vpp.domain.orders.batches_of(tick, plans))
 
     patch.setattr(vpp.stages.control, "_send_stops", all_of_it)
+
+
+@planted("I8", seed=9)
+def an_event_that_means_some_homes_takes_any(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        vpp.domain.demands, "targeted_sites", lambda _, fleet, __: np.ones(len(fleet), dtype=np.bool_)
+    )
+
+
+@planted("I8", seed=19, minutes=60)
+def who_withdraws_is_kept_as_before(patch: pytest.MonkeyPatch) -> None:
+    def keeps(fleet: Any, roster: Any, enrollments: Any) -> None:
+        known = {each.site_id: each for each in roster.enrollments}
+        enroll(fleet, roster, [known.get(each.site_id, each) if each.withdrawn_at else each
+                               for each in enrollments])  # fmt: skip
+
+    patch.setattr(vpp.bootstrap, "enroll", keeps)
 
 
 @planted("I3", seed=1)
