@@ -18,6 +18,7 @@ from simulators.processes import ControllerProcess, Ears
 from simulators.ramp_checker import RampChecker
 from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.command import AckBatch, Action, DispatchTick, Order, PlanRevision, Refusal
+from vpp.domain.demands import has_begun
 from vpp.domain.enrollment import Enrollment
 from vpp.domain.grid_event import LEAD, EventHistory, EventStatus, steps_in_force
 from vpp.domain.orders import UNKNOWN_EVENT
@@ -62,6 +63,7 @@ class DispatchChecker(Ears):
         self._floor: dict[str, IntColumn] = {}
         self._bounds = bounds
         self._ramps = ramps
+        self.stopped_by: dict[str, ControllerProcess] = {}  # by event; what it never told dies with it
 
     def became_leader(self, epoch: int) -> None:
         """A process took the epoch: it must be above every earlier one."""
@@ -108,9 +110,17 @@ class DispatchChecker(Ears):
         self.told.update(told)
         self.ticks.append(tick)
         self._judge_discharges(tick)
+        self._judge_stopped(process, tick)
         if any(order.action is Action.DISCHARGE for order in tick.orders):
             self._judge_total()  # stops that left before they could be recorded raise nothing
         self._bounds.feeders(self.live_discharges())
+
+    def stopped(self, process: ControllerProcess) -> None:
+        """Somebody stops everything by this process: what is on is over, though the store knows later."""
+        at = process.clock.now()
+        for history in drive(self._store.histories()):
+            if has_begun(history, at):
+                self.stopped_by[history.latest.event_id] = process
 
     def answered(self, acks: AckBatch) -> None:
         """Remember which commands homes refused: such a lease does not run."""
@@ -219,6 +229,11 @@ class DispatchChecker(Ears):
                 if not 500 <= told.setpoint_w <= enrollment.max_discharge_w:
                     self._findings.report("I18", f"setpoint {told.setpoint_w} W", site_id=enrollment.site_id)
             self._judge_power(order.event_id, history)
+
+    def _judge_stopped(self, process: ControllerProcess, tick: DispatchTick) -> None:
+        for order in tick.orders:
+            if order.action is Action.DISCHARGE and self.stopped_by.get(order.event_id) is process:
+                self._findings.report("I6", f"{order.event_id} discharges after everything was stopped")
 
     def _judge_end(self, order: Order, history: EventHistory) -> None:
         if order.expires_at > order.event_ends_at:

@@ -19,6 +19,7 @@ from simulators.reordering import Reordering
 from simulators.suburb import BEGINS, PROGRAMS
 from simulators.world import World, falls_in_steps, is_crowded
 from vpp.domain.enrollment import OptOut
+from vpp.domain.event_end import ended_at
 
 HEALED_WITHIN_MS = 60_000
 STOPPED_WITHIN_MS = 5_000
@@ -112,7 +113,7 @@ class HistoryOfSeed:
         now = world.kernel.now()
         return Outcome(
             seed=self.seed,
-            event_seconds=sum(_seconds_on(event, now) for event in world.operator.events.values()),
+            event_seconds=sum(self._seconds_on(event, now) for event in world.operator.events.values()),
             faults=Counter({kind.value: count for kind, count in world.climate.counted.items()}),
             violations=tuple(world.findings.violations),
             trace_hash=world.kernel.trace_hash(),
@@ -122,6 +123,14 @@ class HistoryOfSeed:
             paid_micro_dollars=self.audit.paid,
             real_signatures=self.real_signatures,
         )
+
+    def _seconds_on(self, event: AskedEvent, now: datetime) -> int:
+        """Return how long an event was on, by its operator, and by the staff who stopped everything."""
+        ends_at = min(event.over_at, now)
+        history = drive(self.world.store.history(event.event_id))
+        if history is not None and event.event_id in self.world.dispatch_checker.stopped_by:
+            ends_at = min(ends_at, ended_at(history))
+        return max(0, int((ends_at - event.starts_at).total_seconds()))
 
     def _ask(self, event: AskedEvent) -> None:
         world = self.world
@@ -216,8 +225,3 @@ def _events(random: Random, how_many: Sequence[int]) -> list[AskedEvent]:
         )
         for number, letter in enumerate("abcdefgh"[: random.choice(how_many)])
     ]
-
-
-def _seconds_on(event: AskedEvent, now: datetime) -> int:
-    ends_at = min(event.over_at, now)
-    return max(0, int((ends_at - event.starts_at).total_seconds()))

@@ -37,6 +37,7 @@ SITES = 24
 CONTROLLER_KEY = SigningKey(bytes(range(32)))
 KID = "vpp-sim"
 SOURCE = "caiso"
+STAFF = "staff:sim"
 MAX_POWERS_W = (500_000, 500_000, 40_000)
 LEASES_S = (900, 900, 300, 60)
 FLEET_RAMPS_W_PER_MIN = (None, None, None, 30_000)

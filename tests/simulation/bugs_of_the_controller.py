@@ -19,6 +19,7 @@ import vpp.runner
 import vpp.stages.collect
 import vpp.stages.control
 import vpp.stages.pay
+import vpp.stages.stop
 from simulators.faults import Fault
 from tests.simulation.planting import planted
 from vpp.adapters.memory.dispatch import MemoryDispatch
@@ -98,6 +99,14 @@ def who_withdraws_is_kept_as_before(patch: pytest.MonkeyPatch) -> None:
                                for each in enrollments])  # fmt: skip
 
     patch.setattr(vpp.bootstrap, "enroll", keeps)
+
+
+@planted("I6", seed=49, minutes=60)
+def what_was_stopped_goes_on(patch: pytest.MonkeyPatch) -> None:
+    async def cancels_nothing(*_: Any) -> None:
+        pass
+
+    patch.setattr(vpp.stages.stop, "_cancel_what_was_on", cancels_nothing)
 
 
 @planted("I3", seed=1)
