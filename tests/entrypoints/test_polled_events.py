@@ -120,6 +120,23 @@ async def test_an_event_is_withdrawn_when_two_lists_lack_it_and_may_come_again_n
     assert (await vtn.shown("ev-1"))["state"] == "active"
 
 
+async def test_a_strangers_word_from_the_end_of_time_keeps_no_event_from_being_withdrawn(vtn: Vtn) -> None:
+    vtn.say("ev-1")
+    await vtn.poll()
+    await vtn.suburb.desk.store.add_source(GridSource("mallory", None, Watts(0), EVENING))
+    forged = {**vtn.events["ev-1"], "modificationDateTime": "9999-12-31T23:59:59Z"}
+    vtn.polling._source, ours = "mallory", vtn.polling._source
+    vtn.events["ev-1"] = forged
+    await vtn.poll()
+    vtn.polling._source = ours
+    vtn.events.clear()
+    for _ in range(2):
+        await vtn.poll()
+
+    assert len(await vtn.suburb.desk.store.receipts("ev-1")) == 3
+    assert (await vtn.shown("ev-1"))["state"] == "cancelled"
+
+
 async def test_what_is_over_or_was_told_another_way_is_not_withdrawn(vtn: Vtn) -> None:
     vtn.say("ev-1", intervalPeriod={"start": time_text(EVENING), "duration": "PT1H"})
     await vtn.poll()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from vpp.domain.access import Right, TrailEntry
@@ -15,13 +15,14 @@ from vpp.domain.grid_event import (
     Grant,
     GrantKind,
     GridEvent,
+    Operation,
     Receipt,
     Step,
     authorized_power,
     is_test,
     steps_in_force,
 )
-from vpp.domain.interval import Interval, union
+from vpp.domain.interval import Interval, union, whole_second
 from vpp.domain.settlement import SettlementTotals
 from vpp.entrypoints.operations.desk import (
     Desk,
@@ -58,6 +59,16 @@ def event_state(history: EventHistory, now: datetime, *, authorized_w: int | Non
     if authorized_w == 0 and any(step.power != 0 for step in latest.steps):
         return "waiting_for_approval"
     return "active" if interval.starts_at <= now else "scheduled"
+
+
+def next_instant(history: EventHistory, now: datetime) -> datetime:
+    """Return the whole second at which an event's next version is said: later than all that stand.
+
+    What was refused does not count: anybody may have said it, of any time.
+    """
+    changes = (each for each in history.versions if each.operation is not Operation.DELETE)
+    later = (whole_second(each.modified_at) + timedelta(seconds=1) for each in changes)
+    return max([whole_second(now), *later])
 
 
 def _forced(history: EventHistory, version: int) -> bool:

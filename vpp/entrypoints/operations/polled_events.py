@@ -8,13 +8,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from vpp.adapters.openadr import polled_topic
 from vpp.domain.event_end import ended_at
 from vpp.domain.grid_event import Operation
-from vpp.domain.interval import whole_second
 from vpp.entrypoints.operations.desk import Desk
+from vpp.entrypoints.operations.events import next_instant
 from vpp.wire.openadr import event_object, wrap_event
 from vpp.wire.strict_json import time_text
 
@@ -96,8 +95,7 @@ async def _goes_on(desk: Desk, event_id: str) -> bool:
 
 async def _withdrawal(desk: Desk, event_id: str, event: Event) -> News:
     """Return a cancel that a newer version of the VTN takes back: a list may have been cut by mistake."""
-    said = [receipt.modified_at for receipt in await desk.store.receipts(event_id)]
-    at: datetime = max([desk.clock.now(), *(each + timedelta(seconds=1) for each in said)])
+    at = next_instant(await desk.history(event_id), desk.clock.now())
     nothing = {"start": "0001-01-01T00:00:00Z", "duration": "PT0S"}
-    cancel = {**event, "modificationDateTime": time_text(whole_second(at)), "intervalPeriod": nothing}
+    cancel = {**event, "modificationDateTime": time_text(at), "intervalPeriod": nothing}
     return News(event_id, _digest(cancel), wrap_event(Operation.UPDATE, cancel))

@@ -21,7 +21,7 @@ from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
 from vpp.domain.verdict import is_final
 from vpp.entrypoints.operations.desk import Desk, Json, OperationRefused, instant
-from vpp.entrypoints.operations.events import authorized_now, event_state
+from vpp.entrypoints.operations.events import authorized_now, event_state, next_instant
 from vpp.entrypoints.operations.reports import report_event
 from vpp.entrypoints.operations.signals import ANSWER_WITHIN_S
 from vpp.entrypoints.operations.sources import sha256_of
@@ -269,10 +269,7 @@ def _event(event_id: str, asked: Json, *, created_at: datetime, modified_at: dat
 
 
 async def _next_instant(desk: Desk, event_id: str) -> datetime:
-    """Return when an event is changed: later than it was ever before, for times count whole seconds."""
-    said = [receipt.modified_at for receipt in await desk.store.receipts(event_id)]
-    earliest = max(said, default=desk.clock.now()) + timedelta(seconds=1)
-    return max(whole_second(desk.clock.now()), whole_second(earliest))
+    return next_instant(await desk.history(event_id), desk.clock.now())
 
 
 async def _own_events(desk: Desk, source: GridSource) -> dict[str, Json]:
