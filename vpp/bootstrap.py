@@ -212,10 +212,12 @@ class Controller:
         behind = hear_in_force(board, collected.samples, collected.online, self.clock.now())
         return refused or behind or collected.urgent
 
-    async def take_signal(self, topic: str, message: bytes, *, within_s: float) -> Receipt | str | None:
+    async def take_signal(
+        self, topic: str, message: bytes, *, within_s: float, stops: bool = False
+    ) -> Receipt | str | None:
         """Take a signal that came over HTTP, in its turn among all others, and return what became of it.
 
-        ``topic`` is ``posted_topic`` or ``client_topic`` of its source.
+        ``topic`` is ``posted_topic`` or ``client_topic`` of its source; one that ``stops`` finds a place.
 
         Returns:
             The receipt; why the message was not even kept; None where neither is known in time, or another
@@ -223,7 +225,7 @@ class Controller:
         """
         if self.replaced:
             return None
-        asker = self.runner.take(Packet(topic, message))
+        asker = self.runner.take(Packet(topic, message), stops=stops)
         await asyncio.wait((asker,), timeout=within_s)
         if asker.done():
             return asker.result()

@@ -31,6 +31,7 @@ Answer = Receipt | str | None
 logger = structlog.get_logger()
 
 ASKERS_MOST = 100  # who post signals and wait; a turn judges all of them before anything else is done
+STOPPERS_MOST = 100  # besides: who cancels an event waits for nobody's place
 TOO_MANY_WAIT = "too_many_wait"
 SETTLE_AGAIN = timedelta(
     seconds=15
@@ -131,6 +132,7 @@ class Runner:
         self._unjudged: set[str] = set()
         self._posts: list[tuple[Packet, asyncio.Future[Answer]]] = []
         self._askers: dict[str, tuple[asyncio.Future[Answer], str | None]] = {}  # by key; why it is unread
+        self._stoppers: set[asyncio.Future[Answer]] = set()
         self._bell = asyncio.Event()
 
     def readings_stored(self) -> None:
@@ -146,16 +148,25 @@ class Runner:
         self._woken = True
         self._bell.set()
 
-    def take(self, packet: Packet) -> "asyncio.Future[Answer]":
-        """Take a signal whose sender waits, and let it have its turn with those that the broker brings."""
+    def take(self, packet: Packet, *, stops: bool = False) -> "asyncio.Future[Answer]":
+        """Take a signal whose sender waits, and let it have its turn with those that the broker brings.
+
+        One of a known sender that ``stops`` an event takes no place of others, nor they its.
+        """
         asker: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._askers = {key: each for key, each in self._askers.items() if not each[0].done()}
-        if len(self._posts) + len(self._askers) >= ASKERS_MOST:
+        self._stoppers = {each for each in self._stoppers if not each.done()}
+        waiting = [each for _, each in self._posts] + [each for each, _ in self._askers.values()]
+        others = sum(each not in self._stoppers for each in waiting)
+        full = len(self._stoppers) >= STOPPERS_MOST if stops else others >= ASKERS_MOST
+        if full:
             self.failures.received["event"] += 1
             self.failures.refuse({("event", TOO_MANY_WAIT): 1})
             asker.set_result(TOO_MANY_WAIT)
         else:
             self._posts.append((packet, asker))
+            if stops:
+                self._stoppers.add(asker)
             self._bell.set()
         return asker
 

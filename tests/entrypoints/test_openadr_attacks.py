@@ -1,14 +1,19 @@
 """What others say, lost answers and full queues neither double a client's event nor let it run on."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from tests.entrypoints.pages.world import EVENING, PROGRAM
-from tests.entrypoints.test_openadr_api import Utility, an_event, pge
+from tests.entrypoints.test_openadr_api import BASE, Utility, an_event, pge
 from vpp.adapters.openadr import event_topic
 from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.quantities import Watts
-from vpp.wire.openadr import Ask, encode_notification
+from vpp.runner import ASKERS_MOST
+from vpp.wire.openadr import Ask, encode_notification, wrap_event
+from vpp.wire.openadr_time import NOW
+from vpp.wire.signed import SigningKey, sign
+from vpp.wire.strict_json import time_text
 
 __all__ = ["pge"]  # the fixture
 
@@ -42,3 +47,46 @@ async def test_a_strangers_word_from_the_end_of_time_keeps_nobody_from_changing_
     assert [each.reason for each in await pge.suburb.desk.store.receipts(event_id)][1] == "not_your_event"
     assert changed.status_code == 200, changed.text
     assert (gone.status_code, gone.headers["x-vpp-state"]) == (200, "cancelled")
+
+
+async def test_a_flood_of_new_events_leaves_a_place_to_whoever_cancels_one(pge: Utility) -> None:
+    first = (await pge.create())["id"]
+    second = (await pge.create(power_kw=4))["id"]
+    shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
+    flood = [
+        asyncio.create_task(pge.http.post(f"{BASE}/events", json=an_event(priority=number), **shown))
+        for number in range(ASKERS_MOST + 1)
+    ]
+    refused = (await next(asyncio.as_completed(flood))).status_code
+    nothing = an_event(intervalPeriod={"start": NOW, "duration": "PT0S"})
+    deleting = asyncio.create_task(pge.http.delete(f"{BASE}/events/{first}", **shown))
+    ending = asyncio.create_task(pge.http.put(f"{BASE}/events/{second}", json=nothing, **shown))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    while not (deleting.done() and ending.done()):
+        await pge.suburb.controller.turn()
+        await asyncio.sleep(0)
+
+    assert refused == 429
+    assert (deleting.result().status_code, ending.result().status_code) == (200, 200)
+    assert {each.status_code for each in await asyncio.gather(*flood)} == {201, 429}
+
+
+async def test_an_event_that_its_source_signed_is_changed_and_cancelled_by_its_client(pge: Utility) -> None:
+    key, store = SigningKey(b"p" * 32), pge.suburb.desk.store
+    known = next(each for each in await store.sources() if each.name == "pge")
+    await store.add_source(replace(known, public_key=key.verifying_key.raw))
+    event = an_event() | {f"note{number}": [1e15] * 240 for number in range(9)}
+    # A z may be small, and a number longer as Python writes it than as it came.
+    event |= {"objectType": "EVENT", "createdDateTime": "2026-09-10t00:00:00z"}
+    for event_id in ("ev-1", "ev-2"):
+        event |= {"id": event_id, "modificationDateTime": time_text(EVENING)}
+        written = wrap_event(Operation.CREATE, event).replace(b"1000000000000000.0", b"1.0E15")
+        await signal(pge, sign(written, key, kid="pge"), "pge")
+
+    changed = await pge.ask("PUT", "/events/ev-1", json=an_event(power_kw=3))
+    gone = await pge.ask("DELETE", "/events/ev-2")
+
+    assert changed.status_code == 200, changed.text
+    assert (gone.status_code, gone.headers["x-vpp-state"]) == (200, "cancelled"), gone.text
+    assert gone.json()["note0"] == event["note0"]

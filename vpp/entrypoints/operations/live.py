@@ -51,7 +51,9 @@ class Dispatching(Protocol):
         """Release every home before the database knows of it; return how many were asked for power."""
         ...
 
-    async def take_signal(self, topic: str, message: bytes, *, within_s: float) -> Receipt | str | None:
+    async def take_signal(
+        self, topic: str, message: bytes, *, within_s: float, stops: bool = False
+    ) -> Receipt | str | None:
         """Take a signal that was posted; return its receipt, why it was not kept, or None: not known yet."""
         ...
 

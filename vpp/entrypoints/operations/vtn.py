@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from http import HTTPStatus
 
@@ -25,9 +25,10 @@ from vpp.entrypoints.operations.events import authorized_now, event_state, next_
 from vpp.entrypoints.operations.reports import report_event
 from vpp.entrypoints.operations.signals import ANSWER_WITHIN_S
 from vpp.entrypoints.operations.sources import sha256_of
+from vpp.ports import Malformed
 from vpp.runner import TOO_MANY_WAIT
 from vpp.wire.client_token import ClientToken, encode_token, read_token, token_text
-from vpp.wire.openadr import event_object, wrap_event
+from vpp.wire.openadr import decode_notification, event_object, wrap_event
 from vpp.wire.signed import VerifyingKey
 from vpp.wire.strict_json import GRID_MESSAGE_BYTES, MalformedMessage, parse
 
@@ -105,7 +106,7 @@ async def create_event(desk: Desk, *, source: GridSource, body: bytes) -> ToldEv
             raise OperationRefused(detail, HTTPStatus.CONFLICT)
     said = json.dumps([source.name, instant(now), asked], sort_keys=True)
     event_id = f"{source.name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
-    event = _event(event_id, asked, created_at=now, modified_at=now)
+    event = _event(event_id, asked, created=instant(now), modified_at=now)
     return await _say(desk, source, Operation.CREATE, event)
 
 
@@ -113,8 +114,8 @@ async def replace_event(desk: Desk, *, source: GridSource, event_id: str, body: 
     """Put another version of a client's event in the place of the one that stands. Raises as above; 404."""
     standing = await _own_event(desk, source, event_id)
     asked = _read(body)
-    created_at = datetime.fromisoformat(str(standing["createdDateTime"]))
-    event = _event(event_id, asked, created_at=created_at, modified_at=await _next_instant(desk, event_id))
+    created = str(standing["createdDateTime"])  # as it came: its sender may have written any zone
+    event = _event(event_id, asked, created=created, modified_at=await _next_instant(desk, event_id))
     return await _say(desk, source, Operation.UPDATE, event)
 
 
@@ -122,8 +123,11 @@ async def delete_event(desk: Desk, *, source: GridSource, event_id: str) -> Told
     """Cancel a client's event for good; its homes are released at once. Raises OperationRefused: 404, 503."""
     standing = await _own_event(desk, source, event_id)
     modified_at = await _next_instant(desk, event_id)
-    event = standing | {"modificationDateTime": instant(modified_at)}
-    return await _say(desk, source, Operation.DELETE, event)
+    # No more than a cancel needs: what else stands, and how long it is, must not keep it from being taken.
+    modified: Json = {"modificationDateTime": instant(modified_at)}
+    named = {name: standing[name] for name in ("id", "objectType", "programID")}
+    told = await _say(desk, source, Operation.DELETE, named | modified)
+    return replace(told, event=standing | modified)
 
 
 async def show_event(desk: Desk, *, source: GridSource, event_id: str) -> ToldEvent:
@@ -263,8 +267,8 @@ def _asked(event: Json) -> Json:
     return {name: value for name, value in event.items() if name not in _OURS}
 
 
-def _event(event_id: str, asked: Json, *, created_at: datetime, modified_at: datetime) -> Json:
-    ours = (event_id, "EVENT", instant(created_at), instant(modified_at))
+def _event(event_id: str, asked: Json, *, created: str, modified_at: datetime) -> Json:
+    ours = (event_id, "EVENT", created, instant(modified_at))
     return dict(zip(_OURS, ours, strict=True)) | asked
 
 
@@ -294,8 +298,12 @@ async def _say(desk: Desk, source: GridSource, operation: Operation, event: Json
     """Let the controller judge what a client says, in its turn among all signals."""
     message = wrap_event(operation, event)
     _require_short(message)
+    signal = decode_notification(message, source=source.name)
     answer = await desk.running.controller.take_signal(
-        client_topic(source.name), message, within_s=ANSWER_WITHIN_S
+        client_topic(source.name),
+        message,
+        within_s=ANSWER_WITHIN_S,
+        stops=not isinstance(signal, Malformed) and signal.cancels,
     )
     if answer is None:
         raise OperationRefused(
