@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tests.entrypoints.pages.world import EVENING, PROGRAM
 from tests.entrypoints.test_openadr_api import BASE, Utility, an_event, pge
@@ -90,3 +90,20 @@ async def test_an_event_that_its_source_signed_is_changed_and_cancelled_by_its_c
     assert changed.status_code == 200, changed.text
     assert (gone.status_code, gone.headers["x-vpp-state"]) == (200, "cancelled"), gone.text
     assert gone.json()["note0"] == event["note0"]
+
+
+async def test_an_event_asked_for_again_before_the_first_was_judged_is_no_second_event(pge: Utility) -> None:
+    shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
+    asked = []
+    for second in range(3):
+        pge.suburb.clock.step_to(EVENING + timedelta(seconds=second))
+        asked.append(asyncio.create_task(pge.http.post(f"{BASE}/events", json=an_event(), **shown)))
+        for _ in range(50):
+            await asyncio.sleep(0)
+    while not all(each.done() for each in asked):
+        await pge.suburb.controller.turn()
+        await asyncio.sleep(0)
+
+    assert {each.result().status_code for each in asked} == {201}
+    assert len({each.result().json()["id"] for each in asked}) == 1
+    assert len(await pge.suburb.desk.store.histories()) == 1

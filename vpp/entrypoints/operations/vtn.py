@@ -8,15 +8,16 @@ Source: OpenADR 3.1.0, as its business logic (BL) uses a VTN. Its problems are R
 
 import hashlib
 import hmac
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from http import HTTPStatus
 
 from vpp.adapters.openadr import client_topic
 from vpp.domain.event_end import ended_at
-from vpp.domain.grid_event import EventHistory, GridSource, Operation, Receipt, ReceiptState
+from vpp.domain.grid_event import EventHistory, GridSource, Operation, RawSignal, Receipt, ReceiptState
 from vpp.domain.interval import whole_second
 from vpp.domain.program import Program
 from vpp.domain.verdict import is_final
@@ -99,15 +100,28 @@ async def create_event(desk: Desk, *, source: GridSource, body: bytes) -> ToldEv
             the same again is the same event.
     """
     asked, now = _read(body), whole_second(desk.clock.now())
-    for event_id, standing in (await _own_events(desk, source)).items():
-        history = await desk.history(event_id)
-        if _asked(standing) == asked and ended_at(history) > now:
+    said = await desk.store.accepted_signals(source.name)
+    for event_id, standing in _standing(said).items():
+        if _asked(standing) == asked and ended_at(await desk.history(event_id)) > now:
             detail = f"the very same event stands already as {event_id}; PUT changes it"
             raise OperationRefused(detail, HTTPStatus.CONFLICT)
-    said = json.dumps([source.name, instant(now), asked], sort_keys=True)
-    event_id = f"{source.name}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    event_id = _new_id(source, asked, taken={receipt.event_id for receipt, _ in said})
     event = _event(event_id, asked, created=instant(now), modified_at=now)
     return await _say(desk, source, Operation.CREATE, event)
+
+
+def _new_id(source: GridSource, asked: Json, *, taken: Collection[str]) -> str:
+    """Return the id of a new event: the same for the same until that was taken, and no stranger's guess.
+
+    So an event asked for again, while nobody knows yet whether it was taken, is the same event.
+    """
+    secret = source.client_sha256 or b""
+    for number in itertools.count():
+        said = json.dumps([number, asked], sort_keys=True).encode()
+        event_id = f"{source.name}-{hmac.new(secret, said, hashlib.sha256).hexdigest()[:16]}"
+        if event_id not in taken:
+            break
+    return event_id
 
 
 async def replace_event(desk: Desk, *, source: GridSource, event_id: str, body: bytes) -> ToldEvent:
@@ -277,9 +291,13 @@ async def _next_instant(desk: Desk, event_id: str) -> datetime:
 
 
 async def _own_events(desk: Desk, source: GridSource) -> dict[str, Json]:
+    return _standing(await desk.store.accepted_signals(source.name))
+
+
+def _standing(said: Sequence[tuple[Receipt, RawSignal]]) -> dict[str, Json]:
     """Return a source's event objects that stand, by id, in the order in which they were first told."""
     found: dict[str, Json] = {}
-    for receipt, raw in await desk.store.accepted_signals(source.name):
+    for receipt, raw in said:
         if receipt.operation is Operation.DELETE:
             found.pop(receipt.event_id, None)
         else:
