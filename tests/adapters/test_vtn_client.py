@@ -1,7 +1,9 @@
 """A VTN's answers as they come: pages, ends of tokens, and everything that is no list of events."""
 
+import gzip
 import json
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,8 @@ import pytest
 
 from vpp.adapters.vtn_client import BYTES_MOST, VtnAccess, VtnClient, VtnUnreachable
 
+GZIP = b"\x1f\x8b"
+
 
 @dataclass
 class Vtn:
@@ -21,6 +25,8 @@ class Vtn:
     url: str = ""
     events: int = 3
     token: str = "t-1"
+    drips: bool = False
+    stopped: threading.Event = field(default_factory=threading.Event)
     secrets: list[str] = field(default_factory=list)
     answers: dict[str, Callable[[], tuple[int, bytes]]] = field(default_factory=dict)
 
@@ -54,9 +60,15 @@ def vtn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vtn]:
             )
             self.send_response(status)
             self.send_header("Location", "/elsewhere")
+            if body.startswith(GZIP):
+                self.send_header("Content-Encoding", "gzip, gzip")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            for byte in body if made.drips else ():
+                if made.stopped.wait(0.05):
+                    return
+                self.wfile.write(bytes([byte]))
+            self.wfile.write(b"" if made.drips else body)
 
         def do_POST(self) -> None:
             self.do_GET()
@@ -68,6 +80,7 @@ def vtn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Vtn]:
     serving.start()
     made.url = f"http://127.0.0.1:{server.server_port}"
     yield made
+    made.stopped.set()
     server.shutdown()
     serving.join()
     server.server_close()
@@ -104,19 +117,25 @@ async def test_one_token_serves_until_it_is_refused(vtn: Vtn, client: VtnClient)
         ("/events", 200, b"<html>", "answers no JSON"),
         ("/events", 200, b"{}", "gave no list of events"),
         ("/events", 200, b'[{"name":"x"}]', "gave no list of events"),
+        ("/events", 200, b'[{"id":7}]', "gave no list of events"),
+        ("/events", 200, b"[" * 200_000, "answers no JSON"),
         ("/events", 200, b" " * (BYTES_MOST + 1), "more than 4,194,304 bytes"),
         ("/events", 401, b"", "answers 401"),
         ("/auth/token", 401, b"", "answers 401"),
         ("/auth/token", 200, b'{"access_token":"a\\nb"}', "gave no access_token"),
         ("/auth/token", 200, b"[]", "gave no access_token"),
         ("/auth/server", 404, b"", "answers 404"),
+        ("/auth/token", 200, b'{"access_token":"' + b"a" * 9_000 + b'"}', "gave no access_token"),
+        ("/auth/server", 200, b'{"tokenURL":"https://[::1/token"}', "set token_url"),
+        ("/auth/server", 200, b'{"tokenURL":"SAME/to\\nken"}', "set token_url"),
+        ("/auth/server", 200, b'{"tokenURL":"SAME/' + b"a" * 70_000 + b'"}', "set token_url"),
         ("/auth/server", 200, b'{"tokenURL":"https://elsewhere.example/token"}', "set token_url"),
     ],
 )
 async def test_what_is_no_list_of_events_is_told_and_the_secret_is_not(
     vtn: Vtn, client: VtnClient, path: str, status: int, body: bytes, why: str
 ) -> None:
-    vtn.answers[path] = lambda: (status, body)
+    vtn.answers[path] = lambda: (status, body.replace(b"SAME", vtn.url.encode()))
 
     with pytest.raises(VtnUnreachable, match=why) as told:
         await client.events()
@@ -135,4 +154,32 @@ async def test_a_list_without_end_is_given_up(vtn: Vtn, client: VtnClient) -> No
     vtn.events = 3_000
 
     with pytest.raises(VtnUnreachable, match="more than 2,000 events"):
+        await client.events()
+
+
+async def test_a_list_that_comes_a_byte_at_a_time_is_given_up(vtn: Vtn, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("very secret")
+    vtn.drips = True
+
+    with pytest.raises(VtnUnreachable, match="no whole list in 1 s"):
+        await VtnClient(VtnAccess(vtn.url, "us", tmp_path / "secret"), list_s=1.0).events()
+
+
+async def test_a_few_packed_bytes_do_not_become_megabytes(vtn: Vtn, client: VtnClient) -> None:
+    bomb = gzip.compress(gzip.compress(b" " * 64_000_000))
+    vtn.answers["/events"] = lambda: (200, bomb)
+    tracemalloc.start()
+
+    with pytest.raises(VtnUnreachable, match="answers no JSON"):
+        await client.events()
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 8_000_000
+
+
+async def test_pages_have_a_size_together_as_well_as_each(vtn: Vtn, client: VtnClient) -> None:
+    page = json.dumps([{"id": "x" * 80_000}] * 50).encode()
+    vtn.answers["/events"] = lambda: (200, page)
+
+    with pytest.raises(VtnUnreachable, match="16,777,216 bytes of events"):
         await client.events()
