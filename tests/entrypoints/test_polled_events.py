@@ -11,7 +11,7 @@ import pytest
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb
 from tests.entrypoints.test_openadr_api import an_event
 from vpp.adapters.vtn_client import VtnUnreachable
-from vpp.domain.grid_event import GridSource
+from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.notice import Notice, NoticeKind
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations import events
@@ -20,7 +20,8 @@ from vpp.entrypoints.polling import Polling
 from vpp.settings import VtnSettings
 from vpp.stages.watch import Watched, watch
 from vpp.wire.notice_text import word_notice
-from vpp.wire.strict_json import time_text
+from vpp.wire.openadr import wrap_event
+from vpp.wire.strict_json import GRID_MESSAGE_BYTES, time_text
 
 
 @dataclass
@@ -202,3 +203,100 @@ async def test_a_source_that_was_never_added_is_refused_and_heard_once_it_is(vtn
     await vtn.poll()
 
     assert (await vtn.shown("ev-1"))["state"] == "scheduled"
+
+
+def nested(depth: int) -> list[Any]:
+    """Return a list in a list, and so on, as a reader of JSON still takes it."""
+    return [nested(depth - 1)] if depth else []
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"priority": float("nan")},
+        {"eventName": "\ud800"},
+        {"\udfff": 1},
+        {"note": nested(400)},
+        {"note": "x" * 20_000},
+        {"id": "ev/0" * 9_000},
+        {"id": ""},
+    ],
+    ids=lambda each: next(iter(each)).encode("ascii", "replace").decode(),
+)
+async def test_an_event_that_nobody_can_write_down_keeps_no_other_from_being_heard_and_ended(
+    vtn: Vtn, poison: dict[str, Any]
+) -> None:
+    vtn.say("ev-0")
+    vtn.events["ev-0"] |= poison
+    vtn.say("ev-1")
+    await vtn.poll()
+    begun = (await vtn.shown("ev-1"))["state"]
+    del vtn.events["ev-1"]
+    for _ in range(2):
+        await vtn.poll()
+
+    assert begun == "active"
+    assert (await vtn.shown("ev-1"))["state"] == "cancelled"
+    assert vtn.suburb.controller.silent_vtns == {}
+
+
+async def test_an_event_so_long_that_nothing_can_be_added_is_withdrawn_all_the_same(vtn: Vtn) -> None:
+    period = {"start": time_text(EVENING), "duration": "PT2H"}
+    vtn.say("ev-1")
+    (interval,) = vtn.events["ev-1"]["intervals"]
+    vtn.events["ev-1"] |= {"intervals": [interval | {"intervalPeriod": period}]}
+    del vtn.events["ev-1"]["intervalPeriod"]
+    length = len(wrap_event(Operation.CREATE, vtn.events["ev-1"] | {"note": ""}))
+    vtn.events["ev-1"]["note"] = "x" * (GRID_MESSAGE_BYTES - length)
+    await vtn.poll()
+    begun = (await vtn.shown("ev-1"))["state"]
+    vtn.events.clear()
+    for _ in range(2):
+        await vtn.poll()
+
+    assert begun == "active"
+    assert (await vtn.shown("ev-1"))["state"] == "cancelled"
+
+
+async def test_what_a_list_ends_comes_before_what_it_begins(vtn: Vtn) -> None:
+    for number in range(3):
+        vtn.say(f"ev-{number}")
+    await vtn.poll()
+    del vtn.events["ev-0"]
+    await vtn.poll()
+    vtn.say("ev-3")
+    vtn.say("ev-1", intervalPeriod={"start": time_text(EVENING), "duration": "PT0S"})
+    vtn.say("ev-4")
+    await vtn.poll()
+
+    said = await vtn.suburb.desk.store.accepted_signals("pge")
+    assert [receipt.event_id for receipt, _ in said[3:]] == ["ev-0", "ev-1", "ev-3", "ev-4"]
+
+
+async def test_an_event_of_a_vtn_whose_clock_is_ahead_is_heard_once_its_time_is_near(vtn: Vtn) -> None:
+    vtn.say("ev-1")
+    ahead = time_text(vtn.suburb.clock.now() + timedelta(minutes=6))
+    vtn.events["ev-1"]["modificationDateTime"] = ahead
+    for _ in range(3):
+        await vtn.poll()
+    refused = [each.reason for each in await vtn.suburb.desk.store.receipts("ev-1")]
+    await vtn.suburb.pass_time(120)
+    await vtn.poll()
+
+    assert refused == ["modified_too_far_ahead"]
+    assert (await vtn.shown("ev-1"))["state"] == "active"
+
+
+async def test_a_vtn_that_is_still_asked_after_minutes_is_silent(
+    vtn: Vtn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(vtn.polling._client, "events", broken)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await vtn.polling.turn()
+        await vtn.suburb.pass_time(91)
+
+    assert [each.subject for each in await seen_by_staff(vtn.suburb)] == ["pge"]

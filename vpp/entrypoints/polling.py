@@ -23,33 +23,44 @@ class Polling:
         self._client = VtnClient(settings.access)
         self._controller, self._desk = controller, desk
         self._polled = Polled()
-        self._refused: dict[str, str] = {}  # why, as the log has it
+        self._refused: dict[str, str] = {}  # of the last list, why, as the log has it
+        self._told_silent = False
 
     async def turn(self) -> None:
         """Ask once; what cannot be handed over now is new again at the next turn."""
         silent = self._controller.silent_vtns
+        silent.setdefault(self._source, self._desk.clock.now())  # until it gave events, whatever happens
         try:
             events = await self._client.events()
         except VtnUnreachable as failure:
-            if self._source not in silent:
-                silent[self._source] = self._desk.clock.now()
+            if not self._told_silent:
                 logger.warning("a VTN gives no events", source=self._source, why=str(failure))
+            self._told_silent = True
             return
-        if silent.pop(self._source, None) is not None:
+        if self._told_silent:
             logger.info("a VTN gives events again", source=self._source)
+        self._told_silent = False
         topic = polled_topic(self._source)
         try:
             news = await news_of(
                 self._desk, events, source=self._source, programs=self._programs, polled=self._polled
             )
         except StoreUnavailable:
+            silent.pop(self._source)
             return  # the loop says so; the list comes again
+        silent.pop(self._source)
+        refused, self._refused = self._refused, {}
         for each in news:
-            answer = await self._controller.take_signal(topic, each.message, within_s=ANSWER_WITHIN_S)
+            answer = await self._controller.take_signal(
+                topic, each.message, within_s=ANSWER_WITHIN_S, stops=each.stops
+            )
+            if answer is None:
+                break  # nobody judges now; the list comes again
             if isinstance(answer, Receipt):
                 self._polled.told[each.event_id] = each.digest
-            elif answer is not None and self._refused.get(each.event_id) != answer:
-                self._refused[each.event_id] = answer
+                continue
+            self._refused[each.event_id] = answer
+            if refused.get(each.event_id) != answer:
                 logger.warning(
-                    "a VTN's event is refused", source=self._source, event_id=each.event_id, why=answer
+                    "a VTN's event is refused", source=self._source, event_id=each.event_id[:130], why=answer
                 )

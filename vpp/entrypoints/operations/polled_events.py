@@ -8,16 +8,22 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from vpp.adapters.openadr import polled_topic
 from vpp.domain.event_end import ended_at
 from vpp.domain.grid_event import Operation
+from vpp.domain.verdict import FURTHEST_AHEAD
 from vpp.entrypoints.operations.desk import Desk
 from vpp.entrypoints.operations.events import next_instant
-from vpp.wire.openadr import event_object, wrap_event
+from vpp.ports import Malformed
+from vpp.wire.openadr import decode_notification, event_object, wrap_event
 from vpp.wire.strict_json import time_text
 
 Event = Mapping[str, object]
+
+_NEEDED = ("id", "objectType", "createdDateTime", "programID", "eventName")
+"""What a cancel says besides its times; an event that just fits must not be too long to be cancelled."""
 
 
 @dataclass(slots=True)
@@ -30,11 +36,16 @@ class Polled:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One notification to hand over; once it was answered, ``digest`` is noted as told."""
+    """One notification to hand over; once it was answered, ``digest`` is noted as told.
+
+    What ``stops`` an event comes first, and finds a place in a full queue. ``message`` is empty where the
+    event cannot be written down again.
+    """
 
     event_id: str
     digest: str
     message: bytes
+    stops: bool = False
 
 
 async def news_of(
@@ -62,15 +73,35 @@ async def news_of(
         if raw.topic == polled_topic(source) and receipt.operation is not Operation.DELETE:
             withdrawable.add(receipt.event_id)
     listed = {str(each["id"]): _here(each, programs) for each in events}
+    now = desk.clock.now()
     found = [
-        News(event_id, _digest(event), wrap_event(_operation(event_id, standing), event))
+        _news(event_id, _operation(event_id, standing), event, source=source, now=now)
         for event_id, event in listed.items()
-        if event != standing.get(event_id) and polled.told.get(event_id) != _digest(event)
+        if event != standing.get(event_id)
     ]
     running = [each for each in withdrawable - listed.keys() if await _goes_on(desk, each)]
-    withdrawn = [await _withdrawal(desk, each, standing[each]) for each in running if each in polled.missing]
+    withdrawn = [
+        _news(each, Operation.UPDATE, await _withdrawal(desk, each, standing[each]), source=source, now=now)
+        for each in running
+        if each in polled.missing
+    ]
     polled.missing = frozenset(running)
-    return found + withdrawn
+    untold = [each for each in found if polled.told.get(each.event_id) != each.digest]
+    return sorted(withdrawn + untold, key=lambda each: not each.stops)
+
+
+def _news(event_id: str, operation: Operation, event: Event, *, source: str, now: datetime) -> News:
+    try:
+        message = wrap_event(operation, event)
+        digest = hashlib.sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()
+    except (ValueError, RecursionError):  # NaN, half of a surrogate pair, a thousand lists in each other
+        return News(event_id, "", b"")
+    signal = decode_notification(message, source=source)
+    if isinstance(signal, Malformed):
+        return News(event_id, digest, message)
+    # What lay too far ahead is told again when it does not any more.
+    ahead = "too far ahead" if signal.modified_at > now + FURTHEST_AHEAD else ""
+    return News(event_id, digest + ahead, message, signal.cancels)
 
 
 def _here(event: Event, programs: Mapping[str, str]) -> Event:
@@ -84,18 +115,14 @@ def _operation(event_id: str, standing: Mapping[str, Event]) -> Operation:
     return Operation.UPDATE if event_id in standing else Operation.CREATE
 
 
-def _digest(event: Event) -> str:
-    return hashlib.sha256(json.dumps(event, sort_keys=True).encode()).hexdigest()
-
-
 async def _goes_on(desk: Desk, event_id: str) -> bool:
     history = await desk.store.history(event_id)
     return history is not None and ended_at(history) > desk.clock.now()
 
 
-async def _withdrawal(desk: Desk, event_id: str, event: Event) -> News:
+async def _withdrawal(desk: Desk, event_id: str, event: Event) -> Event:
     """Return a cancel that a newer version of the VTN takes back: a list may have been cut by mistake."""
     at = next_instant(await desk.history(event_id), desk.clock.now())
     nothing = {"start": "0001-01-01T00:00:00Z", "duration": "PT0S"}
-    cancel = {**event, "modificationDateTime": time_text(at), "intervalPeriod": nothing}
-    return News(event_id, _digest(cancel), wrap_event(Operation.UPDATE, cancel))
+    short = {name: value for name, value in event.items() if name in _NEEDED}
+    return {**short, "modificationDateTime": time_text(at), "intervalPeriod": nothing}
