@@ -1,14 +1,16 @@
 """What others say, lost answers and full queues neither double a client's event nor let it run on."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tests.entrypoints.pages.world import EVENING, PROGRAM
-from tests.entrypoints.test_openadr_api import BASE, Utility, an_event, pge
+from tests.entrypoints.test_openadr_api import BASE, Utility, an_event, events_of, pge
 from vpp.adapters.openadr import event_topic
 from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.quantities import Watts
+from vpp.entrypoints.operations import sources
 from vpp.runner import ASKERS_MOST
 from vpp.wire.openadr import Ask, encode_notification, wrap_event
 from vpp.wire.openadr_time import NOW
@@ -107,3 +109,19 @@ async def test_an_event_asked_for_again_before_the_first_was_judged_is_no_second
     assert {each.result().status_code for each in asked} == {201}
     assert len({each.result().json()["id"] for each in asked}) == 1
     assert len(await pge.suburb.desk.store.histories()) == 1
+
+
+async def test_what_a_source_said_on_several_lines_before_it_had_a_secret_is_its_clients_to_end(
+    pge: Utility,
+) -> None:
+    desk = pge.suburb.desk
+    await sources.add_source(desk, name="pge", max_mw="1", client=False)
+    event = an_event() | {"id": "ev-1", "objectType": "EVENT", "createdDateTime": time_text(EVENING)}
+    event |= {"modificationDateTime": time_text(EVENING)}
+    said = {"objectType": "EVENT", "operation": "CREATE", "object": event}
+    await signal(pge, json.dumps(said, indent=2).encode(), "pge")
+    pge.secret = str((await sources.add_source(desk, name="pge", max_mw="1", client=True))["client_secret"])
+    await pge.log_in()
+
+    assert [each["id"] for each in await events_of(pge)] == ["ev-1"]
+    assert (await pge.ask("DELETE", "/events/ev-1")).status_code == 200

@@ -31,6 +31,7 @@ from vpp.wire.openadr_time import (
     read_period,
     read_time,
 )
+from vpp.wire.signed import split
 from vpp.wire.strict_json import (
     GRID_MESSAGE_BYTES,
     JsonObject,
@@ -442,7 +443,11 @@ def wrap_event(operation: Operation, event: Mapping[str, object]) -> bytes:
 
 def event_object(message: bytes) -> JsonObject:
     """Return the event of a notification, signed or bare, that was accepted; numbers as JSON reads them."""
-    return dict(json.loads(message.partition(b"\n")[0])["object"])
+    try:
+        body = split(message, max_bytes=GRID_MESSAGE_BYTES).body
+    except MalformedMessage:
+        body = message  # bare, and maybe on several lines
+    return dict(json.loads(body)["object"])
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
