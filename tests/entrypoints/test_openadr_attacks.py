@@ -125,3 +125,14 @@ async def test_what_a_source_said_on_several_lines_before_it_had_a_secret_is_its
 
     assert [each["id"] for each in await events_of(pge)] == ["ev-1"]
     assert (await pge.ask("DELETE", "/events/ev-1")).status_code == 200
+
+
+async def test_an_access_token_is_kept_for_nobody_who_asks_again_under_a_key(pge: Utility) -> None:
+    form = {"grant_type": "client_credentials", "client_id": "pge", "client_secret": pge.secret}
+    of_the_api = {"Authorization": "Bearer a-token", "Idempotency-Key": "k-1"}
+    first = await pge.ask("POST", "/auth/token", data=form, headers=of_the_api)
+    again = await pge.ask("POST", "/auth/token", data=form, headers=of_the_api)
+
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert "idempotency-replayed" not in again.headers
+    assert await pge.suburb.desk.store.kept_answer("k-1") is None

@@ -32,8 +32,11 @@ NO_COMMANDS = ("/api/v1/previews", "/api/v1/rehearsals")
 STOP_ALL = "/api/v1/stop-all"
 """It waits for no database, and does no harm twice: where none answers, its key is not looked at."""
 STOP_KEY_S = 0.4  # for each look at its key, in a database that may hang
-SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals")
-"""What a grid source says is no person's command: its version makes it harmless twice, its receipt tells."""
+SIGNALS = re.compile(r"/api/v1/sources/[^/]+/signals|/openadr/.*", re.DOTALL)
+"""What a grid source says is no person's command: its version makes it harmless twice, its receipt tells.
+
+Nor is an access token, which stands in no database.
+"""
 TOLD_ONCE = re.compile(
     r"[A-Z]+ /api/v1/users/.+|PUT /api/v1/sources/[^/]+|POST /api/v1/owners/[^/]+/calendar", re.DOTALL
 )
