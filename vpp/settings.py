@@ -131,6 +131,15 @@ class Settings(BaseModel):
     dispatch: DispatchSettings = Field(default_factory=DispatchSettings)
     vtns: Mapping[str, VtnSettings] = Field(default_factory=dict)  # by the source that its events are of
 
+    @field_validator("vtns")
+    @classmethod
+    def _each_is_a_source(cls, vtns: Mapping[str, VtnSettings]) -> Mapping[str, VtnSettings]:
+        for name in vtns:
+            # What a VTN says of the console would be the word of a person whom nobody sees.
+            if name == "console" or not re.fullmatch(r"[a-z0-9-]{1,64}", name):
+                raise ValueError(f"vtns.{name[:70]}: expected the name of a grid source, and not console")
+        return vtns
+
     @field_validator("broker_url")
     @classmethod
     def _broker_is_reachable_in_principle(cls, url: str) -> str:

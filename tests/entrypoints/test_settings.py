@@ -240,6 +240,15 @@ def test_a_vtn_is_set_by_a_table_of_its_source(tmp_path: Path) -> None:
     assert vtn.secret_file == Path.home() / "pge.secret"
 
 
+@pytest.mark.parametrize("name", ["console", "Pge", '"p ge"', '"pge/event"'])
+def test_a_vtn_is_no_person_here_and_speaks_for_a_source_that_can_be_added(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "vpp.toml"
+    file.write_text(VTN.format(url="https://vtn.example.org").replace("vtns.pge", f"vtns.{name}"))
+
+    with pytest.raises(BadSettings, match="the name of a grid source, and not console"):
+        load_settings(config_file=file)
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://vtn.example.org", "https://us:secret@vtn.example.org", "https://", "ftp://x", "https://x/?a=b"],
