@@ -42,7 +42,7 @@ from vpp.settings import Settings, load_programs
 from vpp.stages.collect import collect
 from vpp.stages.control import control, resume
 from vpp.stages.cross_check import doubt_counters
-from vpp.stages.intake import arrive, intake
+from vpp.stages.intake import Arrival, arrive, intake
 from vpp.stages.notify import Progress, deliver, note
 from vpp.stages.pay import accrue, pay
 from vpp.stages.season import count_season
@@ -232,11 +232,11 @@ class Controller:
         asker.cancel()
         return None
 
-    async def arrive(self, signals: Sequence[RawSignal]) -> tuple[Mapping[str, str], frozenset[str]]:
-        """Keep grid signals; return by key why some are refused at sight, and the keys of those to judge."""
+    async def arrive(self, signals: Sequence[RawSignal]) -> Arrival:
+        """Keep grid signals; return what came of them."""
         arrival = await arrive(signals, feed=self.feed, store=self.store, registry=self.store)
         self.odd_fields.update(arrival.unknown_fields)
-        return arrival.refused, arrival.readable
+        return arrival
 
     async def intake(self, raw: RawSignal) -> Receipt:
         """Judge and answer one grid signal; return the answer."""

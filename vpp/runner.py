@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -30,7 +30,8 @@ Answer = Receipt | str | None
 
 logger = structlog.get_logger()
 
-ASKERS_MOST = 100  # who post signals and wait; a turn judges all of them before anything else is done
+ASKERS_MOST = 100  # who post signals and wait
+JUDGED_MOST = 10  # in one turn: an owner's no waits for no more of them, a cancel for none
 STOPPERS_MOST = 100  # besides: who cancels an event waits for nobody's place
 TOO_MANY_WAIT = "too_many_wait"
 SETTLE_AGAIN = timedelta(
@@ -38,12 +39,31 @@ SETTLE_AGAIN = timedelta(
 )  # after a failure: owners are told within the minute, the store may breathe
 
 
+class Arrived(Protocol):
+    """What became of raw signals that came: why some are refused, and the keys of those to judge."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Return by key why a signal cannot be believed or read."""
+        ...
+
+    @property
+    def readable(self) -> frozenset[str]:
+        """Return the keys of signals whose verdict is open."""
+        ...
+
+    @property
+    def stopping(self) -> frozenset[str]:
+        """Return the keys of those among them that cancel an event."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stages:
     """The verbs, bound to their ports."""
 
     collect: Callable[[Sequence[Packet]], Awaitable[bool]]  # returns whether control should look at once
-    arrive: Callable[[Sequence[RawSignal]], Awaitable[tuple[Mapping[str, str], frozenset[str]]]]
+    arrive: Callable[[Sequence[RawSignal]], Awaitable[Arrived]]
     intake: Callable[[RawSignal], Awaitable[Receipt]]
     control: Callable[[bool], Awaitable[bool]]  # told whether something new was stored
     settle: Callable[[EventHistory], Awaitable[bool]]
@@ -130,6 +150,8 @@ class Runner:
         self._woken = True
         self._signals_pending = True
         self._unjudged: set[str] = set()
+        self._stopping: set[str] = set()
+        self._tried: set[str] = set()  # in vain, since all that wait were tried
         self._posts: list[tuple[Packet, asyncio.Future[Answer]]] = []
         self._askers: dict[str, tuple[asyncio.Future[Answer], str | None]] = {}  # by key; why it is unread
         self._stoppers: set[asyncio.Future[Answer]] = set()
@@ -236,7 +258,7 @@ class Runner:
         self._woken = self._woken or bool(urgent)
 
     async def _take_signals(self, packets: Sequence[Packet], now: datetime) -> None:
-        """Store signals as they came, then answer whatever is unanswered, oldest first."""
+        """Store signals as they came, then answer some that are unanswered: cancels, then the oldest."""
         posts, self._posts = self._posts, []
         arrived = [*((packet, None) for packet in packets), *posts]
         if arrived and await self._attempt("keep", "signals", self._keep, arrived) is None:
@@ -246,7 +268,6 @@ class Runner:
         pending = await self._attempt("pending", "signals", self._pending_signals, now)
         if pending is None:
             return
-        self._signals_pending = False
         self.failures.keep_only("intake", {raw.key for raw in pending})
         self.failures.keep_only("keep", ())  # what is not pending now is the operator's to send again
         for key in self._unjudged - {raw.key for raw in pending}:
@@ -254,15 +275,30 @@ class Runner:
         for key in self._askers.keys() - {raw.key for raw in pending}:
             asker, unread = self._askers.pop(key)
             _tell(asker, unread)
-        for raw in pending:
+        next_ones = self._next_of(pending)
+        self._signals_pending = len(next_ones) < len(pending)
+        for raw in next_ones:
             receipt = await self._attempt("intake", raw.key, self._stages.intake, raw)
             if receipt is None:
                 self._signals_pending = True
+                self._tried.add(raw.key)
             else:
                 self._count(raw.key, receipt)
                 if raw.key in self._askers:
                     _tell(self._askers.pop(raw.key)[0], receipt)
+                if len(next_ones) < len(pending):
+                    self._bell.set()  # the others follow at once, but a store that is down has its pause
             self._woken = True
+
+    def _next_of(self, pending: Sequence[RawSignal]) -> Sequence[RawSignal]:
+        """Return whom this turn judges; one that nobody can judge does not keep the others waiting."""
+        keys = {raw.key for raw in pending}
+        self._stopping &= keys
+        self._tried &= keys
+        if self._tried == keys:
+            self._tried.clear()
+        untried = (raw for raw in pending if raw.key not in self._tried)
+        return sorted(untried, key=lambda raw: raw.key not in self._stopping)[:JUDGED_MOST]
 
     def _count(self, key: str, receipt: Receipt | None) -> None:
         """Count what became of a signal that came since the start; None: a failed attempt answered it."""
@@ -294,9 +330,11 @@ class Runner:
                 if asker is not None:
                     self._askers[key] = asker, None
         self.failures.lost["event"] += len(raws)  # until they are kept and judged
-        unread, readable = await self._stages.arrive(raws)
-        self.failures.lost["event"] -= len(raws) - len(readable)
-        self._unjudged |= readable
+        arrived_now = await self._stages.arrive(raws)
+        unread = arrived_now.refused
+        self.failures.lost["event"] -= len(raws) - len(arrived_now.readable)
+        self._unjudged |= arrived_now.readable
+        self._stopping |= arrived_now.stopping
         refused.update(("event", reason) for reason in unread.values())
         self._askers.update(
             {key: (self._askers[key][0], unread[key]) for key in unread if key in self._askers}

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from tests.entrypoints.pages.world import EVENING, PROGRAM
 from tests.entrypoints.test_openadr_api import BASE, Utility, an_event, events_of, pge
-from vpp.adapters.openadr import event_topic
+from vpp.adapters.openadr import client_topic, event_topic
 from vpp.domain.grid_event import GridSource, Operation
+from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import Watts
 from vpp.entrypoints.operations import sources
-from vpp.runner import ASKERS_MOST
+from vpp.runner import ASKERS_MOST, JUDGED_MOST
 from vpp.wire.openadr import Ask, encode_notification, wrap_event
 from vpp.wire.openadr_time import NOW
 from vpp.wire.signed import SigningKey, sign
@@ -65,7 +66,7 @@ async def test_a_flood_of_new_events_leaves_a_place_to_whoever_cancels_one(pge: 
     ending = asyncio.create_task(pge.http.put(f"{BASE}/events/{second}", json=nothing, **shown))
     for _ in range(50):
         await asyncio.sleep(0)
-    while not (deleting.done() and ending.done()):
+    while not all(each.done() for each in (deleting, ending, *flood)):
         await pge.suburb.controller.turn()
         await asyncio.sleep(0)
 
@@ -136,3 +137,39 @@ async def test_an_access_token_is_kept_for_nobody_who_asks_again_under_a_key(pge
     assert (first.status_code, again.status_code) == (200, 200)
     assert "idempotency-replayed" not in again.headers
     assert await pge.suburb.desk.store.kept_answer("k-1") is None
+
+
+async def test_a_cancel_comes_before_what_begins_and_control_after_a_few_of_them(pge: Utility) -> None:
+    first = (await pge.create())["id"]
+    await pge.suburb.pass_time(30)
+    take = pge.suburb.controller.take_signal
+    flood = [
+        asyncio.create_task(take(client_topic("pge"), a_created(number), within_s=10.0))
+        for number in range(50)
+    ]
+    await asyncio.sleep(0)
+    shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
+    deleting = asyncio.create_task(pge.http.delete(f"{BASE}/events/{first}", **shown))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    await pge.suburb.controller.turn()
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+    board = pge.suburb.controller.board
+    assert board is not None
+    assert not board.leases.discharging(to_epoch(pge.suburb.clock.now())).any()
+    assert deleting.done()
+    assert sum(each.done() for each in flood) == JUDGED_MOST - 1
+    while not all(each.done() for each in flood):
+        await pge.suburb.controller.turn()
+        await asyncio.sleep(0)
+    assert len(await pge.suburb.desk.store.histories()) == 51
+
+
+def a_created(number: int) -> bytes:
+    """Return the notification of an event in the days that come."""
+    event = {"id": f"ev-{number}", "objectType": "EVENT", "createdDateTime": time_text(EVENING)}
+    later = {"start": time_text(EVENING + timedelta(days=number + 1)), "duration": "PT1H"}
+    at = {"modificationDateTime": time_text(EVENING), "intervalPeriod": later}
+    return wrap_event(Operation.CREATE, an_event() | event | at)

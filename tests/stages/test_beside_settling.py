@@ -12,14 +12,15 @@ from vpp.adapters.memory.store import MemoryStore
 from vpp.domain.grid_event import EventHistory, RawSignal, Receipt
 from vpp.ports import Packet
 from vpp.runner import Runner, Stages
+from vpp.stages.intake import Arrival
 
 
 async def collect(_: Sequence[Packet]) -> bool:
     return False
 
 
-async def arrive(_: Sequence[RawSignal]) -> tuple[dict[str, str], frozenset[str]]:
-    return {}, frozenset()
+async def arrive(_: Sequence[RawSignal]) -> Arrival:
+    return Arrival(())
 
 
 async def intake(_: RawSignal) -> Receipt:

@@ -38,13 +38,15 @@ class UnreadableSignal(Exception):
 class Arrival:
     """What came of raw signals: those kept for judging and answering, and why others cannot be judged.
 
-    ``readable`` are the keys of those kept whose verdict is still open; ``refused`` has by key the reason of
+    ``readable`` are the keys of those kept whose verdict is still open, ``stopping`` those among them that
+    cancel; ``refused`` has by key the reason of
     what cannot be believed or read, answered or not; ``unknown_fields`` counts what the standard does not
     know.
     """
 
     kept: tuple[RawSignal, ...]
     readable: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
@@ -61,6 +63,7 @@ async def arrive(
     sources = {source.name: source for source in await registry.sources()}
     kept: list[RawSignal] = []
     readable: set[str] = set()
+    stopping: set[str] = set()
     refused: dict[str, str] = {}
     unknown_fields: Counter[str] = Counter()
     for raw in signals:
@@ -73,10 +76,11 @@ async def arrive(
             refused[raw.key] = decoded.reason
         else:
             readable.add(raw.key)
+            stopping |= {raw.key} if decoded.cancels else set()
         if not isinstance(decoded, Malformed) or (decoded.vouched and _addressee(decoded) is not None):
             kept.append(raw)
     await store.keep(kept)
-    return Arrival(tuple(kept), frozenset(readable), refused, unknown_fields)
+    return Arrival(tuple(kept), frozenset(readable), frozenset(stopping), refused, unknown_fields)
 
 
 async def intake(
