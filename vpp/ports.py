@@ -285,8 +285,10 @@ class SignalStore(Protocol):
         """Return what was answered about an event, in order."""
         ...
 
-    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
-        """Return a source's accepted signals with their answers, in the order of these."""
+    async def accepted_signals(
+        self, source: str, *, event_id: str | None = None
+    ) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals, of one event or all, with their answers, in their order."""
         ...
 
 

@@ -178,4 +178,7 @@ async def test_what_was_accepted_of_a_source_comes_back_with_its_answers_in_thei
     found = await store.accepted_signals(raws[0].source)
 
     assert found == [(answers[0], raws[0]), (answers[2], raws[2])]
+    assert await store.accepted_signals(raws[0].source, event_id=answers[0].event_id) == found
+    assert await store.accepted_signals(raws[0].source, event_id="ev-other") == []
+    assert await store.accepted_signals("elsewhere", event_id=answers[0].event_id) != found
     assert await store.accepted_signals("nobody") == []

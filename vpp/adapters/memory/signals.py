@@ -101,12 +101,16 @@ class MemorySignals:
         """Return what was answered about an event, in order."""
         return [each for each in self._receipts.values() if each.event_id == event_id]
 
-    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
-        """Return a source's accepted signals with their answers, in the order of these."""
+    async def accepted_signals(
+        self, source: str, *, event_id: str | None = None
+    ) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals, of one event or all, with their answers, in their order."""
         return [
             (receipt, self._raw[key])
             for key, receipt in self._receipts.items()
-            if receipt.source == source and receipt.state is ReceiptState.ACCEPTED
+            if receipt.source == source
+            and receipt.state is ReceiptState.ACCEPTED
+            and event_id in (None, receipt.event_id)
         ]
 
     def _append(self, version: GridEvent, *, actor: str | None) -> bool:

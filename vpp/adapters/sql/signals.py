@@ -148,14 +148,18 @@ class SqlSignals:
         async with self._signal_database.read() as session:
             return [_receipt_of(each) for each in (await session.exec(wanted)).all()]
 
-    async def accepted_signals(self, source: str) -> Sequence[tuple[Receipt, RawSignal]]:
-        """Return a source's accepted signals with their answers, in the order of these."""
+    async def accepted_signals(
+        self, source: str, *, event_id: str | None = None
+    ) -> Sequence[tuple[Receipt, RawSignal]]:
+        """Return a source's accepted signals, of one event or all, with their answers, in their order."""
         wanted = (
             select(SignalReceiptRow, RawSignalRow)
             .join(RawSignalRow, col(RawSignalRow.key) == col(SignalReceiptRow.raw_key))
             .where(SignalReceiptRow.source == source, SignalReceiptRow.state == ReceiptState.ACCEPTED.value)
             .order_by(col(SignalReceiptRow.number))
         )
+        if event_id is not None:
+            wanted = wanted.where(SignalReceiptRow.event_id == event_id)
         async with self._signal_database.read() as session:
             return [(_receipt_of(said), _signal_of(raw)) for said, raw in (await session.exec(wanted)).all()]
 

@@ -306,7 +306,8 @@ def _standing(said: Sequence[tuple[Receipt, RawSignal]]) -> dict[str, Json]:
 
 
 async def _own_event(desk: Desk, source: GridSource, event_id: str) -> Json:
-    found = (await _own_events(desk, source)).get(event_id)
+    # Of this event alone: a cancel must not wait while a season of others is read.
+    found = _standing(await desk.store.accepted_signals(source.name, event_id=event_id)).get(event_id)
     if found is None:
         raise OperationRefused(f"event {event_id[:130]} is not here", HTTPStatus.NOT_FOUND)
     return found
