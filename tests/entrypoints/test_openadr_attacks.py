@@ -1,6 +1,7 @@
 """What others say, lost answers and full queues neither double a client's event nor let it run on."""
 
 import asyncio
+import itertools
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ from vpp.adapters.openadr import client_topic, event_topic
 from vpp.domain.grid_event import GridSource, Operation
 from vpp.domain.interval import to_epoch
 from vpp.domain.quantities import Watts
+from vpp.entrypoints.http.api_openadr import CLIENT_MOST
 from vpp.entrypoints.operations import sources
-from vpp.runner import ASKERS_MOST, JUDGED_MOST
+from vpp.runner import ASKERS_MOST, JUDGED_MOST, TOO_MANY_WAIT
 from vpp.wire.openadr import Ask, encode_notification, wrap_event
 from vpp.wire.openadr_time import NOW
 from vpp.wire.signed import SigningKey, sign
@@ -35,6 +37,15 @@ async def signal(pge: Utility, message: bytes, source: str) -> None:
     while not speaking.done():
         await asyncio.sleep(0)
         await pge.suburb.controller.turn()
+
+
+async def queued(pge: Utility, many: int) -> None:
+    """Return once so many wait for the controller's next turn."""
+    for _ in range(100_000):
+        if len(pge.suburb.controller.runner._posts) >= many:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"not {many} wait")
 
 
 async def test_a_strangers_word_from_the_end_of_time_keeps_nobody_from_changing_and_cancelling(
@@ -61,22 +72,44 @@ async def test_a_flood_of_new_events_leaves_a_place_to_whoever_cancels_one(pge: 
     second = (await pge.create(power_kw=4))["id"]
     shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
     flood = [
-        asyncio.create_task(pge.http.post(f"{BASE}/events", json=an_event(priority=number), **shown))
+        asyncio.create_task(
+            pge.suburb.controller.take_signal(client_topic("pge"), a_created(number), within_s=60.0)
+        )
         for number in range(ASKERS_MOST + 1)
     ]
-    refused = (await next(asyncio.as_completed(flood))).status_code
+    refused = await next(asyncio.as_completed(flood))
     nothing = an_event(intervalPeriod={"start": NOW, "duration": "PT0S"})
     deleting = asyncio.create_task(pge.http.delete(f"{BASE}/events/{first}", **shown))
     ending = asyncio.create_task(pge.http.put(f"{BASE}/events/{second}", json=nothing, **shown))
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await queued(pge, ASKERS_MOST + 2)
     while not all(each.done() for each in (deleting, ending, *flood)):
         await pge.suburb.controller.turn()
         await asyncio.sleep(0)
 
-    assert refused == 429
+    assert refused == TOO_MANY_WAIT
     assert (deleting.result().status_code, ending.result().status_code) == (200, 200)
-    assert {each.status_code for each in await asyncio.gather(*flood)} == {201, 429}
+    assert len(await pge.suburb.desk.store.histories()) == 2 + ASKERS_MOST
+
+
+async def test_a_clients_flood_takes_no_place_of_another_client(pge: Utility) -> None:
+    added = await sources.add_source(pge.suburb.desk, name="sce", max_mw="1", client=True)
+    sce = Utility(pge.suburb, pge.http, str(added["client_secret"]), name="sce")
+    await sce.log_in()
+    shown = {"headers": {"Authorization": f"Bearer {sce.token}"}}
+    flood = [
+        asyncio.create_task(sce.http.post(f"{BASE}/events", json=an_event(priority=number), **shown))
+        for number in range(CLIENT_MOST + 30)
+    ]
+    for refused in itertools.islice(asyncio.as_completed(flood), 30):
+        assert (await refused).status_code == 429
+    answer = await pge.ask("POST", "/events", json=an_event())
+    while not all(each.done() for each in flood):
+        await pge.suburb.controller.turn()
+        await asyncio.sleep(0)
+
+    assert answer.status_code == 201
+    assert sorted(each.result().status_code for each in flood) == [201] * CLIENT_MOST + [429] * 30
+    assert (await sce.ask("POST", "/events", json=an_event(power_kw=1))).status_code == 201
 
 
 async def test_an_event_that_its_source_signed_is_changed_and_cancelled_by_its_client(pge: Utility) -> None:
@@ -105,8 +138,7 @@ async def test_an_event_asked_for_again_before_the_first_was_judged_is_no_second
     for second in range(3):
         pge.suburb.clock.step_to(EVENING + timedelta(seconds=second))
         asked.append(asyncio.create_task(pge.http.post(f"{BASE}/events", json=an_event(), **shown)))
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await queued(pge, len(asked))
     while not all(each.done() for each in asked):
         await pge.suburb.controller.turn()
         await asyncio.sleep(0)
@@ -154,8 +186,7 @@ async def test_a_cancel_comes_before_what_begins_and_control_after_a_few_of_them
     await asyncio.sleep(0)
     shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
     deleting = asyncio.create_task(pge.http.delete(f"{BASE}/events/{first}", **shown))
-    while len(pge.suburb.controller.runner._posts) < len(flood) + 1:
-        await asyncio.sleep(0)
+    await queued(pge, len(flood) + 1)
     await pge.suburb.controller.turn()
     assert (await deleting).status_code == 200
 

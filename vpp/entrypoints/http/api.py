@@ -56,6 +56,7 @@ def create_api(desk: Callable[[], Desk], *, token: str, readiness: Readiness) ->
     app.add_middleware(CommandsOnce, desk=desk, token=token)
     app.add_middleware(BodyLimit)
     app.state.boards = BoardFeed(desk)
+    app.state.clients_share = api_openadr.ClientsShare()
     metrics = Metrics(desk, readiness)
     app.state.request_seconds = metrics.request_seconds
     app.add_middleware(RequestTimes, seconds=metrics.request_seconds)

@@ -7,6 +7,9 @@ here: homes hear of an event from the controller, so lists of VENs, resources an
 import base64
 import binascii
 import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote_plus
@@ -24,6 +27,8 @@ from vpp.entrypoints.operations.desk import Json, OperationRefused
 from vpp.entrypoints.operations.sources import OPENADR_PATH
 
 router = APIRouter()
+
+CLIENT_MOST = 20  # two turns of the controller
 
 _SCOPES = {"read_all": "read programs, own events, their reports", "write_events": "write own events"}
 _oauth = OAuth2(
@@ -43,7 +48,36 @@ async def _client(desk: AtDesk, shown: Annotated[str | None, Depends(_oauth)]) -
         raise HTTPException(refused.status, refused.detail, {"WWW-Authenticate": "Bearer"}) from refused
 
 
+class ClientsShare:
+    """How many new events of one client are under way: a flood of one takes no place and no time of others.
+
+    One is refused before anything of the client is read. What changes or cancels an event is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: Counter[str] = Counter()
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Count one more of a client, for as long as the context lasts. Raises OperationRefused: 429."""
+        if self._under_way[name] >= CLIENT_MOST:
+            detail = f"{CLIENT_MOST} new events of {name} wait for an answer; send it again in a second"
+            raise OperationRefused(detail, HTTPStatus.TOO_MANY_REQUESTS)
+        self._under_way[name] += 1
+        try:
+            yield
+        finally:
+            self._under_way[name] -= 1
+
+
+def _share(request: Request) -> ClientsShare:
+    share = request.app.state.clients_share
+    assert isinstance(share, ClientsShare)
+    return share
+
+
 Client = Annotated[GridSource, Depends(_client)]
+Share = Annotated[ClientsShare, Depends(_share)]
 ObjectId = Annotated[str, Path(pattern=r"^[a-zA-Z0-9_-]{1,128}$")]
 ProgramId = Annotated[str, Query(alias="programID", max_length=128, description="only of this program")]
 EventId = Annotated[str, Query(alias="eventID", max_length=128, description="only of this event")]
@@ -184,13 +218,14 @@ async def list_events(
 
 
 @router.post("/events", status_code=201, responses={201: _TOLD, **_ANSWERS}, openapi_extra=_EVENT_BODY)
-async def create_event(desk: AtDesk, client: Client, request: Request) -> JSONResponse:
+async def create_event(desk: AtDesk, client: Client, share: Share, request: Request) -> JSONResponse:
     """Ask for an event, at most 16,384 bytes. Its homes are commanded at once, up to 120 s before it starts.
 
     The very same event of the same client is refused (409) while the first stands: a lost answer may be asked
     for again without a second event. What breaks a rule is 400, with the reason of its receipt.
     """
-    told = await vtn.create_event(desk, source=client, body=await request.body())
+    with share.of(client.name):
+        told = await vtn.create_event(desk, source=client, body=await request.body())
     return _answer(told, HTTPStatus.CREATED)
 
 
