@@ -12,12 +12,10 @@ import httpx
 import pytest
 
 from tests.entrypoints.pages.world import EVENING, PROGRAM, Suburb, a_suburb
-from vpp.adapters.memory.broker import MemoryTransport
 from vpp.adapters.openadr import event_topic
 from vpp.domain.grid_event import Operation
 from vpp.entrypoints.operations import events, money, sources
 from vpp.entrypoints.operations.desk import OperationRefused
-from vpp.ports import Packet
 from vpp.wire.openadr import Ask, encode_notification
 
 BASE = "/openadr/3.1"
@@ -288,11 +286,13 @@ async def test_a_source_with_a_secret_and_no_key_speaks_over_http_only(pge: Util
         Operation.CREATE, event_id="ev-1", program_id=PROGRAM, name="", created_at=at, modified_at=at,
         asks=(Ask(7_200, power_w=5_000),), starts_at=at,
     )  # fmt: skip
-    async with MemoryTransport(pge.suburb.broker, "pge", filters=[]) as publisher:
-        await publisher.send([Packet(event_topic("pge"), body)])
-        await pge.suburb.pass_time(5)
+    heard = asyncio.create_task(pge.suburb.controller.take_signal(event_topic("pge"), body, within_s=10.0))
+    while not heard.done():
+        await asyncio.sleep(0)
+        await pge.suburb.controller.turn()
     posted = await pge.ask("POST", "/sources/pge/signals", base="/api/v1", content=body)
 
+    assert heard.result() == "source_without_key"
     assert posted.status_code == 403
     with pytest.raises(OperationRefused, match="ev-1 is not known"):
         await events.show_event(pge.suburb.desk, event_id="ev-1")

@@ -220,3 +220,10 @@ async def test_one_event_is_shown_changed_and_cancelled_without_a_look_at_all_ot
     monkeypatch.setattr(MemoryStore, "accepted_signals", of_one)
     for method, more in (("GET", {}), ("PUT", {"json": an_event(power_kw=3)}), ("DELETE", {})):
         assert (await pge.ask(method, f"/events/{event_id}", **more)).status_code == 200
+
+
+async def test_an_answer_has_no_header_that_a_proxy_would_refuse(pge: Utility) -> None:
+    answer = await pge.ask("POST", "/events", json=an_event(targets=["é" * 120] * 50))
+
+    assert answer.status_code == 201
+    assert max(map(len, answer.headers.values())) < 4_000

@@ -29,6 +29,7 @@ from vpp.entrypoints.operations.sources import OPENADR_PATH
 router = APIRouter()
 
 CLIENT_MOST = 20  # two turns of the controller
+REASON_MOST = 300
 
 _SCOPES = {"read_all": "read programs, own events, their reports", "write_events": "write own events"}
 _oauth = OAuth2(
@@ -251,9 +252,8 @@ async def delete_event(desk: AtDesk, client: Client, event_id: ObjectId) -> JSON
 def _answer(told: vtn.ToldEvent, status: HTTPStatus = HTTPStatus.OK) -> JSONResponse:
     headers = {"X-VPP-State": told.state}
     if told.reason:
-        headers["X-VPP-Reason"] = json.dumps(told.reason)[
-            1:-1
-        ]  # it may name what a client wrote, line ends too
+        # It may name what a client wrote, line ends too, and more of it than a proxy lets through.
+        headers["X-VPP-Reason"] = json.dumps(told.reason[:REASON_MOST])[1:-1]
     return JSONResponse(told.event, status, headers)
 
 
