@@ -227,3 +227,19 @@ async def test_an_answer_has_no_header_that_a_proxy_would_refuse(pge: Utility) -
 
     assert answer.status_code == 201
     assert max(map(len, answer.headers.values())) < 4_000
+
+
+async def test_changes_that_come_at_once_contradict_nobody_and_one_that_cancels_counts(pge: Utility) -> None:
+    event_id = (await pge.create())["id"]
+    nothing = an_event(intervalPeriod={"start": NOW, "duration": "PT0S"})
+    shown = {"headers": {"Authorization": f"Bearer {pge.token}"}}
+    asked = []
+    for number, event in enumerate((an_event(power_kw=4), an_event(power_kw=3), nothing)):
+        asked.append(asyncio.create_task(pge.http.put(f"{BASE}/events/{event_id}", json=event, **shown)))
+        await queued(pge, number + 1)
+    while not all(each.done() for each in asked):
+        await pge.suburb.controller.turn()
+        await asyncio.sleep(0)
+
+    assert [each.result().status_code for each in asked] == [200] * 3
+    assert (await pge.ask("GET", f"/events/{event_id}")).headers["x-vpp-state"] == "cancelled"

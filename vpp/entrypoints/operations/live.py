@@ -31,6 +31,7 @@ from vpp.entrypoints.operations.dispatched import Dispatched
 SAMPLES_KEPT = 2_880  # four hours at one in five seconds
 EVENTS_KEPT = 20
 SAMPLE_EVERY_S = 5
+SAID_AT_ONCE = timedelta(minutes=1)
 KEEP_EVERY = timedelta(seconds=15)  # in the store, with what no later process could see again
 
 
@@ -97,6 +98,15 @@ class Live:
     )
     _recalled: set[str] = field(default_factory=set)
     _kept_at: dict[str, datetime] = field(default_factory=dict)  # by event, the newest that goes to the store
+    _dated: dict[str, datetime] = field(default_factory=dict)  # by event, the newest word of a client
+
+    def date_word(self, event_id: str, earliest: datetime, now: datetime) -> datetime:
+        """Return when a client's word on an event was said: two at once that are not judged yet differ."""
+        self._dated = {each: at for each, at in self._dated.items() if at >= now - SAID_AT_ONCE}
+        before = self._dated.get(event_id)
+        at = earliest if before is None else max(earliest, before + timedelta(seconds=1))
+        self._dated[event_id] = at
+        return at
 
     def note(self, now: datetime) -> None:
         """Keep the power of every event that has a plan; more often than every five seconds keeps one."""

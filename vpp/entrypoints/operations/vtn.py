@@ -287,7 +287,8 @@ def _event(event_id: str, asked: Json, *, created: str, modified_at: datetime) -
 
 
 async def _next_instant(desk: Desk, event_id: str) -> datetime:
-    return next_instant(await desk.history(event_id), desk.clock.now())
+    now = desk.clock.now()
+    return desk.running.date_word(event_id, next_instant(await desk.history(event_id), now), now)
 
 
 async def _own_events(desk: Desk, source: GridSource) -> dict[str, Json]:
