@@ -39,9 +39,8 @@ class Arrival:
     """What came of raw signals: those kept for judging and answering, and why others cannot be judged.
 
     ``readable`` are the keys of those kept whose verdict is still open, ``stopping`` those among them that
-    cancel; ``refused`` has by key the reason of
-    what cannot be believed or read, answered or not; ``unknown_fields`` counts what the standard does not
-    know.
+    cancel; ``refused`` has by key the reason of what cannot be believed or read, answered or not;
+    ``unknown_fields`` counts what the standard does not know.
     """
 
     kept: tuple[RawSignal, ...]
